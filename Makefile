@@ -1,0 +1,68 @@
+# Callsmith: every target does its own set-up. `make` alone lists the targets.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+KEEP ?=
+# The real kube-apiserver and etcd of the envtest convention, where they stand beside the repository.
+ASSETS := $(wildcard ../shared/kube/envtest-assets)
+
+.PHONY: help setup demo test lint typecheck verify bench fuzz crd base lock images clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make the virtual environment from the lock
+
+$(STAMP): locks/cpu.txt pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; set PYTHON="'
+	command -v gcc >/dev/null || { apt-get update -q && apt-get install -y -q gcc; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --no-deps -r locks/cpu.txt
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(STAMP) ## From conversations to a served tool call, in ten minutes (KEEP=1 leaves it serving)
+	$(BIN)/callsmith demo $(if $(KEEP),--keep)
+
+test: $(STAMP) ## All tests, the end-to-end run included
+	$(if $(ASSETS),export KUBEBUILDER_ASSETS="$$($(ASSETS))";) $(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## Style, the import law between the rooms, shell scripts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/shellcheck .ci/run locks/compile
+
+typecheck: $(STAMP) ## Types, strictly
+	$(BIN)/mypy
+
+verify: lint typecheck test ## What CI runs
+
+bench: $(STAMP) ## Speed against a peer in the same run, into bench/results (alone on the machine, please)
+	for script in bench/*.py; do $(BIN)/python $$script || exit; done
+
+fuzz: $(STAMP) ## Throw random text at every dialect's parser for a minute
+	$(BIN)/python tests/dialects/fuzz.py --seconds 60
+
+crd: $(STAMP) ## Write the CRD that the charts ship
+	$(BIN)/callsmith crd --write
+
+base: $(STAMP) ## Train the demo's small base model anew (half an hour)
+	$(BIN)/python -m callsmith.demo.pretrain --out services/callsmith/demo/base
+
+lock: $(STAMP) ## Resolve the locks anew
+	$(BIN)/pip install -q uv
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" bash locks/compile $(BIN)/uv
+
+images: ## Build every image (needs a Docker engine)
+	for file in docker/*.Dockerfile; do \
+		name=$$(basename $$file .Dockerfile); docker build -f $$file -t callsmith/$$name . || exit; done
+
+clean: ## Remove the environment, caches and what the demo made
+	rm -rf $(VENV) .callsmith build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis services/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

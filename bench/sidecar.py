@@ -1,0 +1,250 @@
+"""The sidecar against a bare relay, and against LiteLLM's proxy where it is installed, in one run.
+
+`python bench/sidecar.py` prints JSON and writes bench/results/sidecar.json. A scripted engine streams events; each
+proxy runs as a process pinned to one core, engine and client to another. Measured: added time to the first token
+(median, one request at a time), CPU of the proxy for each event when 32 streams are paced at one event each 10 ms,
+events a second when flooded, and peak resident memory.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PACE_SECONDS = 0.01
+STREAMS, PACED_EVENTS, FLOOD_EVENTS, FIRST_TOKENS = 32, 300, 20_000, 200
+TOOL = {"type": "function", "function": {"name": "get", "parameters": {"type": "object", "properties": {}}}}
+WORDS = ("The quick brown fox jumps over the lazy dog and runs away " * 40).split()
+HEAD = {"id": "chatcmpl-0123456789abcdef", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+RELAY = """
+import httpx, sys
+from contextlib import asynccontextmanager
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+import uvicorn
+
+client = httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None))
+app = FastAPI()
+
+@app.post("/v1/chat/completions")
+async def relay(request: Request):
+    upstream = client.build_request("POST", sys.argv[1] + "/v1/chat/completions", content=await request.body())
+    response = await client.send(upstream, stream=True)
+    return StreamingResponse(response.aiter_raw(), media_type="text/event-stream")
+
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="error", access_log=False)
+"""
+
+
+# --- the engine -----------------------------------------------------------------------------------------------------
+
+
+def event(content: str | None, finish: str | None = None) -> bytes:
+    """One event, as vLLM writes it, within its HTTP chunk."""
+    choice = {"index": 0, "delta": {"content": content}, "logprobs": None, "finish_reason": finish, "token_ids": None}
+    data = b"data: " + json.dumps(HEAD | {"choices": [choice]}, separators=(",", ":")).encode() + b"\n\n"
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+EVENTS = [event(" " + word) for word in WORDS]
+END = event("", "stop") + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+
+
+class Engine(asyncio.Protocol):
+    """Streams as many events as the request's `max_tokens` says: paced with a temperature, else as fast as it can."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin a connection."""
+        self.transport, self.buffer, self.flowing = transport, b"", asyncio.Event()
+        self.flowing.set()
+
+    def pause_writing(self) -> None:
+        """The proxy does not read."""
+        self.flowing.clear()
+
+    def resume_writing(self) -> None:
+        """The proxy reads again."""
+        self.flowing.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Collect a request."""
+        self.buffer += data
+        head, found, body = self.buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = [int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        if len(body) >= (length or [0])[0]:
+            self.buffer = b""
+            self.task = asyncio.ensure_future(self.answer(json.loads(body or b"{}")))
+
+    async def answer(self, request: dict[str, Any]) -> None:
+        """Write the stream."""
+        write = self.transport.write
+        if not request:
+            body = b'{"object":"list","data":[{"id":"m","object":"model"}]}'
+            write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+            )
+            return
+        write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        began = time.perf_counter()
+        for n in range(request["max_tokens"]):
+            if request.get("temperature"):
+                await asyncio.sleep(max(0.0, began + n * PACE_SECONDS - time.perf_counter()))
+            write(EVENTS[n % len(EVENTS)])
+            await self.flowing.wait()
+        write(END)
+
+
+async def run_engine(port: int) -> None:
+    """Serve for ever."""
+    server = await asyncio.get_running_loop().create_server(Engine, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+# --- the client -----------------------------------------------------------------------------------------------------
+
+
+async def stream(port: int, body: dict[str, Any]) -> tuple[float, int]:
+    """Seconds to the first event with text, and events in all."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    data = json.dumps(body).encode()
+    began = time.perf_counter()
+    writer.write(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        b"authorization: Bearer x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(data), data)
+    )
+    first, events, rest = 0.0, 0, b""
+    while piece := await reader.read(2**16):
+        if not first and b'"content":"' in rest + piece:
+            first = time.perf_counter() - began
+        joined = rest + piece
+        events += joined.count(b"data: ")
+        rest = joined[-5:]
+        if b"[DONE]" in joined:
+            break
+    writer.close()
+    return first, events
+
+
+def request(tokens: int, *, tools: bool, paced: bool) -> dict[str, Any]:
+    """What the client asks for."""
+    messages = [{"role": "user", "content": "Hi"}]
+    body: dict[str, Any] = {"model": "m", "messages": messages, "stream": True, "max_tokens": tokens}
+    return body | ({"tools": [TOOL]} if tools else {}) | ({"temperature": 1} if paced else {})
+
+
+async def measure(port: int, pid: int | None, *, tools: bool) -> dict[str, float]:
+    """The figures of what listens on `port`; CPU and memory of the process `pid`."""
+    await stream(port, request(50, tools=tools, paced=False))
+    firsts = [(await stream(port, request(2, tools=tools, paced=False)))[0] for _ in range(FIRST_TOKENS)]
+    before = cpu_seconds(pid)
+    paced = await asyncio.gather(
+        *(stream(port, request(PACED_EVENTS, tools=tools, paced=True)) for _ in range(STREAMS))
+    )
+    spent = cpu_seconds(pid) - before
+    began = time.perf_counter()
+    _, flooded = await stream(port, request(FLOOD_EVENTS, tools=tools, paced=False))
+    return {
+        "first_token_ms": round(statistics.median(firsts) * 1000, 3),
+        "cpu_us_per_event": round(spent / sum(events for _, events in paced) * 1e6, 1),
+        "events_per_second": round(flooded / (time.perf_counter() - began)),
+        "peak_mib": round(peak_bytes(pid) / 2**20, 1),
+    }
+
+
+def cpu_seconds(pid: int | None) -> float:
+    """User and system time of a process so far."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_bytes(pid: int | None) -> int:
+    """Peak resident memory of a process."""
+    if pid is None:
+        return 0
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+
+# --- the run --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def running(command: list[str], port: int, core: int) -> Iterator[int]:
+    """A process pinned to a core, once it listens."""
+    process = subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, {core}), stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def proxies(engine: int) -> Iterator[tuple[str, list[str], int, bool]]:
+    """Name, command, port, and whether requests have tools."""
+    url = f"http://127.0.0.1:{engine}"
+    for name, tools in (("sidecar, parsing", True), ("sidecar, passing through", False)):
+        port = free_port()
+        flags = ["--upstream", url, "--port", str(port), "--dialect", "*=react_en"]
+        yield name, [sys.executable, "-m", "callsmith.sidecar", *flags], port, tools
+    port = free_port()
+    yield "FastAPI and httpx, bare relay", [sys.executable, "-c", RELAY, url, str(port)], port, False
+    if litellm := shutil.which("litellm"):
+        port = free_port()
+        flags = ["--model", "openai/m", "--api_base", f"{url}/v1", "--port", str(port), "--host", "127.0.0.1"]
+        yield "LiteLLM's proxy", [litellm, *flags], port, False
+
+
+def main() -> None:
+    """Measure everything, print and keep it."""
+    cores = sorted(os.sched_getaffinity(0))
+    port = free_port()
+    with running([sys.executable, __file__, "--engine", str(port)], port, cores[-1]):
+        os.sched_setaffinity(0, {cores[-1]})
+        results: dict[str, Any] = {"no proxy": asyncio.run(measure(port, None, tools=False))}
+        direct = results["no proxy"]["first_token_ms"]
+        for name, command, proxy_port, tools in proxies(port):
+            with running(command, proxy_port, cores[0]) as pid:
+                results[name] = asyncio.run(measure(proxy_port, pid, tools=tools))
+            results[name]["added_first_token_ms"] = round(results[name]["first_token_ms"] - direct, 3)
+    report = {"python": platform.python_version(), "cores": len(cores), "load": os.getloadavg(), "results": results}
+    text = json.dumps(report, indent=2)
+    (ROOT / "bench" / "results").mkdir(exist_ok=True)
+    (ROOT / "bench" / "results" / "sidecar.json").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--engine", type=int)
+    if port := parser.parse_args().engine:
+        asyncio.run(run_engine(port))
+    else:
+        main()

@@ -1,0 +1,66 @@
+{{/* Names and labels; every helper bears the chart's name, for charts share one space of templates. */}}
+
+{{- define "callsmith.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "callsmith.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains (include "callsmith.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "callsmith.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "callsmith.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "callsmith.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: controller
+{{- end -}}
+
+{{- define "callsmith.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: callsmith
+{{ include "callsmith.selectorLabels" . }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "callsmith.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "callsmith.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name is needed with serviceAccount.create=false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* An image's reference: (dict "root" $ "room" "trainer") */}}
+{{- define "callsmith.image" -}}
+{{- $images := .root.Values.images -}}
+{{- $image := index $images .room -}}
+{{- $name := ternary (printf "%s/%s" (trimSuffix "/" $images.registry) $image.repository) $image.repository (ne $images.registry "") -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $name $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (default .root.Chart.AppVersion $images.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "callsmith.validate" -}}
+{{- if not .Values.store.url -}}
+{{- fail "store.url is needed: an object store such as s3://bucket/prefix" -}}
+{{- end -}}
+{{- if hasPrefix "file://" .Values.store.url -}}
+{{- if not .Values.runs.claim -}}
+{{- fail (printf "store.url %s needs runs.claim: pods share no file system without a claim" .Values.store.url) -}}
+{{- end -}}
+{{- if not (hasPrefix "file:///data/" .Values.store.url) -}}
+{{- fail (printf "store.url %s is not on the claim, which is mounted at /data; expected file:///data/…" .Values.store.url) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

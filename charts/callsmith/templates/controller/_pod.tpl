@@ -1,0 +1,56 @@
+{{/* What the controller's pod and the chart's test pod share. */}}
+
+{{- define "callsmith.podSpec" -}}
+serviceAccountName: {{ include "callsmith.serviceAccountName" . }}
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  seccompProfile:
+    type: RuntimeDefault
+{{- with .Values.images.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+volumes:
+  - name: config
+    configMap:
+      name: {{ include "callsmith.fullname" . }}
+  - name: tmp
+    emptyDir:
+      sizeLimit: 64Mi
+  {{- if hasPrefix "file://" .Values.store.url }}
+  - name: data
+    persistentVolumeClaim:
+      claimName: {{ .Values.runs.claim }}
+  {{- end }}
+{{- end -}}
+
+{{- define "callsmith.container" -}}
+image: {{ include "callsmith.image" (dict "root" . "room" "controller") | quote }}
+imagePullPolicy: {{ .Values.images.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- with .Values.store.existingSecret }}
+envFrom:
+  - secretRef:
+      name: {{ . }}
+{{- end }}
+volumeMounts:
+  - name: config
+    mountPath: /etc/callsmith
+    readOnly: true
+  - name: tmp
+    mountPath: /tmp
+  {{- if hasPrefix "file://" .Values.store.url }}
+  - name: data
+    mountPath: /data
+  {{- end }}
+{{- end -}}

@@ -1,0 +1,36 @@
+{{/* Names and labels; every helper bears the chart's name, for charts share one space of templates. */}}
+
+{{- define "finetune.name" -}}
+{{- default .Release.Name .Values.name -}}
+{{- end -}}
+
+{{- define "finetune.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: callsmith
+{{- end -}}
+
+{{- define "finetune.validate" -}}
+{{- if gt (len (include "finetune.name" .)) 52 -}}
+{{- fail (printf "the FineTune would be named %s; expected up to 52 characters: set name" (include "finetune.name" .)) -}}
+{{- end -}}
+{{- if and .Values.dataset.files .Values.dataset.claim -}}
+{{- fail "dataset.files and dataset.claim exclude each other; keep one" -}}
+{{- end -}}
+{{- if not (dig "base" "model" "" .Values.spec) -}}
+{{- fail "spec.base.model is needed: the model to start from" -}}
+{{- end -}}
+{{- if not (dig "data" "sources" list .Values.spec) -}}
+{{- fail "spec.data.sources is needed: the conversations to train on" -}}
+{{- end -}}
+{{- range (dig "data" "sources" list .Values.spec) -}}
+{{- if and (hasPrefix "/dataset/" .path) $.Values.dataset.files -}}
+{{- if not (hasKey $.Values.dataset.files (trimPrefix "/dataset/" .path)) -}}
+{{- fail (printf "spec.data.sources names %s; dataset.files has %s" .path (keys $.Values.dataset.files | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,165 @@
+{{/* What the pods of this service share. */}}
+
+{{- define "serving.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "serving.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "serving.pullSecrets" -}}
+{{- with .Values.images.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A Ray container but for its name, ports, resources. */}}
+{{- define "serving.ray" -}}
+image: {{ include "serving.image" (dict "root" . "room" "server") | quote }}
+imagePullPolicy: {{ .Values.images.pullPolicy }}
+securityContext:
+  {{- include "serving.containerSecurity" . | nindent 2 }}
+env:
+  - name: HOME
+    value: /scratch
+  - name: CALLSMITH_STORE
+    value: {{ .Values.store.url | quote }}
+  - name: HF_HUB_OFFLINE
+    value: "1"
+{{- with .Values.store.existingSecret }}
+envFrom:
+  - secretRef:
+      name: {{ . }}
+{{- end }}
+volumeMounts:
+  - name: tmp
+    mountPath: /tmp
+  - name: scratch
+    mountPath: /scratch
+  {{- if .Values.store.claim }}
+  - name: data
+    mountPath: /data
+    readOnly: true
+  {{- end }}
+{{- end -}}
+
+{{- define "serving.volumes" -}}
+- name: tmp
+  emptyDir: {}
+- name: scratch
+  emptyDir:
+    sizeLimit: {{ .Values.workers.cache }}
+{{- if .Values.store.claim }}
+- name: data
+  persistentVolumeClaim:
+    claimName: {{ .Values.store.claim }}
+    readOnly: true
+{{- end }}
+{{- with .Values.sidecar.apiKeys.existingSecret }}
+- name: api-keys
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- end -}}
+
+{{/* Waits until the sidecar beside it has no request left, or for so many seconds. */}}
+{{- define "serving.drain" -}}
+import sys, time, urllib.request
+deadline = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < deadline:
+    time.sleep(2)
+    try:
+        with urllib.request.urlopen("http://127.0.0.1:8100/metrics", timeout=2) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        break
+    names = ("callsmith_active_requests", "callsmith_waiting_requests")
+    if not any(float(line.split()[-1]) for line in lines if line.startswith(names)):
+        break
+{{- end -}}
+
+{{/* The sidecar as a native sidecar container: it starts before Ray and stops after it. (dict "root" $ "ready" "/readyz") */}}
+{{- define "serving.sidecar" -}}
+{{- $root := .root -}}
+{{- with $root.Values -}}
+- name: sidecar
+  image: {{ include "serving.image" (dict "root" $root "room" "sidecar") | quote }}
+  imagePullPolicy: {{ .images.pullPolicy }}
+  restartPolicy: Always
+  command:
+    - python
+    - -m
+    - callsmith.sidecar
+    - --host=0.0.0.0
+    - --port=8100
+    - --upstream=http://127.0.0.1:8000
+    - {{ printf "--store=%s" .store.url | quote }}
+    - {{ printf "--drain-seconds=%d" (int .serve.drainSeconds) }}
+    {{- $id := default .model.name .model.id }}
+    {{- $stored := ternary (printf "%s@%s" .model.name .model.version) .model.name (ne .model.version "") }}
+    {{- range prepend .model.aliases $id | uniq }}
+    - {{ printf "--model=%s=%s" . $stored | quote }}
+    {{- end }}
+    {{- range .model.adapters }}
+    - {{ printf "--dialect=%s=%s" .id .dialect | quote }}
+    {{- end }}
+    {{- if .sidecar.apiKeys.existingSecret }}
+    - {{ printf "--api-keys-file=/etc/callsmith/keys/%s" .sidecar.apiKeys.key | quote }}
+    {{- end }}
+    {{- range $flag, $value := .sidecar.flags }}
+    - {{ printf "--%s=%v" $flag $value | quote }}
+    {{- end }}
+  {{- with .store.existingSecret }}
+  envFrom:
+    - secretRef:
+        name: {{ . }}
+  {{- end }}
+  ports:
+    - name: openai
+      containerPort: 8100
+  startupProbe:
+    httpGet: {path: /healthz, port: openai}
+    periodSeconds: 1
+    failureThreshold: 60
+  readinessProbe:
+    httpGet: {path: {{ $.ready }}, port: openai}
+    periodSeconds: 5
+    timeoutSeconds: 3
+    failureThreshold: 2
+  livenessProbe:
+    httpGet: {path: /healthz, port: openai}
+    periodSeconds: 10
+    timeoutSeconds: 5
+  resources:
+    {{- toYaml .sidecar.resources | nindent 4 }}
+  securityContext:
+    {{- include "serving.containerSecurity" $root | nindent 4 }}
+  volumeMounts:
+    - name: tmp
+      mountPath: /tmp
+    {{- if .store.claim }}
+    - name: data
+      mountPath: /data
+      readOnly: true
+    {{- end }}
+    {{- if .sidecar.apiKeys.existingSecret }}
+    - name: api-keys
+      mountPath: /etc/callsmith/keys
+      readOnly: true
+    {{- end }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,35 @@
+# syntax=docker/dockerfile:1
+# Ray head and workers that serve models with vLLM.
+# Built from the repository's root: docker build -f docker/server.Dockerfile .
+# For machines without an accelerator: --build-arg LOCK=cpu
+ARG PYTHON=3.11-slim-bookworm
+
+FROM python:${PYTHON} AS build
+ARG SETUPTOOLS=84.2.1
+# Where an index lacks the CPU build of torch, PyTorch's own: --build-arg PIP_EXTRA_INDEX_URL=…
+ARG PIP_EXTRA_INDEX_URL
+ARG LOCK=server
+WORKDIR /build
+# The locked packages first: they change less often than the code.
+COPY locks/${LOCK}.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --prefix=/install -r ${LOCK}.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY services ./services
+RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTOOLS} && \
+    pip install --no-deps --no-build-isolation --prefix=/install .
+
+FROM python:${PYTHON}
+LABEL org.opencontainers.image.title="callsmith-server" \
+      org.opencontainers.image.description="Ray head and workers that serve models with vLLM" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# wget: KubeRay's probes. gcc and libc6-dev: Triton compiles its launchers when a kernel first runs.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libnuma1 wget && \
+    rm -rf /var/lib/apt/lists/*
+# Into /usr/local, not a virtual environment: KubeRay starts Ray in a login shell, which resets PATH.
+COPY --from=build /install /usr/local
+ENV HOME=/scratch PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 RAY_USAGE_STATS_ENABLED=0
+WORKDIR /scratch
+USER 65532:65532
+# No entry point: KubeRay brings the command of head, workers and submitter.
+CMD ["python", "-m", "callsmith.server", "--help"]

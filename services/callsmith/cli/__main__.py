@@ -1,0 +1,3 @@
+from callsmith.cli.app import main
+
+main()

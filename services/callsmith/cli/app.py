@@ -1,0 +1,78 @@
+"""`callsmith …`: registers the commands and turns what they raise into exit codes 0, 1 and 2, without tracebacks.
+
+Each command is a module of its own that imports its room inside the function, so that `--help` is fast.
+"""
+
+import sys
+
+import typer
+
+from callsmith import __version__
+from callsmith.cli import (
+    chat,
+    crd,
+    data,
+    demo,
+    evaluate,
+    logs,
+    merge,
+    models,
+    output,
+    promote,
+    run,
+    serve,
+    status,
+    submit,
+    train,
+)
+from callsmith.errors import CallsmithError
+
+app = typer.Typer(
+    name="callsmith",
+    help="Turn a small open LLM into one that calls tools well, and serve it behind an OpenAI endpoint.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"callsmith {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Turn a small open LLM into one that calls tools well, and serve it behind an OpenAI endpoint."""
+
+
+app.command("serve")(serve.serve)
+app.command("chat")(chat.chat)
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("merge")(merge.merge)
+app.command("promote")(promote.promote)
+app.command("submit")(submit.submit)
+app.command("status")(status.status)
+app.command("logs")(logs.logs)
+app.command("crd")(crd.crd)
+app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Entry point of the `callsmith` command."""
+    try:
+        app()
+    except CallsmithError as error:
+        output.fail(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        output.fail("interrupted; run the same command again to carry on")
+        sys.exit(130)

@@ -1,0 +1,28 @@
+"""`callsmith train FILE`: a run's adapter, from its conversations."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from callsmith.cli import output
+from callsmith.cli.options import JsonOption, StoreOption
+
+
+def train(
+    file: Annotated[Path, typer.Argument(help="FineTune document.")],
+    store: StoreOption = None,
+    root: Annotated[Path, typer.Option(help="Folder for scratch files.")] = Path(".callsmith"),
+    json: JsonOption = False,
+) -> None:
+    """Train the adapter of a run with Ray Train, or carry on from its newest checkpoint."""
+    from callsmith import spec
+    from callsmith.cli.stages import LocalRun
+
+    local = LocalRun(spec.load(file), store=store, root=root)
+    report = local.train(output.progress)
+    if json:
+        output.emit_json(report)
+        return
+    output.out.print(f"run {local.name}: loss {report['loss']:.3f} after {report['step']} steps", markup=False)
+    output.out.print(f"metrics and curve in {local.workdir}", markup=False)

@@ -1,0 +1,1 @@
+"""The Kubernetes controller: FineTune -> RayJob -> merge Job -> evaluation Job -> promotion -> RayService."""

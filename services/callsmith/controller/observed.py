@@ -1,0 +1,117 @@
+"""What the status of a RayJob, Job, Pod or RayService says: pure functions from objects to values.
+
+Knows how KubeRay and the Job controller write their statuses, and nothing else.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+State = Literal["waiting", "running", "succeeded", "failed"]
+Object = dict[str, Any]
+_TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Where an object stands, its own words, and its reason when it failed."""
+
+    state: State
+    message: str = ""
+    reason: str = ""
+
+
+def see_job(job: Object) -> Seen:
+    """A `batch/v1` Job, by its terminal conditions."""
+    status = job.get("status", {})
+    for condition in status.get("conditions", ()):
+        if condition.get("status") == "True" and condition["type"] in ("Complete", "Failed"):
+            state: State = "succeeded" if condition["type"] == "Complete" else "failed"
+            return Seen(state, condition.get("message", ""), condition.get("reason", ""))
+    failed = status.get("failed", 0)
+    note = f"{failed} pod{'s' if failed > 1 else ''} failed; trying again" if failed else ""
+    return Seen("running" if status.get("active") else "waiting", note)
+
+
+def see_ray_job(job: Object) -> Seen:
+    """A KubeRay RayJob, by `jobDeploymentStatus`; `Retrying` and `Suspended` are no ends."""
+    status = job.get("status", {})
+    message, reason = status.get("message", ""), status.get("reason", "")
+    match status.get("jobDeploymentStatus", ""):
+        case "Complete" if status.get("jobStatus") == "SUCCEEDED":
+            return Seen("succeeded", message)
+        case "Complete":
+            return Seen(
+                "failed", message or f"the Ray job ended as {status.get('jobStatus') or 'unknown'}", "JobStopped"
+            )
+        case "Failed":
+            return Seen("failed", message, reason or "JobFailed")
+        case "Running":
+            return Seen("running", message)
+        case "Retrying":
+            return Seen("waiting", f"attempt {status.get('failed', 1)} failed; trying again on a new Ray cluster")
+        case other:
+            return Seen("waiting", f"RayJob is {other}" if other else "waiting for the KubeRay operator")
+
+
+def last_words(pods: list[Object]) -> str:
+    """The ends of the logs of the newest failed pod's failed containers, with their names; empty when no pod failed."""
+    ended = [(pod, ends) for pod in pods if (ends := _bad_ends(pod))]
+    if not ended:
+        return ""
+    pod, ends = max(ended, key=lambda each: max(str(end.get("finishedAt") or "") for _, end in each[1]))
+    lines = []
+    for container, end in ends:
+        why = f", {end['reason']}" if end.get("reason") not in (None, "Error") else ""
+        lines.append(f"pod {pod['metadata']['name']}, container {container}: exit code {end['exitCode']}{why}")
+        lines += [f"| {line}" for line in end.get("message", "").rstrip().splitlines()[-_TAIL_LINES:]]
+    return "\n".join(lines)
+
+
+def _bad_ends(pod: Object) -> list[tuple[str, Object]]:
+    found = []
+    for container in _containers(pod):
+        end = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
+        if end and end.get("exitCode"):
+            found.append((container["name"], end))
+    return found
+
+
+def stuck(pods: list[Object]) -> str:
+    """Why pods don't start, in the kubelet's or scheduler's words; empty when nothing is known to hold them."""
+    for pod in pods:
+        for container in _containers(pod):
+            waiting = container.get("state", {}).get("waiting") or {}
+            if waiting.get("reason") in (
+                "ImagePullBackOff",
+                "ErrImagePull",
+                "InvalidImageName",
+                "CreateContainerConfigError",
+            ):
+                return f"pod {pod['metadata']['name']}: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+        for condition in pod.get("status", {}).get("conditions", ()):
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                return f"pod {pod['metadata']['name']} is not scheduled: {condition.get('message', '')}".rstrip(": ")
+    return ""
+
+
+def see_service(service: Object) -> Seen:
+    """A KubeRay RayService: `succeeded` when what it serves is what its spec says."""
+    status = service.get("status", {})
+    if status.get("observedGeneration", 0) < service["metadata"].get("generation", 0):
+        return Seen("waiting", "waiting for the KubeRay operator")
+    applications = status.get("activeServiceStatus", {}).get("applicationStatuses") or {}
+    broken = {name: app for name, app in applications.items() if app.get("status") == "DEPLOY_FAILED"}
+    if broken:
+        words = "; ".join(
+            f"{name} is {app['status']}: {app.get('message', '')}" for name, app in sorted(broken.items())
+        )
+        return Seen("failed", words, "DeployFailed")
+    if applications and all(app.get("status") == "RUNNING" for app in applications.values()):
+        return Seen("succeeded")
+    words = ", ".join(f"{name} {app.get('status', 'unknown')}" for name, app in sorted(applications.items()))
+    return Seen("running", words or "no application yet")
+
+
+def _containers(pod: Object) -> list[Object]:
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]

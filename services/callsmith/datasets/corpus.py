@@ -1,0 +1,78 @@
+"""Conversations on disk, read back by number in any order, so that shuffling costs integers and not memory.
+
+Owns one file in the work folder. Knows nothing of sources, splits or tokens.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from callsmith.datasets.conversation import Conversation
+
+
+class Rows(Protocol):
+    """Conversations by number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Conversation: ...
+
+    def __iter__(self) -> Iterator[Conversation]: ...
+
+
+class Corpus:
+    """An append-only file of conversations, and where each begins."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("w+b")
+        self._starts = array("Q", [0])
+
+    def append(self, conversation: Conversation) -> int:
+        """Add a conversation and return its number."""
+        self._file.seek(self._starts[-1])
+        self._file.write(conversation.to_json().encode("utf-8", "surrogatepass") + b"\n")
+        self._starts.append(self._file.tell())
+        return len(self._starts) - 2
+
+    def line(self, index: int) -> bytes:
+        """The conversation with that number, as the line of JSON that `Conversation.from_json` reads."""
+        start, end = self._starts[index], self._starts[index + 1]
+        self._file.seek(start)
+        return self._file.read(end - start)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, index: int) -> Conversation:
+        return Conversation.from_json(self.line(index))
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return (self[index] for index in range(len(self)))
+
+    def close(self) -> None:
+        """Close and remove the file."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class Selection:
+    """Rows of a corpus in an order of their own; a row may stand there more than once."""
+
+    def __init__(self, corpus: Corpus, order: Sequence[int]) -> None:
+        self._corpus = corpus
+        self.order = array("Q", order)
+
+    def lines(self) -> Iterator[bytes]:
+        """The rows as lines of JSON."""
+        return (self._corpus.line(index) for index in self.order)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> Conversation:
+        return self._corpus[self.order[index]]
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return (self._corpus[index] for index in self.order)

@@ -1,0 +1,1 @@
+"""One module per way of writing conversations: `matches(row)` for detection, `read(row)` to the neutral form."""

@@ -1,0 +1,139 @@
+"""Tools as clients declare them, OpenAI's or bare ToolBench objects; `tool_choice`; and names as models write them.
+
+Owns finding the tool that a model meant. Knows no marker and no arguments.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from callsmith.dialects.types import ToolSpec
+from callsmith.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One declared tool."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    """JSON schema of the arguments; empty for a tool that declares none."""
+    function: Mapping[str, Any]
+    """The declaration without its wrapper, as the client wrote it."""
+    spec: ToolSpec
+    """The declaration, wrapper included."""
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Schema of each parameter, by name."""
+        found = self.parameters.get("properties")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the parameters that a call must give."""
+        found = self.parameters.get("required")
+        return tuple(n for n in found if isinstance(n, str)) if isinstance(found, list | tuple) else ()
+
+
+def read_tools(specs: Sequence[ToolSpec] | None) -> tuple[Tool, ...]:
+    """Reads OpenAI tools and bare ToolBench objects alike. Raises InvalidInput on what is neither."""
+    return tuple(_read_tool(spec, index) for index, spec in enumerate(specs or ()))
+
+
+def choose(tools: tuple[Tool, ...], tool_choice: object) -> tuple[Tool, ...]:
+    """The tools to show to the model: none for `none`, one for a named choice, otherwise all. Raises InvalidInput."""
+    match tool_choice:
+        case None | "auto" | "required":
+            return tools
+        case "none":
+            return ()
+        case {"function": {"name": str(name)}} | {"type": "function", "name": str(name)}:
+            chosen = tuple(tool for tool in tools if tool.name == name)
+            if not chosen:
+                names = ", ".join(tool.name for tool in tools) or "no tools"
+                raise InvalidInput(
+                    f"tool_choice: got {name!r}; expected one of the tools: {names}; declare it in tools"
+                )
+            return chosen
+        case _:
+            raise InvalidInput(
+                f"tool_choice: got {str(tool_choice)[:80]!r}; expected none, auto, required or "
+                '{"type": "function", "function": {"name": …}}; correct the request'
+            )
+
+
+def _read_tool(spec: ToolSpec, index: int) -> Tool:
+    function = spec.get("function", spec) if isinstance(spec, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(name, str) or not name.strip():
+        raise InvalidInput(
+            f"tools[{index}]: got {str(spec)[:80]!r}; expected a function with a name; correct the request"
+        )
+    description, parameters = function.get("description"), function.get("parameters")
+    return Tool(
+        name=name,
+        description=description if isinstance(description, str) else "",
+        parameters=parameters if isinstance(parameters, Mapping) else {},
+        function=function,
+        spec=spec,
+    )
+
+
+_EDGES = " \t\r\n`'\"*“”‘’「」《》<>.,;:。，；：!！"
+_IDENTIFIER = re.compile(r"[\w.\-/]{1,128}")
+
+
+class Names:
+    """Finds the tool that a model meant; every answer depends on the text alone, never on the call before."""
+
+    def __init__(self, tools: tuple[Tool, ...] | None) -> None:
+        self.known = tools is not None
+        self._tools = {tool.name: tool for tool in tools or ()}
+        self._folded: dict[str, Tool | None] = {}
+        for tool in tools or ():
+            key = _fold(tool.name)
+            self._folded[key] = None if key in self._folded else tool
+        names = sorted((re.escape(name) for name in self._tools), key=len, reverse=True)
+        self._mention = re.compile(rf"(?<![\w-])(?:{'|'.join(names)})(?![\w-])") if names else None
+
+    def exact(self, written: str) -> Tool | None:
+        """The tool whose name this is, markdown and capitals aside."""
+        text = written.strip().replace("\\_", "_")
+        if not self.known:
+            text = text.strip(_EDGES)
+            return _undeclared(text) if _IDENTIFIER.fullmatch(text) else None
+        for candidate in (text, text.strip(_EDGES), text.strip(_EDGES).removesuffix("()")):
+            if candidate in self._tools:
+                return self._tools[candidate]
+        return self._folded.get(_fold(text.strip(_EDGES).removesuffix("()")))
+
+    def mentioned(self, written: str) -> Tool | None:
+        """The one tool that a sentence such as `Use the fire_recognition API` names; None where it names two."""
+        tool = self.exact(written)
+        if tool is not None or self._mention is None:
+            return tool
+        text = written.replace("\\_", "_")
+        found = {match[0] for match in self._mention.finditer(text)}
+        if len(found) == 1:
+            return self._tools[found.pop()]
+        if found:
+            return None
+        words = " ".join(_fold(word) for word in re.split(r"[^\w-]+", text))
+        matches = [tool for key, tool in self._folded.items() if tool is not None and _spells(key, words)]
+        return matches[0] if len(matches) == 1 else None
+
+
+def _undeclared(name: str) -> Tool:
+    return Tool(name=name, description="", parameters={}, function={"name": name}, spec={"name": name})
+
+
+def _spells(key: str, words: str) -> bool:
+    """Whether whole words in a row, joined as the tool's name is, give that name."""
+    return bool(key) and re.search(rf"(?<!\S){re.escape(key).replace('_', '[_ ]')}(?!\S)", words) is not None
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[^\w]+|_+", "_", name.lower()).strip("_")

@@ -1,0 +1,84 @@
+"""The exception tree, and the one place where an error becomes an exit code, an HTTP status or a condition.
+
+    CallsmithError
+    ├── Permanent          trying again changes nothing
+    │   ├── InvalidInput   the user's file, flag or request is wrong    exit 2, HTTP 400
+    │   ├── NotFound       a model, version, file or key is not there   exit 2, HTTP 404
+    │   ├── Conflict       somebody else changed or holds it            exit 1, HTTP 409
+    │   ├── StageFailed    the work itself failed                       exit 1, HTTP 500
+    │   └── GateFailed     the candidate is worse than allowed          exit 1, HTTP 409
+    └── Temporary          trying again may help
+        ├── Unavailable    a store, server or engine does not answer    exit 1, HTTP 503
+        └── TimedOut       it answered too late                         exit 1, HTTP 504
+
+What a model got wrong is a value (`callsmith.dialects.MalformedCall`), never an exception.
+Messages read `what failed: got X; expected Y; do Z` and never hold a secret's value.
+"""
+
+from typing import ClassVar
+
+
+class CallsmithError(Exception):
+    """Any failure that Callsmith foresees; everything else is a bug and keeps its traceback."""
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+    @property
+    def reason(self) -> str:
+        """The CamelCase word used as a Kubernetes condition's reason."""
+        return type(self).__name__
+
+
+class Permanent(CallsmithError):
+    """Trying again changes nothing."""
+
+
+class InvalidInput(Permanent):
+    """The user's file, flag or request is wrong; `problems` has one line per fault."""
+
+    exit_code = 2
+    http_status = 400
+
+    def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
+        self.problems = problems
+        super().__init__("\n".join((message, *(f"  {problem}" for problem in problems))))
+
+
+class NotFound(Permanent):
+    """A model, version, file or key is not there."""
+
+    exit_code = 2
+    http_status = 404
+
+
+class Conflict(Permanent):
+    """Somebody else changed it first, or holds it."""
+
+    http_status = 409
+
+
+class StageFailed(Permanent):
+    """The work itself failed."""
+
+
+class GateFailed(Permanent):
+    """The candidate is worse than the gate allows; the promoted version stays."""
+
+    http_status = 409
+
+
+class Temporary(CallsmithError):
+    """Trying again may help."""
+
+    http_status = 503
+
+
+class Unavailable(Temporary):
+    """A store, server or engine does not answer."""
+
+
+class TimedOut(Temporary):
+    """It answered too late."""
+
+    http_status = 504

@@ -1,0 +1,1 @@
+"""Ray Serve around vLLM: each replica holds vLLM's own OpenAI application."""

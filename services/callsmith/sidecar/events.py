@@ -1,0 +1,34 @@
+"""Server-sent events: bytes in any pieces become whole events, with bounded memory.
+
+Knows the wire format only.
+"""
+
+from callsmith.errors import Unavailable
+
+LONGEST_EVENT = 4 * 1024**2
+"""Bytes of an event; an engine that sends more is broken."""
+
+
+class EventReader:
+    """Splits a stream at its line ends; comments and fields other than `data` are dropped."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The `data` of each event that `piece` ends. Raises `Unavailable` for one without end."""
+        lines = (self._rest + piece if self._rest else piece).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > LONGEST_EVENT:
+            raise Unavailable("the engine sent an event without end")
+        # Every event of an OpenAI stream is one line of data, so a line is an event.
+        return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+
+
+def event(data: bytes) -> bytes:
+    """One event."""
+    return b"data: " + data + b"\n\n"
+
+
+KEEP_ALIVE = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"

@@ -1,0 +1,109 @@
+"""The ASGI side: reading a bounded body, sending, and noticing a client that has gone.
+
+Written against plain ASGI: Starlette's streaming response costs several times as much for each chunk.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from typing import Any
+
+from callsmith.sidecar.problems import Refused
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_HOP_BY_HOP = frozenset(
+    (
+        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
+        "upgrade", "host", "content-length", "expect", "authorization",
+    )
+)  # fmt: skip
+
+
+class ClientGone(Exception):  # noqa: N818 — it is no error
+    """The client has closed its connection."""
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The request's body. Raises `Refused` when it is longer than `limit`, `ClientGone` when it breaks off."""
+    if (declared := _header(scope, b"content-length")) is not None and declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    chunks = bytearray()
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunks += message.get("body", b"")
+        if len(chunks) > limit:
+            raise _too_large(limit)
+        if not message.get("more_body"):
+            return bytes(chunks)
+        message = await receive()
+
+
+def request_headers(scope: Scope) -> dict[str, str]:
+    """The headers to send on: none that belongs to the connection or is the sidecar's own."""
+    return {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name.decode("latin-1").lower() not in _HOP_BY_HOP
+    }
+
+
+def response_headers(headers: Iterable[tuple[str, str]]) -> Headers:
+    """The engine's headers for the client: none that belongs to the connection, its length excepted."""
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in headers
+        if name.lower() not in _HOP_BY_HOP - {"content-length"}
+    ]
+
+
+def target(scope: Scope) -> str:
+    """Path and query as the client wrote them."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope.get("query_string", b"")
+    return (path + b"?" + query if query else path).decode("latin-1")
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A request header; `name` in lower case."""
+    value = _header(scope, name)
+    return None if value is None else value.decode("latin-1")
+
+
+async def until_gone(work: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Do `work`, but cancel it as soon as the client closes its connection; the body must have been read."""
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            raise ClientGone
+        working.result()
+    finally:
+        for task in (working, gone):
+            task.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    return next((value for key, value in scope["headers"] if key == name), None)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(f"the body is larger than {limit} bytes", code="request_too_large", status=413)

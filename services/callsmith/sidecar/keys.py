@@ -1,0 +1,54 @@
+"""`Keys`: who may come in. Keys stand in a file, one a line, and change without a restart.
+
+Compares in constant time, and knows nothing of what a key's owner does.
+"""
+
+import hmac
+import time
+from pathlib import Path
+
+from callsmith.errors import InvalidInput
+from callsmith.sidecar.problems import Refused
+
+_LOOK_SECONDS = 1.0
+
+
+class Keys:
+    """The keys in `path`; without a path everybody may come in. Raises `InvalidInput` when the file is unreadable."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = Path(path) if path else None
+        self._keys: tuple[bytes, ...] = ()
+        self._stamp: tuple[int, int] | None = None
+        self._looked = 0.0
+        if self._path:
+            self._look()
+            if not self._keys:
+                raise InvalidInput(f"reading the API keys: {self._path} holds none")
+
+    def check(self, authorization: str | None) -> None:
+        """Raise `Refused` with status 401 unless `authorization` is `Bearer` and a key."""
+        if self._path is None:
+            return
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._look()
+        scheme, _, given = (authorization or "").partition(" ")
+        known = False
+        for key in self._keys:  # all of them, whichever it is
+            known |= hmac.compare_digest(key, given.strip().encode())
+        if scheme.lower() != "bearer" or not known:
+            raise Refused("the API key is missing or unknown", code="invalid_api_key", status=401)
+
+    def _look(self) -> None:
+        assert self._path is not None
+        self._looked = time.monotonic()
+        try:
+            status = self._path.stat()
+            stamp = (status.st_mtime_ns, status.st_ino)
+            if stamp != self._stamp:
+                lines = self._path.read_text(encoding="utf-8").splitlines()
+                self._keys = tuple(line.strip().encode() for line in lines if line.strip() and not line.startswith("#"))
+                self._stamp = stamp
+        except (OSError, UnicodeDecodeError) as error:
+            if self._stamp is None:
+                raise InvalidInput(f"reading the API keys: {self._path}: {error}") from None

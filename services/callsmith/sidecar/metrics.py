@@ -1,0 +1,67 @@
+"""`Metrics`: what the sidecar counts, in Prometheus' format.
+
+A registry of its own for each application, so that tests don't meet. Tool names become labels only up to a bound.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from callsmith.dialects.types import MalformedCall
+from callsmith.sidecar.answers import Observed
+from callsmith.sidecar.gate import Gate
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_MOST_TOOLS = 200
+
+
+class Metrics(Observed):
+    """Counters of one application."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._registry = CollectorRegistry()
+        self._tools: set[str] = set()
+        registry = self._registry
+        self.requests = Counter(
+            "callsmith_requests", "Requests by path, status and whether a dialect was needed.",
+            ("path", "status", "dialect"), registry=registry,
+        )  # fmt: skip
+        self.first_token = Histogram(
+            "callsmith_first_token_seconds", "From a request's arrival to the first bytes of its answer.",
+            buckets=_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self.tokens = Counter(
+            "callsmith_tokens", "Tokens of requests with tools, as far as the engine reported them.",
+            ("kind",), registry=registry,
+        )  # fmt: skip
+        self.calls = Counter("callsmith_tool_calls", "Calls sent, by tool.", ("tool",), registry=registry)
+        self.malformed_calls = Counter(
+            "callsmith_malformed_tool_calls", "Calls that could not be read, by reason.", ("reason",), registry=registry
+        )
+        self.disconnects = Counter(
+            "callsmith_client_disconnects", "Requests that the client gave up.", registry=registry
+        )
+        active = Gauge("callsmith_active_requests", "Requests at the engine.", registry=registry)
+        active.set_function(lambda: gate.active)
+        waiting = Gauge("callsmith_waiting_requests", "Requests in the queue.", registry=registry)
+        waiting.set_function(lambda: gate.waiting)
+
+    def call(self, name: str) -> None:
+        """Count a call of the tool `name`."""
+        if name not in self._tools and len(self._tools) >= _MOST_TOOLS:
+            name = "other"
+        self._tools.add(name)
+        self.calls.labels(name).inc()
+
+    def malformed(self, call: MalformedCall) -> None:
+        """Count a malformed call. Reasons are a closed set but for what they quote, which is left out."""
+        self.malformed_calls.labels(call.reason.split(":")[0].split("'")[0].strip()[:60]).inc()
+
+    def usage(self, usage: object) -> None:
+        """Count the tokens of an OpenAI `usage` object."""
+        if isinstance(usage, dict):
+            for kind in ("prompt_tokens", "completion_tokens"):
+                if isinstance(count := usage.get(kind), int):
+                    self.tokens.labels(kind.removesuffix("_tokens")).inc(count)
+
+    def text(self) -> bytes:
+        """The metrics as Prometheus reads them."""
+        return generate_latest(self._registry)

@@ -1,0 +1,74 @@
+"""What a backend of the store offers: whole-object reads, atomic writes, streaming writes, conditional writes.
+
+The seam between `Store` and where the bytes are (`local` for `file://`, `remote` for the rest). Knows no models,
+no manifests and no URLs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+Buffer = bytes | bytearray | memoryview
+"""One-dimensional bytes."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object: its key below the store's root, its size in bytes and when it was last written."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object's bytes and the tag that a compare-and-swap of it needs."""
+
+    data: bytes
+    etag: str
+
+
+class Writer(Protocol):
+    """A streaming write: nothing is visible under the key before `commit`, nothing ever after `abort`."""
+
+    def write(self, data: Buffer) -> None:
+        """Append `data`, which the caller may change again as soon as this returns."""
+
+    def commit(self) -> None:
+        """Make the object visible, whole and durable."""
+
+    def abort(self) -> None:
+        """Drop what was written."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Commit, or abort when the block failed."""
+
+
+class Objects(Protocol):
+    """A backend. Methods raise `NotFound`, `Conflict`, `InvalidInput` or `Unavailable`, nothing else."""
+
+    def read(self, key: str) -> Stored: ...
+
+    def read_range(self, key: str, start: int, length: int) -> Buffer:
+        """Bytes `start` to `start + length` of an object that has them; may return fewer, never none."""
+
+    def write(self, key: str, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
+        """Write a small object and return its new etag; a condition that does not hold raises `Conflict`."""
+
+    def writer(self, key: str) -> Writer: ...
+
+    def entry(self, key: str) -> Entry | None: ...
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """The objects below the folder `prefix`, in no particular order."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; one that is not there is no error."""
+
+    def sweep(self, prefix: str) -> None:
+        """Clear away what killed writers left below the folder `prefix`, where that can be seen."""

@@ -1,0 +1,207 @@
+"""The charts as Helm itself renders them: every value set against the real schemas and the rules for pods.
+
+Also: closed and documented values, refusals of contradictions, and configurations that our own rooms read.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import pytest
+import yaml
+
+import manifests
+from callsmith import spec
+from callsmith.controller.config import ControllerConfig
+from callsmith.server.config import ServerConfig
+from callsmith.sidecar.config import SidecarConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+CHARTS = ROOT / "charts"
+VALUE_SETS = sorted(CHARTS.glob("*/ci/*.yaml"))
+Object = dict[str, Any]
+
+
+def render(chart: str, values: Object) -> list[Object]:
+    """Every object of the chart, tests included."""
+    with helm.Chart.load(CHARTS / chart) as loaded:
+        rendered = loaded.render(values, name="release", namespace="team-a")
+    texts = [text for name, text in sorted(rendered.items()) if name.endswith(".yaml")]
+    return [made for text in texts for made in yaml.safe_load_all(text) if made]
+
+
+def values_of(path: Path) -> Object:
+    values: Object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return values
+
+
+def only(found: list[Object], kind: str) -> Object:
+    (made,) = [each for each in found if each["kind"] == kind]
+    return made
+
+
+SERVING: Object = {"model": {"name": "assistant"}, "store": {"url": "s3://callsmith"}}
+
+
+@pytest.mark.parametrize("path", VALUE_SETS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_value_sets_render_to_valid_objects(path: Path, shared: Path) -> None:
+    made = render(path.parts[-3], values_of(path))
+    assert made
+    for each in made:
+        name = f"{each['kind']} {each['metadata']['name']}"
+        assert manifests.problems(each, kuberay=shared / "crds/kuberay") == [], name
+        for where, pod in manifests.pods(each):
+            assert manifests.unsafe(pod) == [], f"{name}{where}"
+        if each["kind"] not in ("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"):
+            assert "namespace" in each["metadata"], name
+        assert {"app.kubernetes.io/managed-by", "helm.sh/chart"} <= set(each["metadata"]["labels"]), name
+
+
+@pytest.mark.parametrize("chart", ["callsmith", "finetune", "serving"])
+def test_lint_finds_nothing(chart: str) -> None:
+    for path in sorted((CHARTS / chart / "ci").glob("*.yaml")):
+        found = helm.lint(CHARTS / chart, values_of(path))
+        assert [each for each in found["messages"] if each["severity"] in ("WARNING", "ERROR", 2, 3)] == []
+
+
+@pytest.mark.parametrize("chart", ["callsmith", "finetune", "serving"])
+def test_values_are_closed_and_documented(chart: str) -> None:
+    with helm.Chart.load(CHARTS / chart) as loaded:
+        schema, values = loaded.schema, loaded.values
+    assert schema is not None
+
+    def walk(node: Object, value: Any, path: str, documented: bool = False) -> None:
+        if "$ref" in node:
+            return
+        if "properties" in node:
+            assert node["additionalProperties"] is False, path
+            assert set(node["properties"]) - {"global"} == set(value) or not value, path
+            for key, child in node["properties"].items():
+                if key != "global" and value:
+                    walk(child, value[key], f"{path}.{key}", documented or "description" in node)
+        else:
+            assert documented or node.get("description"), f"{path} has no comment in values.yaml"
+
+    walk(schema, values, chart)
+
+
+@pytest.mark.parametrize(
+    ("chart", "values", "said"),
+    [
+        ("callsmith", {}, "store.url is needed"),
+        ("callsmith", {"store": {"url": "file:///data/store"}}, "needs runs.claim"),
+        ("callsmith", {"store": {"url": "file:///tmp"}, "runs": {"claim": "c"}}, "not on the claim"),
+        (
+            "callsmith",
+            {"store": {"url": "s3://b"}, "serviceAccount": {"create": False}},
+            "serviceAccount.name is needed",
+        ),
+        ("callsmith", {"store": {"url": "s3://b"}, "images": {"tag": "latest"}}, "tag"),
+        ("callsmith", {"store": {"url": "s3://b"}, "replicas": 2}, "replicas"),
+        ("serving", {}, "model.name is needed"),
+        ("serving", {"model": {"name": "a"}}, "store.url is needed"),
+        ("serving", SERVING | {"serve": {"minReplicas": 3, "maxReplicas": 2}}, "is above serve.maxReplicas"),
+        ("serving", SERVING | {"ingress": {"enabled": True}}, "ingress.host is needed"),
+        ("serving", SERVING | {"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is needed"),
+        ("serving", SERVING | {"fullnameOverride": "7b"}, "starts with a letter"),
+        ("serving", SERVING | {"model": {"name": "a", "engine": {"maxLen": 4}}}, "maxLen"),
+        ("finetune", {}, "base"),
+        ("finetune", {"spec": {"base": {"model": "m"}, "data": {"sources": []}}}, "sources"),
+        (
+            "finetune",
+            {"spec": {"base": {"model": "m"}, "data": {"sources": [{"path": "p"}]}, "lora": {"r": 8}}},
+            "lora",
+        ),
+    ],
+)
+def test_contradictions_and_unknown_values_are_refused(chart: str, values: Object, said: str) -> None:
+    with pytest.raises(helm.HelmError, match=re.escape(said)):
+        render(chart, values)
+
+
+def test_finetune_refuses_a_source_that_is_not_there() -> None:
+    values = values_of(CHARTS / "finetune/ci/inline-values.yaml")
+    values["spec"]["data"]["sources"] = [{"path": "/dataset/other.jsonl"}]
+    with pytest.raises(helm.HelmError, match=r"dataset\.files has tools\.jsonl"):
+        render("finetune", values)
+
+
+@pytest.mark.parametrize("path", sorted((CHARTS / "callsmith/ci").glob("*.yaml")), ids=lambda path: path.stem)
+def test_controller_reads_its_configuration(path: Path) -> None:
+    text = only(render("callsmith", values_of(path)), "ConfigMap")["data"]["controller.yaml"]
+    config = ControllerConfig.model_validate(yaml.safe_load(text))
+    assert config.images.trainer.partition(":")[2]
+
+
+@pytest.mark.parametrize("path", sorted((CHARTS / "finetune/ci").glob("*.yaml")), ids=lambda path: path.stem)
+def test_finetune_is_a_document(path: Path) -> None:
+    values = values_of(path)
+    document = spec.parse(yaml.safe_dump(only(render("finetune", values), "FineTune")))
+    (mount,) = document.spec.cluster.mounts
+    assert mount.path == "/dataset"
+    if "queue" in values:
+        assert document.metadata.labels["kueue.x-k8s.io/queue-name"] == values["queue"]
+
+
+@pytest.mark.parametrize("path", sorted((CHARTS / "serving/ci").glob("*.yaml")), ids=lambda path: path.stem)
+def test_rooms_read_what_serving_tells_them(path: Path) -> None:
+    service = only(render("serving", values_of(path)), "RayService")["spec"]
+    (application,) = yaml.safe_load(service["serveConfigV2"])["applications"]
+    config = ServerConfig.model_validate(application["args"])
+    assert application["import_path"] == "callsmith.server.app:build"
+    (group,) = service["rayClusterConfig"]["workerGroupSpecs"]
+    gpus = config.models[0].engine.tensor_parallel_size if config.device == "gpu" else 0
+    assert group["rayStartParams"]["num-gpus"] == str(gpus)
+    assert float(group["rayStartParams"]["num-cpus"]) == config.cpus
+    assert group["maxReplicas"] >= config.max_replicas
+    sidecar = group["template"]["spec"]["initContainers"][0]
+    assert sidecar["restartPolicy"] == "Always"
+    pairs = [flag.removeprefix("--").split("=", 1) for flag in sidecar["command"][3:]]
+    flags = {name: value for name, value in pairs if name not in ("model", "dialect")}
+    assert (flags.pop("host"), flags.pop("port")) == ("0.0.0.0", "8100")
+    known = {name.replace("_", "-") for name in SidecarConfig.model_fields}
+    assert set(flags) <= known
+    SidecarConfig.model_validate({name.replace("-", "_"): value for name, value in flags.items()})
+
+
+def test_service_reaches_the_sidecars_of_workers_and_of_the_head_without_workers() -> None:
+    for least, head_has_one in ((1, False), (0, True)):
+        made = render("serving", SERVING | {"serve": {"minReplicas": least}})
+        wanted = only(made, "Service")["spec"]["selector"].items()
+        cluster = only(made, "RayService")["spec"]["rayClusterConfig"]
+        worker, head = cluster["workerGroupSpecs"][0]["template"], cluster["headGroupSpec"]["template"]
+        assert wanted <= worker["metadata"]["labels"].items()
+        assert (wanted <= head["metadata"]["labels"].items()) is head_has_one
+        assert [each["name"] for each in head["spec"].get("initContainers", ())] == (
+            ["sidecar"] if head_has_one else []
+        )
+
+
+def test_pinned_version_reaches_server_and_sidecar() -> None:
+    made = render("serving", SERVING | {"model": {"name": "assistant", "id": "chat", "version": "v7"}})
+    service = only(made, "RayService")["spec"]
+    assert yaml.safe_load(service["serveConfigV2"])["applications"][0]["args"]["models"][0]["version"] == "v7"
+    command = service["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]["initContainers"][0]["command"]
+    assert "--model=chat=assistant@v7" in command
+
+
+def test_crd_can_be_left_out_or_let_go() -> None:
+    values: Object = {"store": {"url": "s3://b"}}
+    kept = only(render("callsmith", values), "CustomResourceDefinition")
+    assert kept["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    let_go = only(render("callsmith", values | {"crds": {"keep": False}}), "CustomResourceDefinition")
+    assert "annotations" not in let_go["metadata"]
+    kinds = {each["kind"] for each in render("callsmith", values | {"crds": {"enabled": False}})}
+    assert "CustomResourceDefinition" not in kinds
+
+
+def test_selectors_hold_no_labels_of_the_user() -> None:
+    values: Object = {
+        "store": {"url": "s3://b"},
+        "commonLabels": {"team": "a"},
+        "controller": {"podLabels": {"tier": "b"}},
+    }
+    deployment = only(render("callsmith", values), "Deployment")
+    assert not {"team", "tier"} & set(deployment["spec"]["selector"]["matchLabels"])
+    assert {"team", "tier"} <= set(deployment["spec"]["template"]["metadata"]["labels"])

@@ -1,0 +1,101 @@
+"""What a user gets wrong is told in a line, with exit code 2, and never as a traceback."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCUMENT = """\
+apiVersion: callsmith.io/v1alpha1
+kind: FineTune
+metadata: {{name: demo}}
+spec:
+  base: {{model: {base}}}
+  store: {store}
+  data:
+    sources: [{{path: {data}, format: ms_agent}}]
+    strict: {strict}
+"""
+ROW = {"id": "a", "conversations": [{"from": "user", "value": "Hello"}, {"from": "assistant", "value": "Hello you"}]}
+
+
+def callsmith(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "callsmith.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def write(tmp_path: Path, base_dir: Path):  # type: ignore[no-untyped-def]
+    def written(**changed: object) -> Path:
+        data = tmp_path / "rows.jsonl"
+        if not data.exists():
+            data.write_text((json.dumps(ROW) + "\n") * 3)
+        values = {"base": base_dir, "store": (tmp_path / "store").as_uri(), "data": data, "strict": "drop", **changed}
+        file = tmp_path / "finetune.yaml"
+        file.write_text(DOCUMENT.format(**values))
+        return file
+
+    return written
+
+
+@pytest.fixture(scope="module")
+def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from models import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("base"))
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str, code: int = 2) -> None:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_unknown_and_missing_keys(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text("apiVersion: callsmith.io/v1alpha1\nkind: FineTune\nmetadata: {name: x}\nspec: {bas: {}}\n")
+    refused(callsmith("run", file, cwd=tmp_path), "spec.base: missing", "spec.data: missing", "spec.bas: unknown key")
+
+
+def test_a_base_that_is_not_there(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+    refused(callsmith("run", write(base="./nowhere"), cwd=tmp_path), "no directory ./nowhere")
+
+
+def test_a_corpus_that_is_not_there(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+    refused(callsmith("run", write(data="gone.jsonl"), cwd=tmp_path), "gone.jsonl")
+
+
+def test_a_broken_line_is_named_and_refused_or_left_out(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+    data = tmp_path / "rows.jsonl"
+    data.write_text((json.dumps(ROW) + "\n") * 2 + '{"id": "b", "conv\n' + json.dumps(ROW) + "\n")
+    refused(callsmith("run", write(strict="fail"), "--until", "data", cwd=tmp_path), "rows.jsonl: line 3")
+    kept = callsmith("run", write(strict="drop"), "--until", "data", "--json", cwd=tmp_path)
+    assert kept.returncode == 0, kept.stderr
+    assert json.loads(kept.stdout)["data"] == {"train": 3, "test": 0}
+
+
+def test_a_store_that_cannot_be_written(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "file").write_text("")
+    done = callsmith("run", write(store=(tmp_path / "file" / "store").as_uri()), cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert "file/store" in done.stderr
+
+
+def test_a_port_in_use_is_told_at_once(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused(callsmith("demo", "--port", port, "--root", tmp_path / "demo", cwd=tmp_path), str(port), "in use")
+
+
+@pytest.mark.parametrize("command", ["run", "train", "merge", "evaluate", "promote", "serve", "demo", "data", "models"])
+def test_help_teaches_every_command(command: str, tmp_path: Path) -> None:
+    done = callsmith(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Usage" in done.stdout

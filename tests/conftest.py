@@ -1,0 +1,16 @@
+"""Fixtures that every room's tests share."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The real corpora, schemas and binaries that stand beside the repository; tests that need them skip without."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("needs the real corpora of ../shared/data, which are not part of the repository")
+    return folder

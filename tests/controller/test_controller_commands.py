@@ -1,0 +1,166 @@
+"""`callsmith submit | status | logs` against the real API server; the kubelet that serves logs is played."""
+
+import datetime
+import http.server
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cast import Play
+
+import kube
+from callsmith.cli import app, logs, status, submit
+from callsmith.controller.cluster import FINE_TUNE, POD, Cluster, Kind
+from callsmith.errors import InvalidInput, NotFound, StageFailed
+
+NODE = Kind("v1", "nodes", namespaced=False)
+
+
+@pytest.fixture(autouse=True)
+def _kubeconfig(apiserver: kube.ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The client reads KUBECONFIG once, when it is imported.
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(apiserver.kubeconfig))
+
+
+@pytest.fixture
+def file(tmp_path: Path, play: Play) -> Path:
+    path = tmp_path / "finetune.yaml"
+    path.write_text(yaml.safe_dump(play.document()))
+    return path
+
+
+def report(play: Play, name: str = "weather", **what: Any) -> None:
+    """What the controller would have written."""
+    play.cluster.merge(FINE_TUNE, play.namespace, name, {"status": what}, subresource="status")
+
+
+def test_submit_hands_over_what_was_written_and_no_more(file: Path, play: Play, cluster: Cluster) -> None:
+    submit.submit(file, namespace=play.namespace, context=None, watch=False, dry_run=True)
+    assert cluster.get(FINE_TUNE, play.namespace, "weather") is None
+    submit.submit(file, namespace=play.namespace, context=None, watch=False, dry_run=False)
+    found = cluster.get(FINE_TUNE, play.namespace, "weather")
+    assert found is not None
+    (entry,) = [each for each in found["metadata"]["managedFields"] if each["manager"] == "callsmith-submit"]
+    assert set(entry["fieldsV1"]["f:spec"]) == {"f:base", "f:data"}
+
+
+def test_submit_refuses_a_wrong_document_before_it_is_sent(file: Path, play: Play) -> None:
+    file.write_text(file.read_text().replace("base:", "bass:"))
+    with pytest.raises(InvalidInput, match="bass"):
+        submit.submit(file, namespace=play.namespace, context=None, watch=False, dry_run=False)
+
+
+def test_status_tells_how_a_run_stands(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    play.apply(play.document())
+    report(play, phase="Training", run="weather-1", progress="40/120", loss=1.5)
+    status.status("weather", namespace=play.namespace, context=None, watch=False, json=False)
+    status.status(None, namespace=play.namespace, context=None, watch=False, json=False)
+    shown = capsys.readouterr().out
+    for words in ("weather: Training, run weather-1", "40/120", "NAME"):
+        assert words in shown
+    with pytest.raises(NotFound, match="no FineTune other"):
+        status.status("other", namespace=play.namespace, context=None, watch=False, json=False)
+
+
+def test_status_of_a_failed_run_is_an_error(play: Play) -> None:
+    play.apply(play.document())
+    report(play, phase="Failed", run="weather-1", observedGeneration=1, message="train failed: AppFailed")
+    with pytest.raises(StageFailed, match="train failed: AppFailed"):
+        status.status("weather", namespace=play.namespace, context=None, watch=True, json=False)
+
+
+def test_watch_follows_to_the_end(
+    play: Play, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play.apply(play.document())
+    report(play, phase="Training", run="weather-1", observedGeneration=1)
+    turns = iter(["Merging", "Evaluating", "Promoted"])
+    monkeypatch.setattr(status.time, "sleep", lambda seconds: report(play, phase=next(turns)))
+    status.status("weather", namespace=play.namespace, context=None, watch=True, json=False)
+    told = capsys.readouterr().err
+    assert [word for word in told.split() if word in ("Training", "Merging", "Evaluating", "Promoted")] == [
+        "Training", "Merging", "Evaluating", "Promoted",
+    ]  # fmt: skip
+
+
+def test_commands_are_registered() -> None:
+    assert {"crd", "submit", "status", "logs"} <= {command.name for command in app.app.registered_commands}
+
+
+@pytest.fixture
+def kubelet(cluster: Cluster, tmp_path: Path) -> Iterator[str]:
+    """A node whose kubelet answers every request for a container's log with what it was asked for."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = f"asked for {self.path}\nthe last line".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate(tmp_path))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    name = f"node-{server.server_port}"
+    cluster.apply(NODE, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    at = {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": server.server_port}},
+    }
+    cluster.merge(NODE, "", name, {"status": at}, subresource="status")
+    yield name
+    server.shutdown()
+    server.server_close()
+    cluster.delete(NODE, "", name)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubelet")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    (folder / "crt").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "key").write_bytes(text)
+    return folder / "crt", folder / "key"
+
+
+def test_logs_are_those_of_the_stage(play: Play, kubelet: str, capsys: pytest.CaptureFixture[str]) -> None:
+    play.apply(play.document())
+    report(play, phase="Training", run="weather-1")
+    for name, container in (("worker", "ray-worker"), ("submitter", "submitter")):
+        labels = {"callsmith.io/finetune": "weather", "callsmith.io/run": "weather-1", "callsmith.io/stage": "train"}
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": play.namespace, "labels": labels},
+        }
+        play.cluster.create(
+            POD, pod | {"spec": {"nodeName": kubelet, "containers": [{"name": container, "image": "i"}]}}
+        )
+    ask = {"namespace": play.namespace, "context": None, "follow": False, "tail": 5}
+    logs.logs("weather", stage=None, container=None, **ask)
+    shown = capsys.readouterr().out
+    assert f"/containerLogs/{play.namespace}/submitter/submitter?tailLines=5" in shown
+    assert shown.endswith("the last line\n")
+    logs.logs("weather", stage="train", container="ray-worker", **ask)
+    assert "/worker/ray-worker?" in capsys.readouterr().out
+    with pytest.raises(NotFound, match="no pod of the stage merge of weather is there"):
+        logs.logs("weather", stage="merge", container=None, **ask)

@@ -1,0 +1,178 @@
+"""The objects of a run as a pure function of the document: names, commands, placement, and the real schemas."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+import manifests
+from callsmith import spec
+from callsmith.controller import desired
+from callsmith.controller.config import ControllerConfig, Images, RunPods
+from callsmith.controller.desired import Run
+from callsmith.evaluator.config import EvaluatorConfig
+from callsmith.merger.config import MergerConfig
+from callsmith.server.config import ServerConfig
+from callsmith.sidecar.config import SidecarConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+IMAGES = Images(trainer="trainer:1", merger="merger:1", evaluator="evaluator:1", server="server:1", sidecar="sidecar:1")
+CONFIG = ControllerConfig(store="s3://bucket/prefix", images=IMAGES)
+
+DOCUMENT = """
+apiVersion: callsmith.io/v1alpha1
+kind: FineTune
+metadata: {name: weather, labels: {kueue.x-k8s.io/queue-name: training}}
+spec:
+  base: {model: Qwen/Qwen2.5-7B-Instruct}
+  data: {sources: [{path: /dataset/tools.jsonl}]}
+  resources:
+    workers: 8
+    gpusPerWorker: 1
+    cpusPerWorker: 7.5
+    memoryPerWorker: 64Gi
+    nodeSelector: {accelerator: a100}
+    tolerations: [{key: nvidia.com/gpu, operator: Exists}]
+  cluster:
+    secret: keys
+    serviceAccount: trainer
+    mounts: [{path: /dataset, claim: conversations}, {path: /more, configMap: more}]
+  deploy: {engine: {tensorParallelSize: 2}}
+"""
+
+
+def run_of(text: str = DOCUMENT, *, config: ControllerConfig = CONFIG, attempt: int = 0) -> Run:
+    finetune = spec.parse(text)
+    return Run(finetune, "team-a", "uid-1", spec.run_name(finetune), attempt, config)
+
+
+def objects(run: Run) -> list[dict[str, Any]]:
+    return [desired.config_map(run), desired.ray_job(run), desired.merge_job(run), desired.evaluation_job(run)]
+
+
+def worker(run: Run) -> dict[str, Any]:
+    group: dict[str, Any] = desired.ray_job(run)["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
+    return group
+
+
+def changed(**parts: Any) -> str:
+    document = yaml.safe_load(DOCUMENT)
+    document["spec"] |= parts
+    return yaml.safe_dump(document)
+
+
+@pytest.mark.parametrize(
+    "config", [CONFIG, CONFIG.model_copy(update={"pods": RunPods(claim="shared", service_account="s")})]
+)
+def test_objects_fit_the_real_schemas(shared: Path, config: ControllerConfig) -> None:
+    for made in objects(run_of(config=config)):
+        assert manifests.problems(made, kuberay=shared / "crds/kuberay") == []
+
+
+def test_pods_are_restricted() -> None:
+    for made in objects(run_of())[1:]:
+        for where, pod in manifests.pods(made):
+            assert manifests.unsafe(pod) == [], where
+
+
+def test_commands_name_the_document_run_and_store() -> None:
+    run = run_of()
+    entrypoint = shlex.split(desired.ray_job(run)["spec"]["entrypoint"])
+    merge = desired.merge_job(run)["spec"]["template"]["spec"]["containers"][0]["command"]
+    evaluate = desired.evaluation_job(run)["spec"]["template"]["spec"]["containers"][0]["command"]
+    for room, command in (("trainer", entrypoint), ("merger", merge), ("evaluator", evaluate)):
+        assert command[:3] == ["python", "-m", f"callsmith.{room}"]
+        told = dict(zip(command[3::2], command[4::2], strict=True))
+        assert told["--spec"] == "/etc/callsmith/finetune.yaml"
+        assert (told["--run"], told["--store"]) == (run.name, "s3://bucket/prefix")
+
+
+def test_rooms_know_the_flags_that_their_pods_give_them() -> None:
+    job = desired.evaluation_job(run_of())["spec"]["template"]["spec"]
+    sidecar = next(each for each in job["initContainers"] if each["name"] == "sidecar")["command"]
+    merge = desired.merge_job(run_of())["spec"]["template"]["spec"]["containers"][0]["command"]
+    train = shlex.split(desired.ray_job(run_of())["spec"]["entrypoint"])
+    trainer = (ROOT / "services/callsmith/trainer/__main__.py").read_text(encoding="utf-8")
+    for command, known in (
+        (train, set(re.findall(r'add_argument\("(--[a-z-]+)"', trainer))),
+        (merge, flags_of(MergerConfig)),
+        (job["containers"][0]["command"], flags_of(EvaluatorConfig)),
+        (sidecar, flags_of(SidecarConfig) | {"--host", "--port", "--model", "--dialect"}),
+    ):
+        assert {word for word in command if word.startswith("--")} <= known, command
+
+
+def flags_of(config: type[BaseModel]) -> set[str]:
+    return {f"--{name.replace('_', '-')}" for name in config.model_fields}
+
+
+def test_workers_are_as_the_document_says() -> None:
+    group = worker(run_of())
+    assert (group["replicas"], group["minReplicas"], group["maxReplicas"]) == (8, 8, 8)
+    assert group["rayStartParams"] == {"num-cpus": "8", "num-gpus": "1"}
+    pod = group["template"]["spec"]
+    assert pod["nodeSelector"] == {"accelerator": "a100"}
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    assert pod["serviceAccountName"] == "trainer"
+    container = pod["containers"][0]
+    assert container["resources"] == {
+        "requests": {"cpu": "7500m", "memory": "64Gi"},
+        "limits": {"memory": "64Gi", "nvidia.com/gpu": 1},
+    }
+    assert container["envFrom"] == [{"secretRef": {"name": "keys"}}]
+    assert {"name": "mount-0", "mountPath": "/dataset", "readOnly": True} in container["volumeMounts"]
+    assert group["template"]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
+
+
+def test_without_gpus_nothing_asks_for_one() -> None:
+    made = objects(run_of(changed(resources={"workers": 2})))
+    assert "nvidia.com/gpu" not in yaml.safe_dump_all(made).replace("key: nvidia.com/gpu", "")
+
+
+def test_server_of_the_evaluation_reads_its_configuration() -> None:
+    run = run_of()
+    config = ServerConfig.model_validate(yaml.safe_load(desired.config_map(run)["data"]["server.yaml"]))
+    assert [model.id for model in config.models] == ["weather", "base"]
+    assert (config.models[0].version, config.device) == (run.name, "gpu")
+    engine = desired.evaluation_job(run)["spec"]["template"]["spec"]["initContainers"][1]
+    assert engine["resources"]["limits"]["nvidia.com/gpu"] == 4  # two models, two GPUs each
+
+
+def test_document_of_the_pods_is_the_document() -> None:
+    run = run_of()
+    assert spec.parse(desired.config_map(run)["data"]["finetune.yaml"]) == run.finetune
+
+
+def test_what_shapes_the_result_names_the_run() -> None:
+    name = run_of().name
+    for same in (
+        {"suspend": True},
+        {"resources": {"memoryPerWorker": "1Ti"}},
+        {"deploy": {"service": "a"}},
+        {"cluster": {}},
+    ):
+        assert run_of(changed(**same)).name == name
+    for other in ({"train": {"seed": 1}}, {"dialect": "hermes"}, {"deploy": {"model": "other"}}):
+        assert run_of(changed(**other)).name != name
+
+
+@pytest.mark.parametrize("name", ["a", "9" * 52, "x" * 52, "a-b-" * 12 + "cdef"])
+def test_names_are_what_kuberay_takes(name: str) -> None:
+    run = run_of(DOCUMENT.replace("name: weather", f'name: "{name}"'), attempt=99)
+    ray_job = desired.ray_job(run)["metadata"]["name"]
+    assert len(ray_job) <= 47
+    assert ray_job[0].isalpha()
+    assert all(len(made["metadata"]["name"]) <= 63 for made in objects(run))
+
+
+def test_attempts_have_names_of_their_own() -> None:
+    first, second = objects(run_of()), objects(run_of(attempt=1))
+    assert first[0] == second[0]
+    assert all(
+        one["metadata"]["name"] != two["metadata"]["name"] for one, two in zip(first[1:], second[1:], strict=True)
+    )

@@ -1,0 +1,368 @@
+"""The controller against a real API server, under the service account and role of its chart.
+
+Shown: the whole way from a document to a promoted and served version, what each stage's object holds, and what happens
+when it is suspended, fails, is changed, deleted, or when the controller is killed.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cast import Play
+
+import kube
+from callsmith.controller import app
+from callsmith.controller.check import check
+from callsmith.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Cluster
+from callsmith.controller.config import ControllerConfig, Images
+from callsmith.controller.metrics import Metrics
+from callsmith.controller.reconcile import World
+from callsmith.controller.reports import RunReports
+from callsmith.store import BaseModelRef, FileEntry, Manifest, Registry, Store
+from kube import connect
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(f"file://{tmp_path}/store")
+
+
+@pytest.fixture
+def config(watched: tuple[str, ...], store: Store) -> ControllerConfig:
+    rooms = ("trainer", "merger", "evaluator", "server", "sidecar")
+    images = {room: f"registry.example/callsmith-{room}:1.0" for room in rooms}
+    return ControllerConfig(store=store.url, images=Images(**images), namespaces=watched, poll_seconds=0.3)
+
+
+@pytest.fixture
+def controller(kubeconfig: Path, config: ControllerConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The operator in a thread of its own, under the service account and role of the chart."""
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    world = World(connect(kubeconfig), config, lambda url: RunReports(Store.open(url)))
+    stop = threading.Event()
+    operator = threading.Thread(
+        target=lambda: asyncio.run(app.run(world, Metrics(), stop_flag=stop)), name="controller"
+    )
+    operator.start()
+    yield
+    stop.set()
+    operator.join(60)
+    assert not operator.is_alive()
+
+
+class Process:
+    """`python -m callsmith.controller`, to be killed and started again."""
+
+    def __init__(self, config: ControllerConfig, kubeconfig: Path, folder: Path) -> None:
+        self._folder = folder
+        self._env = os.environ | {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(ROOT / "services")}
+        self.health_port, self.metrics_port = kube.free_ports(2)
+        settled = config.model_copy(update={"health_port": self.health_port, "metrics_port": self.metrics_port})
+        (folder / "controller.yaml").write_text(settled.model_dump_json(by_alias=True))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-W", "ignore", "-m", "callsmith.controller", "--config"]
+        with (self._folder / "controller.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, str(self._folder / "controller.yaml")], env=self._env, stdout=log, stderr=log
+            )
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+
+@pytest.fixture
+def process(config: ControllerConfig, kubeconfig: Path, tmp_path: Path) -> Iterator[Process]:
+    made = Process(config, kubeconfig, tmp_path)
+    made.start()
+    yield made
+    made.kill()
+    print((tmp_path / "controller.log").read_text()[-6000:])
+
+
+def trained(store: Store, run: str) -> None:
+    store.put_bytes(f"runs/{run}/report.json", json.dumps({"step": 120, "steps": 120, "loss": 0.42}).encode())
+
+
+def merged(store: Store, run: str, model: str = "weather") -> None:
+    manifest = Manifest(
+        name=model, version=run, dialect="ms_agent", base=BaseModelRef(model="Qwen/Qwen2.5-7B-Instruct"),
+        adapter_digest="0" * 64, files={"config.json": FileEntry(sha256="0" * 64, size=2)},
+        created_at="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+    store.put_bytes(f"models/{model}/versions/{run}/config.json", b"{}")
+    store.put_bytes(f"models/{model}/versions/{run}/manifest.json", manifest.model_dump_json().encode())
+
+
+def evaluated(store: Store, run: str, *, passed: bool = True) -> None:
+    measure = {"name": "minAccuracy", "got": 0.93, "allowed": 0.9 if passed else 0.95, "passed": passed}
+    report = {"accuracy": 0.93, "gate": {"passed": passed, "measures": [measure]}}
+    store.put_bytes(f"runs/{run}/evaluation.json", json.dumps(report).encode())
+
+
+def train(play: Play, store: Store) -> str:
+    """Plays the training to its end; returns the run's name."""
+    run: str = play.wait_for("Training")["run"]
+    trained(store, run)
+    play.ray_job("Complete", "SUCCEEDED")
+    return run
+
+
+def merge(play: Play, store: Store) -> None:
+    merged(store, play.wait_for("Merging")["run"])
+    play.job("merge")
+
+
+def evaluate(play: Play, store: Store, **how: Any) -> None:
+    evaluated(store, play.wait_for("Evaluating")["run"], **how)
+    play.job("evaluate")
+
+
+def conditions(status: dict[str, Any]) -> dict[str, str]:
+    return {each["type"]: each["status"] for each in status["conditions"]}
+
+
+def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cluster: Cluster) -> None:
+    play.apply(play.document(deploy={"service": "assistant"}))
+    run = play.wait_for("Training")["run"]
+    config_map = cluster.get(CONFIG_MAP, play.namespace, run)
+    assert config_map is not None
+    assert yaml.safe_load(config_map["data"]["finetune.yaml"])["metadata"]["name"] == "weather"
+    ray_job = play.child(RAY_JOB, "train")
+    assert f"--run {run} --store {store.url}" in ray_job["spec"]["entrypoint"]
+    owner = ray_job["metadata"]["ownerReferences"][0]
+    document = cluster.get(FINE_TUNE, play.namespace, "weather")
+    assert document is not None
+    assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (document["metadata"]["uid"], True, True)
+
+    store.put_bytes(f"runs/{run}/report.json", json.dumps({"step": 40, "steps": 120, "loss": 1.5}).encode())
+    play.ray_job("Running", "RUNNING")
+    kube.wait_until(lambda: play.status().get("progress") == "40/120", what=lambda: f"progress: {play.status()}")
+    train(play, store)
+    merge(play, store)
+    evaluate(play, store)
+
+    status = play.wait_for("Deploying")
+    assert "no RayService assistant" in status["message"]
+    assert Registry(store).promoted("weather") == run
+    cluster.apply(RAY_SERVICE, service(play.namespace, "weather"))
+    kube.wait_until(lambda: f"version: {run}\n" in served(play), what=lambda: f"version: {served(play)}")
+    assert served(play) == SERVE_CONFIG.replace('""', run)  # nothing but the version changed
+    rolled_out(play)
+    status = play.wait_for("Promoted")
+    assert conditions(status) == dict.fromkeys(
+        ("Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete"), "True"
+    )
+    assert (status["progress"], status["loss"], status["accuracy"], status["version"]) == ("120/120", 0.42, 0.93, run)
+    assert status["observedGeneration"] == document["metadata"]["generation"]
+    told = [
+        event["reason"] for event in cluster.find(EVENT, play.namespace) if event["source"]["component"] == "callsmith"
+    ]
+    assert sorted(told) == sorted({"Training", "Merging", "Evaluating", "Deploying", "Promoted"})
+
+
+def test_killed_and_started_again_carries_on(play: Play, store: Store, process: Process) -> None:
+    play.apply(play.document())
+    run = train(play, store)
+    process.kill()
+    uid = play.child(RAY_JOB, "train")["metadata"]["uid"]
+    process.start()
+    merge(play, store)
+    process.kill()
+    process.start()
+    evaluate(play, store)
+    assert play.wait_for("Promoted")["run"] == run
+    assert play.child(RAY_JOB, "train")["metadata"]["uid"] == uid  # trained once
+    with urllib.request.urlopen(f"http://127.0.0.1:{process.health_port}/healthz", timeout=10) as answer:
+        assert answer.status == 200
+
+    def counted() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{process.metrics_port}/metrics", timeout=10) as answer:
+            return str(answer.read(), "utf-8")
+
+    wanted = f'callsmith_finetunes{{namespace="{play.namespace}",phase="Promoted"}} 1.0'
+    kube.wait_until(lambda: wanted in counted(), what=counted)
+    assert "callsmith_look_seconds_count" in counted()
+
+
+def test_suspend_holds_and_releases(play: Play, store: Store, controller: None, cluster: Cluster) -> None:
+    play.apply(play.document())
+    play.wait_for("Training")
+    play.change(suspend=True)
+    play.wait_for("Suspended")
+    assert play.child(RAY_JOB, "train")["spec"]["suspend"] is True
+    play.ray_job("Suspended")
+    play.change(suspend=False)
+    run = play.wait_for("Training")["run"]
+    kube.wait_until(lambda: play.child(RAY_JOB, "train")["spec"]["suspend"] is False, what="released")
+    train(play, store)
+    play.wait_for("Merging")
+    play.change(suspend=True)
+    play.wait_for("Suspended")
+    assert cluster.find(JOB, play.namespace) == []  # a merge that is held gives its pod back
+    play.change(suspend=False)
+    merge(play, store)
+    evaluate(play, store)
+    assert play.wait_for("Promoted")["run"] == run
+
+
+def test_failure_names_stage_pod_and_log(play: Play, store: Store, controller: None, cluster: Cluster) -> None:
+    play.apply(play.document())
+    play.wait_for("Training")
+    play.ray_job("Retrying", failed=1)
+    kube.wait_until(lambda: "attempt 1 failed" in str(play.status()), what=lambda: f"{play.status()}")
+    log = "step 3\ntorch.OutOfMemoryError: tried to allocate 2.00 GiB"
+    play.failed_pod(RAY_JOB, "train", container="ray-worker", log=log)
+    play.ray_job("Failed", "FAILED", reason="AppFailed", message="Job entrypoint command failed")
+    status = play.wait_for("Failed")
+    for words in (
+        "train failed: AppFailed",
+        "-train-x7k2p, container ray-worker",
+        "| torch.OutOfMemoryError",
+        "more memory",
+    ):
+        assert words in status["message"]
+    assert conditions(status) == {"Accepted": "True", "Trained": "False", "Failed": "True"}
+
+    play.change(resources={"memoryPerWorker": "64Gi"})  # the same run, tried again
+    status = play.wait_for("Training")
+    assert status["attempt"] == 1
+    again = play.child(RAY_JOB, "train")
+    assert again["metadata"]["name"].endswith("-train-1")
+    memory = again["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["resources"]
+    assert memory["limits"]["memory"] == "64Gi"
+    train(play, store)
+    merge(play, store)
+    evaluate(play, store)
+    play.wait_for("Promoted")
+
+
+def test_gate_failed_leaves_the_promoted_version(play: Play, store: Store, controller: None) -> None:
+    merged(store, "old")
+    Registry(store).promote("weather", "old")
+    play.apply(play.document())
+    train(play, store)
+    merge(play, store)
+    evaluate(play, store, passed=False)
+    status = play.wait_for("Rejected")
+    assert "minAccuracy: got 0.93; expected 0.95" in status["message"]
+    assert conditions(status)["Promoted"] == "False"
+    assert Registry(store).promoted("weather") == "old"
+
+
+def test_changed_spec_makes_a_new_run(play: Play, store: Store, controller: None, cluster: Cluster) -> None:
+    play.apply(play.document())
+    first = play.wait_for("Training")["run"]
+    play.change(train={"learningRate": 1e-4})
+    kube.wait_until(lambda: play.status().get("run") not in (None, first), what="a new run")
+    play.child(RAY_JOB, "train")
+    kube.wait_until(lambda: len(cluster.find(RAY_JOB, play.namespace)) == 1, what="the first run is cancelled")
+    assert play.child(RAY_JOB, "train")["metadata"]["labels"]["callsmith.io/run"] == play.status()["run"]
+
+
+def test_delete_cancels(play: Play, controller: None, cluster: Cluster) -> None:
+    play.apply(play.document())
+    play.wait_for("Training")
+    cluster.delete(FINE_TUNE, play.namespace, "weather")
+    kube.wait_until(lambda: cluster.get(FINE_TUNE, play.namespace, "weather") is None, what="deleted")
+    assert cluster.find(RAY_JOB, play.namespace) == []
+    labels = {"callsmith.io/finetune": "weather"}
+    assert cluster.find(CONFIG_MAP, play.namespace, labels=labels) == []
+
+
+@pytest.mark.parametrize(("promote", "phase"), [("manual", "AwaitingPromotion"), ("never", "Completed")])
+def test_promotion_by_hand_or_not_at_all(play: Play, store: Store, controller: None, promote: str, phase: str) -> None:
+    play.apply(play.document(evaluate={"promote": promote}))
+    run = train(play, store)
+    merge(play, store)
+    evaluate(play, store)
+    play.wait_for(phase)
+    assert Registry(store).promoted("weather") is None
+    if promote == "manual":
+        Registry(store).promote("weather", run)  # as `callsmith models promote` does
+        play.wait_for("Promoted")
+
+
+SERVE_CONFIG = """\
+# written by the chart
+applications:
+  - name: llm
+    import_path: callsmith.server.app:build
+    route_prefix: /
+    args:
+      models:
+        - id: weather
+          store: s3://models
+          name: weather
+          version: ""
+          engine: {max_model_len: 4096}  # tokens
+"""
+
+
+def service(namespace: str, name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayService",
+        "metadata": {"name": "assistant", "namespace": namespace},
+        "spec": {"serveConfigV2": SERVE_CONFIG, "rayClusterConfig": {}},
+    }
+
+
+def served(play: Play) -> str:
+    found = play.cluster.get(RAY_SERVICE, play.namespace, "assistant")
+    return "" if found is None else str(found["spec"]["serveConfigV2"])
+
+
+def rolled_out(play: Play) -> None:
+    found = play.cluster.get(RAY_SERVICE, play.namespace, "assistant")
+    assert found is not None
+    applications = {"llm": {"status": "RUNNING"}}
+    status = {
+        "observedGeneration": found["metadata"]["generation"],
+        "activeServiceStatus": {"applicationStatuses": applications},
+    }
+    play.cluster.merge(RAY_SERVICE, play.namespace, "assistant", {"status": status}, subresource="status")
+
+
+def test_check_tells_what_is_missing(config: ControllerConfig, kubeconfig: Path, store: Store) -> None:
+    """What `helm test` runs: fine under the chart's role, and by name what another namespace would lack."""
+    store.put_bytes("models/readme", b"")
+    cluster = connect(kubeconfig)
+    assert [problem for _, problem in check(cluster, config, namespace="unused") if problem] == []
+    elsewhere = config.model_copy(update={"namespaces": ("default",)})
+    refused = {tried: problem for tried, problem in check(cluster, elsewhere, namespace="unused") if problem}
+    assert set(refused) == {
+        "list finetunes in default", "list rayjobs in default", "list jobs in default", "list pods in default",
+        "get rayservices in default", "create events in default",
+    }  # fmt: skip
+    assert all("check the chart's RBAC" in problem for problem in refused.values())
+
+
+class TestEveryNamespace:
+    """With a ClusterRole instead of a Role in each namespace."""
+
+    @pytest.fixture
+    def watched(self) -> tuple[str, ...]:
+        return ()
+
+    def test_a_document_anywhere_is_carried_out(self, play: Play, store: Store, controller: None) -> None:
+        play.apply(play.document())
+        train(play, store)
+        merge(play, store)
+        evaluate(play, store)
+        play.wait_for("Promoted")

@@ -1,0 +1,173 @@
+"""The controller's pure parts: what statuses say, how a status changes, the one edit of a RayService's text."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from callsmith.controller import observed, serving, transitions
+from callsmith.controller.observed import Seen
+from callsmith.errors import InvalidInput
+from callsmith.spec.status import Status
+
+NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"
+
+
+def ended(kind: str, **more: str) -> dict[str, Any]:
+    return {"status": {"conditions": [{"type": kind, "status": "True", **more}]}}
+
+
+@pytest.mark.parametrize(
+    ("job", "seen"),
+    [
+        ({}, Seen("waiting")),
+        ({"status": {"active": 1}}, Seen("running")),
+        ({"status": {"active": 1, "failed": 2}}, Seen("running", "2 pods failed; trying again")),
+        (ended("Complete"), Seen("succeeded")),
+        (ended("Failed", reason="BackoffLimitExceeded", message="m"), Seen("failed", "m", "BackoffLimitExceeded")),
+        # Newer Job controllers say so before the pods are gone: not the end yet.
+        (ended("FailureTarget"), Seen("waiting")),
+        (ended("SuccessCriteriaMet"), Seen("waiting")),
+        (ended("Suspended"), Seen("waiting")),
+    ],
+)
+def test_job_is_seen(job: dict[str, Any], seen: Seen) -> None:
+    assert observed.see_job(job) == seen
+
+
+@pytest.mark.parametrize(
+    ("status", "seen"),
+    [
+        ({}, Seen("waiting", "waiting for the KubeRay operator")),
+        ({"jobDeploymentStatus": "Initializing"}, Seen("waiting", "RayJob is Initializing")),
+        ({"jobDeploymentStatus": "Running", "jobStatus": "PENDING"}, Seen("running")),
+        ({"jobDeploymentStatus": "Running", "jobStatus": "SUCCEEDED"}, Seen("running")),  # the submitter is not done
+        ({"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}, Seen("succeeded")),
+        (
+            {"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"},
+            Seen("failed", "the Ray job ended as STOPPED", "JobStopped"),
+        ),
+        ({"jobDeploymentStatus": "Failed", "reason": "AppFailed", "message": "m"}, Seen("failed", "m", "AppFailed")),
+        (
+            {"jobDeploymentStatus": "Retrying", "failed": 2},
+            Seen("waiting", "attempt 2 failed; trying again on a new Ray cluster"),
+        ),
+        ({"jobDeploymentStatus": "Suspended"}, Seen("waiting", "RayJob is Suspended")),
+    ],
+)
+def test_ray_job_is_seen(status: dict[str, Any], seen: Seen) -> None:
+    assert observed.see_ray_job({"status": status}) == seen
+
+
+def rolled(status: str, *, observed_generation: int = 2, message: str = "") -> dict[str, Any]:
+    applications = {"llm": {"status": status, "message": message}}
+    active = {"applicationStatuses": applications}
+    return {
+        "metadata": {"generation": 2},
+        "status": {"observedGeneration": observed_generation, "activeServiceStatus": active},
+    }
+
+
+@pytest.mark.parametrize(
+    ("service", "state"),
+    [
+        (rolled("RUNNING"), "succeeded"),
+        (rolled("RUNNING", observed_generation=1), "waiting"),  # that is the version before
+        (rolled("DEPLOYING"), "running"),
+        (rolled("UNHEALTHY"), "running"),  # may pass
+        (rolled("DEPLOY_FAILED", message="no such version"), "failed"),
+        ({"metadata": {"generation": 1}, "status": {"observedGeneration": 1}}, "running"),
+    ],
+)
+def test_service_is_seen(service: dict[str, Any], state: str) -> None:
+    assert observed.see_service(service).state == state
+
+
+def pod(name: str, *ends: dict[str, Any], finished: str = NOW, restarted: bool = False) -> dict[str, Any]:
+    where = "lastState" if restarted else "state"
+    statuses = [
+        {"name": f"c{index}", where: {"terminated": {"finishedAt": finished, **end}}} for index, end in enumerate(ends)
+    ]
+    return {"metadata": {"name": name}, "status": {"containerStatuses": statuses}}
+
+
+def test_last_words_are_those_of_the_newest_failed_pod() -> None:
+    words = observed.last_words(
+        [
+            pod("old", {"exitCode": 1, "message": "not this"}),
+            pod("fine", {"exitCode": 0, "message": "nor this"}, finished="2027-01-01T00:00:00Z"),
+            pod("new", {"exitCode": 137, "reason": "OOMKilled"}, {"exitCode": 1, "message": "a\nb\n"}, finished=LATER),
+        ]
+    )
+    assert words == "pod new, container c0: exit code 137, OOMKilled\npod new, container c1: exit code 1\n| a\n| b"
+    assert observed.last_words([pod("p", {"exitCode": 1, "message": "again"}, restarted=True)]).endswith("| again")
+    assert observed.last_words([]) == ""
+
+
+def test_what_holds_pods_up_is_said() -> None:
+    pulling = {"name": "c", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    unscheduled = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes have nvidia.com/gpu"}
+    assert "no such image" in observed.stuck([{"metadata": {"name": "p"}, "status": {"containerStatuses": [pulling]}}])
+    assert "nvidia.com/gpu" in observed.stuck([{"metadata": {"name": "p"}, "status": {"conditions": [unscheduled]}}])
+    assert observed.stuck([{"metadata": {"name": "p"}}]) == ""
+
+
+def test_condition_keeps_its_time_until_its_truth_changes() -> None:
+    status = transitions.begin(Status(), run="r", generation=3, now=NOW)
+    status = transitions.condition(status, "Trained", "Unknown", "Started", now=NOW)
+    status = transitions.condition(status, "Trained", "Unknown", "Running", now=LATER)
+    trained = status.condition("Trained")
+    assert trained is not None
+    assert (trained.reason, trained.last_transition_time, trained.observed_generation) == ("Running", NOW, 3)
+    status = transitions.condition(status, "Trained", "True", "Succeeded", now=LATER)
+    assert status.holds("Trained")
+    assert [each.last_transition_time for each in status.conditions] == [NOW, LATER]
+
+
+def test_resumed_failure_keeps_what_is_done() -> None:
+    status = transitions.begin(Status(), run="r", generation=1, now=NOW)
+    status = transitions.condition(status, "Trained", "True", "Succeeded", now=NOW)
+    failed = transitions.fail(status, "Merged", "Failed", "why", now=NOW)
+    assert (failed.phase, failed.finished_at) == ("Failed", NOW)
+    again = transitions.resume(failed, generation=2, now=LATER)
+    assert (again.phase, again.attempt, again.observed_generation, again.finished_at) == ("Pending", 1, 2, None)
+    assert {each.type for each in again.conditions} == {"Accepted", "Trained"}
+
+
+CONFIG = """\
+applications:
+- name: a  # first
+  import_path: callsmith.server.app:build
+  args: {models: [{id: one, name: one, version: v1}, {id: two, name: two, version: 'v1'}]}
+- name: b
+  import_path: somebody.else:build
+  args: {models: [{name: one, version: v1}]}
+"""
+
+
+@pytest.mark.parametrize(
+    "version", ["v2", "weather-0123abcd", "12345678", "1e5", "null", "0x1f", "a.b_c", "promoted", "true"]
+)
+def test_only_the_version_changes_and_it_is_a_string(version: str) -> None:
+    text = serving.set_version(CONFIG, model="one", version=version)
+    models = yaml.safe_load(text)["applications"][0]["args"]["models"]
+    assert [model["version"] for model in models] == [version, "v1"]
+    assert len(text.splitlines()) == len(CONFIG.splitlines())
+    unchanged = [line for line in CONFIG.splitlines() if line in text.splitlines()]
+    assert len(unchanged) == len(CONFIG.splitlines()) - 1
+    assert serving.set_version(text, model="one", version=version) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "not YAML"),
+        ("", "got models none"),
+        (CONFIG.replace("callsmith.server", "other"), "got models none"),
+        (CONFIG.replace("name: one", "name: uno"), "got models two, uno"),
+        (CONFIG.replace("name: one, version: v1", "name: one"), "no key `version`"),
+    ],
+)
+def test_a_text_without_the_model_is_refused(text: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        serving.set_version(text, model="one", version="v2")

@@ -1,0 +1,198 @@
+"""The converter: nothing that a corpus says of its tools, calls and results is lost on the way to a dialect."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from talk import WEATHER, asked, call, conversation, result, said, user
+
+from callsmith import dialects
+from callsmith.datasets import Conversation, Report, readers
+from callsmith.datasets.convert import convert, rendered
+from callsmith.errors import InvalidInput
+
+FABRIC_TOOL = re.compile(
+    r"^(?P<name>\S+): (?P=name) API(?:\. |。)(?P<description>.*?) (?:Parameters|输入参数): (?P<schema>\{.*\}) "
+    r"Format the arguments as a JSON object\.$",
+    re.MULTILINE,
+)
+LOOP = re.compile(r"^Action: (.*)\nAction Input: (.*)$", re.MULTILINE)
+
+
+def fabric(path: Path, row: dict[str, Any]) -> list[dict[str, str]]:
+    """The turns of one row, converted to AgentFabric through files."""
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    target = path.with_suffix(".out")
+    assert convert(path, target, to="agentfabric", report=Report(), strict="fail") == 1
+    turns: list[dict[str, str]] = json.loads(target.read_text(encoding="utf-8"))["conversations"]
+    return turns
+
+
+def ms_agent_row(tools: list[str], answer: str) -> dict[str, Any]:
+    """An ms_agent row whose tool lines are written out by hand."""
+    names = [tool.partition(":")[0] for tool in tools]
+    listed = "\n\n".join(f"{number}. {tool}" for number, tool in enumerate(tools, 1))
+    system = (
+        "Answer the following questions as best you can. You have access to the following APIs:\n"
+        f"{listed}\n\nUse the following format:\n\nThought: you should always think about what to do\n"
+        f"Action: the action to take, should be one of the above tools[{', '.join(names)}]\nBegin!"
+    )
+    turns = [("system", system), ("user", "Go."), ("assistant", answer)]
+    return {"conversations": [{"from": role, "value": value} for role, value in turns]}
+
+
+def lead(name: str) -> str:
+    """How an ms_agent tool line begins."""
+    return f"{name}: Call this tool to interact with the {name} API. What is the {name} API useful for? "
+
+
+def test_faults_of_the_recipes_own_script_are_not_here(tmp_path: Path) -> None:
+    two = (
+        '[{"name": "a", "description": "integer. One. Two.", "required": "True"}, '
+        '{"name": "b", "description": "Says \\"hi\\"", "required": "True"}, '
+        '{"name": "c", "description": "", "required": "False"}]'
+    )
+    tools = [
+        f"{lead('first')}Does this. And that. Parameters: {two}",
+        "plain: This API will start an alert. Parameters: []",
+        f"{lead('empty')}. Parameters: []",
+        *(f"{lead(f'tool{n}')}Does {n}. Parameters: []" for n in range(4, 13)),
+    ]
+    answer = (
+        "Action: first\nAction Input: {'a': 1, 'b': 'x'}\nObservation: ok\n"
+        "Thought: I now know the final answer\nFinal Answer: Done."
+    )
+    system, asking, answering = (turn["value"] for turn in fabric(tmp_path / "a.jsonl", ms_agent_row(tools, answer)))
+    found = {match["name"]: match for match in FABRIC_TOOL.finditer(system)}
+    names = ["first", "plain", "empty", *(f"tool{n}" for n in range(4, 13))]
+    assert list(found) == names  # ten and more, without "useful for?", with `Parameters: []`
+    assert found["first"]["description"] == "Does this. And that"  # not cut at the first full stop
+    schema = json.loads(found["first"]["schema"])  # commas between properties, no `"\name"`
+    assert list(schema["properties"]) == ["a", "b", "c"]  # every parameter
+    assert schema["required"] == ["a", "b"]  # also when there are two
+    assert schema["properties"]["a"]["type"] == "integer"  # not every type is a string
+    assert schema["properties"]["b"]["description"] == 'Says "hi"'
+    assert f"must be one of [{','.join(names)}]\n" in system  # AgentFabric's own list, not JSON
+    assert asking == f"(. you can use tools: [{','.join(names)}])Go."  # the user's prefix
+    assert answering == (
+        'Action: first\nAction Input: {"a": 1, "b": "x"}\nObservation: <result>ok</result>\nAnswer: Done.'
+    )
+
+
+def test_chinese_tools_get_the_chinese_prompt(tmp_path: Path) -> None:
+    tools = [f"{lead('hm_recipe')}查询菜谱。 Parameters: []"]
+    system, asking, answering = (turn["value"] for turn in fabric(tmp_path / "a.jsonl", ms_agent_row(tools, "好的")))
+    assert system.startswith("\n# 工具\n\n## 你拥有如下工具：\n\nhm_recipe: hm_recipe API。查询菜谱。 输入参数: {")
+    assert "工具的名称，必须是[hm_recipe]之一" in system
+    assert asking == "(。你可以使用工具：[hm_recipe])Go."
+    assert answering == "好的"
+
+
+def declared(path: Path) -> list[dict[str, dict[str, Any]]]:
+    """Parameters by tool by conversation, read from the corpus by other means than Callsmith's."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = []
+    for row in rows:
+        listing = (
+            row["conversations"][0]["value"].partition("following APIs:\n")[2].partition("\n\nUse the following")[0]
+        )
+        lines = re.split(r"\n\n(?=\d+\. )", listing)
+        found.append(
+            {
+                line.partition(". ")[2].partition(":")[0]: {
+                    parameter["name"]: parameter for parameter in json.loads(line.rpartition("Parameters: ")[2])
+                }
+                for line in lines
+            }
+        )
+    return found
+
+
+def test_tool_alpaca_keeps_every_tool_and_parameter_of_every_conversation(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data" / "toolalpaca_ms_agent.jsonl"
+    report = Report()
+    assert convert(source, tmp_path / "out.jsonl", to="agentfabric", strict="keep", report=report) == 63
+    expected = declared(source)
+    assert sum(map(len, expected)) > 300
+    originals = [json.loads(line)["conversations"] for line in source.read_text(encoding="utf-8").splitlines()]
+    written = [json.loads(line)["conversations"] for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    for tools, before, after in zip(expected, originals, written, strict=True):
+        system, asking, answering = (turn["value"] for turn in after)
+        found = {match["name"]: json.loads(match["schema"]) for match in FABRIC_TOOL.finditer(system)}
+        assert {name: list(schema["properties"]) for name, schema in found.items()} == {
+            name: list(parameters) for name, parameters in tools.items()
+        }
+        for name, schema in found.items():
+            jsonschema.Draft202012Validator.check_schema(schema)
+            assert schema["required"] == [n for n, p in tools[name].items() if p["required"] == "True"]
+        assert asking.endswith(before[1]["value"])
+        assert asking.startswith(("(. you can use tools: [", "(。你可以使用工具：["))
+        calls, kept = LOOP.findall(before[2]["value"]), LOOP.findall(answering)
+        assert [name for name, _ in kept] == [name for name, _ in calls]
+        assert all(isinstance(json.loads(arguments), dict) for _, arguments in kept)
+        assert answering.count("Observation: <result>") == before[2]["value"].count("Observation: ")
+        assert "Final Answer:" not in answering
+        assert answering.endswith(before[2]["value"].partition("Final Answer: ")[2].rstrip())
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+def test_real_corpora_can_be_written_in_every_dialect(shared: Path, name: str) -> None:
+    dialect = dialects.load(name)
+    for file, rows in (("toolalpaca_ms_agent", 63), ("seal_tools_openai", 672), ("self_instruct_ms_bench", 175)):
+        found = list(readers.read(shared / "data" / f"{file}.jsonl", strict="keep"))
+        assert len(found) == rows
+        for row in found[:80]:
+            text = rendered(row, dialect)
+            for tool in row.tools:
+                assert tool["function"]["name"] in text
+                assert all(f'"{parameter}' in text or parameter in text for parameter in properties(tool))
+
+
+def properties(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool's parameters by name."""
+    found: dict[str, Any] = tool["function"].get("parameters", {}).get("properties", {})
+    return found
+
+
+def test_what_is_written_in_ms_agent_is_read_back(shared: Path, tmp_path: Path) -> None:
+    def contents(conversation: Conversation) -> Any:
+        calls = [[c["function"] for c in m.get("tool_calls", ())] for m in conversation.messages]
+        return [(m["role"], m["content"]) for m in conversation.messages], calls, conversation.tools
+
+    source = shared / "data" / "toolalpaca_ms_agent.jsonl"
+    before = [contents(row) for row in readers.read(source, strict="keep")]
+    convert(source, tmp_path / "a.jsonl", to="ms_agent", strict="keep", report=Report())
+    assert [contents(row) for row in readers.read(tmp_path / "a.jsonl", strict="keep")] == before
+    convert(source, tmp_path / "b.jsonl", to="openai", strict="keep", report=Report())
+    assert [contents(row) for row in readers.read(tmp_path / "b.jsonl", strict="keep")] == before
+
+
+def test_bfcl_is_read_with_its_gold(shared: Path) -> None:
+    for name, rows, calls in (("simple_python", 400, 400), ("multiple", 200, 200), ("parallel", 200, 0)):
+        found = list(readers.read(shared / "data" / "bfcl" / f"BFCL_v4_{name}.json", strict="keep"))
+        assert len(found) == rows
+        made = sum(len(row.messages[-1].get("tool_calls", ())) for row in found)
+        assert made == calls if calls else made > rows
+
+
+def test_a_row_that_the_dialect_cannot_write_is_counted_and_a_target_that_cannot_be_written_named(
+    tmp_path: Path,
+) -> None:
+    talk = conversation(user("Hi"), asked(call(0, city="A")), result(0, "r"), said("Yes."), tools=(WEATHER,))
+    broken = json.loads(talk.to_json())
+    broken["messages"][1]["tool_calls"][0]["function"]["arguments"] = "not JSON"
+    (tmp_path / "in.jsonl").write_text(f"{json.dumps(broken)}\n{talk.to_json()}\n")
+    report = Report()
+    target = tmp_path / "out.jsonl"
+    assert convert(tmp_path / "in.jsonl", target, to="react_zh", strict="keep", report=report) == 1
+    assert report.findings == {"arguments": 1, "dialect": 1}
+    assert len(target.read_text().splitlines()) == 1
+    with pytest.raises(InvalidInput, match="expected a JSON object"):
+        convert(tmp_path / "in.jsonl", target, to="react_zh", strict="fail", report=Report())
+    with pytest.raises(InvalidInput, match=r"cannot be written"):
+        convert(tmp_path / "in.jsonl", tmp_path / "no" / "out.jsonl", to="react_zh", report=Report())
+    with pytest.raises(InvalidInput, match=r"got 'klingon'; expected one of .*or openai"):
+        convert(tmp_path / "in.jsonl", target, to="klingon", report=Report())

@@ -1,0 +1,259 @@
+"""Encoding: the ids are the server's, every weight sits on the right tokens, and templates that lie are refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from talk import TRIP, WAITING, asked, call, conversation, conversations, result, said, user
+
+from callsmith import dialects
+from callsmith.datasets.conversation import Conversation
+from callsmith.datasets.encoding import Encoder, Example, encode
+from callsmith.datasets.layout import LayoutMaker
+from callsmith.datasets.prepare import load_tokenizer
+from callsmith.datasets.template import ChatTemplate, RefusedError
+from callsmith.errors import InvalidInput
+from callsmith.spec.model import LossWeights
+
+REACT = LossWeights()
+RELAXED = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QWEN = """\
+{%- if messages[0].role != 'system' %}{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{% endif %}
+{%- for m in messages %}
+{%- if m.role == 'tool' %}{{ '<|im_start|>user\\n<tool_response>\\n' + m.content + '</tool_response><|im_end|>\\n' }}
+{%- else %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
+TRIMMING = """\
+{%- for m in messages %}[{{ m.role }}]{{ m.content | trim }}<|im_end|>{% endfor %}
+{%- if add_generation_prompt %}[assistant]{% endif %}"""
+WITHOUT_END = """\
+{%- for m in messages %}{{ '\\n' + m.role + ': ' + m.content }}{% endfor %}
+{%- if add_generation_prompt %}{{ '\\nassistant: ' }}{% endif %}"""
+EMPTY_THOUGHT = """\
+{%- for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}
+{%- if loop.last and m.role == 'assistant' %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}
+{{- m.content + '<|im_end|>\\n' }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
+
+
+def pieces(tokenizer: Any, example: Example | None) -> list[tuple[float, str]]:
+    """The example decoded again, in runs of equal weight."""
+    assert example is not None
+    runs: list[tuple[float, list[int]]] = []
+    for token, weight in zip(example.input_ids, example.weights, strict=True):
+        if runs and runs[-1][0] == weight:
+            runs[-1][1].append(token)
+        else:
+            runs.append((weight, [token]))
+    return [(weight, tokenizer.decode(ids)) for weight, ids in runs]
+
+
+def test_weights_of_a_react_conversation_decode_to_their_pieces(tokenizer: Any) -> None:
+    found = pieces(tokenizer, encode(TRIP, dialects.load("ms_agent"), tokenizer, REACT))
+    assert found[0][0] == 0
+    assert found[0][1].endswith("Weather in Paris, then in 北京?<|im_end|>\n<|im_start|>assistant\n")
+    assert found[1:] == [
+        (1.0, "Thought: First Paris.\n"),
+        (2.0, 'Action: get_weather\nAction Input: {"city": "Paris"}\nObservation:'),
+        (0.0, ' {"sky": "clear"}\n'),
+        (2.0, 'Action: get_weather\nAction Input: {"city": "北京", "days": 2}\nObservation:'),
+        (0.0, " [{'sky': '雨'}]\n"),
+        (1.0, "Thought: I now know the final answer\nFinal Answer: Paris is clear, 北京 has 雨.<|im_end|>"),
+        (0.0, "\n<|im_start|>user\nThanks<|im_end|>\n<|im_start|>assistant\n"),
+        (1.0, "Thought: I now know the final answer\nFinal Answer: You are welcome.<|im_end|>"),
+        (0.0, "\n"),
+    ]
+
+
+def test_every_weight_of_ones_own_table_lands_on_its_kind(tokenizer: Any) -> None:
+    own = LossWeights(action=3, action_input=4, thought=5, final=6, observation_marker=7, observation=8)
+    found = pieces(tokenizer, encode(TRIP, dialects.load("ms_agent"), tokenizer, own))
+    assert found[1:8] == [
+        (5.0, "Thought: First Paris.\n"),
+        (3.0, "Action: get_weather\n"),
+        (4.0, 'Action Input: {"city": "Paris"}\n'),
+        (7.0, "Observation:"),
+        (8.0, ' {"sky": "clear"}\n'),
+        (3.0, "Action: get_weather\n"),
+        (4.0, 'Action Input: {"city": "北京", "days": 2}\n'),
+    ]
+    assert found[11] == (6.0, "Final Answer: Paris is clear, 北京 has 雨.<|im_end|>")
+
+
+@pytest.mark.parametrize(
+    ("preset", "weighted"),
+    [
+        (
+            "last_turn",
+            ["Thought: I now know the final answer\nFinal Answer: You are welcome.<|im_end|>"],
+        ),
+        (
+            "all",
+            [
+                'Thought: First Paris.\nAction: get_weather\nAction Input: {"city": "Paris"}\nObservation:',
+                'Action: get_weather\nAction Input: {"city": "北京", "days": 2}\nObservation:',
+                "Thought: I now know the final answer\nFinal Answer: Paris is clear, 北京 has 雨.<|im_end|>",
+                "Thought: I now know the final answer\nFinal Answer: You are welcome.<|im_end|>",
+            ],
+        ),
+        (
+            "none",
+            [
+                'Thought: First Paris.\nAction: get_weather\nAction Input: {"city": "Paris"}\n'
+                'Observation: {"sky": "clear"}\n'
+                'Action: get_weather\nAction Input: {"city": "北京", "days": 2}\nObservation: [{\'sky\': \'雨\'}]\n'
+                "Thought: I now know the final answer\nFinal Answer: Paris is clear, 北京 has 雨.<|im_end|>",
+                "Thought: I now know the final answer\nFinal Answer: You are welcome.<|im_end|>",
+            ],
+        ),
+    ],
+)
+def test_presets(tokenizer: Any, preset: Any, weighted: list[str]) -> None:
+    found = pieces(tokenizer, encode(TRIP, dialects.load("ms_agent"), tokenizer, LossWeights(preset=preset)))
+    assert [text for weight, text in found if weight] == weighted
+    assert {weight for weight, _ in found} == {0.0, 1.0}
+
+
+def test_a_conversation_that_ends_with_a_call_stops_at_the_marker(tokenizer: Any) -> None:
+    found = pieces(tokenizer, encode(WAITING, dialects.load("ms_agent"), tokenizer, REACT))
+    assert found[-1] == (2.0, 'Action: get_weather\nAction Input: {"city": "Rome"}\nObservation:')
+
+
+def test_without_a_marker_a_call_ends_the_turn(tokenizer: Any) -> None:
+    found = pieces(tokenizer, encode(WAITING, dialects.load("hermes"), tokenizer, REACT))
+    assert found[-2][1].endswith("</tool_call><|im_end|>")
+    assert found[-2][0] == 2.0
+
+
+def test_results_in_messages_of_their_own_are_not_trained_on(tokenizer: Any) -> None:
+    for name in ("hermes", "toolbench"):
+        found = pieces(tokenizer, encode(TRIP, dialects.load(name), tokenizer, REACT))
+        assert not any("clear" in text and "Paris is clear" not in text for weight, text in found if weight)
+
+
+def test_agentfabric_is_also_laid_out_as_roleplay_sends_it(tokenizer: Any) -> None:
+    encoder = Encoder(dialects.load("agentfabric"), tokenizer, REACT)
+    assert encoder.encode(TRIP) is not None
+    second, third = encoder.further(TRIP)
+    found = pieces(tokenizer, second)
+    assert found[0][1].endswith(
+        'First Paris.\nAction: get_weather\nAction Input: {"city": "Paris"}\n'
+        'Observation: <result>{"sky": "clear"}</result>\nAnswer:<|im_end|>\n<|im_start|>assistant\n'
+    )
+    assert found[1][0] == 2.0
+    assert 'Action Input: {"city": "北京", "days": 2}' in found[1][1]
+    assert [text for weight, text in pieces(tokenizer, third) if weight] == ["Paris is clear, 北京 has 雨.<|im_end|>"]
+    assert Encoder(dialects.load("ms_agent"), tokenizer, REACT).further(TRIP) == []
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+@RELAXED
+@given(talk=conversations())
+def test_law_ids_are_the_servers_and_weights_follow_first_characters(
+    tokenizer: Any, name: str, talk: Conversation
+) -> None:
+    dialect = dialects.load(name)
+    layout = LayoutMaker(dialect, ChatTemplate(tokenizer), REACT).lay_out(talk)
+    example = encode(talk, dialect, tokenizer, REACT)
+    assert example is not None
+    whole = tokenizer.backend_tokenizer.encode(layout.text, add_special_tokens=False)
+    assert list(example.input_ids) == whole.ids
+    assert layout.pieces[-1].end == len(layout.text)
+    for (start, _), weight in zip(whole.offsets, example.weights, strict=True):
+        holder = next(piece for piece in layout.pieces if piece.end > start)
+        assert weight == holder.weight
+    written = "\n".join(m["content"] or "" for m in talk.messages if m["role"] == "assistant")
+    weighted = tokenizer.decode([i for i, w in zip(example.input_ids, example.weights, strict=True) if w])
+    for word in written.split():
+        assert word in weighted
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+@RELAXED
+@given(talk=conversations())
+def test_law_training_text_begins_with_every_serving_prompt(tokenizer: Any, name: str, talk: Conversation) -> None:
+    dialect = dialects.load(name)
+    text = LayoutMaker(dialect, ChatTemplate(tokenizer), REACT).lay_out(talk).text
+    for index, message in enumerate(talk.messages):
+        if message["role"] != "assistant":
+            continue
+        sent = dialect.render(talk.messages[:index], talk.tools)
+        prompt = tokenizer.apply_chat_template(
+            list(sent.messages),
+            tokenize=False,
+            add_generation_prompt=not sent.continue_final,
+            continue_final_message=sent.continue_final,
+        )
+        assert text.startswith(prompt)
+
+
+@pytest.mark.parametrize("template", [QWEN, TRIMMING, WITHOUT_END, EMPTY_THOUGHT])
+def test_other_templates(make_base: Callable[..., Path], template: str) -> None:
+    tokenizer = load_tokenizer(make_base(template))
+    talk = conversation(
+        user("  Weather? "), asked(call(0, city="Oslo")), result(0, "snow"), said("Snow."), tools=TRIP.tools
+    )
+    found = pieces(tokenizer, encode(talk, dialects.load("ms_agent"), tokenizer, REACT))
+    weighted = [text for weight, text in found if weight]
+    assert weighted[0].removeprefix("<think>\n\n</think>\n\n").startswith("Action: get_weather\n")
+    assert weighted[-1] == "Thought: I now know the final answer\nFinal Answer: Snow.<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (
+            "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}>>{% endif %}",
+            "another prompt",
+        ),
+        (None, "no chat template"),
+    ],
+)
+def test_a_template_that_would_make_training_and_serving_differ_is_named(
+    make_base: Callable[..., Path], template: str | None, message: str
+) -> None:
+    base = make_base(template)
+    with pytest.raises(InvalidInput, match=message) as caught:
+        encode(TRIP, dialects.load("ms_agent"), load_tokenizer(base), REACT)
+    assert str(base) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{{ m.role }}:{{ m.content | upper }}{% endfor %}",
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}{% endfor %}",
+        "{% for m in messages if m.role != 'user' %}{{ m.content }}{% endfor %}",
+    ],
+    ids=["rewrites", "refuses", "leaves out"],
+)
+def test_a_conversation_that_the_template_cannot_hold_is_refused(make_base: Callable[..., Path], template: str) -> None:
+    with pytest.raises(RefusedError):
+        encode(TRIP, dialects.load("ms_agent"), load_tokenizer(make_base(template)), REACT)
+
+
+def test_too_long(tokenizer: Any) -> None:
+    dialect = dialects.load("ms_agent")
+    whole = encode(TRIP, dialect, tokenizer, REACT)
+    assert whole is not None
+    assert encode(TRIP, dialect, tokenizer, REACT, max_length=len(whole.input_ids)) == whole
+    limit = len(whole.input_ids) - 1
+    assert encode(TRIP, dialect, tokenizer, REACT, max_length=limit) is None
+    with pytest.raises(InvalidInput, match=r"talk\.jsonl:1: got \d+ tokens; expected at most data\.maxLength"):
+        encode(TRIP, dialect, tokenizer, REACT, max_length=limit, too_long="fail")
+
+
+def test_a_long_conversation_is_cut_after_the_last_turn_that_fits(tokenizer: Any) -> None:
+    dialect = dialects.load("ms_agent")
+    whole = encode(TRIP, dialect, tokenizer, REACT)
+    assert whole is not None
+    first = encode(TRIP, dialect, tokenizer, REACT, max_length=len(whole.input_ids) - 1, too_long="cut")
+    assert first is not None
+    assert first.cut
+    assert pieces(tokenizer, first)[-2][1].endswith("Final Answer: Paris is clear, 北京 has 雨.<|im_end|>")
+    second = encode(TRIP, dialect, tokenizer, REACT, max_length=len(first.input_ids) - 1, too_long="cut")
+    assert pieces(tokenizer, second)[-1][1].endswith('{"city": "北京", "days": 2}\nObservation:')
+    assert encode(TRIP, dialect, tokenizer, REACT, max_length=20, too_long="cut") is None

@@ -1,0 +1,467 @@
+"""Readers: every format comes out as the same neutral conversation, and no row disappears without being counted."""
+
+import csv
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from talk import TRIP, WAITING, WEATHER, conversations
+
+from callsmith import dialects
+from callsmith.datasets import Conversation, Report, files, readers, sources
+from callsmith.datasets.convert import rendered
+from callsmith.errors import InvalidInput, NotFound, Unavailable
+from callsmith.store import Store
+
+SYSTEM = (
+    "Answer the following questions as best you can. You have access to the following APIs:\n"
+    "1. get_weather: Call this tool to interact with the getweather API. What is the getweather API useful for? "
+    'The weather of a city. Parameters: [{"name": "city", "description": "Which city.", "required": "True"}, '
+    '{"name": "days", "description": "integer. Days ahead.", "required": "False"}]\n\n'
+    "2. now: Call this tool to interact with the now API. What is the now API useful for? . Parameters: []\n\n"
+    "Use the following format:\n\nThought: you should always think about what to do\n"
+    "Action: the action to take, should be one of the above tools[get_weather, now]\n"
+    "Action Input: the input to the action\n"
+    "Observation: the result of the action\n"
+    "... (this Thought/Action/Action Input/Observation can be repeated zero or more times)\n"
+    "Thought: I now know the final answer\nFinal Answer: the final answer to the original input question\nBegin!"
+)
+LOOP = (
+    "Thought: Paris first.\nAction: get_weather\nAction Input: {'city': 'Paris', 'days': '2'}\n"
+    "Observation: [{'sky': 'clear', 'rain': None}]\nAction: now\nAction Input: \nObservation: 12:00\n"
+    "Thought: I now know the final answer\nFinal Answer: It is clear,\nand noon."
+)
+MS_AGENT = {
+    "id": "MS_1",
+    "conversations": [
+        {"from": "system", "value": SYSTEM},
+        {"from": "user", "value": "Weather in Paris?"},
+        {"from": "assistant", "value": LOOP},
+    ],
+}
+TOOLS = [WEATHER, {"type": "function", "function": {"name": "now", "description": "The time"}}]
+
+
+def write(path: Path, *rows: object) -> Path:
+    """A JSON Lines file; a string stands as it is."""
+    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def read_one(tmp_path: Path, row: object, format: str = "auto") -> Conversation:
+    """The only conversation of a file with that row, which has no fault."""
+    (found,) = readers.read(write(tmp_path / "one.jsonl", row), format, strict="fail")
+    return found
+
+
+def outline(conversation: Conversation) -> list[tuple[Any, ...]]:
+    """Roles, texts and calls, without ids."""
+    made: list[tuple[Any, ...]] = []
+    for message in conversation.messages:
+        calls = [(c["function"]["name"], json.loads(c["function"]["arguments"])) for c in message.get("tool_calls", ())]
+        made.append((message["role"], message["content"], calls) if calls else (message["role"], message["content"]))
+    return made
+
+
+def test_ms_agent_loop_becomes_calls_and_results(tmp_path: Path) -> None:
+    found = read_one(tmp_path, MS_AGENT)
+    assert outline(found) == [
+        ("user", "Weather in Paris?"),
+        ("assistant", "Paris first.", [("get_weather", {"city": "Paris", "days": 2})]),
+        ("tool", "[{'sky': 'clear', 'rain': None}]"),
+        ("assistant", None, [("now", {})]),
+        ("tool", "12:00"),
+        ("assistant", "It is clear,\nand noon."),
+    ]
+    calls = [c["id"] for m in found.messages for c in m.get("tool_calls", ())]
+    assert [m["tool_call_id"] for m in found.messages if m["role"] == "tool"] == calls == ["call_0", "call_1"]
+    weather, now = (tool["function"] for tool in found.tools)
+    assert weather["parameters"]["required"] == ["city"]
+    assert weather["parameters"]["properties"]["days"]["type"] == "integer"
+    assert now["name"] == "now"
+    assert (found.id, found.line) == ("MS_1", 1)
+
+
+def test_ms_agent_row_written_again_keeps_its_prompt_and_writes_json(tmp_path: Path) -> None:
+    written = json.loads(rendered(read_one(tmp_path, MS_AGENT), dialects.load("ms_agent")))
+    turns = [turn["value"] for turn in written["conversations"]]
+    assert turns[1] == "Weather in Paris?"
+    assert turns[2] == LOOP.replace("{'city': 'Paris', 'days': '2'}", '{"city": "Paris", "days": 2}').replace(
+        "Action Input: \n", "Action Input: {}\n"
+    )
+    assert SYSTEM.partition("Use the following")[2] in turns[0]
+
+
+def test_text_around_the_prompt_stays_in_the_system_message(tmp_path: Path) -> None:
+    row = json.loads(json.dumps(MS_AGENT))
+    row["conversations"][0]["value"] = f"You are Bo.\n\n{SYSTEM}\n\nBe kind."
+    assert outline(read_one(tmp_path, row))[0] == ("system", "You are Bo.\n\nBe kind.")
+
+
+def test_a_thought_of_substance_before_the_answer_is_kept(tmp_path: Path) -> None:
+    row = json.loads(json.dumps(MS_AGENT))
+    row["conversations"][2]["value"] = "Thought: No tool fits.\nFinal Answer: I can't."
+    last = read_one(tmp_path, row).messages[-1]
+    assert (last["content"], last["reasoning_content"]) == ("I can't.", "No tool fits.")
+
+
+SHAREGPT = {
+    "system": "Be brief.",
+    "tools": json.dumps([WEATHER["function"], TOOLS[1]["function"]]),
+    "conversations": [
+        {"from": "human", "value": "Weather?"},
+        {"from": "function_call", "value": '{"name": "get_weather", "arguments": {"city": "Oslo"}}'},
+        {"from": "observation", "value": "snow"},
+        {"from": "gpt", "value": "Snow."},
+    ],
+}
+SWIFT = {
+    "tools": json.dumps(TOOLS),
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Weather?"},
+        {"role": "tool_call", "content": '{"name": "get_weather", "arguments": {"city": "Oslo"}}'},
+        {"role": "tool_response", "content": "snow"},
+        {"role": "assistant", "content": "Snow."},
+    ],
+}
+OPENAI = {
+    "tools": TOOLS,
+    "messages": [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Weather?"}]},
+        {
+            "role": "assistant",
+            "tool_calls": [
+                {"id": "x", "type": "function", "function": WAITING.messages[1]["tool_calls"][0]["function"]}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "x", "content": "snow"},
+        {"role": "assistant", "content": "Snow."},
+    ],
+}
+LEGACY = {
+    "functions": [tool["function"] for tool in TOOLS],
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "", "function_call": {"name": "get_weather", "arguments": '{"city": "Oslo"}'}},
+        {"role": "function", "name": "get_weather", "content": "snow"},
+        {"role": "assistant", "content": "Snow."},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("row", "format"), [(SHAREGPT, "ms_agent"), (SWIFT, "swift"), (OPENAI, "openai"), (LEGACY, "openai")]
+)
+def test_formats_of_the_same_conversation_agree(tmp_path: Path, row: dict[str, Any], format: str) -> None:
+    found = read_one(tmp_path, row)
+    city = "Rome" if row is OPENAI else "Oslo"
+    assert outline(found) == [
+        ("system", "Be brief."),
+        ("user", "Weather?"),
+        ("assistant", None, [("get_weather", {"city": city})]),
+        ("tool", "snow"),
+        ("assistant", "Snow."),
+    ]
+    assert [tool["function"]["name"] for tool in found.tools] == ["get_weather", "now"]
+    assert readers.detect(row, "f", 1) == format
+    assert read_one(tmp_path, row, format) == found
+
+
+def test_swift_neighbouring_calls_are_parallel_and_take_the_text_before_them(tmp_path: Path) -> None:
+    row = json.loads(json.dumps(SWIFT))
+    row["messages"][2:4] = [
+        {"role": "assistant", "content": "Both."},
+        {"role": "tool_call", "content": '{"name": "get_weather", "arguments": {"city": "Oslo"}}'},
+        {"role": "tool_call", "content": '{"name": "now", "arguments": "{}"}'},
+        {"role": "tool", "content": "snow"},
+        {"role": "tool", "content": "12:00"},
+    ]
+    assert outline(read_one(tmp_path, row))[2:5] == [
+        ("assistant", "Both.", [("get_weather", {"city": "Oslo"}), ("now", {})]),
+        ("tool", "snow"),
+        ("tool", "12:00"),
+    ]
+
+
+def test_toolbench(tmp_path: Path) -> None:
+    function = {
+        "name": "weather_for_city",
+        "description": "It's the weather",
+        "parameters": WEATHER["function"]["parameters"],
+    }
+    finish = {"name": "Finish", "description": "End", "parameters": {"type": "object", "properties": {}}}
+    system = (
+        "You are AutoGPT, you can use many tools(functions) to do the following task.\nFirst I will give you the task\n"
+        "You have access of the following tools:\n1.weather: Weather data\n\n"
+        f"Specifically, you have access to the following APIs: {[function, finish]}"
+    )
+    row = {
+        "conversations": [
+            {"from": "system", "value": system},
+            {"from": "user", "value": "\nWeather in Oslo?\nBegin!\n"},
+            {
+                "from": "assistant",
+                "value": '\nThought: \nAction: weather_for_city\nAction Input: {\n  "city": "Oslo"\n}',
+            },
+            {"from": "function", "value": '{"error": "", "response": "snow"}'},
+            {
+                "from": "assistant",
+                "value": "\nThought: Done.\nAction: Finish\nAction Input: "
+                '{"return_type": "give_answer", "final_answer": "Snow."}',
+            },
+        ]
+    }
+    found = read_one(tmp_path, row)
+    assert outline(found) == [
+        ("system", "You have access of the following tools:\n1.weather: Weather data"),
+        ("user", "Weather in Oslo?"),
+        ("assistant", None, [("weather_for_city", {"city": "Oslo"})]),
+        ("tool", '{"error": "", "response": "snow"}'),
+        ("assistant", "Snow."),
+    ]
+    assert found.tools[0]["function"] == function
+    row["conversations"][-1]["value"] = (
+        'Thought: no\nAction: Finish\nAction Input: {"return_type": "give_up_and_restart"}'
+    )
+    report = Report()
+    assert list(readers.read(write(tmp_path / "up.jsonl", row), report=report)) == []
+    assert "give_up_and_restart" in report.examples["tool_calls"][0]
+
+
+def test_alpaca(tmp_path: Path) -> None:
+    row = {"instruction": "Add.", "input": "1, 2", "output": "3", "system": "Be exact.", "history": [["Hi", "Hello"]]}
+    assert outline(read_one(tmp_path, row)) == [
+        ("system", "Be exact."),
+        ("user", "Hi"),
+        ("assistant", "Hello"),
+        ("user", "Add.\n1, 2"),
+        ("assistant", "3"),
+    ]
+
+
+def test_bfcl_with_its_gold(tmp_path: Path) -> None:
+    parameters = {
+        "type": "dict",
+        "properties": {
+            "base": {"type": "float"},
+            "at": {"type": "tuple", "items": {"type": "any"}},
+            "unit": {"type": "string"},
+        },
+        "required": ["base"],
+    }
+    row = {
+        "id": "simple_0",
+        "question": [[{"role": "user", "content": "Area?"}]],
+        "function": [{"name": "area", "description": "Area", "parameters": parameters}],
+    }
+    (tmp_path / "possible_answer").mkdir()
+    gold = {"id": "simple_0", "ground_truth": [{"area": {"base": [10, 10.0], "at": [[{"x": [1]}]], "unit": ["", "m"]}}]}
+    write(tmp_path / "possible_answer" / "one.jsonl", gold)
+    found = read_one(tmp_path, row)
+    assert outline(found)[1] == ("assistant", None, [("area", {"base": 10, "at": [{"x": 1}]})])
+    schema = found.tools[0]["function"]["parameters"]
+    assert schema["type"] == "object"
+    assert schema["properties"]["base"] == {"type": "number"}
+    assert schema["properties"]["at"] == {"type": "array", "items": {}}
+
+
+def _parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(pa.Table.from_pylist(rows), path)
+
+
+def _zstd(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+
+    with pa.output_stream(str(path), compression="zstd") as stream:
+        stream.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def _csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8-sig") as stream:
+        writer = csv.DictWriter(stream, ["instruction", "input", "output"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], object]] = {
+    "a.jsonl": lambda path, rows: write(path, *rows),
+    "a.json": lambda path, rows: path.write_text(json.dumps(rows, indent=2)),
+    "b.json": lambda path, rows: write(path, *rows),
+    "a.jsonl.gz": lambda path, rows: path.write_bytes(
+        gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    ),
+    "a.jsonl.zst": _zstd,
+    "a.parquet": _parquet,
+    "a.csv": _csv,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_file_form_gives_the_same_rows(tmp_path: Path, name: str) -> None:
+    rows = [{"instruction": f"Say {i}\nplease", "input": "", "output": f'"{i}", …'} for i in range(300)]
+    WRITERS[name](tmp_path / name, rows)
+    found = [conversation.messages for conversation in readers.read(tmp_path / name, strict="fail")]
+    assert [messages[0]["content"] for messages in found] == [row["instruction"] for row in rows]
+    assert [messages[1]["content"] for messages in found] == [row["output"] for row in rows]
+
+
+def test_parquet_rows_lose_the_nulls_that_other_rows_gave_them(tmp_path: Path) -> None:
+    _parquet(tmp_path / "a.parquet", [LEGACY, {"messages": [{"role": "user", "content": "Hi"}, TRIP.messages[-1]]}])
+    first, second = readers.read(tmp_path / "a.parquet", strict="fail")
+    assert first.tools[1] == TOOLS[1]
+    assert second.messages[1] == TRIP.messages[-1]
+
+
+def test_a_long_array_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_ARRAY_BLOCK", 16)
+    rows = [{"instruction": "x" * size, "output": "]}, {["} for size in (1, 200, 3)]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(rows))
+    assert [row.value for row in files.rows(path)] == rows
+    path.write_text(json.dumps(rows)[:-9])
+    assert [row.problem is None for row in files.rows(path)] == [True, True, False]
+
+
+BROKEN = [
+    MS_AGENT,
+    '{"id": 2, "conversations": [',
+    "[1, 2]",
+    {"id": 4, "conversations": [{"from": "user", "value": "Hi"}, {"from": "robot", "value": "Ho"}]},
+    {"id": 5, "conversations": [{"from": "user", "value": "Hi"}, {"from": "user", "value": "Ho"}]},
+    {"id": 6, "messages": []},
+]
+
+
+def test_a_broken_line_is_named_and_the_rest_kept(tmp_path: Path) -> None:
+    path = write(tmp_path / "broken.jsonl", *BROKEN)
+    report = Report()
+    assert [c.id for c in readers.read(path, report=report)] == ["MS_1"]
+    assert (report.read, report.kept, report.dropped) == (6, 1, 5)
+    assert report.findings == {"unreadable": 2, "role": 1, "role_order": 1, "no_assistant": 1, "format": 1}
+    assert report.examples["unreadable"][0].startswith(f"{path}:2: not JSON:")
+    assert report.examples["role"] == [
+        f"{path}:4: conversations[1]: got from 'robot'; expected one of system, human, user, gpt, bot, chatgpt, "
+        "assistant, function_call, tool_call, observation, function_response, function, tool_response, tool"
+    ]
+
+
+def test_strict_fail_names_the_line_and_keep_keeps_what_can_be_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "broken.jsonl", *BROKEN)
+    rows = readers.read(path, strict="fail")
+    assert next(rows).id == "MS_1"
+    with pytest.raises(InvalidInput, match=r"broken\.jsonl: line 2: not JSON"):
+        next(rows)
+    report = Report()
+    assert [c.id for c in readers.read(path, strict="keep", report=report)] == ["MS_1", "5"]
+    assert (report.kept, report.dropped) == (2, 4)
+
+
+def _with(*messages: dict[str, Any]) -> dict[str, Any]:
+    return {"tools": TOOLS, "messages": [{"role": "user", "content": "Hi"}, *messages]}
+
+
+def _calling(name: str, arguments: str) -> dict[str, Any]:
+    return {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": name, "arguments": arguments}}]}
+
+
+ANSWER = {"role": "assistant", "content": "Done."}
+RESULT = {"role": "tool", "tool_call_id": "a", "content": "r"}
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "detail"),
+    [
+        (_with(ANSWER, ANSWER), "role_order", "message 3: got assistant after assistant; expected user or tool"),
+        (_with({"role": "assistant", "content": " "}), "empty_turn", "message 2: got an empty assistant turn"),
+        (
+            _with(_calling("then", "{}"), RESULT, ANSWER),
+            "undeclared_tool",
+            "got a call of then; expected one of get_weather",
+        ),
+        (_with(_calling("now", "{"), RESULT, ANSWER), "arguments", "message 2: got '{'; expected a JSON object"),
+        (_with(_calling("get_weather", "{}"), RESULT, ANSWER), "schema", "get_weather: arguments: got no city"),
+        (_with(_calling("get_weather", '{"city": 5}'), RESULT), "schema", "arguments.city: got 5; expected string"),
+        (_with(_calling("get_weather", '{"city": "A", "q": 1}'), RESULT), "schema", "got the unknown parameter q"),
+        (_with(_calling("now", "{}"), ANSWER), "observation", "message 3: got 1 calls without a result"),
+        (_with(ANSWER, RESULT), "observation", "message 3: got a result without a call"),
+        (_with({"role": "assistant", "content": "\ud800"}), "encoding", "got half a surrogate pair"),
+        (_with(), "no_assistant", "got no assistant turn"),
+    ],
+)
+def test_checks(tmp_path: Path, row: dict[str, Any], kind: str, detail: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    report = Report()
+    assert list(readers.read(path, report=report)) == []
+    assert detail in report.examples[kind][0]
+
+
+def test_an_unknown_form_is_an_error_that_says_what_is_known(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"line 1: got a row with prompt; expected conversations \(ms_agent\)"):
+        list(readers.read(write(tmp_path / "a.jsonl", {"prompt": "x"})))
+    with pytest.raises(InvalidInput, match="got format 'sharegpt'; expected auto or one of ms_agent"):
+        list(readers.read(write(tmp_path / "a.jsonl", MS_AGENT), "sharegpt"))
+    with pytest.raises(NotFound, match=r"no file .*gone\.jsonl"):
+        list(readers.read(tmp_path / "gone.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.parquet"])
+def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"plain text")
+    with pytest.raises(InvalidInput, match=name):
+        list(readers.read(tmp_path / name))
+
+
+@settings(max_examples=50, deadline=None)
+@given(talk=conversations())
+def test_law_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, talk: Conversation) -> None:
+    path = tmp_path_factory.mktemp("neutral") / "a.jsonl"
+    path.write_text(talk.to_json() + "\n", encoding="utf-8")
+    (found,) = readers.read(path, strict="keep")
+    assert (found.messages, found.tools, found.id) == (talk.messages, talk.tools, talk.id)
+    assert Conversation.from_json(talk.to_json()) == talk
+
+
+def test_a_corpus_in_a_store_is_copied_once(tmp_path: Path) -> None:
+    (tmp_path / "bucket").mkdir()
+    write(tmp_path / "bucket" / "a.jsonl", MS_AGENT)
+    url = (tmp_path / "bucket").as_uri() + "/a.jsonl"
+    opened: list[str] = []
+
+    def open_store(url: str) -> Store:
+        opened.append(url)
+        return Store.open(url)
+
+    first = sources.resolve(url, tmp_path / "cache", open_store=open_store)
+    assert sources.resolve(url, tmp_path / "cache", open_store=open_store) == first
+    assert len(opened) == 3
+    assert [c.id for c in readers.read(url, cache_dir=tmp_path / "cache")] == ["MS_1"]
+    before = sources.state(url)
+    write(tmp_path / "bucket" / "a.jsonl", MS_AGENT, MS_AGENT)
+    assert sources.state(url) != before
+    assert len(list(readers.read(url, cache_dir=tmp_path / "cache"))) == 2
+
+
+def test_hub_corpora_offline_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(Unavailable, match=r"Hugging Face does not answer for a/b: .*go online, or download"):
+        sources.resolve("hf://datasets/a/b/train.jsonl", tmp_path)
+    with pytest.raises(Unavailable, match="go online"):
+        sources.resolve("hf://datasets/a/b", tmp_path)
+    with pytest.raises(InvalidInput, match=r"expected hf://datasets/OWNER/NAME"):
+        sources.resolve("hf://a/b", tmp_path)
+    with pytest.raises((InvalidInput, Unavailable), match="modelscope"):
+        sources.resolve("modelscope://a/b/train.jsonl", tmp_path)

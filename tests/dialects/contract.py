@@ -1,0 +1,441 @@
+"""The contract: laws that every dialect keeps, as property tests. `LAWS` is all of them; each takes a dialect.
+
+A new dialect needs nothing but its name in `dialects.NAMES` to be held to every law here.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from generated import TOOLS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from laws import check_split, check_turn, stream
+
+from callsmith.dialects import CallDelta, ContentDelta, Dialect, ToolCall, accumulate
+
+MOST_EXPONENT = 1.35
+"""Growth of time with length; the benchmark holds 1.1, a shared machine in a test run is noisier."""
+
+_MARKERS = [
+    *("Action:", "Action Input:", "Observation:", "Thought:", "Final Answer:", "Answer:", "Question:", "Action"),
+    *(
+        "<think>",
+        "</think>",
+        "<tool_call>",
+        "</tool_call>",
+        "\nObservation: ",
+        "\nAction: fire_alert\n",
+        "{}",
+        "{'a': ",
+    ),
+    *("fire_recognition", "fire\\_alert", "I now know the final answer", "```", '"', "'", "}", "\n", " ", "：", "\\"),
+    *("Finish", '{"image": "x"}', '{"name": "fire_alert", "arguments": {}}', "None", "\ud83d"),
+]
+hostile = st.lists(st.sampled_from(_MARKERS) | st.text(max_size=6), max_size=14).map("".join)
+"""Text full of markers, where they belong and where they do not."""
+harmless = st.text(st.characters(exclude_characters=":：<", exclude_categories=["Cs"]), max_size=40).map(
+    lambda text: " ".join(text.split())
+)
+"""One line that holds no marker."""
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**18), 10**18)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=12)
+    | st.sampled_from([marker for marker in _MARKERS if marker.isascii()]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+arguments = st.dictionaries(st.text(max_size=8), values, max_size=4)
+_OPEN_TOOLS = [
+    {"type": "function", "function": {"name": name, "description": f"Does {name}", "parameters": {"type": "object"}}}
+    for name in ("fire_alert", "getWeather", "list-files", "x", "查询天气")
+]
+calls = st.lists(
+    st.tuples(st.sampled_from([t["function"]["name"] for t in _OPEN_TOOLS]), arguments), min_size=1, max_size=3
+)
+
+
+def _examples(number: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return settings(
+        max_examples=number,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+    )
+
+
+def _call_message(made: list[tuple[str, dict[str, Any]]], content: str | None, first: int = 0) -> dict[str, Any]:
+    return {
+        "role": "assistant",
+        "content": content,
+        "tool_calls": [
+            {"id": f"c{first + i}", "type": "function", "function": {"name": name, "arguments": json.dumps(given_)}}
+            for i, (name, given_) in enumerate(made)
+        ],
+    }
+
+
+@st.composite
+def conversations(draw: st.DrawFn, text: st.SearchStrategy[str] = hostile) -> list[dict[str, Any]]:
+    """Turns with calls, results in any order, and answers; every text as hostile as given."""
+    messages: list[dict[str, Any]] = []
+    if draw(st.booleans()):
+        messages.append({"role": "system", "content": draw(text)})
+    for _ in range(draw(st.integers(1, 2))):
+        messages.append({"role": "user", "content": draw(text)})
+        for _ in range(draw(st.integers(0, 2))):
+            made = draw(calls)
+            messages.append(_call_message(made, draw(st.none() | text)))
+            results = [{"role": "tool", "tool_call_id": f"c{i}", "content": draw(text)} for i in range(len(made))]
+            messages.extend(draw(st.permutations(results)))
+        messages.append({"role": "assistant", "content": draw(text)})
+    return messages
+
+
+def round_trip_of_calls(dialect: Dialect) -> None:
+    """parse(render(calls)) == calls, and what was said before them is content."""
+
+    @_examples(40)
+    @given(calls, st.none() | harmless)
+    def law(made: list[tuple[str, dict[str, Any]]], said: str | None) -> None:
+        messages = [{"role": "user", "content": "q"}, _call_message(made, said)]
+        written = dialect.render(messages, _OPEN_TOOLS).messages[-1]["content"]
+        turn = dialect.parse(written, _OPEN_TOOLS)
+        assert turn.calls == tuple(ToolCall("", name, _one_line(given_)) for name, given_ in made)
+        assert turn.content == (said or None)
+
+    law()
+
+
+def round_trip_of_answers(dialect: Dialect) -> None:
+    """An answer that is rendered is read back as the same content, with tools shown and without."""
+
+    @_examples(40)
+    @given(harmless.filter(bool), st.booleans())
+    def law(answer: str, shown: bool) -> None:
+        messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]
+        written = dialect.render(messages, _OPEN_TOOLS if shown else []).messages[-1]["content"]
+        assert dialect.parse(written, _OPEN_TOOLS).content == answer
+
+    law()
+
+
+def split_invariance(dialect: Dialect) -> None:
+    """Any split of any text gives what the whole gives, plain and eager, ended and cut off."""
+
+    @_examples(150)
+    @given(hostile, st.lists(st.integers(1, 20), min_size=1, max_size=8), st.booleans(), st.booleans())
+    def law(text: str, lengths: list[int], eager: bool, cut: bool) -> None:
+        pieces, position = [], 0
+        while position < len(text):
+            pieces.append(text[position : position + lengths[len(pieces) % len(lengths)]])
+            position += len(pieces[-1])
+        check_split(dialect, pieces, TOOLS, eager=eager, cut=cut)
+
+    law()
+
+
+def one_character_at_a_time(dialect: Dialect) -> None:
+    """The finest split, over texts that are mostly right."""
+
+    @_examples(40)
+    @given(calls, harmless, st.data())
+    def law(made: list[tuple[str, dict[str, Any]]], said: str, data: st.DataObject) -> None:
+        text = dialect.render([_call_message(made, said)], _OPEN_TOOLS).messages[-1]["content"]
+        start = data.draw(st.integers(0, len(text)))
+        text = text[:start] + data.draw(hostile) + text[start + data.draw(st.integers(0, 5)) :]
+        check_split(dialect, list(text), _OPEN_TOOLS)
+
+    law()
+
+
+def prefix_law(dialect: Dialect) -> None:
+    """Cut at any assistant turn, a conversation is a prefix, byte for byte, of the whole one that training sees."""
+
+    @_examples(60)
+    @given(conversations(), st.booleans())
+    def law(messages: list[dict[str, Any]], shown: bool) -> None:
+        tools = _OPEN_TOOLS if shown else []
+        whole = dialect.render(messages, tools).messages
+        for turn, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            asked = dialect.render(messages[:turn], tools)
+            last = len(asked.messages) - 1
+            if asked.continue_final:
+                assert whole[:last] == asked.messages[:last]
+                assert whole[last]["role"] == asked.messages[last]["role"] == "assistant"
+                assert whole[last]["content"].startswith(asked.messages[last]["content"])
+            else:
+                assert whole[: last + 1] == asked.messages
+                assert whole[last + 1]["role"] == "assistant"
+
+    law()
+
+
+def served_as_trained(dialect: Dialect) -> None:
+    """What a client sends back of a served turn renders to the bytes that were served."""
+
+    @_examples(40)
+    @given(conversations(harmless))
+    def law(messages: list[dict[str, Any]]) -> None:
+        messages = [m for m in messages if m["role"] != "assistant" or m["content"] or m.get("tool_calls")]
+        whole = dialect.render(messages, _OPEN_TOOLS)
+        for turn, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            asked = dialect.render(messages[:turn], _OPEN_TOOLS)
+            before = asked.messages[-1]["content"] if asked.continue_final else ""
+            content = whole.messages[len(asked.messages) - (1 if asked.continue_final else 0)]["content"]
+            written = content[len(before) :]
+            if dialect.stop and message.get("tool_calls"):
+                written = written.split(dialect.stop[0])[0]
+            seen = dialect.parse(written, _OPEN_TOOLS)
+            back = {
+                "role": "assistant",
+                "content": seen.content,
+                "tool_calls": [
+                    {"id": sent["id"], "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+                    for sent, c in zip(message.get("tool_calls", []), seen.calls, strict=True)
+                ],
+            }
+            assert dialect.render([*messages[:turn], back, *messages[turn + 1 :]], _OPEN_TOOLS) == whole
+
+    law()
+
+
+def idempotent_rendering(dialect: Dialect) -> None:
+    """What is rendered already stays as it is."""
+
+    @_examples(60)
+    @given(conversations(), st.integers(1, 12), st.booleans())
+    def law(messages: list[dict[str, Any]], length: int, shown: bool) -> None:
+        tools = _OPEN_TOOLS if shown else []
+        part = messages[:length]
+        rendered = dialect.render(part, tools)
+        again = dialect.render(rendered.messages, tools)
+        assert again.messages == rendered.messages
+        assert again.continue_final == rendered.continue_final
+
+    law()
+
+
+def segments_concatenate(dialect: Dialect) -> None:
+    """Segments of a message give its content; an observation opens with its marker; any text can be split."""
+
+    @_examples(60)
+    @given(conversations(), hostile)
+    def law(messages: list[dict[str, Any]], text: str) -> None:
+        rendered = dialect.render(messages, _OPEN_TOOLS)
+        assert [s.message for s in rendered.segments] == sorted(s.message for s in rendered.segments)
+        for index, message in enumerate(rendered.messages):
+            own = [segment for segment in rendered.segments if segment.message == index]
+            assert "".join(segment.text for segment in own) == message["content"]
+            assert all(segment.text for segment in own)
+            if message["role"] != "assistant":
+                assert {segment.kind for segment in own} <= {"system", "user"}
+        assert "".join(segment.text for segment in dialect.segment(text)) == text
+        for segment in (*rendered.segments, *dialect.segment(text)):
+            if segment.kind == "observation":
+                assert segment.text.lstrip(" \t*_#").lower().startswith("observation"), segment
+
+    law()
+
+
+def kinds_are_told_apart(dialect: Dialect) -> None:
+    """Every call has an action and an action_input segment, which hold its name and exactly its arguments."""
+
+    @_examples(30)
+    @given(calls, harmless)
+    def law(made: list[tuple[str, dict[str, Any]]], said: str) -> None:
+        segments = dialect.render([{"role": "user", "content": "q"}, _call_message(made, said)], _OPEN_TOOLS).segments
+        names = [s.text for s in segments if s.kind == "action"]
+        inputs = [s.text for s in segments if s.kind == "action_input"]
+        assert len(names) == len(inputs) == len(made)
+        for name, written, (called, given_) in zip(names, inputs, made, strict=True):
+            assert called in name
+            assert _one_line(given_) in written
+
+    law()
+
+
+def any_text_is_read(dialect: Dialect) -> None:
+    """No text raises, whatever the tools; what comes out is valid."""
+
+    @_examples(80)
+    @given(hostile | st.text(st.characters(), max_size=60), st.sampled_from([None, [], TOOLS]), st.booleans())
+    def law(text: str, tools: list[dict[str, Any]] | None, cut: bool) -> None:
+        check_turn(dialect.parse(text, tools, cut=cut))
+        accumulate(stream(dialect, [text], tools, eager=True, cut=cut))
+
+    law()
+
+
+_schema_words = st.sampled_from(
+    [*("type", "properties", "required", "items", "anyOf", "oneOf", "allOf", "$ref", "enum", "description", "a", "b")]
+)
+_garbage = st.recursive(
+    st.sampled_from(
+        [None, True, 1, "string", "integer", "array", "object", "#/a", "#/properties/a", "#", float("nan")]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_schema_words, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def any_schema_is_borne(dialect: Dialect) -> None:
+    """Whatever clients declare as a schema, calls are written and read without an exception."""
+
+    @_examples(60)
+    @given(_garbage, st.sampled_from(['{"a": "1", "b": ["x", {"a": "2"}]}', "5", "a=1", "None", '["1"]']))
+    def law(schema: object, written: str) -> None:
+        tools = [{"name": "f", "description": schema, "parameters": schema}]
+        dialect.render([{"role": "user", "content": "q"}], tools)
+        before, after = dialect.call_frame("f")
+        turn = dialect.parse(before + written + after, tools)
+        check_turn(turn)
+        assert len(turn.calls) == 1
+
+    law()
+
+
+def prose_is_not_held_back(dialect: Dialect) -> None:
+    """Of prose in mid-line nothing but trailing white space waits."""
+
+    @_examples(30)
+    @given(st.lists(harmless.filter(bool), min_size=1, max_size=6))
+    def law(pieces: list[str]) -> None:
+        parser = dialect.parser(TOOLS)
+        sent = "".join(delta.text for delta in parser.feed("zz"))
+        given_ = "zz"
+        for piece in pieces:
+            given_ += piece
+            sent += "".join(delta.text for delta in parser.feed(piece))
+            assert sent == given_.rstrip()
+
+    law()
+
+
+def eager_arguments_arrive(dialect: Dialect) -> None:
+    """Eager: the same calls with the same arguments, sent as they come; cut anywhere, a prefix of them."""
+
+    @_examples(30)
+    @given(calls, st.data())
+    def law(made: list[tuple[str, dict[str, Any]]], data: st.DataObject) -> None:
+        text = dialect.render([{"role": "user", "content": "q"}, _call_message(made, None)], _OPEN_TOOLS).messages[-1][
+            "content"
+        ]
+        wanted = [(name, _one_line(given_)) for name, given_ in made]
+        turn = accumulate(stream(dialect, list(text), _OPEN_TOOLS, eager=True))
+        assert [(c.name, c.arguments) for c in turn.calls if isinstance(c, ToolCall)] == wanted
+
+        part = text[: data.draw(st.integers(0, len(text)))]
+        seen = accumulate(stream(dialect, list(part), _OPEN_TOOLS, eager=True, cut=True)).calls
+        for call, (name, whole) in zip(seen, wanted, strict=False):
+            assert isinstance(call, ToolCall)
+            assert call.name == name
+            assert whole.startswith(call.arguments)
+
+    law()
+
+
+def a_cut_call_is_no_call(dialect: Dialect) -> None:
+    """Cut anywhere, the calls are those that were complete, and the text of the open one is content."""
+
+    @_examples(40)
+    @given(calls, st.data())
+    def law(made: list[tuple[str, dict[str, Any]]], data: st.DataObject) -> None:
+        text = dialect.render([{"role": "user", "content": "q"}, _call_message(made, None)], _OPEN_TOOLS).messages[-1][
+            "content"
+        ]
+        part = text[: data.draw(st.integers(0, len(text)))]
+        turn = dialect.parse(part, _OPEN_TOOLS, cut=True)
+        whole = dialect.parse(text, _OPEN_TOOLS).calls
+        assert turn.calls == whole[: len(turn.calls)]
+        for _, given_ in made[len(turn.calls) :]:
+            assert _one_line(given_) == "{}" or _one_line(given_) not in (turn.content or "") or turn.content
+
+    law()
+
+
+def long_call_arrives_whole(dialect: Dialect) -> None:
+    """A call is sent with the last character of its arguments, not at the end of the turn."""
+    before, after = dialect.call_frame("fire_alert")
+    body = _one_line({"text": "x" * 2000, "more": ["{", "}", '"', "\n"]})
+    parser = dialect.parser(_OPEN_TOOLS)
+    text = before + body + after.rstrip("\n")
+    assert [d for c in text[:-1] for d in parser.feed(c) if isinstance(d, CallDelta)] == [] or after.strip()
+    rest = parser.feed(text[-1]) + parser.close()
+    turn = dialect.parse(text + after, _OPEN_TOOLS)
+    assert turn.calls == (ToolCall("", "fire_alert", body),)
+    assert not [d for d in rest if isinstance(d, ContentDelta)]
+
+
+def time_is_linear(dialect: Dialect) -> None:
+    """Eight times the text takes no more than about eight times as long, for texts made to provoke the opposite."""
+    before, after = dialect.call_frame("fire_alert")
+    for unit in (
+        "word ",
+        "\n",
+        " ",
+        "Observation:\n",
+        "Thought:\n",
+        "Action: x\n",
+        "Question: x\n",
+        "<think>",
+        "<",
+        '{"a": "',
+        "\\",
+        before + "{}" + after + "\n",
+        "Action: fire_alert\nAction Input: {'a': \"b' c\"}\n",
+        "`",
+        "**",
+        "Action Input:\n",
+        'Action Input: {"x\n',
+        "<tool_call>{'x</tool_call>",
+    ):
+        for lead in ("", before, before + '{"a": "'):
+            short, long = (_seconds(dialect, lead + unit * (size // len(unit))) for size in (4_096, 32_768))
+            assert long < max(0.05, short * 8**MOST_EXPONENT), (dialect.name, lead, unit, short, long)
+
+
+def _seconds(dialect: Dialect, text: str) -> float:
+    best = float("inf")
+    for _ in range(2):
+        started = time.process_time()
+        dialect.parse(text, TOOLS)
+        dialect.segment(text)
+        best = min(best, time.process_time() - started)
+    return best
+
+
+def _one_line(given_: dict[str, Any]) -> str:
+    return json.dumps(given_, ensure_ascii=False)
+
+
+LAWS: dict[str, Callable[[Dialect], None]] = {
+    law.__name__: law
+    for law in (
+        round_trip_of_calls,
+        round_trip_of_answers,
+        split_invariance,
+        one_character_at_a_time,
+        prefix_law,
+        served_as_trained,
+        idempotent_rendering,
+        segments_concatenate,
+        kinds_are_told_apart,
+        any_text_is_read,
+        any_schema_is_borne,
+        prose_is_not_held_back,
+        eager_arguments_arrive,
+        a_cut_call_is_no_call,
+        long_call_arrives_whole,
+        time_is_linear,
+    )
+}

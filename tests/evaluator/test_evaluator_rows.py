@@ -1,0 +1,187 @@
+"""Rows: from files in every form to requests with gold, and nothing left out silently."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cases import TOOLS
+
+from callsmith.errors import InvalidInput, NotFound
+from callsmith.evaluator import Call, Reading, Row, rows
+
+
+def write(path: Path, *documents: Any) -> Path:
+    lines = (text if isinstance(text, str) else json.dumps(text, ensure_ascii=False) for text in documents)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def read(path: Path | str, **options: Any) -> tuple[list[Row], Reading]:
+    reading = Reading()
+    return list(rows.read(path, reading=reading, **options)), reading
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+def calling(name: str, arguments: Any, id: str = "c") -> dict[str, Any]:
+    call = {"id": id, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+def gold(name: str, arguments: Any) -> dict[str, Any]:
+    return {"name": name, "arguments": arguments}
+
+
+def result(text: str, id: str = "c") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": id, "content": text}
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": text}
+
+
+def test_expected_calls_as_objects_or_json_text(tmp_path: Path):
+    path = write(
+        tmp_path / "held-out.jsonl",
+        {
+            "id": "a",
+            "messages": [user("x")],
+            "tools": TOOLS,
+            "expected": [{"name": "weather", "arguments": {"city": "Oslo"}}],
+        },
+        {"messages": [user("x")], "tools": TOOLS, "expected": [gold("time", "{}")]},
+        {"id": "c", "messages": [user("hi")], "tools": TOOLS, "expected": []},
+    )
+    found, reading = read(path)
+    assert [(r.key, r.kind, r.expected) for r in found] == [
+        ("held-out/a", "call", (Call("weather", {"city": "Oslo"}),)),
+        ("held-out/2", "call", (Call("time", {}),)),
+        ("held-out/c", "no_call", ()),
+    ]
+    assert (reading.conversations, reading.requests, reading.notes("x")) == (3, 3, [])
+
+
+def test_each_assistant_turn_of_a_conversation_is_the_gold_of_a_request(tmp_path: Path):
+    messages = [
+        {"role": "system", "content": "s"}, user("weather in Oslo"), calling("weather", {"city": "Oslo"}), result("9"),
+        said("9 degrees"), user("thanks"), said("welcome"),
+    ]  # fmt: skip
+    found, _ = read(write(tmp_path / "a.jsonl", {"id": "t", "messages": messages, "tools": TOOLS}), name="s")
+    assert [(r.id, r.kind, len(r.messages), r.reference) for r in found] == [
+        ("t:2", "call", 2, None),
+        ("t:4", "answer", 4, "9 degrees"),
+        ("t:6", "no_call", 6, "welcome"),
+    ]
+
+
+def test_a_conversation_without_tools_is_one_row_for_the_loss(tmp_path: Path):
+    messages = [user("a"), said("b"), user("c"), said("d")]
+    found, _ = read(write(tmp_path / "a.jsonl", {"id": "g", "messages": messages}))
+    assert [(r.kind, r.reference, len(r.messages)) for r in found] == [("general", "d", 3)]
+
+
+def test_rows_without_gold_and_broken_ones_are_counted_and_named(tmp_path: Path):
+    good = {"id": "a", "messages": [user("x")], "tools": TOOLS, "expected": [gold("time", {})]}
+    path = write(
+        tmp_path / "a.jsonl",
+        good,
+        {"id": "b", "messages": [user("nobody answers")], "tools": TOOLS},
+        '{"id": "cut", "messages": [',
+        good | {"messages": [user("x"), said("y")]},
+        good | {"expected": [gold("time", "not json")]},
+        "[1, 2]",
+        "",
+        good | {"messages": 3},
+    )
+    found, reading = read(path)
+    assert len(found) == 1
+    assert (reading.conversations, reading.without_gold, reading.unreadable) == (7, 1, 5)
+    notes = "\n".join(reading.notes("set a"))
+    assert "set a: 1 of 7 rows have no gold" in notes
+    assert "5 of 7 rows cannot be read" in notes
+    assert f"{path}:3: not JSON" in notes
+    assert f"{path}:4: ValueError: messages must end in a user or tool turn" in notes
+
+
+def test_conversations_without_gold_and_broken_ones_are_counted_too(tmp_path: Path):
+    path = write(
+        tmp_path / "a.jsonl",
+        {"id": "a", "messages": [user("x"), calling("time", {})], "tools": TOOLS},
+        {"id": "b", "messages": [user("nobody answers")], "tools": TOOLS},
+        '{"id": "cut", "messages": [',
+        {"id": "d", "messages": [user("x"), calling("gone", {"odd": 1})], "tools": TOOLS},
+    )
+    found, reading = read(path)
+    assert [row.id for row in found] == ["a:1", "d:1"]
+    assert (reading.conversations, reading.without_gold, reading.unreadable) == (4, 1, 1)
+    assert any(f"{path}:3: not JSON" in line for line in reading.notes("a"))
+
+
+def test_repeated_ids_get_numbers_so_that_no_results_mix(tmp_path: Path):
+    one = {"id": "a", "messages": [user("x")], "tools": TOOLS, "expected": []}
+    found, _ = read(write(tmp_path / "a.jsonl", one, one, one, one | {"id": "a#2"}))
+    assert [r.id for r in found] == ["a", "a#2", "a#3", "a#2#2"]
+
+
+def test_the_limit_counts_requests_and_reading_is_lazy(tmp_path: Path):
+    one = {"messages": [user("x")], "tools": TOOLS, "expected": []}
+    path = write(tmp_path / "a.jsonl", *([one] * 50))
+    found, reading = read(path, limit=7)
+    assert (len(found), reading.requests) == (7, 7)
+    assert reading.conversations < 10
+
+
+def test_files_that_cannot_be_read(tmp_path: Path):
+    with pytest.raises(NotFound, match=r"no file .*gone\.jsonl"):
+        read(tmp_path / "gone.jsonl")
+    with pytest.raises(InvalidInput, match="holds no row"):
+        read(write(tmp_path / "empty.jsonl", "", ""))
+    with pytest.raises(NotFound, match="no file"):
+        read(tmp_path)
+    with pytest.raises(InvalidInput, match="expected a folder to copy it to"):
+        read("s3://bucket/rows.jsonl")
+    with pytest.raises(InvalidInput, match="expected conversations"):
+        read(write(tmp_path / "odd.jsonl", {"text": "x"}))
+    unanswered = write(tmp_path / "BFCL_v4_simple.json", {"id": "0", "question": [[user("x")]], "function": []})
+    with pytest.raises(NotFound, match=r"no gold in .*possible_answer"):
+        read(unanswered)
+
+
+def test_a_digest_changes_with_request_and_gold_only():
+    row = Row("s", "1", (user("x"),), TOOLS, (Call("time", {}),))
+    same = Row("other", "2", (user("x"),), TOOLS, (Call("time", {}),))
+    assert row.digest == same.digest
+    different = {
+        Row("s", "1", (user("y"),), TOOLS, (Call("time", {}),)).digest,
+        Row("s", "1", (user("x"),), TOOLS[:1], (Call("time", {}),)).digest,
+        Row("s", "1", (user("x"),), TOOLS, (Call("time", {"a": 1}),)).digest,
+        Row("s", "1", (user("x"),), TOOLS, (Call("time", {}),), "z").digest,
+    }
+    assert len(different | {row.digest}) == 5
+    assert Row("s", "1", (user("\ud800"),), ()).digest
+
+
+def test_real_ms_agent_conversations_turn_by_turn(shared: Path):
+    found, reading = read(shared / "data" / "toolalpaca_ms_agent.jsonl")
+    kinds = [row.kind for row in found]
+    assert reading.conversations >= 60
+    assert kinds.count("call") >= 60
+    assert kinds.count("answer") >= 60
+    names = [{tool["function"]["name"] for tool in row.tools} for row in found]
+    declared = sum(call.name in known for row, known in zip(found, names, strict=True) for call in row.expected)
+    assert declared / sum(len(row.expected) for row in found) > 0.98
+
+
+def test_real_openai_rows(shared: Path):
+    found, reading = read(shared / "data" / "seal_tools_openai.jsonl")
+    assert reading.conversations == 672
+    assert sum(row.kind == "call" for row in found) >= 660
+
+
+def test_real_general_conversations_are_for_the_loss(shared: Path):
+    found, _ = read(shared / "data" / "self_instruct_ms_bench.jsonl")
+    assert {row.kind for row in found} == {"general"}
+    assert len(found) == 175

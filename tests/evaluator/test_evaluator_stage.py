@@ -1,0 +1,308 @@
+"""The evaluation of a run: document in, gate's decision and records out; as a function, a Job and a command."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from cases import TOOLS, city_of, row
+from typer.testing import CliRunner
+
+from callsmith import evaluator, spec
+from callsmith.cli import evaluate as command
+from callsmith.errors import CallsmithError, GateFailed, InvalidInput
+from callsmith.evaluator import Findings, overlap, records
+from callsmith.evaluator.stage import OWN_SPLIT, Served, evaluate_run
+from callsmith.store import BaseModelRef, Manifest, Registry, Store
+from fakes import OpenAIServer, Raw, completion
+
+CITIES = [f"C{n}" for n in range(10)]
+
+
+def knowing(count: int) -> Any:
+    """Answers right for the first `count` cities; the base never calls."""
+
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        known = body["model"] != "base" and city_of(body) in CITIES[:count]
+        return completion(calls=[("weather", {"city": city_of(body)})]) if known else completion("No idea.")
+
+    return answer
+
+
+def lines(path: Path, *documents: Any) -> Path:
+    path.write_text("\n".join(map(json.dumps, documents)), encoding="utf-8")
+    return path
+
+
+def requests(path: Path) -> Path:
+    asked = ({"role": "user", "content": f"weather in {city}"} for city in CITIES)
+    gold = ([{"name": "weather", "arguments": {"city": city}}] for city in CITIES)
+    return lines(path, *({"messages": [a], "tools": TOOLS, "expected": g} for a, g in zip(asked, gold, strict=True)))
+
+
+def training(path: Path, cities: list[str]) -> Path:
+    def conversation(city: str) -> dict[str, Any]:
+        call = {"name": "weather", "arguments": json.dumps({"city": city})}
+        return {
+            "messages": [
+                {"role": "user", "content": f"Weather in  {city}!"},
+                {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": call}]},
+                {"role": "tool", "tool_call_id": "c", "content": "9 degrees"},
+                {"role": "assistant", "content": "9 degrees."},
+            ],
+            "tools": TOOLS,
+        }
+
+    return lines(path, *map(conversation, cities))
+
+
+def document(folder: Path, *, sets: bool = True, **gate: float) -> spec.FineTune:
+    data = {"sources": [{"path": str(training(folder / "train.jsonl", [*(f"T{n}" for n in range(30)), "C3"]))}]}
+    evaluate: dict[str, Any] = {"gate": gate}
+    if sets:
+        evaluate["sets"] = [{"name": "held-out", "path": str(requests(folder / "held-out.jsonl"))}]
+    return spec.parse(
+        yaml.safe_dump(
+            {
+                "apiVersion": spec.API_VERSION,
+                "kind": "FineTune",
+                "metadata": {"name": "m"},
+                "spec": {"base": {"model": "b"}, "data": data, "evaluate": evaluate},
+            }
+        )
+    )
+
+
+def publish(store: Store, version: str) -> None:
+    Registry(store).publish(
+        Manifest(
+            name="m", version=version, dialect="ms_agent", base=BaseModelRef(model="b"), adapter_digest="0",
+            files={}, created_at=datetime.now(UTC), metrics={"loss": 1.5},
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(f"file://{tmp_path / 'store'}")
+
+
+def run(finetune: spec.FineTune, server: OpenAIServer, store: Store, version: str = "v1", **more: Any) -> Findings:
+    return evaluate_run(
+        finetune,
+        run=f"run-{version}",
+        version=version,
+        store=store,
+        base_url=server.base_url,
+        workdir=Path(store.url.removeprefix("file://")).parent,
+        **{"served": Served("m")} | more,
+    )
+
+
+def test_a_run_is_measured_decided_on_and_recorded(tmp_path: Path, store: Store):
+    publish(store, "v1")
+    notes: list[str] = []
+    with OpenAIServer(knowing(9), models=("m", "base")) as server:
+        findings = run(
+            document(tmp_path, minAccuracy=0.9), server, store, served=Served("m", base="base"), on_note=notes.append
+        )
+        dialects = {
+            body["model"]: head.get("x-callsmith-dialect")
+            for body, head in zip(server.requests, server.headers, strict=True)
+        }
+    assert dialects == {"m": None, "base": "ms_agent"}
+    assert list(findings.reports) == ["base", "candidate"]
+    assert findings.accuracy == 0.9
+    assert findings.gate is not None
+    assert findings.gate.passed
+    assert findings.candidate.version == "v1"
+    written = json.loads(store.get_bytes("runs/run-v1/evaluation.json"))
+    assert (written["accuracy"], written["gate"]["passed"], written["gate"]["message"]) == (0.9, True, "")
+    metrics = Registry(store).manifest("m", "v1").metrics
+    assert metrics["loss"] == 1.5
+    assert metrics["evaluation"]["accuracy"] == 0.9
+    assert metrics["evaluation"]["run"] == "run-v1"
+    assert notes == ["held-out: 1 of 10 requests also stand in the training data: their results are too good"]
+
+
+def test_a_worse_candidate_is_held_against_the_promoted_versions_record(tmp_path: Path, store: Store):
+    finetune = document(tmp_path, maxRegression=0.1)
+    for version, known in (("v1", 9), ("v2", 7), ("v3", 8)):
+        publish(store, version)
+        with OpenAIServer(knowing(known)) as server:
+            findings = run(finetune, server, store, version)
+        assert findings.gate is not None
+        match version:
+            case "v1":
+                assert findings.gate.passed
+                Registry(store).promote("m", "v1")
+            case "v2":
+                assert findings.gate.message == "maxRegression: got 0.2; expected at most 0.1; off by 0.1"
+                assert findings.comparisons[0].calls is not None
+                assert findings.comparisons[0].calls.only_first == 2
+            case _:
+                assert findings.gate.passed
+    assert Registry(store).promoted("m") == "v1"
+
+
+def test_a_promoted_version_without_a_record_fails_a_gate_on_regression(tmp_path: Path, store: Store):
+    publish(store, "v1")
+    publish(store, "v2")
+    Registry(store).promote("m", "v1")
+    with OpenAIServer(knowing(10)) as server:
+        findings = run(document(tmp_path, maxRegression=0.1), server, store, "v2")
+        assert findings.gate is not None
+        assert findings.gate.message == "maxRegression: nothing was measured; expected at most 0.1"
+        served = Served("m", promoted="m")
+        findings = run(document(tmp_path, maxRegression=0.1), server, store, "v2", served=served)
+    assert findings.gate is not None
+    assert findings.gate.passed
+
+
+def test_without_sets_the_runs_own_test_split_is_measured(tmp_path: Path, store: Store):
+    notes: list[str] = []
+    with OpenAIServer(knowing(10)) as server:
+        findings = run(document(tmp_path, sets=False), server, store, on_note=notes.append)
+    total = findings.candidate.sets[OWN_SPLIT]
+    assert (total.calls_due, total.answers_due) == (1, 1)
+    assert any("no whole version" in note for note in notes)
+
+
+def test_an_empty_test_split_is_the_documents_fault(tmp_path: Path, store: Store):
+    finetune = document(tmp_path, sets=False)
+    data = finetune.spec.data.model_copy(update={"test_fraction": 0.0})
+    finetune = finetune.model_copy(update={"spec": finetune.spec.model_copy(update={"data": data})})
+    with OpenAIServer(knowing(10)) as server, pytest.raises(InvalidInput, match=r"evaluate\.sets, or raise data"):
+        run(finetune, server, store)
+
+
+def test_a_manifest_that_keeps_changing_is_a_conflict(tmp_path: Path, store: Store):
+    publish(store, "v1")
+    real = store.read
+
+    def read(key: str) -> Any:
+        found = real(key)
+        store.put_bytes(key, found.data + b" ")
+        return found
+
+    store.read = read  # type: ignore[method-assign]
+    with OpenAIServer(knowing(10)) as server, pytest.raises(CallsmithError, match="keeps changing"):
+        run(document(tmp_path), server, store)
+
+
+def test_overlap_with_training_is_counted_per_set(tmp_path: Path):
+    from callsmith.datasets import readers
+
+    known = overlap.known(readers.read(training(tmp_path / "t.jsonl", ["Oslo", "Rome"])))
+    rows = [row("0", "oslo"), row("1", "Rome"), row("2", "Bonn"), row("0", "Bern", set="other")]
+    assert overlap.find(rows, known) == {"seen": 2}
+
+
+def job(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "callsmith.evaluator", *arguments],
+        capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"OPENAI_API_KEY": "k"},
+    )  # fmt: skip
+
+
+def test_the_job_exits_by_the_gate(tmp_path: Path, store: Store):
+    path = tmp_path / "finetune.yaml"
+    path.write_text(yaml.safe_dump(document(tmp_path, minAccuracy=0.9).model_dump(mode="json", by_alias=True)))
+    with OpenAIServer(knowing(8)) as server:
+        done = job(
+            "--spec", str(path), "--run", "m-0123", "--store", store.url, "--base-url", server.base_url,
+            "--workdir", str(tmp_path),
+        )  # fmt: skip
+        assert server.headers[0]["authorization"] == "Bearer k"
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: the gate keeps m m-0123 back: minAccuracy: got 0.8;")
+    assert "candidate: 10/10 80.0% right" in done.stderr
+    assert Findings.model_validate_json(store.get_bytes(records.key("m-0123"))).candidate.version == "m-0123"
+
+
+def test_the_job_names_what_is_missing(tmp_path: Path):
+    done = job("--spec", str(tmp_path / "gone.yaml"), "--run", "r", "--base-url", "http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: reading the FineTune: no file")
+    assert "Traceback" not in done.stderr
+
+
+def callsmith(*arguments: str) -> Any:
+    app = typer.Typer()
+    app.command()(command.evaluate)
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "120"})
+
+
+def test_the_command_prints_a_table_writes_a_report_and_carries_on(tmp_path: Path):
+    path = str(requests(tmp_path / "seen.jsonl"))
+    out = tmp_path / "out"
+    with OpenAIServer(knowing(8)) as server:
+        done = callsmith(path, "--base-url", server.base_url, "--model", "m", "--out", str(out), "--limit", "5")
+        assert done.exit_code == 0, done.output
+        assert "100.0 % (5/5)" in done.output
+        assert {file.name for file in out.iterdir()} >= {"report.html", "report.md", "report.json", "results-m.jsonl"}
+        done = callsmith(path, "--base-url", server.base_url, "--model", "m", "--json")
+    document = json.loads(done.stdout)
+    assert document["accuracy"] == 0.8
+
+
+def test_the_command_compares_models_and_saved_evaluations(tmp_path: Path):
+    path = str(requests(tmp_path / "seen.jsonl"))
+    with OpenAIServer(knowing(8), models=("m", "base")) as server:
+        url = ("--base-url", server.base_url)
+        for model in ("m", "base"):
+            assert callsmith(path, *url, "--model", model, "--out", str(tmp_path / model)).exit_code == 0
+        done = callsmith(path, *url, "--compare", "base", "m")
+        assert "calls: 0.0 % to 80.0 % (+80.0 points" in done.output, done.output
+    done = callsmith(
+        "--compare", str(tmp_path / "base"), str(tmp_path / "m" / "report.json"), "--out", str(tmp_path / "c")
+    )
+    assert done.exit_code == 0, done.output
+    assert "McNemar p = 0.008" in done.output
+    assert (tmp_path / "c" / "differences.png").exists()
+
+
+def test_the_command_warns_of_overlap_and_holds_against_a_documents_gate(tmp_path: Path):
+    path = requests(tmp_path / "seen.jsonl")
+    known = training(tmp_path / "known.jsonl", ["C1", "C2"])
+    gate = tmp_path / "finetune.yaml"
+    gate.write_text(yaml.safe_dump(document(tmp_path, minAccuracy=0.9).model_dump(mode="json", by_alias=True)))
+    with OpenAIServer(knowing(8)) as server:
+        done = callsmith(
+            str(path), "--base-url", server.base_url, "--model", "m", "--training", str(known), "--spec", str(gate)
+        )
+    assert "2 of 10 requests also stand in the training data" in done.output
+    assert isinstance(done.exception, GateFailed)
+    assert done.exception.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "no --model"), (("--model", "m"), "no --base-url"), (("--model", "m", "--base-url", "http://x"), "no set"),
+        (("--compare", "a", "a"), "two different"), (("--compare", "a", "b", "--model", "m"), "no --model"),
+    ],
+)  # fmt: skip
+def test_the_command_says_what_is_missing(arguments: tuple[str, ...], words: str):
+    done = callsmith(*arguments)
+    assert isinstance(done.exception, InvalidInput)
+    assert words in str(done.exception)
+
+
+def test_a_refused_key_is_the_users_fault(tmp_path: Path):
+    path = str(requests(tmp_path / "seen.jsonl"))
+    with OpenAIServer(lambda body: Raw("no", 401)) as server:
+        done = callsmith(path, "--base-url", server.base_url, "--model", "m", "--api-key", "sk-secret")
+    assert isinstance(done.exception, InvalidInput)
+    assert "refused the API key" in str(done.exception)
+    assert "sk-secret" not in done.output + str(done.exception)
+
+
+def test_the_room_offers_what_other_rooms_call():
+    assert set(evaluator.__all__) >= {"evaluate", "decide", "gather", "comparison", "read", "Report", "Row", "Call"}

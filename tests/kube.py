@@ -1,0 +1,211 @@
+"""A real kube-apiserver with etcd on loopback, by the envtest convention: `KUBEBUILDER_ASSETS` names their folder.
+
+With `USE_EXISTING_CLUSTER=true` the server that `KUBECONFIG` names is used instead, and left running.
+Starts and stops processes and writes kubeconfigs. There is no scheduler, kubelet, job controller or KubeRay operator
+behind it: tests write the statuses that those would write.
+"""
+
+import atexit
+import ctypes
+import functools
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client, config
+
+from callsmith.controller.cluster import Cluster, Kind
+from callsmith.spec import crd
+
+CRD = Kind("apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False)
+NAMESPACE = Kind("v1", "namespaces", namespaced=False)
+_START_SECONDS = 600  # on a machine that has other work
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """A running API server; `kubeconfig` speaks as a member of system:masters."""
+
+    url: str
+    folder: Path
+    kubeconfig: Path
+    processes: tuple[subprocess.Popen[bytes], ...]
+
+    def kubeconfig_for(self, name: str, token: str) -> Path:
+        """A kubeconfig that speaks as the bearer of `token`."""
+        return _write_kubeconfig(self.folder / f"{name}.kubeconfig", self.url, token)
+
+    def stop(self) -> None:
+        """End both processes and remove their data."""
+        for process in self.processes:
+            process.send_signal(signal.SIGKILL)  # nothing of it is kept
+            process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _assets(root: Path) -> Path:
+    named = os.environ.get("KUBEBUILDER_ASSETS")
+    script = root.parent / "shared" / "kube" / "envtest-assets"
+    if not named and script.is_file():
+        made = subprocess.run([script], capture_output=True, text=True, check=False)
+        named = made.stdout.strip() if made.returncode == 0 else None
+    if not named:
+        pytest.skip("needs a real API server: set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd")
+    missing = [name for name in ("kube-apiserver", "etcd") if not (Path(named) / name).exists()]
+    if missing:
+        pytest.skip(f"needs a real API server: KUBEBUILDER_ASSETS={named} lacks {', '.join(missing)}")
+    return Path(named)
+
+
+@functools.cache
+def start(root: Path) -> ApiServer:
+    """Start etcd and the API server, once in a test session; skips the test, saying why, without the binaries."""
+    if os.environ.get("USE_EXISTING_CLUSTER") == "true":
+        return _existing(Path(os.environ["KUBECONFIG"]))
+    server = _started(_assets(root))
+    atexit.register(server.stop)
+    return server
+
+
+def _existing(kubeconfig: Path) -> ApiServer:
+    url = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    return ApiServer(url, Path(tempfile.mkdtemp(prefix="envtest-")), kubeconfig, ())
+
+
+def _started(binaries: Path) -> ApiServer:
+    folder = Path(tempfile.mkdtemp(prefix="envtest-"))
+    etcd_port, peer_port, port = free_ports(3)
+    key = folder / "service-accounts.key"
+    subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+    (folder / "tokens.csv").write_text('admin-token,admin,admin,"system:masters"\n')
+    etcd_url = f"http://127.0.0.1:{etcd_port}"
+    etcd = [
+        f"--data-dir={folder}/etcd", f"--listen-client-urls={etcd_url}", f"--advertise-client-urls={etcd_url}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer_port}", "--unsafe-no-fsync",
+    ]  # fmt: skip
+    apiserver = [
+        f"--etcd-servers={etcd_url}", f"--secure-port={port}", "--bind-address=127.0.0.1", f"--cert-dir={folder}/certs",
+        "--authorization-mode=RBAC", f"--token-auth-file={folder}/tokens.csv",
+        "--service-cluster-ip-range=10.96.0.0/16",
+        "--service-account-issuer=https://envtest.invalid", f"--service-account-key-file={key}",
+        f"--service-account-signing-key-file={key}", "--disable-admission-plugins=ServiceAccount",
+        "--allow-privileged=true",
+    ]  # fmt: skip
+    processes = (
+        _spawn(folder, binaries / "etcd", etcd),
+        _spawn(folder, binaries / "kube-apiserver", apiserver),
+    )
+    url = f"https://127.0.0.1:{port}"
+    server = ApiServer(url, folder, _write_kubeconfig(folder / "admin.kubeconfig", url, "admin-token"), processes)
+    try:
+        _wait_until_ready(server)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _wait_until_ready(server: ApiServer) -> None:
+    unchecked = ssl._create_unverified_context()
+    request = urllib.request.Request(f"{server.url}/readyz", headers={"Authorization": "Bearer admin-token"})
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        dead = [process for process in server.processes if process.poll() is not None]
+        if dead:
+            raise RuntimeError(f"{dead[0].args} ended: {_tail(server.folder)}")
+        try:
+            with urllib.request.urlopen(request, timeout=10, context=unchecked):
+                return
+        except OSError:  # not listening yet, or not ready
+            time.sleep(0.2)
+    raise RuntimeError(f"the API server did not answer in {_START_SECONDS} s: {_tail(server.folder)}")
+
+
+def _spawn(folder: Path, binary: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+    with (folder / f"{binary.name}.log").open("wb") as log:
+        command = [str(binary), *arguments]
+        return subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_die_with_parent)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":  # a test session that is killed leaves nothing behind
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _tail(folder: Path) -> str:
+    return "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in sorted(folder.glob("*.log")))
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
+
+
+def _write_kubeconfig(path: Path, url: str, token: str) -> Path:
+    document: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "envtest",
+        "clusters": [{"name": "envtest", "cluster": {"server": url, "insecure-skip-tls-verify": True}}],
+        "users": [{"name": "envtest", "user": {"token": token}}],
+        "contexts": [{"name": "envtest", "context": {"cluster": "envtest", "user": "envtest"}}],
+    }
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@functools.cache
+def serving(root: Path, shared: Path) -> ApiServer:
+    """The API server with FineTunes and Ray's kinds."""
+    server = start(root)
+    cluster = connect(server.kubeconfig)
+    ours = crd.definition()
+    for manifest in [ours, *yaml.safe_load_all((shared / "crds/envtest-open-schema.yaml").read_text())]:
+        # An old server can't apply CEL rules server-side; created or merged, it drops them.
+        if cluster.create(CRD, manifest) is None:
+            cluster.merge(CRD, "", manifest["metadata"]["name"], {"spec": manifest["spec"]})
+    wait_until(lambda: all(_established(found) for found in cluster.find(CRD, None)), what="CRDs established")
+    return server
+
+
+def make_namespace(cluster: Cluster, name: str) -> str:
+    """A namespace of a test's own; returns its name."""
+    cluster.apply(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return name
+
+
+def _established(definition: dict[str, Any]) -> bool:
+    conditions = definition.get("status", {}).get("conditions") or ()
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+
+
+def connect(kubeconfig: Path) -> Cluster:
+    """The API server that `kubeconfig` names, as the controller sees it."""
+    settings = client.Configuration()
+    config.load_kube_config(str(kubeconfig), client_configuration=settings)
+    return Cluster(client.ApiClient(settings))
+
+
+def wait_until(holds: Callable[[], bool], *, what: str | Callable[[], str], seconds: float = 120) -> None:
+    """Look again and again until it holds; fails the test, saying what did not come."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {what if isinstance(what, str) else what()}")
+        time.sleep(0.05)

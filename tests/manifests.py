@@ -1,0 +1,120 @@
+"""Kubernetes manifests held against the real schemas, and pods against the rules that all of ours obey."""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+Object = dict[str, Any]
+MINORS = ("1.37", "1.36", "1.35")
+"""Kubernetes versions that built-in kinds are held against."""
+_FOREIGN = ("monitoring.coreos.com/", "gateway.networking.k8s.io/")
+
+
+def problems(manifest: Object, *, kuberay: Path) -> list[str]:
+    """What is wrong with it: unknown fields count."""
+    group = manifest["apiVersion"]
+    if group.startswith("ray.io/"):
+        validator = _kuberay(kuberay / f"{manifest['kind'].lower()}s.yaml", group.split("/")[1])
+        return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(manifest)]
+    if group.startswith("callsmith.io/"):
+        from callsmith.spec import crd
+
+        schema = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        document = {key: value for key, value in manifest.items() if key != "metadata"}
+        return [f"{error.json_path}: {error.message}" for error in _strict(schema).iter_errors(document)]
+    if group.startswith(_FOREIGN):
+        return []  # other projects' kinds, whose schemas are not here
+    return [problem for minor in MINORS for problem in _builtin(manifest, minor)]
+
+
+def _builtin(manifest: Object, minor: str) -> list[str]:
+    validate = pytest.importorskip("kubernetes_validate", reason="needs the package kubernetes-validate")
+    try:
+        validate.validate(manifest, minor, strict=True)
+    except validate.ValidationError as error:
+        return [f"{minor}: {'.'.join(map(str, error.path))}: {error.message}"]
+    return []
+
+
+@functools.cache
+def _kuberay(path: Path, version: str) -> jsonschema.Draft4Validator:
+    definition = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
+    versions = {each["name"]: each for each in definition["spec"]["versions"]}
+    return _strict(versions[version]["schema"]["openAPIV3Schema"])
+
+
+def _strict(schema: Object) -> jsonschema.Draft4Validator:
+    """A validator that refuses what an API server would silently drop. OpenAPI v3.0's bounds are draft 4's."""
+    return jsonschema.Draft4Validator(_closed(schema, root=True))
+
+
+def _closed(node: Object, *, root: bool = False) -> Object:
+    made = dict(node)
+    if "properties" in node:
+        made["properties"] = {name: _closed(child) for name, child in node["properties"].items()}
+        if root:
+            made["properties"]["metadata"] = {"type": "object"}
+        if not node.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in node:
+            made["additionalProperties"] = False
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            made[key] = _closed(node[key])
+    if node.get("x-kubernetes-int-or-string"):
+        made.pop("type", None)
+    return made
+
+
+def pods(value: Any, path: str = "") -> Iterator[tuple[str, Object]]:
+    """Every pod specification in a manifest, with where it stands."""
+    if isinstance(value, dict):
+        if isinstance(value.get("containers"), list):
+            yield path, value
+            return
+        for key, child in value.items():
+            yield from pods(child, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from pods(child, f"{path}[{index}]")
+
+
+def unsafe(pod: Object) -> list[str]:
+    """How a pod breaks the rules: the restricted standard, read-only root, requests, limits, named ports, tags."""
+    found = []
+    context = pod.get("securityContext", {})
+    if not (context.get("runAsNonRoot") and context.get("runAsUser", 0) > 0):
+        found.append("may run as root")
+    if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
+        found.append("has no seccomp profile")
+    if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
+        found.append("shares the host's namespaces")
+    if any("hostPath" in volume for volume in pod.get("volumes", ())):
+        found.append("mounts a host path")
+    volumes = {volume["name"] for volume in pod.get("volumes", ())}
+    for container in [*pod.get("initContainers", ()), *pod["containers"]]:
+        found += [f"{container['name']}: {fault}" for fault in _unsafe_container(container, volumes)]
+    return found
+
+
+def _unsafe_container(container: Object, volumes: set[str]) -> Iterator[str]:
+    context = container.get("securityContext", {})
+    if context.get("allowPrivilegeEscalation") is not False or context.get("privileged"):
+        yield "may gain privileges"
+    if context.get("readOnlyRootFilesystem") is not True:
+        yield "writes to its root file system"
+    if context.get("capabilities") != {"drop": ["ALL"]}:
+        yield "keeps capabilities"
+    resources = container.get("resources", {})
+    if not {"cpu", "memory"} <= set(resources.get("requests", {})) or "memory" not in resources.get("limits", {}):
+        yield "has no requests for cpu and memory, or no memory limit"
+    if any("name" not in port for port in container.get("ports", ())):
+        yield "has an unnamed port"
+    image = container["image"]
+    if "@" not in image and (":" not in image.rsplit("/", 1)[-1] or image.endswith(":latest")):
+        yield f"image {image} has no tag"
+    if missing := {mount["name"] for mount in container.get("volumeMounts", ())} - volumes:
+        yield f"mounts {missing}, which the pod does not have"

@@ -1,0 +1,45 @@
+"""Merging in tests: into a folder's store, with as little ceremony as possible."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plain_merge import run_merge
+
+from buckets import s3_server
+from callsmith.store import Manifest, Store
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_and_offline() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("TRANSFORMERS_VERBOSITY", "error")
+        patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """URL of an S3 server with the bucket `BUCKET`."""
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store in a folder."""
+    return Store.open((tmp_path / "store").as_uri())
+
+
+@pytest.fixture
+def merged(store: Store) -> Callable[..., tuple[Manifest, Path]]:
+    """Merges base and adapter into version v1 of `m`; returns its manifest and its folder in the store."""
+
+    def run(base: Path, adapter: Path, /, **options: Any) -> tuple[Manifest, Path]:
+        manifest = run_merge(store, base, adapter, **options)
+        assert store.root is not None
+        return manifest, store.root / "models" / manifest.name / "versions" / manifest.version
+
+    return run

@@ -1,0 +1,172 @@
+"""What cannot be merged is refused before anything is written, with the names and what to do."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from plain_merge import run_merge
+from safetensors.torch import load_file, save_file
+from tiny_adapters import make_adapter, make_base
+
+from callsmith.errors import CallsmithError, InvalidInput, NotFound, StageFailed
+from callsmith.merger import read_inputs
+from callsmith.store import Store
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("pair")
+    base = make_base(folder / "base")
+    return base, make_adapter(folder / "adapter", base)
+
+
+@pytest.fixture
+def copies(pair: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """A base and an adapter that a test may spoil."""
+    import shutil
+
+    return tuple(shutil.copytree(path, tmp_path / path.name) for path in pair)  # type: ignore[return-value]
+
+
+def configure(folder: Path, **changes: Any) -> None:
+    path = next(path for path in (folder / "adapter_config.json", folder / "config.json") if path.exists())
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def rewrite(file: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+
+
+def refused(store: Store, base: Path, adapter: Path, kind: type[CallsmithError], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        run_merge(store, base, adapter)
+    assert store.list() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"peft_type": "IA3"}, "got peft_type 'IA3'; expected 'LORA'"),
+        ({"init_lora_weights": "pissa_niter_4"}, "'pissa_niter_4', which changes the base itself"),
+        ({"init_lora_weights": "olora"}, "path_initial_model_for_weight_conversion"),
+        ({"target_parameters": ["experts.gate_up_proj"]}, "it uses target_parameters, which cannot be merged"),
+        ({"alora_invocation_tokens": [1, 2]}, "alora_invocation_tokens"),
+        ({"kasa_config": {"beta": 1}, "use_qalora": True}, "it uses kasa_config, use_qalora"),
+        ({"some_future_thing": True}, "it uses some_future_thing"),
+        ({"trainable_token_indices": [3]}, "trainable_token_indices"),
+        ({"r": 8}, r"self_attn.* has rank 4; expected 8 by its configuration|has rank 4; expected 8"),
+        ({"use_dora": True}, "use_dora is True; its weights disagree"),
+    ],
+)
+def test_adapters_that_are_more_than_weights(
+    copies: tuple[Path, Path], store: Store, changes: dict[str, Any], words: str
+) -> None:
+    configure(copies[1], **changes)
+    refused(store, *copies, InvalidInput, words)
+
+
+def test_an_adapter_of_another_base(pair: tuple[Path, Path], tmp_path: Path, store: Store) -> None:
+    wider = make_base(tmp_path / "wider", family="llama")
+    configure(wider, model_type="llama")
+    rewrite(wider / "model.safetensors", lambda t: t.update({"model.layers.0.mlp.up_proj.weight": torch.zeros(60, 32)}))
+    words = r"layers\.0\.mlp\.up_proj does not fit: the adapter makes \[56, 32\], the base has \[60, 32\]"
+    refused(store, wider, pair[1], InvalidInput, words)
+
+
+def test_a_base_without_the_modules(copies: tuple[Path, Path], store: Store) -> None:
+    rewrite(copies[0] / "model.safetensors", lambda t: [t.pop(n) for n in list(t) if "mlp" in n and "layers.1" in n])
+    words = r"the adapter changes model\.layers\.1\.mlp\.down_proj, .*up_proj, which .*/base does not have"
+    refused(store, *copies, InvalidInput, words)
+
+
+@pytest.mark.parametrize("part", ["lora_A.weight", "lora_B.weight"])
+def test_half_an_adapter(copies: tuple[Path, Path], store: Store, part: str) -> None:
+    name = f"base_model.model.model.layers.0.self_attn.q_proj.{part}"
+    rewrite(copies[1] / "adapter_model.safetensors", lambda tensors: [tensors.pop(name)])
+    refused(store, *copies, InvalidInput, r"layers\.0\.self_attn\.q_proj has lora_.; expected both lora_A and lora_B")
+
+
+def test_parts_that_nobody_knows(copies: tuple[Path, Path], store: Store) -> None:
+    strange = {"base_model.model.model.layers.0.self_attn.q_proj.lora_diag": torch.zeros(4)}
+    rewrite(copies[1] / "adapter_model.safetensors", lambda tensors: tensors.update(strange))
+    refused(store, *copies, InvalidInput, r"1 tensors cannot be merged: .*q_proj\.lora_diag")
+
+
+def test_a_training_that_diverged(copies: tuple[Path, Path], store: Store) -> None:
+    name = "base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight"
+    rewrite(copies[1] / "adapter_model.safetensors", lambda tensors: tensors[name].fill_(float("nan")))
+    with pytest.raises(InvalidInput, match=r"v_proj\.lora_B\.weight has values that are not finite"):
+        run_merge(store, *copies)
+    assert not store.exists("models/m/versions/v1/manifest.json")
+
+
+def test_values_beyond_float16(copies: tuple[Path, Path], store: Store) -> None:
+    name = "base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight"
+    rewrite(copies[1] / "adapter_model.safetensors", lambda tensors: tensors[name].fill_(1e6))
+    with pytest.raises(StageFailed, match=r"v_proj\.weight has values beyond float16; choose bfloat16 or float32"):
+        run_merge(store, *copies, dtype="float16")
+    assert not store.exists("models/m/versions/v1/manifest.json")
+
+
+def test_a_quantised_base(copies: tuple[Path, Path], store: Store) -> None:
+    configure(copies[0], quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+    refused(store, *copies, InvalidInput, r"is quantised \(bitsandbytes\); give the base that it was made from")
+
+
+def test_a_base_of_integers(copies: tuple[Path, Path], store: Store) -> None:
+    name = "model.layers.0.self_attn.q_proj.weight"
+    rewrite(copies[0] / "model.safetensors", lambda tensors: tensors.update({name: tensors[name].to(torch.int8)}))
+    refused(store, *copies, InvalidInput, r"weights of the base are no floats: model\.layers\.0.*q_proj\.weight I8")
+
+
+def test_what_is_not_there(copies: tuple[Path, Path], store: Store, tmp_path: Path) -> None:
+    base, adapter = copies
+    refused(store, tmp_path / "no", adapter, NotFound, r"no/config\.json: no such file")
+    refused(store, base, tmp_path / "no", NotFound, "no directory")
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    refused(store, base, adapter, NotFound, "no safetensors weights in .*; save it with safe_serialization first")
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    (base / "pytorch_model.bin").rename(base / "model.safetensors")
+    refused(store, base, adapter, InvalidInput, r"adapter_model\.bin; expected adapter_model\.safetensors")
+
+
+def test_files_cut_short(copies: tuple[Path, Path], store: Store) -> None:
+    base, adapter = copies
+    whole = (base / "model.safetensors").read_bytes()
+    for cut in (0, 5, 100, len(whole) - 1):
+        (base / "model.safetensors").write_bytes(whole[:cut])
+        refused(store, base, adapter, InvalidInput, r"model\.safetensors: (not a safetensors file|got \d+ bytes)")
+    (base / "model.safetensors").write_bytes(whole)
+    (adapter / "adapter_config.json").write_text("{")
+    refused(store, base, adapter, InvalidInput, r"adapter_config\.json")
+
+
+def test_an_index_that_names_missing_files(copies: tuple[Path, Path], store: Store) -> None:
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (copies[0] / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(store, *copies, NotFound, r"names files that are not there: model-00001-of-00002\.safetensors")
+
+
+def test_a_dtype_that_is_none(pair: tuple[Path, Path]) -> None:
+    with pytest.raises(InvalidInput, match="got dtype 'int4'; expected one of base, float32, bfloat16, float16"):
+        read_inputs(*pair, dtype="int4")
+
+
+def test_weights_that_do_not_compute_the_same_are_not_published(
+    pair: tuple[Path, Path], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from callsmith.merger import arithmetic
+
+    monkeypatch.setattr(arithmetic._Product, "add", lambda self, rows, first, end: None)
+    with pytest.raises(StageFailed, match=r"logits differ from base \+ adapter by .* nothing was published"):
+        run_merge(store, *pair)
+    assert not store.exists("models/m/versions/v1/manifest.json")
+    monkeypatch.undo()
+    with pytest.raises(StageFailed):  # the rerun finds the same bytes: a wrong merge does not become right by itself
+        run_merge(store, *pair)
+    assert run_merge(store, *pair, version="v2").verification

@@ -1,0 +1,73 @@
+"""The server's file, and what is checked before Ray starts."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from callsmith.errors import InvalidInput, NotFound
+from callsmith.server import preflight
+from callsmith.server.config import ServedModel, ServerConfig, load, served_ids
+
+
+def test_a_file_becomes_a_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("models:\n- {id: m, path: /models/m, aliases: [n], engine: {maxModelLen: 128}}\nport: 9000\n")
+    config = load(file)
+    assert config.port == 9000
+    assert config.models[0].engine.max_model_len == 128
+    assert served_ids(config.models[0]) == ("m", "n")
+    file.write_text(config.model_dump_json())
+    assert load(file) == config, "what is handed to the replica is the same again"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("models: []", "models"),
+        ("models: [{id: m}]", "either a path or the name"),
+        ("models: [{id: m, path: x, name: y}]", "either a path or the name"),
+        ("models: [{id: m, path: x}, {id: m, path: y}]", "m stands twice"),
+        ("models: [{id: m, path: x, aliases: [m]}]", "m stands twice"),
+        ("models: [{id: m, name: y}]", "store is needed"),
+        ("models: [{id: m, path: x}]\nprot: 1", "prot"),
+        ("models: [{id: m, path: x}]\nminReplicas: 3", "minReplicas 3 is above maxReplicas 1"),
+        ("models: [", "server.yaml"),
+        ("hello", "server.yaml"),
+    ],
+)
+def test_a_wrong_file_says_why(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "server.yaml").write_text(text)
+    with pytest.raises(InvalidInput, match="reading the server's configuration") as refused:
+        load(tmp_path / "server.yaml")
+    assert said in str(refused.value)
+
+
+def test_no_file() -> None:
+    with pytest.raises(NotFound):
+        load(Path("/nowhere/server.yaml"))
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InvalidInput, match=f"127.0.0.1:{port}: it is in use"):
+            preflight.check_port("127.0.0.1", port)
+    preflight.check_port("127.0.0.1", port)
+    with pytest.raises(InvalidInput):
+        preflight.check_port("no such host.", 80)
+
+
+def test_a_local_model_must_be_there(tmp_path: Path) -> None:
+    config = ServerConfig(models=(ServedModel(id="m", path=str(tmp_path / "m")),))
+    with pytest.raises(NotFound, match="no directory"):
+        preflight.check_models(config)
+    (tmp_path / "m").mkdir()
+    with pytest.raises(NotFound, match=r"config\.json"):
+        preflight.check_models(config)
+    (tmp_path / "m" / "config.json").write_text(json.dumps({"architectures": ["Qwen2ForCausalLM"]}))
+    with pytest.raises(NotFound, match="safetensors"):
+        preflight.check_models(config)
+    (tmp_path / "m" / "model.safetensors").touch()
+    preflight.check_models(config)

@@ -1,0 +1,183 @@
+"""Real parts end to end: Ray Serve with vLLM as a process, the sidecar as another, the OpenAI SDK as their client."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from callsmith.server import local
+from callsmith.server.config import ServedAdapter, ServedModel, ServerConfig
+from callsmith.spec.model import Engine
+from models import scripted_model, tiny_adapter, tiny_model
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Tells the weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+SWITCH = {
+    "type": "function",
+    "function": {
+        "name": "switch",
+        "parameters": {
+            "type": "object",
+            "properties": {"on": {"type": "boolean"}, "room": {"enum": ["hall", "attic"]}},
+            "required": ["on", "room"],
+            "additionalProperties": False,
+        },
+    },
+}
+USER = [{"role": "user", "content": "What is the weather in Paris?"}]
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Stack]:
+    """Two models in one application: one that follows a script, one with random weights."""
+    folder = tmp_path_factory.mktemp("served")
+    engine = Engine(dtype="float32", max_model_len=2048)
+    scripted, tiny = scripted_model(folder / "scripted"), tiny_model(folder / "tiny")
+    adapter = ServedAdapter(id="adapted", path=str(tiny_adapter(folder / "adapter", tiny)))
+    config = ServerConfig(
+        models=(
+            ServedModel(id="scripted", aliases=("newest",), path=str(scripted), engine=engine),
+            ServedModel(id="tiny", path=str(tiny), adapters=(adapter,), engine=engine),
+        ),
+        port=free_port(),
+        kv_cache_bytes=64 * 1024**2,
+    )
+    with local.serving(config, workdir=folder, port=free_port(), dialects={"*": "react_en"}) as running:
+        yield running
+    assert local._session(running.server.process.pid) == []
+    assert local._session(running.sidecar.process.pid) == []
+
+
+@pytest.fixture(scope="module")
+def client(stack: local.Stack) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=stack.base_url, api_key="none", max_retries=0) as made:
+        yield made
+
+
+@pytest.mark.parametrize("model", ["scripted", "newest"])
+def test_call_result_answer(client: openai.OpenAI, model: str) -> None:
+    request: dict[str, Any] = {"model": model, "tools": [WEATHER], "temperature": 0}
+    first = client.chat.completions.create(messages=USER, **request).choices[0]
+    assert first.finish_reason == "tool_calls"
+    (call,) = first.message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("get_weather", '{"city": "Paris"}')
+    result = {"role": "tool", "tool_call_id": call.id, "content": '{"celsius": 21}'}
+    messages = [*USER, first.message.model_dump(exclude_none=True), result]
+    second = client.chat.completions.create(messages=messages, **request).choices[0]
+    assert second.finish_reason == "stop"
+    assert second.message.content.endswith("It is sunny in Paris.")
+    streamed = "".join(
+        chunk.choices[0].delta.content or ""
+        for chunk in client.chat.completions.create(messages=messages, stream=True, **request)
+    )
+    assert streamed == second.message.content
+
+
+def test_a_streamed_call(client: openai.OpenAI) -> None:
+    chunks = list(
+        client.chat.completions.create(
+            model="scripted",
+            messages=USER,
+            tools=[WEATHER],
+            temperature=0,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    calls = [c for chunk in chunks if chunk.choices for c in chunk.choices[0].delta.tool_calls or ()]
+    assert [c.function.arguments for c in calls] == ['{"city": "Paris"}']
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "tool_calls"
+    assert chunks[-1].usage.completion_tokens > 0
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "switch"}}])
+def test_a_model_that_knows_nothing_is_held_to_the_schema(client: openai.OpenAI, choice: Any) -> None:
+    answer = client.chat.completions.create(
+        model="tiny",
+        messages=USER,
+        tools=[SWITCH],
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        seed=7,
+        max_tokens=200,
+    )
+    (call,) = answer.choices[0].message.tool_calls
+    given = json.loads(call.function.arguments)
+    assert answer.choices[0].finish_reason == "tool_calls"
+    assert isinstance(given["on"], bool)
+    assert given["room"] in ("hall", "attic")
+
+
+def test_what_the_evaluator_needs_of_the_prompt(stack: local.Stack) -> None:
+    """Log probabilities of every token of a prompt, the last message left open."""
+    body = {
+        "model": "tiny",
+        "messages": [*USER, {"role": "assistant", "content": "It rains."}],
+        "max_tokens": 1,
+        "prompt_logprobs": 0,
+        "add_generation_prompt": False,
+        "continue_final_message": True,
+    }
+    answer = httpx.post(f"{stack.base_url}/chat/completions", json=body, timeout=60).json()
+    first, *rest = answer["prompt_logprobs"]
+    assert first is None
+    assert len(rest) == answer["usage"]["prompt_tokens"] - 1
+    assert all(len(entry) == 1 and next(iter(entry.values()))["logprob"] < 0 for entry in rest)
+    assert [next(iter(entry.values()))["decoded_token"] for entry in rest[-9:]] == list("It rains.")
+
+
+def test_an_adapter_is_served_beside_its_base(client: openai.OpenAI) -> None:
+    request: dict[str, Any] = {"messages": USER, "temperature": 0, "max_tokens": 20}
+    said = [
+        client.chat.completions.create(model=model, **request).choices[0].message.content
+        for model in ("tiny", "adapted", "tiny", "adapted")
+    ]
+    assert said[0] == said[2] != said[1] == said[3]
+
+
+def test_models_and_errors(stack: local.Stack, client: openai.OpenAI) -> None:
+    assert {model.id for model in client.models.list()} == {"scripted", "newest", "tiny", "adapted"}
+    for tools in ([WEATHER], openai.omit):
+        with pytest.raises(openai.NotFoundError, match="nope"):
+            client.chat.completions.create(model="nope", messages=USER, tools=tools)
+    with pytest.raises(openai.BadRequestError, match="maximum context length"):
+        client.chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": "x" * 5000}], tools=[WEATHER]
+        )
+    assert all(size > 20 * 1024**2 for size in stack.peak_bytes().values())
+
+
+def test_an_architecture_that_the_engine_lacks_is_named(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "old")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["QWenLMHeadModel"]}))
+    script = (
+        "import sys\nfrom callsmith.server import replica\n"
+        "from callsmith.server.config import ServedModel, ServerConfig\n"
+        "model = ServedModel(id='old', path=sys.argv[1])\n"
+        "try:\n    replica._engine_config(model, ServerConfig(models=(model,)))\n"
+        "except replica.InvalidInput as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True)
+    assert "QWenLMHeadModel" in done.stdout, done.stderr
+    assert "0.23.0" in done.stdout

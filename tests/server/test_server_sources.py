@@ -1,0 +1,52 @@
+"""Files of models and adapters: from directories and from a real store, without an engine."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from callsmith.errors import InvalidInput, NotFound
+from callsmith.server import sources
+from callsmith.server.config import ServedAdapter, ServedModel, ServerConfig
+from callsmith.store import Store
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ServerConfig:
+    model = ServedModel(id="m", path="/models/m")
+    return ServerConfig(models=(model,), store=f"file://{tmp_path}/store", cache_dir=str(tmp_path / "cache"))
+
+
+def put_adapter(config: ServerConfig, weights: bytes) -> None:
+    store = Store.open(str(config.store))
+    store.put_bytes("runs/first/adapter/adapter_config.json", json.dumps({"r": 6}).encode())
+    store.put_bytes("runs/first/adapter/adapter_model.safetensors", weights)
+
+
+def test_a_run_s_adapter_is_brought_once_and_anew_when_it_changes(config: ServerConfig) -> None:
+    adapter = ServedAdapter(id="a", path="run:first")
+    put_adapter(config, b"one")
+    folder = sources.adapter_directory(adapter, config)
+    assert sources.adapter_rank(folder) == 6
+    assert (folder / "adapter_model.safetensors").read_bytes() == b"one"
+    assert sources.adapter_directory(adapter, config) == folder
+    put_adapter(config, b"another")
+    changed = sources.adapter_directory(adapter, config)
+    assert changed != folder
+    assert (changed / "adapter_model.safetensors").read_bytes() == b"another"
+
+
+def test_what_is_not_there(config: ServerConfig, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        sources.adapter_directory(ServedAdapter(id="a", path="run:none"), config)
+    with pytest.raises(NotFound):
+        sources.model_directory(ServedModel(id="n", name="none", version="v1"), config)
+    with pytest.raises(NotFound, match="adapter_config"):
+        sources.adapter_rank(tmp_path)
+    with pytest.raises(InvalidInput, match="store"):
+        sources.model_directory(ServedModel(id="n", name="n"), config.model_copy(update={"store": None}))
+
+
+def test_directories_are_used_where_they_are(config: ServerConfig) -> None:
+    assert sources.model_directory(config.models[0], config) == Path("/models/m")
+    assert sources.adapter_directory(ServedAdapter(id="a", path="/adapters/a"), config) == Path("/adapters/a")

@@ -1,0 +1,370 @@
+"""The sidecar over real sockets, with the OpenAI SDK as its client and an engine that writes scripted text."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from callsmith.sidecar.app import create_app
+from callsmith.sidecar.config import SidecarConfig
+from fakes import Engine, Raw, Served, Text
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Tells the weather.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}
+CALL = 'Thought: I should look.\nAction: get_weather\nAction Input: {"city": "Paris"}'
+TWO = CALL + '\nAction: get_weather\nAction Input: {"city": "Rome"}'
+ANSWER = "Thought: I now know the final answer\nFinal Answer: It is sunny."
+USER = [{"role": "user", "content": "What is the weather in Paris?"}]
+
+
+@dataclass
+class Bench:
+    """A sidecar in front of a fake engine, with a client."""
+
+    client: openai.OpenAI
+    engine: Engine
+    url: str
+
+    def ask(self, **request: Any) -> Any:
+        return self.client.chat.completions.create(**({"model": "m", "messages": USER, "tools": [WEATHER]} | request))
+
+    def stream(self, **request: Any) -> list[Any]:
+        return list(self.ask(stream=True, **request))
+
+
+@contextmanager
+def bench(answer: Callable[[dict[str, Any]], Text | Raw] | str, **settings: Any) -> Iterator[Bench]:
+    text = answer
+    engine = Engine((lambda request: Text([text] * (request.get("n") or 1))) if isinstance(text, str) else text)
+    with Served(engine) as upstream:
+        config = SidecarConfig(upstream=upstream.url, **({"dialects": {"m": "react_en"}} | settings))
+        with (
+            Served(create_app(config)) as served,
+            openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client,
+        ):
+            yield Bench(client, engine, served.url)
+
+
+def joined(chunks: list[Any], index: int = 0) -> dict[str, Any]:
+    """What a client makes of the chunks of one choice."""
+    message: dict[str, Any] = {"content": None, "calls": {}, "finish": None}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            if choice.index != index:
+                continue
+            assert message["finish"] is None, "a chunk after the finish reason"
+            if choice.delta.content:
+                message["content"] = (message["content"] or "") + choice.delta.content
+            for call in choice.delta.tool_calls or ():
+                known = message["calls"].setdefault(call.index, {"id": call.id, "name": "", "arguments": ""})
+                known["name"] += call.function.name or ""
+                known["arguments"] += call.function.arguments or ""
+            message["finish"] = choice.finish_reason
+    return message
+
+
+def test_a_call_is_returned_whole() -> None:
+    with bench(CALL) as b:
+        answer = b.ask()
+    (choice,) = answer.choices
+    assert choice.finish_reason == "tool_calls"
+    (call,) = choice.message.tool_calls
+    assert (call.type, call.function.name, call.function.arguments) == ("function", "get_weather", '{"city": "Paris"}')
+    assert call.id.startswith("call_")
+    assert answer.usage.total_tokens == 12
+    (sent,) = b.engine.requests
+    assert "\nObservation:" in sent["stop"]
+    assert not {"tools", "tool_choice", "parallel_tool_calls"} & set(sent)
+    assert "get_weather" in json.dumps(sent["messages"])
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_a_call_is_streamed(size: int) -> None:
+    with bench(lambda request: Text([CALL], size=size)) as b:
+        chunks = b.stream()
+    message = joined(chunks)
+    (call,) = message["calls"].values()
+    assert call["name"] == "get_weather"
+    assert json.loads(call["arguments"]) == {"city": "Paris"}
+    assert message["finish"] == "tool_calls"
+    first = next(c for chunk in chunks for c in chunk.choices[0].delta.tool_calls or ())
+    assert first.index == 0
+    assert first.type == "function"
+    assert first.id
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert all(chunk.choices for chunk in chunks), "usage was not asked for"
+
+
+def test_streamed_and_whole_are_the_same() -> None:
+    for text in (CALL, TWO, ANSWER, "Hello.", "Action: get_weather\nAction Input: {broken", CALL + "\nObservation: x"):
+        with bench(text) as b:
+            whole = b.ask().choices[0]
+            message = joined(b.stream())
+        calls = [(c.function.name, c.function.arguments) for c in whole.message.tool_calls or ()]
+        assert (message["content"] or "") == (whole.message.content or ""), text
+        assert [(c["name"], c["arguments"]) for c in message["calls"].values()] == calls
+        assert message["finish"] == whole.finish_reason
+
+
+def test_the_answer_is_content() -> None:
+    with bench(ANSWER) as b:
+        message = b.ask().choices[0]
+    assert message.finish_reason == "stop"
+    assert message.message.tool_calls is None
+    assert "It is sunny." in message.message.content
+
+
+def test_content_is_null_with_a_call_and_nothing_else() -> None:
+    with bench('Action: get_weather\nAction Input: {"city": "Paris"}') as b:
+        assert b.ask().choices[0].message.content is None
+        assert joined(b.stream())["content"] is None
+
+
+def test_the_result_is_spliced_and_continued() -> None:
+    def engine(request: dict[str, Any]) -> Text:
+        return Text([ANSWER if "sunny, 21" in json.dumps(request["messages"]) else CALL])
+
+    with bench(engine) as b:
+        first = b.ask().choices[0].message
+        result = {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "sunny, 21"}
+        second = b.ask(messages=[*USER, first.model_dump(exclude_none=True), result]).choices[0]
+    assert second.finish_reason == "stop"
+    assert "It is sunny." in second.message.content
+    sent = b.engine.requests[1]
+    assert sent["continue_final_message"] is True
+    assert sent["add_generation_prompt"] is False
+    assert sent["messages"][-1]["role"] == "assistant"
+    assert "Observation: sunny, 21" in sent["messages"][-1]["content"]
+
+
+def test_the_second_turn_may_come_without_tools() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+    messages = [*USER, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    messages += [{"role": "tool", "tool_call_id": "call_1", "content": "rain"}]
+    with bench(ANSWER) as b:
+        assert b.ask(messages=messages, tools=openai.omit).choices[0].finish_reason == "stop"
+    assert "Observation: rain" in b.engine.requests[0]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_parallel_calls(stream: bool) -> None:
+    with bench(TWO) as b:
+        for parallel, cities in ((True, ["Paris", "Rome"]), (False, ["Paris"])):
+            if stream:
+                calls = joined(b.stream(parallel_tool_calls=parallel))["calls"]
+                assert list(calls) == list(range(len(cities)))
+                found, ids = [c["arguments"] for c in calls.values()], {c["id"] for c in calls.values()}
+            else:
+                made = b.ask(parallel_tool_calls=parallel).choices[0].message.tool_calls
+                found, ids = [c.function.arguments for c in made], {c.id for c in made}
+            assert [json.loads(arguments)["city"] for arguments in found] == cities
+            assert len(ids) == len(cities)
+
+
+def test_a_call_cut_by_the_length_is_none() -> None:
+    cut = 'Thought: hm\nAction: get_weather\nAction Input: {"city": "Par'
+    with bench(lambda request: Text([cut], finish="length")) as b:
+        whole, message = b.ask().choices[0], joined(b.stream())
+    assert (whole.finish_reason, message["finish"]) == ("length", "length")
+    assert whole.message.tool_calls is None
+    assert not message["calls"]
+    assert '{"city": "Par' in whole.message.content
+    assert '{"city": "Par' in message["content"]
+
+
+def test_a_malformed_call_is_content_with_a_reason() -> None:
+    with bench('Action: get_rain\nAction Input: {"city": "Paris"}') as b:
+        whole, chunks = b.ask().choices[0], b.stream()
+        metrics = httpx.get(f"{b.url}/metrics").text
+    assert whole.finish_reason == "stop"
+    assert "get_rain" in whole.message.content
+    (reported,) = whole.message.malformed_tool_calls
+    assert reported["name"] == "get_rain"
+    assert reported["reason"]
+    deltas = [c.choices[0].delta for c in chunks if c.choices]
+    assert [d.malformed_tool_calls for d in deltas if getattr(d, "malformed_tool_calls", None)]
+    assert "callsmith_malformed_tool_calls_total{" in metrics
+
+
+def test_tool_choice_none_never_calls() -> None:
+    with bench(CALL) as b:
+        message = b.ask(tool_choice="none").choices[0]
+        streamed = joined(b.stream(tool_choice="none"))
+    assert message.finish_reason == streamed["finish"] == "stop"
+    assert message.message.tool_calls is None
+    assert not streamed["calls"]
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+def test_a_demanded_call_is_enforced_in_the_engine(choice: Any) -> None:
+    with bench(CALL) as b:
+        assert b.ask(tool_choice=choice, tools=[WEATHER, CLOCK]).choices[0].finish_reason == "tool_calls"
+    tag = json.loads(b.engine.requests[0]["structured_outputs"]["structural_tag"])
+    assert "get_weather" in json.dumps(tag)
+    assert ("clock" in json.dumps(tag)) == (choice == "required")
+
+
+def test_null_tool_choice_is_as_omitted_or_as_configured() -> None:
+    for meaning, finish in (("auto", "tool_calls"), ("none", "stop")):
+        with bench(CALL, null_tool_choice=meaning) as b:
+            body = {"model": "m", "messages": USER, "tools": [WEATHER], "tool_choice": None}
+            answer = httpx.post(f"{b.url}/v1/chat/completions", json=body).json()
+            assert answer["choices"][0]["finish_reason"] == finish
+
+
+def test_several_choices_do_not_mix() -> None:
+    texts = [CALL, ANSWER, CALL.replace("Paris", "Oslo")]
+    with bench(lambda request: Text(texts)) as b:
+        whole, chunks = b.ask(n=3).choices, b.stream(n=3)
+    assert [choice.finish_reason for choice in whole] == ["tool_calls", "stop", "tool_calls"]
+    streamed = [joined(chunks, index) for index in range(3)]
+    assert [message["finish"] for message in streamed] == ["tool_calls", "stop", "tool_calls"]
+    assert streamed[2]["calls"][0]["arguments"] == '{"city": "Oslo"}'
+    ids = {c.id for choice in whole for c in choice.message.tool_calls or ()}
+    assert len(ids) == 2
+
+
+def test_usage_comes_last_and_only_when_asked_for() -> None:
+    with bench(CALL) as b:
+        chunks = b.stream(stream_options={"include_usage": True})
+        metrics = httpx.get(f"{b.url}/metrics").text
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage.total_tokens == 12
+    assert 'callsmith_tokens_total{kind="completion"} 5.0' in metrics
+
+
+def test_no_log_probability_is_lost() -> None:
+    with bench(lambda request: Text([CALL], size=5, logprobs=True)) as b:
+        chunks = b.stream(logprobs=True)
+    tokens = [t.token for c in chunks for t in (c.choices[0].logprobs.content if c.choices[0].logprobs else ())]
+    assert "".join(tokens) == CALL
+
+
+def test_eager_arguments_arrive_in_pieces() -> None:
+    with bench(CALL) as b:
+        chunks = b.stream(extra_body={"eager_tool_calls": True})
+    pieces = [c.function.arguments for chunk in chunks for c in chunk.choices[0].delta.tool_calls or ()]
+    assert len(pieces) > 2
+    assert json.loads("".join(pieces)) == {"city": "Paris"}
+
+
+def test_functions_are_answered_with_a_function_call() -> None:
+    function = WEATHER["function"]
+    with bench(CALL) as b:
+        body = {"model": "m", "messages": USER, "functions": [function], "function_call": "auto"}
+        first = httpx.post(f"{b.url}/v1/chat/completions", json=body).json()["choices"][0]
+        assert first["finish_reason"] == "function_call"
+        assert first["message"]["function_call"] == {"name": "get_weather", "arguments": '{"city": "Paris"}'}
+        messages = [*USER, first["message"], {"role": "function", "name": "get_weather", "content": "rain"}]
+        httpx.post(f"{b.url}/v1/chat/completions", json=body | {"messages": messages})
+        with b.client.chat.completions.create(model="m", messages=USER, functions=[function], stream=True) as stream:
+            deltas = [chunk.choices[0] for chunk in stream]
+    assert "Observation: rain" in b.engine.requests[1]["messages"][-1]["content"]
+    assert deltas[-1].finish_reason == "function_call"
+    assert "".join(d.delta.function_call.name or "" for d in deltas if d.delta.function_call) == "get_weather"
+
+
+def test_stop_strings_of_the_client_are_kept() -> None:
+    with bench(CALL) as b:
+        b.ask(stop="END")
+        b.ask(stop=["A", "B"])
+    assert b.engine.requests[0]["stop"][0] == "END"
+    assert b.engine.requests[1]["stop"][:2] == ["A", "B"]
+    assert all("\nObservation:" in request["stop"] for request in b.engine.requests)
+
+
+@pytest.mark.parametrize("where", ["body", "header"])
+def test_the_request_may_name_the_dialect(where: str) -> None:
+    with bench(CALL.replace("Thought", "Thought")) as b:
+        named = {"extra_body": {"tools_prompt": "react_zh"}} if where == "body" else {}
+        headers = {"extra_headers": {"x-callsmith-dialect": "react_zh"}} if where == "header" else {}
+        b.ask(**named, **headers)
+    assert "使用以下格式回答" in json.dumps(b.engine.requests[0]["messages"], ensure_ascii=False)
+    assert "tools_prompt" not in b.engine.requests[0]
+
+
+def test_without_tools_bytes_pass_both_ways() -> None:
+    with bench("plain text, Action: nothing") as b:
+        body = b'{ "model":"m",  "messages":[{"role":"user","content":"h\xc3\xa9"}], "vendor": 1.50 }'
+        answer = httpx.post(f"{b.url}/v1/chat/completions", content=body)
+        direct = json.dumps(b.engine._completion(Text(["plain text, Action: nothing"])))
+        assert answer.text == direct
+        assert b.engine.bodies[-1] == body
+        with httpx.stream("POST", f"{b.url}/v1/chat/completions", json={"model": "m", "stream": True}) as streamed:
+            text = "".join(streamed.iter_text())
+        assert text.endswith("data: [DONE]\n\n")
+        echoed = httpx.post(f"{b.url}/v1/completions?x=%20y", json={"prompt": "p"}, headers={"x-mine": "1"})
+    assert json.loads(echoed.json()["echo"]) == {"prompt": "p"}
+    assert b.engine.headers[-1]["x-mine"] == "1"
+
+
+def test_own_endpoints() -> None:
+    with bench(CALL) as b:
+        assert httpx.get(f"{b.url}/healthz").json() == {"status": "ok"}
+        assert httpx.get(f"{b.url}/readyz").status_code == 200
+        assert "react_en" in httpx.get(f"{b.url}/version").json()["dialects"]
+        b.ask()
+        metrics = httpx.get(f"{b.url}/metrics").text
+        assert [model.id for model in b.client.models.list()] == ["m"]
+    assert 'callsmith_requests_total{dialect="react_en",path="/v1/chat/completions",status="200"} 1.0' in metrics
+    assert 'callsmith_tool_calls_total{tool="get_weather"} 1.0' in metrics
+
+
+def test_a_client_that_leaves_ends_the_engine_s_work() -> None:
+    hold = threading.Event()
+    with bench(lambda request: Text([ANSWER], hold=hold)) as b:
+        stream = b.ask(stream=True)
+        next(iter(stream))
+        stream.close()
+        assert b.engine.left.wait(5)
+        hold.set()
+
+
+def test_an_engine_that_breaks_off_ends_the_stream_with_an_error() -> None:
+    with bench(lambda request: Text([ANSWER], break_after=6)) as b:
+        with pytest.raises(openai.APIError, match="engine"):
+            b.stream()
+        with pytest.raises(openai.APIError, match="engine"):
+            b.stream(tools=openai.omit)
+        b.engine.answer = lambda request: Text([CALL])
+        assert joined(b.stream())["finish"] == "tool_calls"
+
+
+def test_an_engine_that_is_down_is_503_with_retry_after() -> None:
+    with bench(CALL) as b:
+        pass
+    config = SidecarConfig(upstream=b.url, dialects={"m": "react_en"})
+    with Served(create_app(config)) as served:
+        body = {"model": "m", "messages": USER, "tools": [WEATHER]}
+        answer = httpx.post(f"{served.url}/v1/chat/completions", json=body)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert answer.json()["error"]["type"] == "engine_unavailable"
+        assert httpx.get(f"{served.url}/readyz").status_code == 503
+
+
+def test_the_engine_s_errors_pass() -> None:
+    refusal = {"error": {"message": "too long", "type": "BadRequestError", "param": "input_tokens", "code": 400}}
+    with bench(lambda request: Raw(json.dumps(refusal), 400)) as b:
+        with pytest.raises(openai.BadRequestError, match="too long"):
+            b.ask()
+        with pytest.raises(openai.BadRequestError, match="too long"):
+            b.stream()

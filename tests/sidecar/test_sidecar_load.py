@@ -1,0 +1,239 @@
+"""The sidecar under strain: many streams, slow readers, full queues, keys, limits, silence and the end of its life."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from callsmith.sidecar.app import create_app
+from callsmith.sidecar.config import SidecarConfig
+from fakes import Engine, Served, Text
+
+TOOL = {"type": "function", "function": {"name": "get", "parameters": {"properties": {"n": {"type": "integer"}}}}}
+BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": [TOOL]}
+STREAMS = 150
+
+
+@pytest.fixture
+def engine() -> Iterator[tuple[Engine, str]]:
+    """An engine that calls the tool with the number that stands in the request's user message."""
+
+    def answer(request: dict[str, Any]) -> Text:
+        number = request["messages"][-1]["content"].split()[-1]
+        return Text([f'Thought: it is {number}.\nAction: get\nAction Input: {{"n": {number}}}'], size=3)
+
+    fake = Engine(answer)
+    with Served(fake) as served:
+        yield fake, served.url
+
+
+def sidecar(url: str, **settings: Any) -> Served:
+    return Served(create_app(SidecarConfig(upstream=url, dialects={"*": "react_en"}, **settings)))
+
+
+def events(text: str) -> list[Any]:
+    data = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
+    return [line if line == "[DONE]" else json.loads(line) for line in data]
+
+
+def arguments(text: str) -> str:
+    chunks = [choice for event in events(text)[:-1] for choice in event["choices"]]
+    return "".join(c["function"]["arguments"] for chunk in chunks for c in chunk["delta"].get("tool_calls", ()))
+
+
+def test_many_streams_are_neither_lost_nor_mixed_up(engine: tuple[Engine, str]) -> None:
+    async def ask(client: httpx.AsyncClient, url: str, number: int) -> str:
+        body = BODY | {"stream": True, "messages": [{"role": "user", "content": f"Get {number}"}]}
+        answer = await client.post(f"{url}/v1/chat/completions", json=body)
+        assert answer.text.endswith("data: [DONE]\n\n")
+        return arguments(answer.text)
+
+    async def ask_all(url: str) -> list[str]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+            return await asyncio.gather(*(ask(client, url, number) for number in range(STREAMS)))
+
+    with sidecar(engine[1], max_concurrent=40, max_queued=STREAMS, connect_seconds=60) as served:
+        answers = asyncio.run(ask_all(served.url))
+    assert [json.loads(text) for text in answers] == [{"n": number} for number in range(STREAMS)]
+
+
+def test_a_full_queue_is_429_and_a_place_is_given_back(engine: tuple[Engine, str]) -> None:
+    hold = threading.Event()
+    fake, url = engine
+    fake.answer = lambda request: Text(["Hello there."], hold=hold)
+    with sidecar(url, max_concurrent=1, max_queued=0) as served, httpx.Client(timeout=30) as client:
+        with client.stream("POST", f"{served.url}/v1/chat/completions", json=BODY | {"stream": True}) as first:
+            pieces = first.iter_bytes()
+            next(pieces)
+            refused = client.post(f"{served.url}/v1/chat/completions", json=BODY)
+            assert refused.status_code == 429
+            assert refused.headers["retry-after"]
+            assert refused.json()["error"]["type"] == "rate_limit_error"
+            assert "callsmith_active_requests 1.0" in client.get(f"{served.url}/metrics").text
+            hold.set()
+            assert b"[DONE]" in b"".join(pieces)
+        assert client.post(f"{served.url}/v1/chat/completions", json=BODY).status_code == 200
+
+
+def test_whoever_waits_and_leaves_takes_no_place(engine: tuple[Engine, str]) -> None:
+    hold = threading.Event()
+    fake, url = engine
+    fake.answer = lambda request: Text(["Hello there."], hold=hold)
+    with sidecar(url, max_concurrent=1, max_queued=5) as served, httpx.Client(timeout=30) as client:
+        endpoint = f"{served.url}/v1/chat/completions"
+        with client.stream("POST", endpoint, json=BODY | {"stream": True}) as first:
+            pieces = first.iter_bytes()
+            next(pieces)
+            with pytest.raises(httpx.ReadTimeout):
+                client.post(endpoint, json=BODY, timeout=0.3)
+            hold.set()
+            assert b"[DONE]" in b"".join(pieces)
+        assert client.post(endpoint, json=BODY).status_code == 200
+        assert "callsmith_active_requests 0.0" in client.get(f"{served.url}/metrics").text
+
+
+def test_a_client_that_stops_reading_stops_the_engine(engine: tuple[Engine, str]) -> None:
+    """Bounded memory: the engine can't get further ahead than what sockets and one read buffer hold."""
+    fake, url = engine
+    fake.answer = lambda request: Text(["x" * 20_000_000], size=2_000)
+    with sidecar(url) as served, socket.create_connection(("127.0.0.1", int(served.url.rsplit(":", 1)[1]))) as client:
+        body = json.dumps(BODY | {"stream": True}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body)
+        client.recv(1000)
+        before = -1
+        while fake.sent != before:  # until the engine stands still
+            before = fake.sent
+            time.sleep(0.5)
+        assert 0 < fake.sent < 8_000
+
+
+def test_silence_is_filled_with_comments(engine: tuple[Engine, str]) -> None:
+    hold = threading.Event()
+    fake, url = engine
+    fake.answer = lambda request: Text(["Hello there."], hold=hold)
+    with (
+        sidecar(url, keep_alive_seconds=0.05) as served,
+        httpx.stream("POST", f"{served.url}/v1/chat/completions", json=BODY | {"stream": True}) as stream,
+    ):
+        text = ""
+        for piece in stream.iter_text():
+            text += piece
+            if ": keep-alive" in text:
+                hold.set()
+    assert "".join(e["choices"][0]["delta"].get("content") or "" for e in events(text)[:-1]) == "Hello there."
+
+
+def test_an_engine_that_falls_silent_is_a_timeout(engine: tuple[Engine, str]) -> None:
+    fake, url = engine
+    fake.answer = lambda request: Text(["Hello there."], hold=threading.Event())
+    with sidecar(url, silent_seconds=0.3) as served:
+        whole = httpx.post(f"{served.url}/v1/chat/completions", json=BODY)
+        streamed = httpx.post(f"{served.url}/v1/chat/completions", json=BODY | {"stream": True})
+    assert whole.status_code == 504
+    assert streamed.status_code == 200
+    assert "silent" in events(streamed.text)[-2]["error"]["message"]
+
+
+def test_keys_are_checked_and_change_without_a_restart(engine: tuple[Engine, str], tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# the team's\nfirst\nsecond\n")
+    with sidecar(engine[1], api_keys_file=str(file)) as served:
+
+        def ask(key: str | None, path: str = "/v1/models") -> int:
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            return httpx.get(served.url + path, headers=headers).status_code
+
+        assert [ask("first"), ask("second"), ask("third"), ask(None)] == [200, 200, 401, 401]
+        assert ask(None, "/healthz") == 200
+        file.write_text("third\n")
+        end = time.monotonic() + 10
+        while ask("first") != 401:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert ask("third") == 200
+    assert "authorization" not in engine[0].headers[-1]
+
+
+def test_large_bodies_are_refused_before_they_are_read(engine: tuple[Engine, str]) -> None:
+    with sidecar(engine[1], max_body_bytes=2048) as served:
+        endpoint = f"{served.url}/v1/chat/completions"
+        declared = httpx.post(endpoint, content=b"x" * 4096)
+        chunked = httpx.post(endpoint, content=(b"x" * 512 for _ in range(8)))
+    assert declared.status_code == chunked.status_code == 413
+    assert declared.json()["error"]["code"] == "request_too_large"
+    assert engine[0].bodies == []
+
+
+def started(url: str, *flags: str) -> tuple["subprocess.Popen[bytes]", str]:
+    """The sidecar as a process of its own, and its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "callsmith.sidecar", "--upstream", url, "--port", str(port), *flags]
+    return subprocess.Popen(command, stdin=subprocess.PIPE), f"http://127.0.0.1:{port}"
+
+
+def test_sigterm_lets_streams_finish(engine: tuple[Engine, str]) -> None:
+    hold = threading.Event()
+    fake, url = engine
+    fake.answer = lambda request: Text(["Hello there."], hold=hold)
+    process, address = started(url, "--dialect", "m=react_en")
+    try:
+        end = time.monotonic() + 60
+        while not _answers(f"{address}/readyz"):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        clients = [httpx.Client(timeout=60) for _ in range(20)]
+        request = httpx.Request("POST", f"{address}/v1/chat/completions", json=BODY | {"stream": True})
+        streams = [client.send(request, stream=True) for client in clients]
+        process.send_signal(signal.SIGTERM)
+        while _answers(f"{address}/healthz"):
+            time.sleep(0.05)
+        hold.set()
+        assert all("[DONE]" in stream.read().decode() for stream in streams)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_port_in_use_is_the_user_s_error(engine: tuple[Engine, str]) -> None:
+    port = engine[1].rsplit(":", 1)[1]
+    command = [sys.executable, "-m", "callsmith.sidecar", "--port", port]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | {"CALLSMITH_STORE": ""})
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: listening on 127.0.0.1:{port}")
+    wrong = subprocess.run([*command, "--dialect", "m=klingon"], capture_output=True, text=True, timeout=60)
+    assert wrong.returncode == 2
+    assert "react_en" in wrong.stderr
+
+
+def test_it_ends_with_its_parent(engine: tuple[Engine, str]) -> None:
+    process, _ = started(engine[1], "--until-stdin-closes")
+    try:
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()

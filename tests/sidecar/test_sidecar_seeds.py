@@ -1,0 +1,110 @@
+"""Requests in ms-swift's ways, as its documentation prints them: bare ToolBench tools, results without ids, calls
+looked for in a stream's last chunk.
+"""
+
+import json
+from typing import Any
+
+import httpx
+import openai
+
+from callsmith.sidecar.app import create_app
+from callsmith.sidecar.config import SidecarConfig
+from fakes import Engine, Served, Text
+
+QUERY = "What's the weather like in Boston today?"
+OPENAI_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_current_weather",
+        "description": "Get the current weather in a given location",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "location": {"type": "string", "description": "The city and state, e.g. San Francisco, CA"},
+                "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]},
+            },
+            "required": ["location"],
+        },
+    },
+}
+TOOLBENCH_TOOL = {
+    "name": "url_for_newapi",
+    "description": 'This is the subfunction for tool "newapi", you can use this tool.',
+    "parameters": {
+        "type": "object",
+        "properties": {"url": {"type": "string", "description": "", "example_value": "https://www.example.org/"}},
+        "required": ["url"],
+        "optional": ["url"],
+    },
+}
+STOP = ["Observation:", "Observation:\n"]
+FIRST = (
+    f"Question: {QUERY}\n\nThought: I need to get the current weather in Boston.\n\nAction: get_current_weather\n\n"
+    "Action Input: {'location': 'Boston, MA', 'unit': 'fahrenheit'}\n\n"
+)
+ANSWER = "\n\nFinal Answer: The weather in Boston today is 32°F (0°C), with clear skies."
+NEWAPI = 'Thought: I can use it.\nAction: url_for_newapi\nAction Input: {"url": "https://api.example.org/?q=Boston"}\n'
+
+
+def posted(text: str, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The answer, and what the engine was asked."""
+    engine = Engine(lambda request: Text([text]))
+    with Served(engine) as upstream:
+        config = SidecarConfig(upstream=upstream.url, dialects={"*": "react_en"})
+        with Served(create_app(config)) as served:
+            answer = httpx.post(f"{served.url}/v1/chat/completions", json={"model": "llama3-8b-instruct"} | body)
+    assert answer.status_code == 200, answer.text
+    return answer.json(), engine.requests[0]
+
+
+def test_first_turn() -> None:
+    messages = [{"role": "user", "content": QUERY}]
+    answer, asked = posted(FIRST, {"messages": messages, "tools": [OPENAI_TOOL], "stream": False, "stop": STOP})
+    (call,) = answer["choices"][0]["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"location": "Boston, MA", "unit": "fahrenheit"}
+    assert answer["choices"][0]["finish_reason"] == "tool_calls"
+    assert asked["stop"] == ["\nObservation:"]
+
+
+def test_second_turn_without_tools_and_ids() -> None:
+    result = '{"result": "The weather in Boston today is 32°F (0°C), with clear skies"}\\n\\n'
+    messages = [
+        {"role": "user", "content": QUERY},
+        {"role": "assistant", "content": FIRST + "Observation:"},
+        {"role": "tool", "content": result},
+    ]
+    answer, asked = posted(ANSWER, {"messages": messages, "stream": False, "stop": STOP})
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert "clear skies" in answer["choices"][0]["message"]["content"]
+    assert asked["continue_final_message"] is True
+    assert asked["messages"][-1]["content"].startswith(FIRST + "Observation: ")
+    assert asked["messages"][-1]["content"].count("Observation:") == 1
+
+
+def test_the_sdk_with_a_toolbench_tool_whole_and_streamed() -> None:
+    engine = Engine(lambda request: Text([NEWAPI]))
+    with Served(engine) as upstream:
+        config = SidecarConfig(upstream=upstream.url, dialects={"*": "react_en"})
+        with (
+            Served(create_app(config)) as served,
+            openai.OpenAI(api_key="EMPTY", base_url=f"{served.url}/v1") as client,
+        ):
+            request: dict[str, Any] = {"model": "llama3-8b-instruct", "tools": [TOOLBENCH_TOOL], "seed": 42}
+            request["messages"] = [{"role": "user", "content": QUERY}]
+            call = client.chat.completions.create(**request).choices[0].message.tool_calls[0]
+            for chunk in client.chat.completions.create(stream=True, **request):
+                _ = chunk.choices[0].delta.content
+            last = chunk.choices[0].delta.tool_calls[0]
+    assert call.function.name == last.function.name == "url_for_newapi"
+    assert call.function.arguments == last.function.arguments == '{"url": "https://api.example.org/?q=Boston"}'
+
+
+def test_the_stop_string_is_kept_on_demand() -> None:
+    engine = Engine(lambda request: Text(["Action: x\nObservation:"]))
+    with Served(engine) as upstream:
+        config = SidecarConfig(upstream=upstream.url)
+        with Served(create_app(config)) as served:
+            body = {"model": "m", "messages": [{"role": "user", "content": QUERY}], "stop": ["Observation:"]}
+            httpx.post(f"{served.url}/v1/chat/completions", json=body, headers={"x-callsmith-keep-stop": "1"})
+    assert engine.requests[0]["include_stop_str_in_output"] is True

@@ -1,0 +1,73 @@
+"""Where a base is: a directory, a store URL, or the hub; and what is said when it is not there."""
+
+from pathlib import Path
+
+import pytest
+
+from callsmith.errors import InvalidInput, NotFound
+from callsmith.store import Store, resolve_base
+
+
+def test_a_directory_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert resolve_base("base") == Path("base")
+    assert resolve_base(str(tmp_path / "base")) == tmp_path / "base"
+
+
+def test_what_is_no_model_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"has no config\.json"):
+        resolve_base(str(tmp_path))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotFound, match="is a file"):
+        resolve_base(str(tmp_path / "file"))
+    for base in ("./nowhere", "/no/where/at/all", "nowhere"):
+        with pytest.raises(NotFound, match=f"no directory {base}"):
+            resolve_base(base)
+
+
+def test_a_store_url_is_copied_once_and_again_when_it_changes(tmp_path: Path) -> None:
+    store = Store.open((tmp_path / "store").as_uri())
+    opened: list[str] = []
+
+    def open_store(url: str) -> Store:
+        opened.append(url)
+        return store
+
+    def resolve() -> Path:
+        return resolve_base("s3://bucket/base", None, tmp_path / "cache", open_store=open_store)
+
+    with pytest.raises(NotFound, match=r"s3://bucket/base has no config\.json"):
+        resolve()
+    store.put_bytes("config.json", b"{}")
+    store.put_bytes("model.safetensors", b"one")
+    first = resolve()
+    assert (first / "model.safetensors").read_bytes() == b"one"
+    assert resolve() == first
+    store.put_bytes("model.safetensors", b"other")
+    second = resolve()
+    assert second != first
+    assert (second / "model.safetensors").read_bytes() == b"other"
+    with pytest.raises(InvalidInput, match="cache directory"):
+        resolve_base("s3://bucket/base")
+
+
+def test_the_hub_is_asked_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    (tmp_path / "config.json").write_text("{}")
+    asked: list[tuple[object, ...]] = []
+
+    def download(base: str, **options: object) -> str:
+        asked.append((base, options["revision"], options["cache_dir"]))
+        if base == "no/model":
+            raise huggingface_hub.errors.LocalEntryNotFoundError("offline")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert resolve_base("some/model", "abc", tmp_path / "cache") == tmp_path
+    assert asked == [("some/model", "abc", tmp_path / "cache")]
+    from callsmith.errors import Unavailable
+
+    with pytest.raises(Unavailable, match="the hub does not answer: offline"):
+        resolve_base("no/model")

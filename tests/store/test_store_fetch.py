@@ -1,0 +1,164 @@
+"""Fetching a version to a node: verified, all at once, once for everybody, and never with a corrupt file."""
+
+import hashlib
+import multiprocessing
+import os
+import threading
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from callsmith.errors import InvalidInput, NotFound, StageFailed
+from callsmith.store import BaseModelRef, FileEntry, Manifest, Registry, Store, fetch
+from callsmith.store.fetch import _Download
+from callsmith.store.objects import Buffer
+
+SIZES = {"model-1.safetensors": 20_000_000, "model-2.safetensors": 3, "empty.txt": 0, "sub/config.json": 1000}
+
+
+def publish(store: Store, sizes: dict[str, int] = SIZES, version: str = "v1") -> dict[str, bytes]:
+    content = {path: os.urandom(size) for path, size in sizes.items()}
+    for path, data in content.items():
+        with store.writer(f"models/m/versions/{version}/{path}") as writer:
+            writer.write(data)
+    files = {path: FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data)) for path, data in content.items()}
+    base = BaseModelRef(model="base")
+    manifest = Manifest(
+        name="m",
+        version=version,
+        dialect="hermes",
+        base=base,
+        adapter_digest="d",
+        files=files,
+        created_at=datetime.now(UTC),
+    )
+    Registry(store).publish(manifest)
+    return content
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
+
+
+def test_a_version_comes_whole(store: Store, tmp_path: Path) -> None:
+    content = publish(store)
+    seen: list[int] = []
+    target = fetch(store, "m", "v1", tmp_path / "cache", on_bytes=lambda done, total, what: seen.append(done))
+    assert {path: (target / path).read_bytes() for path in content} == content
+    assert Manifest.model_validate_json((target / "manifest.json").read_bytes()).version == "v1"
+    assert max(seen) == sum(SIZES.values())
+    store.delete("models/m/versions/v1/model-1.safetensors")
+    assert fetch(store, "m", "v1", tmp_path / "cache") == target
+    assert names(target.parent) == [target.name]
+
+
+def test_a_version_made_again_is_fetched_again(store: Store, tmp_path: Path) -> None:
+    publish(store, {"config.json": 10})
+    first = fetch(store, "m", "v1", tmp_path)
+    store.delete("models/m/versions/v1")
+    content = publish(store, {"config.json": 10})
+    second = fetch(store, "m", "v1", tmp_path)
+    assert second != first
+    assert (second / "config.json").read_bytes() == content["config.json"]
+
+
+class Corrupting:
+    """Breaks the first `times` reads of a file."""
+
+    def __init__(self, store: Store, path: str, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        read, self.left = store.objects.read_range, times
+
+        def corrupt(key: str, start: int, length: int) -> Buffer:
+            data = bytearray(read(key, start, length))
+            if key.endswith(path) and start == 0 and self.left:
+                self.left -= 1
+                data[0] ^= 1
+            return data
+
+        monkeypatch.setattr(store.objects, "read_range", corrupt)
+
+
+def test_a_corrupt_file_is_fetched_once_more(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = publish(store)
+    Corrupting(store, "model-1.safetensors", 1, monkeypatch)
+    target = fetch(store, "m", "v1", tmp_path)
+    assert (target / "model-1.safetensors").read_bytes() == content["model-1.safetensors"]
+
+
+def test_a_file_that_stays_corrupt_is_refused(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(store)
+    Corrupting(store, "model-1.safetensors", 2, monkeypatch)
+    with pytest.raises(StageFailed, match=r"corrupt twice: model-1\.safetensors; run `callsmith models verify m v1`"):
+        fetch(store, "m", "v1", tmp_path)
+    assert names(tmp_path / "m") == []
+    fetch(store, "m", "v1", tmp_path)
+
+
+def test_a_missing_file_is_not_found(store: Store, tmp_path: Path) -> None:
+    publish(store)
+    store.delete("models/m/versions/v1/sub")
+    with pytest.raises(NotFound, match=r"sub/config\.json"):
+        fetch(store, "m", "v1", tmp_path)
+    assert names(tmp_path / "m") == []
+
+
+def test_a_manifest_that_leads_out_is_refused(tmp_path: Path) -> None:
+    store = Store.open("memory://")
+    publish(store, {"config.json": 1})
+    manifest = Registry(store).manifest("m", "v1")
+    bad = manifest.model_copy(update={"version": "v2", "files": {"../../out": FileEntry(sha256="0" * 64, size=0)}})
+    Registry(store).publish(bad)
+    with pytest.raises(StageFailed, match="outside"):
+        fetch(store, "m", "v2", tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_says_so(store: Store, tmp_path: Path) -> None:
+    publish(store, {"config.json": 1})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="using the cache"):
+        fetch(store, "m", "v1", tmp_path / "file")
+
+
+def fetch_slowly(url: str, cache: Path, pipe: Connection) -> None:
+    """Fetches, but stops before the last file and waits to be told to go on."""
+    store = Store.open(url)
+    read = store.objects.read_range
+
+    def wait(key: str, start: int, length: int) -> Buffer:
+        if key.endswith("model-2.safetensors"):
+            pipe.send("waiting")
+            pipe.recv()
+        return read(key, start, length)
+
+    store.objects.read_range = wait  # type: ignore[method-assign]
+    fetch(store, "m", "v1", cache)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_second_process_waits_for_the_first(tmp_path: Path, killed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, cache = (tmp_path / "store").as_uri(), tmp_path / "cache"
+    content = publish(Store.open(url))
+    here, there = multiprocessing.Pipe()
+    first = multiprocessing.get_context("forkserver").Process(target=fetch_slowly, args=(url, cache, there))
+    first.start()
+    assert here.recv() == "waiting"
+    assert [name for name in names(cache / "m") if ".part-" not in name] == []
+    downloads: list[object] = []
+    run = _Download.run
+    monkeypatch.setattr(_Download, "run", lambda self: (downloads.append(self), run(self)))
+    found: list[Path] = []
+    second = threading.Thread(target=lambda: found.append(fetch(Store.open(url), "m", "v1", cache)))
+    second.start()
+    second.join(0.2)
+    assert second.is_alive()
+    if killed:
+        first.kill()
+    else:
+        here.send("go on")
+    second.join(60)
+    first.join(60)
+    assert len(downloads) == killed
+    assert {path: (found[0] / path).read_bytes() for path in content} == content
+    assert names(cache / "m") == [found[0].name]

@@ -1,0 +1,212 @@
+"""The registry: a version is whole or not there, one publishes, one promotes, and clearing keeps what is in use."""
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from callsmith.errors import Conflict, InvalidInput, NotFound, StageFailed
+from callsmith.store import BaseModelRef, FileEntry, Manifest, Registry, Store, claimed
+from callsmith.store.registry import CLAIM
+
+
+def made(
+    store: Store, version: str, *, name: str = "m", inputs: str = "a", day: int = 1, publish: bool = True
+) -> Manifest:
+    """A small version, published unless told otherwise."""
+    data = f"{name} {version}".encode()
+    store.put_bytes(f"models/{name}/versions/{version}/config.json", data)
+    manifest = Manifest(
+        name=name,
+        version=version,
+        dialect="react_en",
+        stop=("Observation:",),
+        base=BaseModelRef(model="base", revision="r1"),
+        adapter_digest="d",
+        inputs_digest=inputs,
+        files={"config.json": FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data))},
+        created_at=datetime(2026, 1, day, tzinfo=UTC),
+    )
+    return Registry(store).publish(manifest) if publish else manifest
+
+
+def aged(store: Store) -> None:
+    """Make everything in a folder's store two hours old."""
+    assert store.root is not None
+    for path in store.root.rglob("*"):
+        os.utime(path, (time.time() - 7200, time.time() - 7200))
+
+
+@pytest.fixture
+def registry(store: Store) -> Registry:
+    return Registry(store)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Store:  # type: ignore[no-untyped-def]
+    return Store.open(tmp_path.as_uri())
+
+
+def test_a_version_without_a_manifest_is_none(registry: Registry) -> None:
+    made(registry.store, "v1", publish=False)
+    assert registry.versions("m") == []
+    assert registry.names() == []
+    with pytest.raises(NotFound, match="no version 'v1'; its versions: none"):
+        registry.manifest("m", "v1")
+    with pytest.raises(NotFound):
+        registry.promote("m", "v1")
+
+
+def test_versions_come_oldest_first(registry: Registry) -> None:
+    for day, version in ((3, "a"), (1, "c"), (2, "b")):
+        made(registry.store, version, day=day)
+    made(registry.store, "x", name="other")
+    assert [manifest.version for manifest in registry.versions("m")] == ["c", "b", "a"]
+    assert registry.names() == ["m", "other"]
+    assert registry.manifest("m", "b").stop == ("Observation:",)
+
+
+def test_numbers_go_on_past_broken_versions(registry: Registry) -> None:
+    assert registry.next_version("m") == "v1"
+    made(registry.store, "v9")
+    made(registry.store, "v10", publish=False)
+    made(registry.store, "run-11")
+    assert registry.next_version("m") == "v11"
+
+
+def test_publishing_twice_is_once(registry: Registry) -> None:
+    first = made(registry.store, "v1", day=1)
+    assert made(registry.store, "v1", day=2) == first
+    with pytest.raises(Conflict, match="choose another version"):
+        made(registry.store, "v1", inputs="b")
+
+
+def test_a_promoted_version_is_found_by_its_word(registry: Registry) -> None:
+    with pytest.raises(NotFound, match="no version is promoted"):
+        registry.manifest("m")
+    made(registry.store, "v1")
+    assert registry.promote("m", "v1", expect=None).version == "v1"
+    assert registry.manifest("m").version == "v1"
+    assert registry.manifest("m", "promoted").version == "v1"
+
+
+def test_promoting_keeps_history_and_rolls_back(registry: Registry) -> None:
+    for version in ("v1", "v2", "v3"):
+        made(registry.store, version)
+        registry.promote("m", version)
+    assert registry.promote("m", "v3").history == ("v1", "v2")
+    assert registry.rollback("m", dry_run=True).version == "v2"
+    assert registry.promoted("m") == "v3"
+    assert registry.rollback("m").version == "v2"
+    registry.store.delete("models/m/versions/v1")
+    with pytest.raises(NotFound, match="no version was promoted before v2"):
+        registry.rollback("m")
+    with pytest.raises(NotFound):
+        registry.rollback("other")
+
+
+def test_promoting_against_what_is_expected(registry: Registry) -> None:
+    made(registry.store, "v1")
+    made(registry.store, "v2")
+    with pytest.raises(Conflict, match="nothing is promoted; expected v1"):
+        registry.promote("m", "v2", expect="v1")
+    registry.promote("m", "v1", expect=None)
+    with pytest.raises(Conflict, match="v1 is promoted; expected nothing"):
+        registry.promote("m", "v2", expect=None)
+    assert registry.promote("m", "v2", expect="v1").history == ("v1",)
+
+
+def test_of_many_promotions_at_once_one_wins(opened: Callable[[], Store]) -> None:
+    versions = [f"v{number}" for number in range(5)]
+    for version in versions:
+        made(opened(), version)
+    won: list[str] = []
+    start = threading.Barrier(5)
+
+    def promote(version: str) -> None:
+        registry = Registry(opened())
+        start.wait()
+        try:
+            registry.promote("m", version, expect=None)
+        except Conflict:
+            return
+        won.append(version)
+
+    threads = [threading.Thread(target=promote, args=(version,)) for version in versions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [Registry(opened()).promoted("m")] == won
+
+
+def test_verify_names_every_wrong_file(registry: Registry) -> None:
+    made(registry.store, "v1")
+    assert registry.verify("m", "v1") == []
+    registry.store.put_bytes("models/m/versions/v1/config.json", b"m v2")
+    assert registry.verify("m", "v1")[0].startswith("config.json: got sha256")
+    registry.store.put_bytes("models/m/versions/v1/config.json", b"m v")
+    assert registry.verify("m", "v1") == ["config.json: got 3 bytes; expected 4"]
+    registry.store.delete("models/m/versions/v1/config.json")
+    assert registry.verify("m", "v1") == ["config.json: missing"]
+
+
+def test_clearing_keeps_what_is_in_use(folder: Store) -> None:
+    registry = Registry(folder)
+    for day in range(1, 7):
+        made(folder, f"v{day}", day=day)
+    made(folder, "broken", publish=False)
+    made(folder, "young", publish=False)
+    registry.promote("m", "v1")
+    registry.promote("m", "v2")
+    aged(folder)
+    made(folder, "young", publish=False)
+    made(folder, "busy", publish=False)
+    with claimed(folder, f"models/m/versions/busy/{CLAIM}"):
+        os.utime(folder.root / "models/m/versions/busy/config.json", (0, 0))  # type: ignore[operator]
+        removals = registry.plan_gc("m", keep=2)
+    assert [removal.version for removal in removals] == ["broken", "v3", "v4"]
+    registry.gc("m", removals)
+    assert [manifest.version for manifest in registry.versions("m")] == ["v1", "v2", "v5", "v6"]
+    assert not folder.list("models/m/versions/broken")
+    assert folder.list("models/m/versions/young")
+    assert registry.promoted("m") == "v2"
+
+
+def test_clearing_deletes_the_manifest_first(folder: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(folder, "v1")
+    aged(folder)
+    monkeypatch.setattr(Store, "delete", lambda self, prefix: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        Registry(folder).gc("m", Registry(folder).plan_gc("m", keep=0))
+    assert Registry(folder).versions("m") == []
+    assert folder.exists("models/m/versions/v1/config.json")
+    monkeypatch.undo()
+    left = Registry(folder).plan_gc("m", keep=0, grace=timedelta(0))
+    assert [(removal.version, removal.why) for removal in left] == [("v1", "never finished: no manifest")]
+
+
+def test_clearing_what_was_promoted_meanwhile_is_refused(folder: Store) -> None:
+    registry = Registry(folder)
+    made(folder, "v1")
+    removals = registry.plan_gc("m", keep=0)
+    registry.promote("m", "v1")
+    with pytest.raises(Conflict, match="v1 has been promoted meanwhile"):
+        registry.gc("m", removals)
+    assert registry.verify("m", "v1") == []
+
+
+@pytest.mark.parametrize("name", ["", "promoted", "a/b", "..", ".a", "a b", "a#0", "x" * 129])
+def test_names_that_are_no_names(folder: Store, name: str) -> None:
+    with pytest.raises(InvalidInput, match="naming a"):
+        Registry(folder).manifest("m", name) if name != "promoted" else Registry(folder).versions(name)
+
+
+def test_a_manifest_of_somebody_else_is_refused(folder: Store) -> None:
+    folder.put_bytes("models/m/versions/v1/manifest.json", b'{"name": "m"}')
+    with pytest.raises(StageFailed, match=r"manifest\.json: version: Field required"):
+        Registry(folder).versions("m")

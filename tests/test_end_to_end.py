@@ -1,0 +1,162 @@
+"""The whole loop in miniature, on the real parts: Ray Train with two workers, the merge, vLLM under Ray Serve, the
+sidecar as a process of its own, and the OpenAI SDK as client; all through the commands that a person types."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from callsmith.cli.stages import free_ports
+from callsmith.datasets import readers
+from callsmith.demo.corpus import Sizes, write_corpus
+from callsmith.demo.document import BASE_DIR, write_document
+from callsmith.demo.tools import SEEN
+from callsmith.store import Registry, Store
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+SIZES = Sizes(conversations=160, replay=40, seen=6, wordings=2, unseen=2, general=4)
+
+
+def callsmith(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "callsmith.cli", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@contextmanager
+def serving(*arguments: object, cwd: Path) -> Iterator[str]:
+    """Run `callsmith serve` until the block's end; yields the base URL that it prints."""
+    port, engine_port = free_ports(2)
+    command = [sys.executable, "-m", "callsmith.cli", "serve", *map(str, arguments)]
+    command += ["--port", str(port), "--engine-port", str(engine_port)]
+    process = subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr
+    said = []
+    try:
+        for line in process.stderr:
+            said.append(line)
+            if found := re.search(r"is served at (\S+?);", line):
+                yield found[1]
+                break
+        else:
+            pytest.fail("".join(said))
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+REAL = """\
+apiVersion: callsmith.io/v1alpha1
+kind: FineTune
+metadata: {{name: alpaca}}
+spec:
+  base: {{model: {base}}}
+  dialect: ms_agent
+  data:
+    sources:
+      - path: {data}/toolalpaca_ms_agent.jsonl
+      - path: {data}/self_instruct_ms_bench.jsonl
+    maxLength: 2048
+  train: {{learningRate: 1.0e-3, steps: 3, batchSize: 1, sequencesPerStep: 4}}
+  evaluate: {{maxTokens: 32}}
+  deploy: {{engine: {{dtype: float32, maxModelLen: 4096}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory in which `callsmith run` has completed."""
+    folder = tmp_path_factory.mktemp("run")
+    file = write_document(folder / "finetune.yaml", write_corpus(folder / "data", sizes=SIZES), steps=8)
+    file.write_text(file.read_text().replace("minAccuracy: 0.25", "minAccuracy: 0"))
+    done = callsmith("run", file, "--json", cwd=folder)
+    (folder / "result.json").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> Store:
+    return Store.open((folder / ".callsmith" / "store").as_uri())
+
+
+def test_the_run_leaves_adapter_version_and_pointer(folder: Path, store: Store) -> None:
+    result = json.loads((folder / "result.json").read_text())
+    run = result["run"]
+    assert result["train"]["workers"] == 2
+    assert result["train"]["step"] == 8
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= {
+        entry.key.rpartition("/")[2] for entry in store.list(f"runs/{run}/adapter")
+    }
+    manifest = Registry(store).manifest("demo", "promoted")
+    assert manifest.version == run
+    assert manifest.dialect == "ms_agent"
+    assert manifest.verification is not None
+    assert Registry(store).verify("demo", run) == []
+    assert json.loads(store.get_bytes(f"runs/{run}/evaluation.json"))["gate"]["passed"] is True
+    assert (folder / ".callsmith" / "runs" / run / "curve.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_that_is_done_is_not_done_again(folder: Path, store: Store) -> None:
+    before = {entry.key: entry.modified for entry in store.list()}
+    callsmith("run", folder / "finetune.yaml", cwd=folder)
+    assert {entry.key: entry.modified for entry in store.list()} == before
+
+
+def test_the_promoted_version_answers_the_openai_sdk(folder: Path) -> None:
+    tools: Any = [tool.schema for tool in SEEN[:3]]
+    with serving(folder / "finetune.yaml", cwd=folder) as base_url:
+        client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
+        assert "demo" in [model.id for model in client.models.list()]
+        messages: list[Any] = [{"role": "user", "content": "What is the weather in Bergen?"}]
+        forced: Any = {"type": "function", "function": {"name": "get_weather"}}
+        with client.chat.completions.stream(
+            model="demo", messages=messages, tools=tools, tool_choice=forced, temperature=0, max_tokens=96
+        ) as stream:
+            for _ in stream:
+                pass
+            choice = stream.get_final_completion().choices[0]
+        assert choice.finish_reason == "tool_calls"
+        assert choice.message.tool_calls
+        call = choice.message.tool_calls[0]
+        assert call.function.name == "get_weather"
+        assert set(json.loads(call.function.arguments)) == {"city"}
+        messages.append(choice.message.model_dump(include={"role", "content", "tool_calls"}, exclude_none=True))
+        messages.append({"role": "tool", "tool_call_id": call.id, "content": '{"result": 7}'})
+        answer = client.chat.completions.create(model="demo", messages=messages, tools=tools, max_tokens=48)
+        assert answer.choices[0].finish_reason in ("stop", "length", "tool_calls")
+        assert answer.usage is not None
+
+
+def test_real_conversations_run_and_their_tools_are_served(shared: Path, tmp_path: Path) -> None:
+    file = tmp_path / "finetune.yaml"
+    file.write_text(REAL.format(base=BASE_DIR, data=shared / "data"))
+    done = json.loads(callsmith("run", file, "--json", cwd=tmp_path).stdout)
+    assert done["data"]["train"] >= 150
+    assert done["promotion"].startswith("promoted alpaca")
+    row = next(readers.read(shared / "data" / "toolalpaca_ms_agent.jsonl"))
+    tools: Any = list(row.tools)
+    with serving(file, cwd=tmp_path) as base_url:
+        client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
+        answer = client.chat.completions.create(
+            model="alpaca",
+            messages=[{"role": "user", "content": "Hey, can you show me a random picture of an axolotl?"}],
+            tools=tools,
+            tool_choice={"type": "function", "function": {"name": tools[0]["function"]["name"]}},
+            max_tokens=64,
+        )
+    calls = answer.choices[0].message.tool_calls
+    assert calls
+    assert calls[0].function.name == "getRandomAxolotlImage"
+    assert json.loads(calls[0].function.arguments) == {}

@@ -1,0 +1,155 @@
+"""The step's law: gradients depend on the step's sequences alone, not on how workers and micro-batches share them."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsmith.datasets.arrow import Writer, to_bytes
+from callsmith.datasets.encoding import Example
+from callsmith.spec.model import Base, Lora, Train
+from callsmith.trainer.batches import Plan
+from callsmith.trainer.learner import Learner, Rows
+from callsmith.trainer.loss import weighted_loss
+from callsmith.trainer.model import load_model
+from models import tiny_model
+
+LENGTHS = (9, 30, 17, 5, 24, 12, 21, 8, 14, 27, 11)
+
+
+@pytest.fixture(scope="module")
+def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    generator = torch.Generator().manual_seed(3)
+    examples = []
+    for number, length in enumerate(LENGTHS):
+        ids = torch.randint(5, 200, (length,), generator=generator).tolist()
+        weights = [float(w) for w in torch.randint(0, 3, (length,), generator=generator)]
+        examples.append(Example(input_ids=ids, weights=weights, id=str(number), source="test"))
+    path = tmp_path_factory.mktemp("rows") / "train.arrow"
+    with Writer(path) as writer:
+        writer.write(to_bytes(examples))
+    return Rows.open(path)
+
+
+def settings(**changed: object) -> Train:
+    return Train(**{"sequences_per_step": 8, "batch_size": 8, "learning_rate": 1e-2, "steps": 4, **changed})
+
+
+def learner(base_dir: Path, rows: Rows, train: Train, **share: int) -> Learner:
+    lora = Lora(rank=4, alpha=8, dropout=0.0)
+    model = load_model(base_dir, Base(model=str(base_dir)), lora, train, torch.device("cpu"))
+    made = Learner(model, rows, train, **share)
+    torch.manual_seed(1)
+    for parameter in made.parameters:  # LoRA's B starts at 0, which would hide half of the gradients
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    made.step = 1
+    return made
+
+
+def gradients(made: Learner) -> torch.Tensor:
+    made._backward()
+    return torch.cat([p.grad.flatten() for p in made.parameters if p.grad is not None])
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_are_equal_however_the_sequences_are_shared(base_dir: Path, rows: Rows, checkpointing: bool) -> None:
+    whole = gradients(learner(base_dir, rows, settings(gradient_checkpointing=checkpointing)))
+    accumulated = gradients(learner(base_dir, rows, settings(batch_size=2)))
+    parts = [learner(base_dir, rows, settings(batch_size=4), rank=rank, workers=2) for rank in (0, 1)]
+    distributed = sum(gradients(part) for part in parts)
+    assert whole.norm() > 1e-3
+    torch.testing.assert_close(accumulated, whole, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(distributed, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_is_the_weighted_mean_of_a_plain_computation(base_dir: Path, rows: Rows) -> None:
+    made = learner(base_dir, rows, settings())
+    losses, weights = [], []
+    for row in made.plan.sequences(1):
+        ids, row_weights = rows.batch([row], torch.device("cpu"))
+        with torch.no_grad():
+            logits = made.model(input_ids=ids).logits[0, :-1].float()
+        losses.append(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none") * row_weights[0, 1:])
+        weights.append(row_weights[0, 1:])
+    expected = torch.cat(losses).sum() / torch.cat(weights).sum()
+    torch.testing.assert_close(made._backward()[0][0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_resumed_equals_uninterrupted(base_dir: Path, rows: Rows) -> None:
+    straight = learner(base_dir, rows, settings(batch_size=4))
+    straight.step = 0
+    interrupted = learner(base_dir, rows, settings(batch_size=4))
+    interrupted.step = 0
+    for _ in range(4):
+        straight.advance()
+    for _ in range(2):
+        interrupted.advance()
+    resumed = learner(base_dir, rows, settings(batch_size=4))
+    resumed.load_state(interrupted.state())
+    for _ in range(2):
+        resumed.advance()
+    for one, other in zip(straight.parameters, resumed.parameters, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_evaluation_is_the_same_for_any_number_of_workers(base_dir: Path, rows: Rows) -> None:
+    alone = learner(base_dir, rows, settings(batch_size=2)).evaluate(rows)
+    seen: list[torch.Tensor] = []
+    for rank in (0, 1):
+        part = learner(base_dir, rows, settings(batch_size=2), rank=rank, workers=2)
+        part._sum = lambda sums: seen.append(sums.clone())
+        part.evaluate(rows)
+    loss, total, hits, positions = sum(seen).tolist()  # type: ignore[union-attr]
+    assert loss / total == pytest.approx(alone["eval_loss"], rel=1e-5)
+    assert hits / positions == pytest.approx(alone["eval_token_accuracy"])
+
+
+def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    hidden, head = torch.randn(2, 40, 8, requires_grad=True), torch.nn.Linear(8, 50)
+    ids, weights = torch.randint(0, 50, (2, 40)), torch.randint(0, 3, (2, 40)).float()
+    whole = weighted_loss(hidden, head, ids, weights)
+    whole.loss.backward()
+    expected = hidden.grad.clone()  # type: ignore[union-attr]
+    hidden.grad = None
+    monkeypatch.setattr("callsmith.trainer.loss._CHUNK_POSITIONS", 7)
+    chunked = weighted_loss(hidden, head, ids, weights)
+    chunked.loss.backward()
+    torch.testing.assert_close(chunked.loss, whole.loss)
+    torch.testing.assert_close(hidden.grad, expected)
+    assert chunked.hits == whole.hits
+    assert chunked.positions == (weights[:, 1:] > 0).sum()
+
+
+@given(
+    rows=st.integers(1, 50),
+    per_step=st.sampled_from([2, 4, 8]),
+    workers=st.sampled_from([1, 2]),
+    epochs=st.integers(1, 3),
+)
+def test_every_epoch_sees_every_row_once(rows: int, per_step: int, workers: int, epochs: int) -> None:
+    train = Train(sequences_per_step=per_step, batch_size=per_step // workers, epochs=epochs)
+    plan = Plan(tuple(range(1, rows + 1)), train, workers)
+    seen = [row for step in range(1, plan.steps + 1) for row in plan.sequences(step)]
+    for epoch in range(epochs):
+        assert sorted(seen[epoch * rows : (epoch + 1) * rows]) == list(range(rows))
+    shared = [row for worker in range(workers) for batch in plan.micro_batches(1, worker) for row in batch]
+    assert sorted(shared) == sorted(plan.sequences(1))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_the_learning_rate_rises_to_its_peak_and_falls(schedule: str) -> None:
+    plan = Plan((5,) * 100, settings(steps=100, warmup_ratio=0.1, schedule=schedule, learning_rate=1.0), 1)
+    rates = [plan.learning_rate(step) for step in range(1, 101)]
+    assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+    assert max(rates) == pytest.approx(1.0)
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates[9:]))
+    assert rates[-1] == (1.0 if schedule == "constant" else pytest.approx(0.0, abs=0.02))
