@@ -1,5 +1,6 @@
 """Encoding: the ids are the server's, every weight sits on the right tokens, and templates that lie are refused."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,8 @@ def test_law_ids_are_the_servers_and_weights_follow_first_characters(
         assert weight == holder.weight
     written = "\n".join(m["content"] or "" for m in talk.messages if m["role"] == "assistant")
     weighted = tokenizer.decode([i for i, w in zip(example.input_ids, example.weights, strict=True) if w])
-    for word in written.split():
-        assert word in weighted
+    for word in written.split():  # toolbench's Finish holds the answer as a JSON string
+        assert word in weighted or json.dumps(word, ensure_ascii=False)[1:-1] in weighted
 
 
 @pytest.mark.parametrize("name", dialects.NAMES)

@@ -13,6 +13,7 @@ import pytest
 from callsmith.errors import InvalidInput, NotFound, StageFailed
 from callsmith.store import BaseModelRef, FileEntry, Manifest, Registry, Store, fetch
 from callsmith.store.fetch import _Download
+from callsmith.store.manifest import manifest_key
 from callsmith.store.objects import Buffer
 
 SIZES = {"model-1.safetensors": 20_000_000, "model-2.safetensors": 3, "empty.txt": 0, "sub/config.json": 1000}
@@ -52,6 +53,15 @@ def test_a_version_comes_whole(store: Store, tmp_path: Path) -> None:
     store.delete("models/m/versions/v1/model-1.safetensors")
     assert fetch(store, "m", "v1", tmp_path / "cache") == target
     assert names(target.parent) == [target.name]
+
+
+def test_an_evaluation_recorded_later_is_no_reason_to_fetch_again(store: Store, tmp_path: Path) -> None:
+    publish(store, {"config.json": 10})
+    first = fetch(store, "m", "v1", tmp_path)
+    key = manifest_key("m", "v1")
+    manifest = Registry(store).manifest("m", "v1").model_copy(update={"metrics": {"evaluation": {"accuracy": 0.9}}})
+    store.put_bytes(key, manifest.model_dump_json().encode())
+    assert fetch(store, "m", "v1", tmp_path) == first
 
 
 def test_a_version_made_again_is_fetched_again(store: Store, tmp_path: Path) -> None:

@@ -108,10 +108,10 @@ def chats(seed: int, text: Text = "plain") -> Iterator[Chat]:
         (_lookup, 1 if clear else 2),
         (_restate, 1 if clear else 3),
         (_fill_form, 3 if clear else 4),
-        {"plain": (_choose_desk, 9), "varied": (_varied_desk, 16), "clear": (_clear_desk, 12)}[text],
+        {"plain": (_choose_desk, 9), "varied": (_varied_desk, 16), "clear": (_clear_desk, 16)}[text],
         (_tell, 1 if clear else 2),
         (general_chat, 3),
-        *([(_pick, 10)] if clear else []),
+        *([(_pick, 8)] if clear else []),
     )
     makers, weights = zip(*kinds, strict=True)
     while True:
@@ -357,7 +357,8 @@ def _varied_desk(rng: random.Random, *, clear: bool = False) -> Chat:
             + "\n".join(format_lines),
         )
     ]
-    for _ in range(rng.choice((2, 3, 4, 5))):
+    short = clear and rng.random() < 0.4
+    for _ in range(rng.randint(3, 8) if clear else rng.choice((2, 3, 4, 5))):
         name = rng.choice(list(desks))
         verb, noun, fields = desks[name]
         fields = {field: _value(rng, kind) for field, (kind, _) in fields.items()}
@@ -377,7 +378,7 @@ def _varied_desk(rng: random.Random, *, clear: bool = False) -> Chat:
         if clear:
             subject = _clear_subject(rng, verb, noun)
         said = before.replace(f"({first})", f"{name}.") if naming else before
-        answer = f"{said}{first}: {name}\n{second}: {_json(fields)}"
+        answer = f"{said}{first}: {name}" + ("" if short else f"\n{second}: {_json(fields)}")
         chat += [("user", _request(rng, subject, fields)), ("assistant", answer)]
     return chat
 

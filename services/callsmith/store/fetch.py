@@ -1,7 +1,7 @@
 """A version of a model, brought to a node-local cache: in parallel, verified, and there all at once or not at all.
 
 Whoever comes second to the same version waits for the first. A file that arrives corrupt is fetched once more, then
-refused. Owns the cache directory's layout: `<cache>/<name>/<version>-<digest of its manifest>/`.
+refused. Owns the cache directory's layout: `<cache>/<name>/<version>-<digest of what its manifest says of its files>/`.
 """
 
 import contextlib
@@ -42,16 +42,21 @@ def fetch(
     that is corrupt twice, `Unavailable` when the store does not answer.
     """
     manifest = Registry(store).manifest(name, version)
-    document = manifest.model_dump_json(indent=2).encode()
-    target = cache_dir / name / f"{manifest.version}-{hashlib.sha256(document).hexdigest()[:12]}"
+    target = cache_dir / name / f"{manifest.version}-{_content_digest(manifest)}"
     if target.is_dir():
         return target
     with exclusively(target):
         if not target.is_dir():
             with published(target) as staged:
                 _Download(store, manifest, staged, on_bytes).run()
-                (staged / "manifest.json").write_bytes(document)
+                (staged / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
     return target
+
+
+def _content_digest(manifest: Manifest) -> str:
+    # Without the metrics: an evaluation that is recorded later changes none of the files.
+    document = manifest.model_dump_json(exclude={"metrics"})
+    return hashlib.sha256(document.encode()).hexdigest()[:12]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,68 @@
+"""Merging into S3 through a network that breaks: the version becomes whole, or nothing of it is visible."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from plain_merge import run_merge
+from tiny_adapters import make_adapter, make_base
+
+from buckets import BUCKET, Fault, FaultyProxy
+from callsmith.errors import CallsmithError
+from callsmith.store import Registry, Store
+
+SHARD_BYTES = 20_000
+CHOOSE = Callable[[str, str], Fault | None]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("pair")
+    base = make_base(folder / "base")
+    return base, make_adapter(folder / "adapter", base)
+
+
+@pytest.fixture
+def behind(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[CHOOSE], Store]]:
+    """Opens a store behind a proxy that breaks the chosen requests."""
+    with FaultyProxy(s3, lambda method, path: None) as proxy:
+
+        def open_with(choose: CHOOSE) -> Store:
+            proxy.choose = choose
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+            return Store.open(f"s3://{BUCKET}/{tmp_path.name}", patience_seconds=8)
+
+        yield open_with
+
+
+def every(nth: int, fault: Fault) -> CHOOSE:
+    """Break every nth request."""
+    count = itertools.count(1)
+    return lambda method, path: fault if next(count) % nth == 0 else None
+
+
+@pytest.mark.parametrize("fault", ["500", "slow down", "reset", "truncated", "upload reset"])
+def test_faults_now_and_then_are_overcome(
+    fault: Fault, pair: tuple[Path, Path], behind: Callable[[CHOOSE], Store]
+) -> None:
+    store = behind(every(3, fault))
+    manifest = run_merge(store, *pair, shard_bytes=SHARD_BYTES)
+    assert manifest.verification is not None
+    calm = behind(lambda method, path: None)
+    assert Registry(calm).verify("m", "v1") == []
+    assert len(manifest.files) > 2
+
+
+@pytest.mark.parametrize("fault", ["500", "slow down", "reset", "upload reset"])
+def test_a_store_that_stays_broken_is_an_error_and_nothing_is_visible(
+    fault: Fault, pair: tuple[Path, Path], behind: Callable[[CHOOSE], Store]
+) -> None:
+    store = behind(lambda method, path: fault if method in ("PUT", "POST") and "safetensors" in path else None)
+    with pytest.raises(CallsmithError) as raised:
+        run_merge(store, *pair, shard_bytes=SHARD_BYTES)
+    assert "safetensors" in str(raised.value)
+    calm = behind(lambda method, path: None)
+    assert Registry(calm).versions("m") == []
+    run_merge(calm, *pair, shard_bytes=SHARD_BYTES)  # and the next run makes it
+    assert Registry(calm).verify("m", "v1") == []
