@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from callsmith import spec
 from callsmith.cli.options import store_url
-from callsmith.cli.output import Advance
+from callsmith.cli.output import Advance, note
 from callsmith.errors import Conflict, GateFailed, NotFound
 from callsmith.spec import FineTune
 from callsmith.store import Manifest, Registry, Store, resolve_base
@@ -78,7 +78,7 @@ class LocalRun:
         with progress("train") as advance:
             return train(
                 self.document, run=self.name, store=self.store, data=prepared.folder, workdir=self.workdir,
-                on_progress=advance,
+                on_progress=advance, on_note=note,
             )  # fmt: skip
 
     def merge(self, progress: Progress) -> Manifest:

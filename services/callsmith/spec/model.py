@@ -110,8 +110,17 @@ class Lora(Part):
     """Scale: the product is multiplied by alpha / rank."""
     dropout: float = Field(default=0.05, ge=0, lt=1)
     """Dropout on the adapter's input."""
-    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Modules to adapt: every linear layer (head excepted), or a list of module names."""
+    targets: Literal["all-linear", "all"] | tuple[str, ...] = "all-linear"
+    """Modules to adapt: `all-linear` is every linear layer (head excepted), `all` has the input embeddings too; or a
+    list of module names."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules to train whole beside the factors, by name; they become part of the adapter."""
+    rslora: bool = False
+    """Rank-stabilised scale: alpha / sqrt(rank) instead of alpha / rank."""
+    dora: bool = False
+    """Train each weight's magnitude apart from its direction: often better at low ranks, and slower."""
+    quantize: Literal["none", "nf4"] = "none"
+    """Hold the base in 4 bits while training (QLoRA): far less memory; needs a GPU and bitsandbytes."""
 
 
 class Train(Part):
@@ -135,14 +144,23 @@ class Train(Part):
     """Gradients are scaled down to this norm."""
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: slower, with much less memory."""
+    packing: bool = True
+    """Take sequences through the model one after the other in one row, without attending to each other and without
+    padding, where the base allows it; same loss and gradients, less work."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Dtype of the forward pass: `auto` is bfloat16 where the device computes in it, else float32."""
+    """Dtype of the forward pass: `auto` is bfloat16 on a GPU that computes in it, else float32."""
+    neftune_alpha: Annotated[float, Field(gt=0)] | None = None
+    """Strength of NEFTune's noise on the embeddings; none when absent."""
     eval_steps: int = Field(default=100, ge=1)
     """Steps between evaluations on the test split."""
     save_steps: int = Field(default=100, ge=1)
     """Steps between checkpoints."""
     save_total_limit: int = Field(default=2, ge=1)
-    """Checkpoints kept."""
+    """Newest checkpoints kept; the one with the least evaluation loss is kept beside them."""
+    publish: Literal["last", "best"] = "last"
+    """Checkpoint that becomes the adapter: the last, or the one with the least evaluation loss."""
+    early_stopping: Annotated[int, Field(ge=1)] | None = None
+    """Evaluations in a row without a lower loss after which training ends; never when absent."""
     log_steps: int = Field(default=10, ge=1)
     """Steps between metric lines."""
     max_failures: int = Field(default=3, ge=0)

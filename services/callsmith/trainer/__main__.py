@@ -38,7 +38,10 @@ def main() -> None:
             document.spec.data, dialect=document.spec.dialect, base_dir=base_dir, folder=workdir / "data",
             on_progress=progress,
         )  # fmt: skip
-        train(document, run=arguments.run, store=store, data=prepared.folder, workdir=workdir, on_progress=progress)
+        train(
+            document, run=arguments.run, store=store, data=prepared.folder, workdir=workdir, on_progress=progress,
+            on_note=log.info,
+        )  # fmt: skip
     except CallsmithError as error:
         log.error("%s", error)
         sys.exit(error.exit_code)

@@ -4,6 +4,7 @@ Owns the order of the data and the learning rate's schedule, so that a resumed r
 Knows no torch and no Ray.
 """
 
+import heapq
 import math
 import random
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ class Plan:
     lengths: tuple[int, ...]
     train: Train
     workers: int
+    packed: bool = False
+    """Whether a forward pass takes its sequences one after the other, without padding."""
 
     @property
     def steps(self) -> int:
@@ -35,8 +38,12 @@ class Plan:
         return [_shuffled(rows, self.train.seed, k // rows)[k % rows] for k in range(first, first + size)]
 
     def micro_batches(self, step: int, worker: int) -> list[list[int]]:
-        """The row numbers that `worker` takes in `step`, a list a forward pass; rows of like length stand together."""
-        return split(self.sequences(step), self.lengths, self.train.batch_size)[worker :: self.workers]
+        """The row numbers that `worker` takes in `step`, a list a forward pass.
+
+        Where they are padded, rows of like length stand together; else every pass has about as many tokens.
+        """
+        arrange = pack if self.packed else split
+        return arrange(self.sequences(step), self.lengths, self.train.batch_size)[worker :: self.workers]
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of `step` (from 1): a linear rise, then the schedule down to 0 after the last step."""
@@ -58,6 +65,18 @@ def split(rows: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[
     """Group rows of like length into batches of at most `batch_size`, the longest first."""
     ordered = sorted(rows, key=lambda row: (-lengths[row], row))
     return [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+
+
+def pack(rows: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Share rows over the fewest batches of at most `batch_size`, with about as many tokens in each."""
+    batches: list[list[int]] = [[] for _ in range(math.ceil(len(rows) / batch_size))]
+    open_batches = [(0, number) for number in range(len(batches))]
+    for row in sorted(rows, key=lambda row: (-lengths[row], row)):
+        tokens, number = heapq.heappop(open_batches)
+        batches[number].append(row)
+        if len(batches[number]) < batch_size:
+            heapq.heappush(open_batches, (tokens + lengths[row], number))
+    return batches
 
 
 @lru_cache(maxsize=4)

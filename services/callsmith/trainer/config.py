@@ -24,3 +24,5 @@ class WorkerConfig(BaseModel):
     """Folder with `train.arrow` and `test.arrow`; a node that lacks it copies it from the store."""
     cache: str
     """Folder for what a node copies from the store."""
+    gpu: bool = False
+    """Whether the worker has a GPU to itself."""

@@ -4,6 +4,7 @@ Owns the board (a Ray actor that every worker can reach wherever it runs), `metr
 and the curve. Knows no model and no data.
 """
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,28 @@ import ray
 
 
 class Board:
-    """Metric lines on their way from the workers to the driver."""
+    """Metric lines on their way from the workers to the driver, and the word to stop on its way back."""
 
     def __init__(self) -> None:
         self._lines: list[dict[str, Any]] = []
+        self._stop = asyncio.Event()
 
-    def publish(self, line: dict[str, Any]) -> None:
+    async def publish(self, line: dict[str, Any]) -> None:
         """Add a line: `step`, `steps`, `time` in seconds since the epoch, and metrics."""
         self._lines.append(line)
 
-    def drain(self) -> list[dict[str, Any]]:
+    async def drain(self) -> list[dict[str, Any]]:
         """Take the lines that came since the last call."""
         lines, self._lines = self._lines, []
         return lines
+
+    async def stop(self) -> None:
+        """Ask the workers to stop after their step."""
+        self._stop.set()
+
+    async def stopping(self) -> None:
+        """Return when somebody has asked to stop."""
+        await self._stop.wait()
 
 
 def start_board() -> Any:
@@ -51,7 +61,7 @@ class Journal:
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for name, value in line.items():
-            if name not in ("step", "steps", "time"):
+            if name not in ("step", "steps", "time") and isinstance(value, int | float):
                 self._events.add_scalar(name, value, line["step"], line["time"])
 
     def close(self) -> None:
@@ -66,7 +76,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     by_step: dict[tuple[int, bool], dict[str, Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         values = json.loads(line)
-        by_step[values["step"], "eval_loss" in values] = values
+        by_step[values["step"], "eval_loss" in values] = (
+            by_step.get((values["step"], "eval_loss" in values), {}) | values
+        )
     return [by_step[key] for key in sorted(by_step)]
 
 

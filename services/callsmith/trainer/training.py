@@ -1,12 +1,13 @@
 """The stage `train`: start Ray Train on the prepared rows, follow it, and put adapter and report into the store.
 
-Owns the driver's side: resources, failures, progress, results. What a worker does is in `callsmith.trainer.worker`.
+Owns the driver's side: resources, failures, signals, results. What a worker does is in `callsmith.trainer.worker`.
 """
 
 import importlib.metadata
-import json
 import os
 import platform
+import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,28 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import (
-    CheckpointConfig,
-    FailureConfig,
-    LoggingConfig,
-    Result,
-    RunConfig,
-    ScalingConfig,
-    TrainingFailedError,
-)
+import torch
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
 import callsmith
-from callsmith.errors import InvalidInput, StageFailed
+from callsmith.errors import InvalidInput, StageFailed, Temporary
 from callsmith.spec import FineTune
-from callsmith.store import Store
+from callsmith.store import Store, resolve_base
+from callsmith.trainer.checkpoints import Checkpoint, Checkpoints
 from callsmith.trainer.config import WorkerConfig
+from callsmith.trainer.following import Advance, Follower, write_report
+from callsmith.trainer.forecast import Forecast, forecast
+from callsmith.trainer.model import resolve_dtype
 from callsmith.trainer.progress import Journal, start_board
-from callsmith.trainer.worker import run_worker
-
-Advance = Callable[[int, int, str], None]
-_POLL_SECONDS = 0.5
-_REPORT_SECONDS = 5.0
+from callsmith.trainer.rows import Rows
+from callsmith.trainer.worker import ADAPTER, run_worker
 
 
 def train(
@@ -47,17 +42,24 @@ def train(
     data: Path,
     workdir: Path,
     on_progress: Advance | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Train the run's adapter from `data` (`train.arrow`, `test.arrow`), or carry on from its newest checkpoint.
 
     Writes `runs/<run>/adapter/`, `runs/<run>/report.json` and the checkpoints to `store`; metrics and the curve to
-    `workdir`. Returns the report. Raises `StageFailed` when the workers failed more often than allowed.
+    `workdir`; a line on what is going to be trained to `on_note`. Returns the report. Raises `InvalidInput` for what
+    the base or this machine cannot do, `StageFailed` when the loss is no number or the workers failed more often than
+    allowed, and `Temporary` when SIGTERM stopped it, with a checkpoint, before its end.
     """
     spec = document.spec
+    cache = (workdir / "cache").absolute()
+    expected = _expected(document, data, cache)
+    if on_note:
+        on_note(f"train: {expected.describe()}")
     store.put_tree(f"runs/{run}/data", data)
     config = WorkerConfig(
         run=run, base=spec.base, lora=spec.lora, train=spec.train, store=store.url, data=str(data.absolute()),
-        cache=str((workdir / "cache").absolute()),
+        cache=str(cache), gpu=spec.resources.gpus_per_worker > 0,
     )  # fmt: skip
     began = time.time()
     with _ray(workers=spec.resources.workers, cpus=spec.resources.cpus_per_worker):
@@ -66,35 +68,75 @@ def train(
             run_worker,
             train_loop_config={"config": config.model_dump(), "board": board},
             scaling_config=_scaling(document),
-            torch_config=TorchConfig(backend="nccl" if spec.resources.gpus_per_worker else "gloo"),
+            torch_config=TorchConfig(backend="nccl" if config.gpu else "gloo"),
             run_config=RunConfig(
-                name="checkpoints",
-                storage_path=_storage(store, f"runs/{run}"),
+                name="ray",
+                storage_path=str(workdir.absolute()),  # for Ray's own marker only: checkpoints go to the store
                 failure_config=FailureConfig(max_failures=spec.train.max_failures),
-                checkpoint_config=CheckpointConfig(num_to_keep=spec.train.save_total_limit),
                 logging_config=LoggingConfig(log_level="ERROR"),
             ),
         )
-        follower = _Follower(board, Journal(workdir), store, run, on_progress)
-        with follower:
-            result = _fit(trainer)
-        _publish_adapter(result, store, run)
+        journal = Journal(workdir)
+        with Follower(board, journal, store, run, on_progress), _stopping_on_sigterm(board):
+            _fit(trainer)
+    checkpoints = Checkpoints(store, run)
+    last = _finished(journal.latest, checkpoints)
+    best = checkpoints.best()
+    chosen = best if best and spec.train.publish == "best" else last
+    _publish_adapter(checkpoints, chosen)
     report = {
-        **follower.journal.latest,
+        **journal.latest,
         "run": run, "status": "completed", "seconds": round(time.time() - began, 1),
-        "workers": spec.resources.workers, "versions": _versions(),
+        "workers": spec.resources.workers, "trained_parameters": expected.trained_parameters,
+        "published_step": chosen.step, "best_checkpoint": best and {"step": best.step, "eval_loss": best.eval_loss},
+        "versions": _versions(),
     }  # fmt: skip
-    store.put_bytes(f"runs/{run}/report.json", _json(report))
+    write_report(store, run, report)
     for name in ("metrics.jsonl", "curve.png"):
         store.put_file(f"runs/{run}/{name}", workdir / name)
     return report
+
+
+def _expected(document: FineTune, data: Path, cache: Path) -> Forecast:
+    """What the training takes. Raises `InvalidInput` when that is not possible, or not on this machine."""
+    spec = document.spec
+    workers, gpus = spec.resources.workers, spec.resources.gpus_per_worker
+    joins = _joins_cluster()
+    if gpus and not joins and (found := torch.cuda.device_count()) < workers * gpus:
+        raise InvalidInput(
+            f"training: resources.gpusPerWorker is {gpus:g} for {workers} workers; got {found} GPUs for torch; "
+            "set resources.gpusPerWorker to 0, or run where they are"
+        )
+    device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+    expected = forecast(
+        resolve_base(spec.base.model, spec.base.revision, cache), spec.base, spec.lora, spec.train,
+        lengths=Rows.open(data / "train.arrow").lengths, workers=workers,
+        dtype=torch.bfloat16 if gpus and joins else resolve_dtype(spec.train.dtype, device),
+    )  # fmt: skip
+    if device.type == "cuda":
+        expected.check_memory(torch.cuda.mem_get_info()[1], where="a GPU here")
+    elif not joins and not gpus:
+        expected.check_memory(_machine_bytes() // workers, where=f"this machine, shared by {workers} workers,")
+    return expected
+
+
+def _machine_bytes() -> int:
+    """Bytes of memory that this process and its children may have: the machine's, or a container's limit."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
+    return total if text == "max" else min(total, int(text))
+
+
+def _joins_cluster() -> bool:
+    return ray.is_initialized() or bool(os.environ.get("RAY_ADDRESS"))
 
 
 @contextmanager
 def _ray(*, workers: int, cpus: float) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names, or start one on this machine and stop it again."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if ray.is_initialized() or os.environ.get("RAY_ADDRESS"):
+    if _joins_cluster():
         ray.init(ignore_reinit_error=True, logging_level="ERROR", log_to_driver=False)
         yield
         return
@@ -120,13 +162,22 @@ def _scaling(document: FineTune) -> ScalingConfig:
     )
 
 
-def _storage(store: Store, prefix: str) -> str:
-    return str(store.root / prefix) if store.root is not None else f"{store.url.rstrip('/')}/{prefix}"
-
-
-def _fit(trainer: TorchTrainer) -> Result:
+@contextmanager
+def _stopping_on_sigterm(board: Any) -> Iterator[None]:
+    """Have SIGTERM ask the workers for a checkpoint and an end, where this thread may handle signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: board.stop.remote())
     try:
-        return trainer.fit()
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fit(trainer: TorchTrainer) -> None:
+    try:
+        trainer.fit()
     except TrainingFailedError as error:
         for failure in getattr(error, "worker_failures", {}).values():
             cause: BaseException | None = failure
@@ -138,63 +189,28 @@ def _fit(trainer: TorchTrainer) -> Result:
         raise StageFailed(f"training: the workers failed: {' '.join(last)}") from error
 
 
-def _publish_adapter(result: Result, store: Store, run: str) -> None:
-    if result.checkpoint is None:
+def _finished(latest: dict[str, Any], checkpoints: Checkpoints) -> Checkpoint:
+    """The last checkpoint of a training that ended well. Raises `StageFailed` or `Temporary` for another end."""
+    if failed := latest.get("failed"):
+        raise StageFailed(failed)
+    whole = checkpoints.list()
+    if not whole:
         raise StageFailed("training: got no checkpoint; expected one at the last step")
-    with result.checkpoint.as_directory() as folder:
-        store.put_tree(f"runs/{run}/adapter", Path(folder) / "adapter")
+    if latest.get("stopped_step") == whole[-1].step:
+        raise Temporary(
+            f"training: stopped by SIGTERM after step {whole[-1].step} of {latest['steps']}, with a checkpoint; "
+            "run the same again to carry on"
+        )
+    return whole[-1]
 
 
-class _Follower:
-    """Takes the workers' lines off the board in a thread: into the journal, the store's report and the progress bar."""
-
-    def __init__(self, board: Any, journal: Journal, store: Store, run: str, on_progress: Advance | None) -> None:
-        self.journal = journal
-        self._board, self._store, self._run, self._on_progress = board, store, run, on_progress
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="follow-training", daemon=True)
-        self._reported = 0.0
-
-    def __enter__(self) -> "_Follower":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._take()
-        self.journal.close()
-
-    def _follow(self) -> None:
-        while not self._ended.wait(_POLL_SECONDS):
-            self._take()
-
-    def _take(self) -> None:
-        lines = ray.get(self._board.drain.remote())
-        for line in lines:
-            self.journal.add(line)
-        if not lines:
-            return
-        latest = self.journal.latest
-        if self._on_progress:
-            self._on_progress(latest["step"], latest["steps"], _note(latest))
-        if time.monotonic() - self._reported >= _REPORT_SECONDS:
-            self._reported = time.monotonic()
-            report = {**latest, "run": self._run, "status": "running"}
-            self._store.put_bytes(f"runs/{self._run}/report.json", _json(report))
-
-
-def _note(latest: dict[str, Any]) -> str:
-    shown = (("loss", "loss {:.3f}"), ("eval_loss", "test loss {:.3f}"), ("token_accuracy", "accuracy {:.1%}"),
-             ("tokens_per_second", "{:.0f} tokens/s"))  # fmt: skip
-    return ", ".join(form.format(latest[name]) for name, form in shown if name in latest)
+def _publish_adapter(checkpoints: Checkpoints, chosen: Checkpoint) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints.fetch(chosen, Path(folder))
+        checkpoints.store.put_tree(f"runs/{checkpoints.run}/adapter", Path(folder) / ADAPTER)
 
 
 def _versions() -> dict[str, str]:
     names = ("torch", "ray", "transformers", "peft")
     installed = {name: importlib.metadata.version(name) for name in names}
     return {"python": platform.python_version(), "callsmith": callsmith.__version__, **installed}
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return (json.dumps(value, indent=2) + "\n").encode()

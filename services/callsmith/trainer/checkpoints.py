@@ -1,0 +1,110 @@
+"""Checkpoints of a run in the store: written whole or not at all, found again, checked before they are used.
+
+`runs/<run>/checkpoints/step-00000100/` holds files and, written last, `checkpoint.json` with their digests. A folder
+without it, or whose files differ from it, is no checkpoint. Knows no torch, no Ray and nothing of what is in the files.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from callsmith.errors import NotFound, Unavailable
+from callsmith.store import Store
+from callsmith.store.manifest import FileEntry
+
+_RECORD = "checkpoint.json"
+
+
+class Checkpoint(BaseModel):
+    """One whole checkpoint."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    step: int
+    """Optimizer steps done."""
+    eval_loss: float | None = None
+    """Loss on the test split at that step, in nats per token, where it was measured."""
+    files: dict[str, FileEntry]
+    """Every file of the checkpoint by its path."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of the run `run` in `store`; one process writes, any may read."""
+
+    store: Store
+    run: str
+
+    def write(self, folder: Path, *, step: int, eval_loss: float | None = None, keep: int) -> Checkpoint:
+        """Store the files below `folder` as the checkpoint of `step`; then keep the newest `keep` and the best one."""
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        made = Checkpoint(step=step, eval_loss=eval_loss, files={name: _entry(folder / name) for name in names})
+        self.store.delete(self._prefix(step))  # whatever an interrupted one left here
+        self.store.put_tree(self._prefix(step), folder)
+        self.store.put_bytes(f"{self._prefix(step)}/{_RECORD}", made.model_dump_json(indent=2).encode())
+        self._prune(keep)
+        return made
+
+    def list(self) -> list[Checkpoint]:
+        """The checkpoints whose files are all there at their sizes, the oldest first."""
+        prefix = f"runs/{self.run}/checkpoints"
+        sizes = {entry.key: entry.size for entry in self.store.list(prefix)}
+        found = []
+        for key in sorted(key for key in sizes if key.endswith(f"/{_RECORD}")):
+            try:
+                made = Checkpoint.model_validate_json(self.store.get_bytes(key))
+            except (ValidationError, NotFound):
+                continue
+            here = key.removesuffix(f"/{_RECORD}")
+            if all(sizes.get(f"{here}/{name}") == entry.size for name, entry in made.files.items()):
+                found.append(made)
+        return sorted(found, key=lambda each: each.step)
+
+    def best(self) -> Checkpoint | None:
+        """The one with the least evaluation loss, the earliest of equals; None where none was evaluated."""
+        return min((each for each in self.list() if each.eval_loss is not None), key=_loss, default=None)
+
+    def fetch(self, checkpoint: Checkpoint, folder: Path) -> None:
+        """Copy its files into `folder`. Raises `Unavailable` when a file is gone or its digest differs."""
+        for name, entry in checkpoint.files.items():
+            key = f"{self._prefix(checkpoint.step)}/{name}"
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.store.get_file(key, folder / name)
+            except NotFound as error:
+                raise Unavailable(f"reading a checkpoint: {key} is gone") from error
+            if _entry(folder / name) != entry:
+                raise Unavailable(f"reading a checkpoint: {key} is not what was written")
+
+    def fetch_newest(self, folder: Path) -> Checkpoint | None:
+        """Copy the newest checkpoint that is whole, byte for byte, into `folder`; None when there is none."""
+        for each in reversed(self.list()):
+            try:
+                self.fetch(each, folder)
+            except Unavailable:
+                continue
+            return each
+        return None
+
+    def _prefix(self, step: int) -> str:
+        return f"runs/{self.run}/checkpoints/step-{step:08d}"
+
+    def _prune(self, keep: int) -> None:
+        whole, best = self.list(), self.best()
+        for each in whole[:-keep]:
+            if best is None or each.step != best.step:
+                self.store.delete_keys(
+                    [f"{self._prefix(each.step)}/{_RECORD}"]
+                )  # first, so that none is ever cut short
+                self.store.delete(self._prefix(each.step))
+
+
+def _loss(checkpoint: Checkpoint) -> float:
+    return checkpoint.eval_loss if checkpoint.eval_loss is not None else float("inf")
+
+
+def _entry(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)

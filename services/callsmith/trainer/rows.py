@@ -1,0 +1,94 @@
+"""Encoded conversations, mapped from Arrow, and the batches that a forward pass takes.
+
+A batch is packed (its sequences one after the other in one row, told apart by their positions) or padded on the right
+(a row each). Knows no model and no order of the data.
+"""
+
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from callsmith.datasets import arrow
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Where the sequences of a packed row lie."""
+
+    lengths: tuple[int, ...]
+    """Tokens of each sequence, in order."""
+    ends: Tensor
+    """0 and the end of each sequence: (sequences + 1,) int32, on the batch's device."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass takes: (rows, tokens) tensors."""
+
+    input_ids: Tensor
+    weights: Tensor
+    """Loss weight of each token's own prediction; 0 for padding and for the first token of a sequence."""
+    positions: Tensor | None = None
+    """Positions within each sequence, of a packed batch."""
+    segments: Segments | None = None
+    """The sequences of a packed batch; None where each row is one sequence."""
+
+
+@dataclass
+class Rows:
+    """Encoded conversations, mapped from an Arrow file."""
+
+    input_ids: Any
+    weights: Any
+    names: Any
+    """Id and source of each row."""
+    lengths: tuple[int, ...]
+    totals: tuple[float, ...]
+    """Sum of the loss weights of each row's predicted tokens."""
+
+    @classmethod
+    def open(cls, path: Path) -> "Rows":
+        """Map the file; only lengths and weight sums are read at once."""
+        table = arrow.read(path)
+        ids, weights = table.column("input_ids"), table.column("weights")
+        totals = tuple(float(sum(row.as_py()[1:])) for row in weights)
+        return cls(ids, weights, table.select(["id", "source"]), tuple(len(row) for row in ids), totals)
+
+    def batch(self, rows: list[int], device: torch.device, *, packed: bool = False) -> Batch:
+        """Token ids and weights of `rows` as one packed row, or padded on the right to the longest."""
+        return self._packed(rows, device) if packed else self._padded(rows, device)
+
+    def describe(self, rows: list[int]) -> list[dict[str, Any]]:
+        """`rows` as JSON values: id, source, input_ids, weights."""
+        columns = {"input_ids": self.input_ids, "weights": self.weights}
+        return [
+            self.names.slice(row, 1).to_pylist()[0] | {name: column[row].as_py() for name, column in columns.items()}
+            for row in rows
+        ]
+
+    def _padded(self, rows: list[int], device: torch.device) -> Batch:
+        width = max(self.lengths[row] for row in rows)
+        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        weights = torch.zeros(len(rows), width)
+        for i, row in enumerate(rows):
+            length = self.lengths[row]
+            ids[i, :length] = torch.tensor(self.input_ids[row].as_py())
+            weights[i, 1:length] = torch.tensor(self.weights[row].as_py())[1:]
+        return Batch(ids.to(device, non_blocking=True), weights.to(device, non_blocking=True))
+
+    def _packed(self, rows: list[int], device: torch.device) -> Batch:
+        lengths = tuple(self.lengths[row] for row in rows)
+        ends = list(accumulate(lengths, initial=0))
+        ids = torch.cat([torch.tensor(self.input_ids[row].as_py()) for row in rows])
+        weights = torch.cat([torch.tensor(self.weights[row].as_py()) for row in rows])
+        weights[ends[:-1]] = 0
+        positions = torch.cat([torch.arange(length) for length in lengths])
+        segments = Segments(lengths, torch.tensor(ends, dtype=torch.int32, device=device))
+        ids, weights, positions = (
+            each.unsqueeze(0).to(device, non_blocking=True) for each in (ids, weights, positions)
+        )
+        return Batch(ids, weights, positions, segments)

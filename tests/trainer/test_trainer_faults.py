@@ -1,0 +1,181 @@
+"""Faults, on real Ray: workers and drivers that die in the middle of a step, and a notice to stop, change nothing."""
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from callsmith import spec
+from callsmith.datasets.prepare import prepare
+from callsmith.store import Store
+from callsmith.trainer.checkpoints import Checkpoints
+from callsmith.trainer.learner import Learner
+from callsmith.trainer.model import load_model
+from callsmith.trainer.rows import Rows
+from models import tiny_model
+
+pytestmark = pytest.mark.timeout(240)
+STEPS = 47
+RUN = "tiny"
+DOCUMENT = """\
+apiVersion: callsmith.io/v1alpha1
+kind: FineTune
+metadata: {{name: tiny}}
+spec:
+  base: {{model: {base}}}
+  dialect: hermes
+  data: {{sources: [{{path: {data}, format: openai}}], testFraction: 0, maxLength: 1200}}
+  lora: {{rank: 4, dropout: 0}}
+  train: {{steps: {steps}, batchSize: 4, sequencesPerStep: 16, learningRate: 1.0e-2, logSteps: 1, saveSteps: 3}}
+  resources: {{workers: 2}}
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    folder: Path
+    expected_loss: float
+    """Loss of the last step of a run that nothing disturbs."""
+
+    def checkpoints(self, store: Path) -> Checkpoints:
+        return Checkpoints(Store.open(store.as_uri()), RUN)
+
+    def report(self, store: Path) -> dict[str, float]:
+        report: dict[str, float] = json.loads((store / "runs" / RUN / "report.json").read_text())
+        return report
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    folder = tmp_path_factory.mktemp("faults")
+    base = tiny_model(folder / "base")
+    with (folder / "data.jsonl").open("w") as file:
+        for number in range(48):
+            words = " ".join(f"word{number * k % 89}" for k in range(1, 30 + 2 * number))
+            turns = [{"role": "user", "content": f"say {number}"}, {"role": "assistant", "content": words}]
+            file.write(json.dumps({"messages": turns}) + "\n")
+    document = folder / "finetune.yaml"
+    document.write_text(DOCUMENT.format(base=base, data=folder / "data.jsonl", steps=STEPS))
+    asked = spec.load(document).spec
+    rows = Rows.open(prepare(asked.data, dialect=asked.dialect, base_dir=base, folder=folder / "data").train)
+    learner = Learner(load_model(base, asked.base, asked.lora, asked.train, torch.device("cpu")), rows, asked.train)
+    losses = [learner.advance().metrics()["loss"] for _ in range(STEPS)]
+    assert losses[-1] < 0.9 * losses[0]
+    return Setting(folder, losses[-1])
+
+
+@contextmanager
+def driver(setting: Setting, work: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `python -m callsmith.trainer`, as a RayJob does, until the block's end."""
+    command = [sys.executable, "-m", "callsmith.trainer", "--spec", str(setting.folder / "finetune.yaml")]
+    command += ["--run", RUN, "--store", (work / "store").as_uri(), "--workdir", str(work)]
+    environment = {**os.environ, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_step(process: subprocess.Popen[str], step: int) -> None:
+    """Return when the driver tells of `step` or a later one, which is not the last."""
+    assert process.stderr
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if (found := re.search(rf" (\d+)/{STEPS} ", line)) and int(found[1]) >= step:
+            assert int(found[1]) < STEPS, "the run was over before it could be disturbed"
+            return
+    pytest.fail("".join(said))
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for the driver's end; its remaining words."""
+    _, said = process.communicate(timeout=120)
+    return said
+
+
+def training_workers(driver: int) -> list[int]:
+    """Process ids of the driver's training workers."""
+    parents, workers = {}, []
+    for entry in Path("/proc").iterdir():
+        try:
+            pid, state = int(entry.name), (entry / "stat").read_text()
+            parents[pid] = int(state.rpartition(")")[2].split()[1])
+            if b"RayTrainWorker" in (entry / "cmdline").read_bytes():
+                workers.append(pid)
+        except (ValueError, OSError):
+            continue
+
+    def descends(pid: int) -> bool:
+        while pid in parents and pid != driver:
+            pid = parents[pid]
+        return pid == driver
+
+    return [pid for pid in workers if descends(pid)]
+
+
+def wait_for_end(pids: list[int]) -> None:
+    """Return when none of the processes is left."""
+    for pid in pids:
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        ready, _, _ = select.select([handle], [], [], 60)
+        os.close(handle)
+        assert ready, f"process {pid} outlives its driver"
+
+
+def test_a_worker_killed_in_the_middle_of_a_step_changes_nothing(setting: Setting, tmp_path: Path) -> None:
+    with driver(setting, tmp_path) as process:
+        wait_for_step(process, 4)
+        workers = training_workers(process.pid)
+        assert len(workers) == 2
+        os.kill(workers[1], signal.SIGSTOP)  # the other now waits for it, in the middle of a step
+        os.kill(workers[1], signal.SIGKILL)
+        said = finish(process)
+    assert process.returncode == 0, said
+    report = setting.report(tmp_path / "store")
+    assert 3 <= report["resumed_step"] < STEPS
+    assert report["step"] == STEPS
+    assert report["loss"] == pytest.approx(setting.expected_loss, abs=1e-4)
+
+
+def test_a_killed_driver_and_a_notice_to_stop_change_nothing(setting: Setting, tmp_path: Path) -> None:
+    checkpoints = setting.checkpoints(tmp_path / "store")
+    with driver(setting, tmp_path) as process:
+        wait_for_step(process, 4)
+        workers = training_workers(process.pid)
+        process.kill()
+    wait_for_end(workers)
+    killed_at = checkpoints.list()[-1].step
+    assert killed_at >= 3
+
+    with driver(setting, tmp_path) as process:
+        wait_for_step(process, killed_at + 1)
+        process.terminate()
+        said = finish(process)
+    assert process.returncode == 1
+    stopped_at = checkpoints.list()[-1].step
+    assert f"stopped by SIGTERM after step {stopped_at} of {STEPS}" in said
+    assert killed_at < stopped_at < STEPS
+    assert not (tmp_path / "store" / "runs" / RUN / "adapter").exists()
+
+    with driver(setting, tmp_path) as process:
+        said = finish(process)
+    assert process.returncode == 0, said
+    report = setting.report(tmp_path / "store")
+    assert report["resumed_step"] == stopped_at
+    assert report["step"] == STEPS
+    assert report["loss"] == pytest.approx(setting.expected_loss, abs=1e-4)

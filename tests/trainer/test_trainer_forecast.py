@@ -1,0 +1,83 @@
+"""What a training says before its first step, and what it refuses then, with the numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from callsmith.errors import InvalidInput
+from callsmith.spec.model import Base, Lora, Train
+from callsmith.trainer.forecast import Forecast, forecast
+from callsmith.trainer.model import load_model
+from models import tiny_model
+
+
+@pytest.fixture(scope="module")
+def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("base"))
+
+
+def work_out(
+    base_dir: Path, lengths: tuple[int, ...] = (40, 60, 50), train: Train | None = None, **lora: Any
+) -> Forecast:
+    chosen = train or Train(sequences_per_step=2, epochs=4)
+    return forecast(
+        base_dir,
+        Base(model="tiny"),
+        Lora(**{"rank": 4} | lora),
+        chosen,
+        lengths=lengths,
+        workers=1,
+        dtype=torch.float32,
+    )
+
+
+@pytest.mark.parametrize("lora", [
+    {}, {"targets": "all"}, {"targets": ("q_proj", "embed_tokens")}, {"dora": True}, {"modules_to_save": ("lm_head",)},
+], ids=str)  # fmt: skip
+def test_parameters_are_those_that_will_be_trained(base_dir: Path, lora: dict[str, Any]) -> None:
+    made = load_model(base_dir, Base(model="tiny"), Lora(rank=4, **lora), Train(), torch.device("cpu"))
+    expected = work_out(base_dir, **lora)
+    assert expected.trained_parameters == sum(p.numel() for p in made.parameters)
+
+
+def test_it_says_what_it_will_do(base_dir: Path) -> None:
+    said = work_out(base_dir).describe()
+    assert "3 sequences and 150 tokens an epoch, 6 steps" in said
+    assert "trained parameters" in said
+    assert "a worker" in said
+
+
+def test_memory_grows_with_what_needs_it(base_dir: Path) -> None:
+    small = work_out(base_dir)
+    assert work_out(base_dir, rank=32).optimizer_bytes == 8 * small.optimizer_bytes
+    assert work_out(base_dir, lengths=(400, 600, 500)).activations_bytes == pytest.approx(
+        10 * small.activations_bytes, rel=0.1
+    )
+    kept = work_out(base_dir, train=Train(gradient_checkpointing=False, batch_size=3, sequences_per_step=3))
+    assert kept.activations_bytes > small.activations_bytes
+    assert small.weights_bytes == 4 * small.base_parameters
+    assert work_out(base_dir, quantize="nf4").weights_bytes < 0.7 * small.weights_bytes
+
+
+def test_what_cannot_fit_is_refused_with_numbers(base_dir: Path) -> None:
+    expected = work_out(base_dir, lengths=(100_000,) * 4)
+    expected.check_memory(expected.memory_bytes, where="a GPU here")
+    with pytest.raises(
+        InvalidInput, match=r"training tiny: a worker needs about .* MB .*; a GPU here has 1 MB for it; lower"
+    ):
+        expected.check_memory(1_000_000, where="a GPU here")
+
+
+@pytest.mark.parametrize(("lora", "lengths", "message"), [
+    ({}, (), "got no sequences; expected at least one"),
+    ({"rank": 65}, (9,), r"lora.rank is 65, larger than 7 of the layers, such as .* with 64; expected at most 64"),
+    ({"targets": ("query", "q_proj")}, (9,), r"lora.targets names query, .*expected some of .*down_proj.*q_proj"),
+    ({"modules_to_save": ("head",)}, (9,), r"lora.modulesToSave names head, .*expected some of .*lm_head"),
+], ids=["no rows", "rank", "targets", "modules to save"])  # fmt: skip
+def test_bad_input_says_what_is_wrong(
+    base_dir: Path, lora: dict[str, Any], lengths: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        work_out(base_dir, lengths=lengths, **lora)
