@@ -1,4 +1,4 @@
-"""The sidecar against a bare relay, and against LiteLLM's proxy where it is installed, in one run.
+"""The sidecar against a bare relay, and against LiteLLM's proxy and vLLM's router where they are installed, in one run.
 
 `python bench/sidecar.py` prints JSON and writes bench/results/sidecar.json. A scripted engine streams events; each
 proxy runs as a process pinned to one core, engine and client to another. Measured: added time to the first token
@@ -28,6 +28,10 @@ STREAMS, PACED_EVENTS, FLOOD_EVENTS, FIRST_TOKENS = 32, 300, 20_000, 200
 TOOL = {"type": "function", "function": {"name": "get", "parameters": {"type": "object", "properties": {}}}}
 WORDS = ("The quick brown fox jumps over the lazy dog and runs away " * 40).split()
 HEAD = {"id": "chatcmpl-0123456789abcdef", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+LITELLM = {
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true", "LITELLM_LOCAL_MODEL_COST_MAP": "true",
+    "OPENAI_API_KEY": "none",
+}  # fmt: skip
 RELAY = """
 import httpx, sys
 from contextlib import asynccontextmanager
@@ -126,7 +130,7 @@ async def stream(port: int, body: dict[str, Any]) -> tuple[float, int]:
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         b"authorization: Bearer x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(data), data)
     )
-    first, events, rest = 0.0, 0, b""
+    first, events, rest, joined = 0.0, 0, b"", b""
     while piece := await reader.read(2**16):
         if not first and b'"content":"' in rest + piece:
             first = time.perf_counter() - began
@@ -136,6 +140,8 @@ async def stream(port: int, body: dict[str, Any]) -> tuple[float, int]:
         if b"[DONE]" in joined:
             break
     writer.close()
+    if events < body["max_tokens"]:
+        raise SystemExit(f"got {events} events; expected {body['max_tokens']}; the last bytes: {joined[-500:]!r}")
     return first, events
 
 
@@ -186,19 +192,29 @@ def peak_bytes(pid: int | None) -> int:
 @contextmanager
 def running(command: list[str], port: int, core: int) -> Iterator[int]:
     """A process pinned to a core, once it listens."""
-    process = subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, {core}), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, preexec_fn=lambda: os.sched_setaffinity(0, {core}), stdout=subprocess.DEVNULL,
+        env=os.environ | LITELLM,
+    )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
+        while not listens(port):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise SystemExit(f"{command[0]} does not start")
+            time.sleep(0.05)
         yield process.pid
     finally:
         process.terminate()
         process.wait()
+
+
+def listens(port: int) -> bool:
+    """Whether somebody answers on `port`."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def free_port() -> int:
@@ -220,6 +236,19 @@ def proxies(engine: int) -> Iterator[tuple[str, list[str], int, bool]]:
         port = free_port()
         flags = ["--model", "openai/m", "--api_base", f"{url}/v1", "--port", str(port), "--host", "127.0.0.1"]
         yield "LiteLLM's proxy", [litellm, *flags], port, False
+    if router := shutil.which("vllm-router"):
+        port = free_port()
+        flags = [
+            "--worker-urls",
+            url,
+            "--port",
+            str(port),
+            "--host",
+            "127.0.0.1",
+            "--prometheus-port",
+            str(free_port()),
+        ]
+        yield "vLLM's router", [router, *flags], port, False
 
 
 def main() -> None:

@@ -158,6 +158,9 @@ class Engine:
         self.requests: list[dict[str, Any]] = []
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
+        self.others: dict[str, Callable[[dict[str, Any]], Raw]] = {}
+        """What other paths answer; an echo otherwise."""
         self.left = threading.Event()
         """A client has left in the middle."""
         self.sent = 0
@@ -172,7 +175,11 @@ class Engine:
             if not message["more_body"]:
                 break
         self.bodies.append(body)
+        self.paths.append(scope["path"])
         self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})
+        if scope["path"] in self.others:
+            await self._whole(send, self.others[scope["path"]](json.loads(body)))
+            return
         if scope["path"] != "/v1/chat/completions":
             listing = {"object": "list", "data": [{"id": "m", "object": "model"}]}
             await self._whole(send, Raw(json.dumps(listing if scope["method"] == "GET" else {"echo": body.decode()})))

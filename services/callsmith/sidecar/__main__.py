@@ -18,14 +18,15 @@ from callsmith.store import Registry, Store
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m callsmith.sidecar", description=__doc__)
-    for name in SidecarConfig.model_fields:
+    for name in (name for name in SidecarConfig.model_fields if name != "api_keys"):
         flag, action = "--" + name.replace("_", "-"), "append" if name in ("models", "dialects") else "store"
         parser.add_argument(flag.removesuffix("s") if action == "append" else flag, dest=name, action=action)
     parser.add_argument("--until-stdin-closes", action="store_true", help="also stop when standard input ends")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     watch = given.pop("until_stdin_closes")
     try:
-        config = check({"store": os.environ.get("CALLSMITH_STORE") or None} | given)
+        keys = os.environ.get("CALLSMITH_API_KEYS", "").replace(",", " ").split()
+        config = check({"store": os.environ.get("CALLSMITH_STORE") or None, "api_keys": keys} | given)
         app = create_app(config, Registry(Store.open(config.store)) if config.store else None)
         listening = _listen(config)
     except CallsmithError as error:
@@ -39,7 +40,7 @@ def main() -> int:
     gc.collect()
     gc.freeze()  # what is loaded by now stays: the collector need not look at it during requests
     drain = int(config.drain_seconds)
-    settings = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=drain)
+    settings = uvicorn.Config(app, access_log=False, log_level="warning", ws="none", timeout_graceful_shutdown=drain)
     uvicorn.Server(settings).run(sockets=[listening])
     return 0
 

@@ -6,7 +6,8 @@ Owns paths and the parts' life; what a request means is in `callsmith.sidecar.en
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from starlette.routing import Route
 
 from callsmith import __version__, dialects
@@ -16,6 +17,7 @@ from callsmith.sidecar.endpoints import Chat, Parts, Relay
 from callsmith.sidecar.gate import Gate
 from callsmith.sidecar.keys import Keys
 from callsmith.sidecar.metrics import Metrics
+from callsmith.sidecar.toolrole import ToolRole
 from callsmith.sidecar.upstream import Upstream
 from callsmith.store import Registry
 
@@ -34,8 +36,9 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastA
         upstream=upstream,
         catalog=Catalog(config, registry),
         gate=gate,
-        keys=Keys(config.api_keys_file),
+        keys=Keys(config.api_keys_file, config.api_keys),
         metrics=Metrics(gate),
+        tool_role=ToolRole(upstream, seconds=config.manifest_seconds),
     )
 
     @asynccontextmanager
@@ -45,28 +48,29 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastA
         await upstream.close()
 
     app = FastAPI(title="callsmith sidecar", version=__version__, lifespan=lifespan, openapi_url=None)
-    _add_own_routes(app, parts)
-    app.router.routes.append(Route("/v1/chat/completions", Chat(parts), methods=["POST"]))
-    app.router.routes.append(Route("/{path:path}", Relay(parts), methods=_METHODS))
+    app.router.routes += [
+        *_own_routes(parts),
+        Route("/v1/chat/completions", Chat(parts), methods=["POST"]),
+        Route("/{path:path}", Relay(parts), methods=_METHODS),
+    ]
     return app
 
 
-def _add_own_routes(app: FastAPI, parts: Parts) -> None:
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+def _own_routes(parts: Parts) -> list[Route]:
+    """Plain routes: FastAPI's own build a model for each answer, 2 MB in all."""
 
-    @app.get("/readyz")
-    async def readyz(response: Response) -> dict[str, str]:
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
         if await parts.upstream.ready():
-            return {"status": "ready"}
-        response.status_code = 503
-        return {"status": "the engine does not answer"}
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "the engine does not answer"}, 503)
 
-    @app.get("/metrics")
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
         return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/version")
-    async def version() -> dict[str, object]:
-        return {"version": __version__, "dialects": list(dialects.NAMES)}
+    async def version(request: Request) -> Response:
+        return JSONResponse({"version": __version__, "dialects": list(dialects.NAMES)})
+
+    return [Route(f"/{answer.__name__}", answer) for answer in (healthz, readyz, metrics, version)]

@@ -5,13 +5,19 @@ Knows nothing of HTTP. Flags of `python -m callsmith.sidecar` bear the same name
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from callsmith.errors import InvalidInput
-from callsmith.spec.model import Part
 
 
-class SidecarConfig(Part):
+class SidecarConfig(BaseModel):
+    """How one sidecar runs."""
+
+    # Not spec's Part: with the FineTune document's models it would cost every sidecar 2 MB.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8100
@@ -44,7 +50,7 @@ class SidecarConfig(Part):
     """Requests that the engine gets at once."""
     max_queued: int = Field(default=512, ge=0)
     """Requests that wait for their turn; more get 429 with `Retry-After`."""
-    connect_seconds: float = Field(default=3.0, gt=0)
+    connect_seconds: float = Field(default=0.8, gt=0)
     """Time for a connection to the engine, after which it counts as down: 503 with `Retry-After`, as at once when it
     refuses."""
     silent_seconds: float = Field(default=600.0, gt=0)
@@ -54,7 +60,9 @@ class SidecarConfig(Part):
     drain_seconds: float = Field(default=120.0, ge=0)
     """How long open streams may go on after SIGTERM."""
     api_keys_file: str | None = None
-    """File with one API key a line, read again when it changes; everybody may come in when absent."""
+    """File with one API key a line, read again when it changes; everybody may come in without this and `api_keys`."""
+    api_keys: tuple[SecretStr, ...] = ()
+    """Further keys. No flag: the environment variable `CALLSMITH_API_KEYS` holds them, parted by commas or spaces."""
 
     @field_validator("models", "dialects", mode="before")
     @classmethod

@@ -21,6 +21,7 @@ from callsmith.sidecar.gate import Gate
 from callsmith.sidecar.keys import Keys
 from callsmith.sidecar.metrics import Metrics
 from callsmith.sidecar.problems import Refused, error_event, error_response
+from callsmith.sidecar.toolrole import ToolRole
 from callsmith.sidecar.upstream import Upstream, failures
 
 DIALECT_HEADER = b"x-callsmith-dialect"
@@ -43,6 +44,7 @@ class Parts:
     gate: Gate
     keys: Keys
     metrics: Metrics
+    tool_role: ToolRole
 
 
 class Relay:
@@ -82,7 +84,10 @@ class Chat(Relay):
             requests.check_without_tools(request)
             await exchange.relay(body)
             return
-        plan = requests.make_plan(request, await self._speech(exchange.scope, request), self._parts.config)
+        spoken, config = await self._speech(exchange.scope, request), self._parts.config
+        plan = requests.make_plan(request, spoken, config)
+        if plan.has_tool_messages and not await self._parts.tool_role.exists(str(request.get("model"))):
+            plan = requests.make_plan(request, spoken, config, tool_role=False)
         await exchange.translate(plan)
 
     async def _speech(self, scope: http.Scope, request: requests.Json) -> Speech:

@@ -1,11 +1,14 @@
-"""`Keys`: who may come in. Keys stand in a file, one a line, and change without a restart.
+"""`Keys`: who may come in. Keys are given, or stand in a file, one a line, and change without a restart.
 
 Compares in constant time, and knows nothing of what a key's owner does.
 """
 
 import hmac
 import time
+from collections.abc import Iterable
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from callsmith.errors import InvalidInput
 from callsmith.sidecar.problems import Refused
@@ -14,10 +17,14 @@ _LOOK_SECONDS = 1.0
 
 
 class Keys:
-    """The keys in `path`; without a path everybody may come in. Raises `InvalidInput` when the file is unreadable."""
+    """The keys in `path` and those `given`; with neither everybody may come in.
 
-    def __init__(self, path: str | None) -> None:
+    Raises `InvalidInput` when the file is unreadable or holds none.
+    """
+
+    def __init__(self, path: str | None, given: Iterable[SecretStr] = ()) -> None:
         self._path = Path(path) if path else None
+        self._given = tuple(key.get_secret_value().encode() for key in given)
         self._keys: tuple[bytes, ...] = ()
         self._stamp: tuple[int, int] | None = None
         self._looked = 0.0
@@ -28,13 +35,13 @@ class Keys:
 
     def check(self, authorization: str | None) -> None:
         """Raise `Refused` with status 401 unless `authorization` is `Bearer` and a key."""
-        if self._path is None:
+        if self._path is None and not self._given:
             return
-        if time.monotonic() - self._looked > _LOOK_SECONDS:
+        if self._path is not None and time.monotonic() - self._looked > _LOOK_SECONDS:
             self._look()
         scheme, _, given = (authorization or "").partition(" ")
         known = False
-        for key in self._keys:  # all of them, whichever it is
+        for key in (*self._given, *self._keys):  # all of them, whichever it is
             known |= hmac.compare_digest(key, given.strip().encode())
         if scheme.lower() != "bearer" or not known:
             raise Refused("the API key is missing or unknown", code="invalid_api_key", status=401)

@@ -46,9 +46,9 @@ class Plan:
     """The request to try when the engine refuses the schemas in `body`."""
 
     @property
-    def stream(self) -> bool:
-        """The answer comes as server-sent events."""
-        return bool(self.body.get("stream"))
+    def has_tool_messages(self) -> bool:
+        """Results stand in messages of the role tool, which not every chat template has."""
+        return any(message["role"] == "tool" for message in self.body["messages"])
 
 
 def may_need_dialect(body: bytes) -> bool:
@@ -86,8 +86,11 @@ def check_without_tools(request: Json) -> None:
     raise Refused("tool_choice is only allowed when tools are given", param="tool_choice")
 
 
-def make_plan(request: Json, speech: Speech, config: SidecarConfig) -> Plan:
-    """Check `request` and render it. Raises `Refused` naming the field that is wrong."""
+def make_plan(request: Json, speech: Speech, config: SidecarConfig, *, tool_role: bool = True) -> Plan:
+    """Check `request` and render it. Raises `Refused` naming the field that is wrong.
+
+    Without `tool_role` the model's chat template has none, so results that stand in messages become the user's.
+    """
     legacy = bool(request.get("functions")) and not request.get("tools")
     if legacy:
         request = _from_functions(request)
@@ -99,6 +102,8 @@ def make_plan(request: Json, speech: Speech, config: SidecarConfig) -> Plan:
         rendered = speech.dialect.render(messages, tools or None, choice)
     except InvalidInput as error:
         raise Refused(str(error), param="messages") from None
+    if not tool_role:
+        rendered = rendered.tool_as_user()
     body = {key: value for key, value in request.items() if key not in _OURS}
     body |= {"messages": list(rendered.messages), "stop": _stop(request, speech.stop)}
     if rendered.continue_final:
