@@ -6,15 +6,16 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CLIENTS ?= .venv-clients
 STAMP := $(VENV)/.installed
 KEEP ?=
 # The real kube-apiserver and etcd of the envtest convention, where they stand beside the repository.
 ASSETS := $(wildcard ../shared/kube/envtest-assets)
 
-.PHONY: help setup demo test lint typecheck verify bench fuzz crd base lock images clean
+.PHONY: help setup demo test test-clients lint typecheck verify bench fuzz crd base lock images clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make the virtual environment from the lock
 
@@ -31,6 +32,16 @@ demo: $(STAMP) ## From conversations to a served tool call, in ten minutes (KEEP
 
 test: $(STAMP) ## All tests, the end-to-end run included
 	$(if $(ASSETS),export KUBEBUILDER_ASSETS="$$($(ASSETS))";) $(BIN)/python -m pytest $(ARGS)
+
+test-clients: $(CLIENTS)/.installed ## The sidecar with real clients: LangChain, LiteLLM, the Vercel AI SDK and others
+	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
+
+$(CLIENTS)/.installed: locks/clients.txt pyproject.toml tests/clients/node/package-lock.json
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install -q --no-deps -r locks/clients.txt
+	$(CLIENTS)/bin/pip install -q --no-deps --no-build-isolation -e .
+	if command -v npm >/dev/null; then npm ci --silent --prefix tests/clients/node; fi
+	touch $@
 
 lint: $(STAMP) ## Style, the import law between the rooms, shell scripts
 	$(BIN)/ruff check .
@@ -64,5 +75,5 @@ images: ## Build every image (needs a Docker engine)
 		name=$$(basename $$file .Dockerfile); docker build -f $$file -t callsmith/$$name . || exit; done
 
 clean: ## Remove the environment, caches and what the demo made
-	rm -rf $(VENV) .callsmith build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis services/*.egg-info
+	rm -rf $(VENV) $(CLIENTS) tests/clients/node/node_modules .callsmith build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis services/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -93,10 +93,11 @@ def test_the_sdk_with_a_toolbench_tool_whole_and_streamed() -> None:
             request: dict[str, Any] = {"model": "llama3-8b-instruct", "tools": [TOOLBENCH_TOOL], "seed": 42}
             request["messages"] = [{"role": "user", "content": QUERY}]
             call = client.chat.completions.create(**request).choices[0].message.tool_calls[0]
+            names = []
             for chunk in client.chat.completions.create(stream=True, **request):
-                _ = chunk.choices[0].delta.content
+                names += [made.function.name for made in chunk.choices[0].delta.tool_calls or ()]
             last = chunk.choices[0].delta.tool_calls[0]
-    assert call.function.name == last.function.name == "url_for_newapi"
+    assert call.function.name == names[0] == "url_for_newapi"
     assert call.function.arguments == last.function.arguments == '{"url": "https://api.example.org/?q=Boston"}'
 
 

@@ -118,7 +118,7 @@ class _Choice:
             out.append({"role": "assistant", "content": None})
         if rest := {key: value for key, value in delta.items() if key not in _READ and value}:
             out.append(rest)
-        out += [made for each in deltas if (made := self._delta(each)) is not None]
+        out += [made for each in deltas for made in self._delta(each)]
         return self._framed(choice, out, finish)
 
     @property
@@ -155,7 +155,7 @@ class _Choice:
             framed[0]["logprobs"] = {"content": self._logprobs}
             self._logprobs = []
 
-    def _delta(self, delta: Delta) -> Json | None:
+    def _delta(self, delta: Delta) -> list[Json]:
         match delta:
             case ContentDelta(text, malformed):
                 made: Json = {"content": text}
@@ -163,20 +163,20 @@ class _Choice:
                     made["malformed_tool_calls"] = [_malformed(self._malformed, malformed)]
                     self._malformed += 1
                     self._observed.malformed(malformed)
-                return made
+                return [made]
             case CallDelta(index=index) if self._plan.single and index > 0:
-                return None
+                return []
+            case CallDelta(index, None, _, arguments):
+                return [self._call({"index": index}, {"arguments": arguments})]
             case CallDelta(index, call_id, name, arguments):
-                if call_id is not None:
-                    self._calls += 1
-                    self._observed.call(name or "")
-                function = {"arguments": arguments} if name is None else {"name": name, "arguments": arguments}
-                if self._plan.legacy:
-                    return {"function_call": function}
-                head: Json = (
-                    {"index": index} if call_id is None else {"index": index, "id": call_id, "type": "function"}
-                )
-                return {"tool_calls": [head | {"function": function}]}
+                self._calls += 1
+                self._observed.call(name or "")
+                # Apart from its arguments: OpenAI's stream helper misses a call that opens in the last chunk.
+                head = self._call({"index": index, "id": call_id, "type": "function"}, {"name": name, "arguments": ""})
+                return [head, self._call({"index": index}, {"arguments": arguments})] if arguments else [head]
+
+    def _call(self, head: Json, function: Json) -> Json:
+        return {"function_call": function} if self._plan.legacy else {"tool_calls": [head | {"function": function}]}
 
 
 def _unchanged(deltas: list[Delta], text: str | None) -> bool:

@@ -1,0 +1,77 @@
+"""The real sidecar, as a process, in front of an engine that plays a model which calls its tool and then answers.
+
+Each client's test is one file and skips where its client is missing: `make test-clients` has them all.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playing import SPOKEN, play
+
+from callsmith import dialects
+from fakes import Engine, Served
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The engine."""
+    with Served(made := Engine(play)) as served:
+        made.url = served.url
+        yield made
+
+
+@pytest.fixture(scope="session")
+def sidecar(engine: Engine) -> Iterator[str]:
+    """Address of the sidecar, without `/v1`. A model id that is a dialect's name speaks it, any other react_en."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    spoken = [flag for name in dialects.NAMES for flag in ("--dialect", f"{name}={name}")]
+    command = [sys.executable, "-m", "callsmith.sidecar", "--upstream", engine.url, "--port", str(port)]
+    command += [*spoken, "--dialect", "*=react_en", "--until-stdin-closes"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLSMITH_")}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as process:
+        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
+        while not _ready(url):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield url
+
+
+@pytest.fixture
+def base_url(sidecar: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What clients are given; their environment points nowhere else."""
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "LANGCHAIN_", "LANGSMITH_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    return f"{sidecar}/v1"
+
+
+@pytest.fixture(params=SPOKEN)
+def model(request: pytest.FixtureRequest) -> str:
+    """The id of a model that speaks the dialect of that name."""
+    return str(request.param)
+
+
+@pytest.fixture
+def asked(engine: Engine) -> Callable[[], list[dict[str, Any]]]:
+    """What the engine is asked from here on."""
+    before = len(engine.requests)
+    return lambda: engine.requests[before:]
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False

@@ -1,0 +1,34 @@
+// The Vercel AI SDK's agent loop against BASE_URL: prints one line of JSON with what its tool got and its answer.
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { generateText, stepCountIs, streamText, tool } from "ai";
+import { z } from "zod";
+
+const [baseURL, model, how] = process.argv.slice(2);
+const places = [];
+const asked = {
+  model: createOpenAICompatible({ name: "callsmith", baseURL, apiKey: "none", includeUsage: true }).chatModel(model),
+  prompt: "What's the weather like in Boston today?",
+  stopWhen: stepCountIs(5),
+  tools: {
+    get_current_weather: tool({
+      description: "Tells the weather.",
+      inputSchema: z.object({ location: z.string() }),
+      execute: async ({ location }) => {
+        places.push(location);
+        return "32F, clear skies";
+      },
+    }),
+  },
+  onError: ({ error }) => {
+    throw error;
+  },
+};
+const result = how === "stream" ? streamText(asked) : await generateText(asked);
+if (how === "stream") await result.consumeStream();
+const steps = await result.steps;
+console.log(JSON.stringify({
+  places,
+  text: await result.text,
+  reasons: steps.map((step) => step.finishReason),
+  tokens: steps.map((step) => step.usage.outputTokens),
+}));
