@@ -1,17 +1,28 @@
 """A checkpoint is used whole or not at all, and the right ones are kept."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from buckets import BUCKET, s3_server
 from callsmith.errors import Unavailable
 from callsmith.store import Store
 from callsmith.trainer.checkpoints import Checkpoints
 
 
-@pytest.fixture
-def checkpoints(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(Store.open((tmp_path / "store").as_uri()), "run")
+@pytest.fixture(scope="module")
+def s3() -> Iterator[None]:
+    with s3_server():
+        yield
+
+
+@pytest.fixture(params=["file", "s3"])
+def checkpoints(request: pytest.FixtureRequest, tmp_path: Path) -> Checkpoints:
+    if request.param == "file":
+        return Checkpoints(Store.open((tmp_path / "store").as_uri()), "run")
+    request.getfixturevalue("s3")
+    return Checkpoints(Store.open(f"s3://{BUCKET}/{tmp_path.name}"), "run")
 
 
 def write(checkpoints: Checkpoints, tmp_path: Path, step: int, *, loss: float | None = None, keep: int = 9) -> None:
@@ -22,8 +33,8 @@ def write(checkpoints: Checkpoints, tmp_path: Path, step: int, *, loss: float | 
     checkpoints.write(folder, step=step, eval_loss=loss, keep=keep)
 
 
-def files(tmp_path: Path, step: int) -> Path:
-    return tmp_path / "store" / "runs" / "run" / "checkpoints" / f"step-{step:08d}"
+def key(step: int, name: str) -> str:
+    return f"runs/run/checkpoints/step-{step:08d}/{name}"
 
 
 def test_the_newest_comes_back_as_it_was_written(checkpoints: Checkpoints, tmp_path: Path) -> None:
@@ -41,18 +52,18 @@ def test_the_newest_comes_back_as_it_was_written(checkpoints: Checkpoints, tmp_p
 def test_one_that_was_cut_short_is_never_used(checkpoints: Checkpoints, tmp_path: Path, fault: str) -> None:
     write(checkpoints, tmp_path, 10)
     write(checkpoints, tmp_path, 20)
-    record, file = files(tmp_path, 20) / "checkpoint.json", files(tmp_path, 20) / "state"
+    store, record, file = checkpoints.store, key(20, "checkpoint.json"), key(20, "state")
     match fault:
         case "no record":
-            record.unlink()
+            store.delete_keys([record])
         case "half a record":
-            record.write_bytes(record.read_bytes()[:40])
+            store.put_bytes(record, store.get_bytes(record)[:40])
         case "no file":
-            file.unlink()
+            store.delete_keys([file])
         case "half a file":
-            file.write_bytes(file.read_bytes()[:4])
+            store.put_bytes(file, store.get_bytes(file)[:4])
         case "other bytes":
-            file.write_bytes(b"x" * len(file.read_bytes()))
+            store.put_bytes(file, b"x" * len(store.get_bytes(file)))
     newest = checkpoints.fetch_newest(tmp_path / "got")
     assert newest
     assert newest.step == 10
@@ -62,7 +73,7 @@ def test_one_that_was_cut_short_is_never_used(checkpoints: Checkpoints, tmp_path
 def test_fetching_other_bytes_than_were_written_fails(checkpoints: Checkpoints, tmp_path: Path) -> None:
     write(checkpoints, tmp_path, 10)
     (made,) = checkpoints.list()
-    (files(tmp_path, 10) / "state").write_bytes(b"something")
+    checkpoints.store.put_bytes(key(10, "state"), b"something")
     with pytest.raises(Unavailable, match="state is not what was written"):
         checkpoints.fetch(made, tmp_path / "got")
 
@@ -74,15 +85,14 @@ def test_the_newest_and_the_best_are_kept(checkpoints: Checkpoints, tmp_path: Pa
     best = checkpoints.best()
     assert best
     assert (best.step, best.eval_loss) == (20, 1.0)
-    left = {path.parent.name for path in files(tmp_path, 0).parent.glob("*/*")}
+    left = {entry.key.split("/")[3] for entry in checkpoints.store.list("runs/run")}
     assert left == {"step-00000020", "step-00000050", "step-00000060"}
 
 
 def test_writing_over_what_an_interrupted_one_left_leaves_nothing_of_it(
     checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
-    files(tmp_path, 10).mkdir(parents=True)
-    (files(tmp_path, 10) / "stray").write_bytes(b"half")
+    checkpoints.store.put_bytes(key(10, "stray"), b"half")
     write(checkpoints, tmp_path, 10)
-    assert not (files(tmp_path, 10) / "stray").exists()
+    assert not checkpoints.store.exists(key(10, "stray"))
     assert [each.step for each in checkpoints.list()] == [10]

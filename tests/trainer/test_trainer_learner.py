@@ -137,7 +137,8 @@ def test_evaluation_is_the_same_for_any_number_of_workers(base_dir: Path, rows: 
     assert hits / positions == pytest.approx(alone["eval_token_accuracy"])
 
 
-def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("frozen", [False, True])
+def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch, frozen: bool) -> None:
     torch.manual_seed(0)
     hidden, head = torch.randn(2, 40, 8, requires_grad=True), torch.nn.Linear(8, 50)
     ids, weights = torch.randint(0, 50, (2, 40)), torch.randint(0, 3, (2, 40)).float()
@@ -146,7 +147,7 @@ def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = hidden.grad.clone()  # type: ignore[union-attr]
     hidden.grad = None
     monkeypatch.setattr("callsmith.trainer.loss.CHUNK_POSITIONS", 7)
-    chunked = weighted_loss(hidden, head, ids, weights)
+    chunked = weighted_loss(hidden, head, ids, weights, frozen=frozen)
     chunked.loss.backward()
     torch.testing.assert_close(chunked.loss, whole.loss)
     torch.testing.assert_close(hidden.grad, expected)

@@ -10,9 +10,9 @@ import transformers
 
 from callsmith.errors import InvalidInput
 from callsmith.spec.model import Base, Lora, Train
+from callsmith.trainer.loop import save_adapter
 from callsmith.trainer.model import Adapted, load_model
 from callsmith.trainer.rows import Batch, Segments
-from callsmith.trainer.worker import save_adapter
 from models import tiny_model
 
 SIZES = {"vocab_size": 90, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "pad_token_id": 0}

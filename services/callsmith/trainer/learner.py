@@ -67,6 +67,8 @@ class Learner:
         self.step = 0
         self._sum = sum_over_workers
         self._logits = adapted.logits()
+        head = adapted.model.get_base_model().get_output_embeddings()
+        self._frozen_head = not any(p.requires_grad for p in head.parameters())
 
     def advance(self, *, stop: bool = False) -> StepResult:
         """Do the next step. `stop` tells all workers, in the step's result, that this one wants to stop."""
@@ -101,7 +103,8 @@ class Learner:
         """Loss sums of some of `rows`, and the places that they took."""
         batch = rows.batch(numbers, self.device, packed=self.adapted.packable)
         states = self.adapted.hidden_states(batch)
-        return weighted_loss(states, self._logits, batch.input_ids, batch.weights), batch.input_ids.numel()
+        sums = weighted_loss(states, self._logits, batch.input_ids, batch.weights, frozen=self._frozen_head)
+        return sums, batch.input_ids.numel()
 
     def _draw_dropout(self, micro_batches: list[list[int]]) -> None:
         if (bits := self.adapted.bits) is None:

@@ -5,9 +5,11 @@ Knows no models beyond what turns hidden states into logits.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 Logits = Callable[[Tensor], Tensor]
@@ -27,12 +29,14 @@ class LossSums:
     """Positions with a weight above 0."""
 
 
-def weighted_loss(hidden: Tensor, head: Logits, input_ids: Tensor, weights: Tensor) -> LossSums:
+def weighted_loss(
+    hidden: Tensor, head: Logits, input_ids: Tensor, weights: Tensor, *, frozen: bool = False
+) -> LossSums:
     """Sum the weighted cross-entropy of each next token.
 
     hidden: (rows, tokens, width); input_ids and weights: (rows, tokens), where the weight of a token counts its own
-    prediction from the tokens before it in its row. Logits are made only for weighted positions, in float32, and made
-    again in the backward pass.
+    prediction from the tokens before it in its row. Logits are made only for weighted positions, in float32: once, when
+    the head is `frozen` and gradients of the hidden states are all that is wanted, else again in the backward pass.
     """
     chosen = weights[:, 1:] > 0
     states, targets, shares = hidden[:, :-1][chosen], input_ids[:, 1:][chosen], weights[:, 1:][chosen]
@@ -40,11 +44,37 @@ def weighted_loss(hidden: Tensor, head: Logits, input_ids: Tensor, weights: Tens
     loss, hits = zero, zero
     for at in range(0, len(targets), CHUNK_POSITIONS):
         part = slice(at, at + CHUNK_POSITIONS)
-        chunk_loss, chunk_hits = checkpoint(
-            _chunk, states[part], head, targets[part], shares[part], use_reentrant=False, preserve_rng_state=False
-        )
+        given = states[part], head, targets[part], shares[part]
+        if frozen and torch.is_grad_enabled():
+            chunk_loss, chunk_hits = _with_gradient(*given)
+        else:
+            chunk_loss, chunk_hits = checkpoint(_chunk, *given, use_reentrant=False, preserve_rng_state=False)
         loss, hits = loss + chunk_loss, hits + chunk_hits
     return LossSums(loss, hits, zero + len(targets))
+
+
+class _KnownGradient(torch.autograd.Function):
+    """A value that was computed from `states` before, and its gradient, which is known already."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad.to(gradient.dtype), None, None
+
+
+def _with_gradient(states: Tensor, head: Logits, targets: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """As `_chunk`, with the gradient worked out at once, so that the logits are neither kept nor made again."""
+    inner = states.detach().requires_grad_()
+    loss, hits = _chunk(inner, head, targets, shares)
+    (gradient,) = torch.autograd.grad(loss, inner)
+    known: Tensor = _KnownGradient.apply(states, loss.detach(), gradient)  # type: ignore[no-untyped-call]
+    return known, hits
 
 
 def _chunk(states: Tensor, head: Logits, targets: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:

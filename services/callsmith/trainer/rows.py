@@ -9,6 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,9 +55,18 @@ class Rows:
     def open(cls, path: Path) -> "Rows":
         """Map the file; only lengths and weight sums are read at once."""
         table = arrow.read(path)
-        ids, weights = table.column("input_ids"), table.column("weights")
-        totals = tuple(float(sum(row.as_py()[1:])) for row in weights)
-        return cls(ids, weights, table.select(["id", "source"]), tuple(len(row) for row in ids), totals)
+        lengths: list[int] = []
+        totals: list[float] = []
+        for chunk in table.column("weights").chunks:
+            values, offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
+            if len(chunk):
+                sums = np.add.reduceat(values, offsets[:-1], dtype=np.float64) - values[offsets[:-1]]
+                totals += sums.tolist()
+                lengths += np.diff(offsets).tolist()
+        return cls(
+            table.column("input_ids"), table.column("weights"), table.select(["id", "source"]), tuple(lengths),
+            tuple(totals),
+        )  # fmt: skip
 
     def batch(self, rows: list[int], device: torch.device, *, packed: bool = False) -> Batch:
         """Token ids and weights of `rows` as one packed row, or padded on the right to the longest."""
@@ -76,15 +86,15 @@ class Rows:
         weights = torch.zeros(len(rows), width)
         for i, row in enumerate(rows):
             length = self.lengths[row]
-            ids[i, :length] = torch.tensor(self.input_ids[row].as_py())
-            weights[i, 1:length] = torch.tensor(self.weights[row].as_py())[1:]
+            ids[i, :length] = _tensor(self.input_ids[row])
+            weights[i, 1:length] = _tensor(self.weights[row])[1:]
         return Batch(ids.to(device, non_blocking=True), weights.to(device, non_blocking=True))
 
     def _packed(self, rows: list[int], device: torch.device) -> Batch:
         lengths = tuple(self.lengths[row] for row in rows)
         ends = list(accumulate(lengths, initial=0))
-        ids = torch.cat([torch.tensor(self.input_ids[row].as_py()) for row in rows])
-        weights = torch.cat([torch.tensor(self.weights[row].as_py()) for row in rows])
+        ids = torch.cat([_tensor(self.input_ids[row]) for row in rows]).long()
+        weights = torch.cat([_tensor(self.weights[row]) for row in rows])
         weights[ends[:-1]] = 0
         positions = torch.cat([torch.arange(length) for length in lengths])
         segments = Segments(lengths, torch.tensor(ends, dtype=torch.int32, device=device))
@@ -92,3 +102,7 @@ class Rows:
             each.unsqueeze(0).to(device, non_blocking=True) for each in (ids, weights, positions)
         )
         return Batch(ids, weights, positions, segments)
+
+
+def _tensor(values: Any) -> Tensor:
+    return torch.tensor(values.values.to_numpy())

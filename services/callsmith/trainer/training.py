@@ -28,10 +28,11 @@ from callsmith.trainer.checkpoints import Checkpoint, Checkpoints
 from callsmith.trainer.config import WorkerConfig
 from callsmith.trainer.following import Advance, Follower, write_report
 from callsmith.trainer.forecast import Forecast, forecast
+from callsmith.trainer.loop import ADAPTER
 from callsmith.trainer.model import resolve_dtype
 from callsmith.trainer.progress import Journal, start_board
 from callsmith.trainer.rows import Rows
-from callsmith.trainer.worker import ADAPTER, run_worker
+from callsmith.trainer.worker import run_worker
 
 
 def train(
