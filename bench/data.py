@@ -1,14 +1,15 @@
 """The data stage: time, CPU and memory side by side with ms-swift's own encoding and with plain `datasets.map`.
 
-`python bench/data.py [ROWS] [PROCESSES]` writes rows made of the corpora in ../shared/data, gives the same file to each
-contender in a process of its own, and prints JSON, also into bench/results/data.json. The peers need packages that are
-no part of Callsmith: name a Python that has ms-swift in BENCH_PEERS, or they are left out and said to be. Imports and
-loading the tokenizer are not counted in seconds; CPU seconds are of all processes since then, memory is without mapped
-files.
+`python bench/data.py [ROWS] [PROCESSES] [--peers PYTHON]` writes rows made of the corpora in ../shared/data, gives the
+same file to each contender in a process of its own, and prints JSON, also into bench/results/data.json. The peers need
+packages that are no part of Callsmith: `pip install ms-swift` into an environment of its own and name its Python in
+`--peers` or BENCH_PEERS, or they are left out and said to be. Imports and loading the tokenizer are not counted in
+seconds; CPU seconds are of all processes since then; memory is the sum over all processes, mapped files left out.
 
 Each contender reads the same JSON Lines in ms_agent form and ends with an Arrow file. Callsmith also checks, splits off
 a test set, shuffles, and weighs every token; ms-swift weighs by `react.json`; plain map only templates and tokenises.
 `every_prompt_new`: each row lists its tools in an order of its own, so that hardly a system text comes twice.
+`prompts_shared`: tools stay in the corpus's order. `a_tenth_of_the_rows` says whether memory grows with the corpus.
 """
 
 import argparse
@@ -111,14 +112,15 @@ def write_base(folder: Path, rows: Path) -> None:
 
 
 def run_callsmith(rows: Path, base: Path, processes: int, work: Path) -> dict[str, Any]:
-    from callsmith.datasets.prepare import load_tokenizer, prepare
+    from callsmith.datasets.prepare import prepare
+    from callsmith.datasets.template import load_tokenizer
     from callsmith.spec.model import Data, Source
 
     data = Data(sources=(Source(path=str(rows)),), max_length=MAX_LENGTH, strict="keep")
     load_tokenizer(base)
     started = _start(work)
     made = prepare(data, dialect="ms_agent", base_dir=base, folder=work, processes=processes)
-    return {"rows": made.train_rows + made.test_rows, "seconds": time.perf_counter() - started}
+    return {"rows": made.train_rows + made.test_rows, "seconds": round(time.perf_counter() - started, 2)}
 
 
 def run_swift(rows: Path, base: Path, processes: int, work: Path) -> dict[str, Any]:
@@ -132,8 +134,8 @@ def run_swift(rows: Path, base: Path, processes: int, work: Path) -> dict[str, A
     started = _start(work)
     loaded, _ = load_dataset([str(rows)], num_proc=processes, load_from_cache_file=False)
     encoded = EncodePreprocessor(template=template)(loaded, num_proc=processes, load_from_cache_file=False)
-    seconds = time.perf_counter() - started
-    return {"rows": len(encoded), "seconds": seconds, "columns": encoded.column_names}
+    seconds = round(time.perf_counter() - started, 2)
+    return {"rows": len(encoded), "seconds": seconds}
 
 
 def run_map(rows: Path, base: Path, processes: int, work: Path) -> dict[str, Any]:
@@ -150,7 +152,7 @@ def run_map(rows: Path, base: Path, processes: int, work: Path) -> dict[str, Any
     started = _start(work)
     loaded = load_dataset("json", data_files=str(rows), split="train", cache_dir=str(work))
     encoded = loaded.map(encode, num_proc=processes, remove_columns=loaded.column_names, load_from_cache_file=False)
-    return {"rows": len(encoded), "seconds": time.perf_counter() - started}
+    return {"rows": len(encoded), "seconds": round(time.perf_counter() - started, 2)}
 
 
 def _start(work: Path) -> float:
@@ -223,30 +225,32 @@ def main() -> None:
     options.add_argument("rows", type=int, nargs="?", default=50_000)
     options.add_argument("processes", type=int, nargs="?", default=min(4, os.cpu_count() or 1))
     options.add_argument("--only", choices=CONTENDERS)
+    options.add_argument("--peers", default=os.environ.get("BENCH_PEERS"), help="a Python that has ms-swift")
     given = options.parse_args()
     if not CORPORA.is_dir():
         print(json.dumps({"skipped": "needs the real corpora of ../shared/data"}))
         return
-    peers = os.environ.get("BENCH_PEERS")
     results: dict[str, Any] = {
         "rows": given.rows, "processes": given.processes, "python": platform.python_version(), "cores": os.cpu_count(),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"
-        for scene, count, new in (
-            ("every_prompt_new", given.rows, True),
-            ("prompts_shared", given.rows, False),
-            ("a_tenth_of_the_rows", given.rows // 10, True),
+        for scene, count, new, names in (
+            ("every_prompt_new", given.rows, True, CONTENDERS),
+            ("prompts_shared", given.rows // 5, False, CONTENDERS),
+            ("a_tenth_of_the_rows", given.rows // 10, True, ["callsmith"]),
         ):
             rows = Path(folder) / f"{scene}.jsonl"
             write_rows(rows, count, new_prompts=new)
             if not base.is_dir():
                 write_base(base, rows)
             results[scene] = found = {}
-            for name in [given.only] if given.only else CONTENDERS:
-                python = sys.executable if name == "callsmith" else peers
+            for name in names:
+                if given.only not in (None, name):
+                    continue
+                python = sys.executable if name == "callsmith" else given.peers
                 if python is None:
-                    found[name] = "left out: BENCH_PEERS names no Python with ms-swift and datasets"
+                    found[name] = {"skipped": "no Python with ms-swift; name one in --peers or BENCH_PEERS"}
                 else:
                     found[name] = measure(name, python, rows, base, given.processes)
                 print(scene, name, json.dumps(found[name]), file=sys.stderr, flush=True)
@@ -263,11 +267,11 @@ def _compare(results: dict[str, Any]) -> None:
     for scene in ("every_prompt_new", "prompts_shared"):
         own = results[scene].get("callsmith", {})
         for peer in ("ms-swift", "datasets.map"):
-            other = results[scene].get(peer)
-            if isinstance(other, dict) and "seconds" in other and "seconds" in own:
+            other = results[scene].get(peer, {})
+            if "seconds" in other and "seconds" in own:
                 results[scene][f"times_faster_than_{peer}"] = round(other["seconds"] / own["seconds"], 2)
-    full, tenth = results["every_prompt_new"].get("callsmith"), results["a_tenth_of_the_rows"].get("callsmith")
-    if isinstance(full, dict) and isinstance(tenth, dict) and "peak_mib" in full and "peak_mib" in tenth:
+    full, tenth = (results[scene].get("callsmith", {}) for scene in ("every_prompt_new", "a_tenth_of_the_rows"))
+    if "peak_mib" in full and "peak_mib" in tenth:
         results["callsmith_peak_ratio_full_to_tenth"] = round(full["peak_mib"] / tenth["peak_mib"], 2)
 
 

@@ -19,7 +19,7 @@ spec:
     sources: [{{path: {data}, format: ms_agent}}]
     strict: {strict}
 """
-ROW = {"id": "a", "conversations": [{"from": "user", "value": "Hello"}, {"from": "assistant", "value": "Hello you"}]}
+GREETING = '{{"conversations": [{{"from": "user", "value": "I am {}"}}, {{"from": "assistant", "value": "Hello"}}]}}\n'
 
 
 def callsmith(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -32,7 +32,7 @@ def write(tmp_path: Path, base_dir: Path):  # type: ignore[no-untyped-def]
     def written(**changed: object) -> Path:
         data = tmp_path / "rows.jsonl"
         if not data.exists():
-            data.write_text((json.dumps(ROW) + "\n") * 3)
+            data.write_text("".join(map(GREETING.format, "abc")))
         values = {"base": base_dir, "store": (tmp_path / "store").as_uri(), "data": data, "strict": "drop", **changed}
         file = tmp_path / "finetune.yaml"
         file.write_text(DOCUMENT.format(**values))
@@ -71,11 +71,11 @@ def test_a_corpus_that_is_not_there(tmp_path: Path, write) -> None:  # type: ign
 
 def test_a_broken_line_is_named_and_refused_or_left_out(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
     data = tmp_path / "rows.jsonl"
-    data.write_text((json.dumps(ROW) + "\n") * 2 + '{"id": "b", "conv\n' + json.dumps(ROW) + "\n")
+    data.write_text(GREETING.format("a") + GREETING.format("b") + '{"id": "b", "conv\n' + GREETING.format("c"))
     refused(callsmith("run", write(strict="fail"), "--until", "data", cwd=tmp_path), "rows.jsonl: line 3")
     kept = callsmith("run", write(strict="drop"), "--until", "data", "--json", cwd=tmp_path)
     assert kept.returncode == 0, kept.stderr
-    assert json.loads(kept.stdout)["data"] == {"train": 3, "test": 0}
+    assert json.loads(kept.stdout)["data"] == {"train": 2, "test": 1}
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]

@@ -41,6 +41,7 @@ def make_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         fast.chat_template = template
         folder = tmp_path_factory.mktemp("base")
         fast.save_pretrained(folder)
+        (folder / "config.json").write_text('{"model_type": "qwen2"}')
         return folder
 
     return make
@@ -55,6 +56,6 @@ def base_dir(make_base: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer(base_dir: Path) -> Any:
     """Its tokenizer, as the stage loads it."""
-    from callsmith.datasets.prepare import load_tokenizer
+    from callsmith.datasets.template import load_tokenizer
 
     return load_tokenizer(base_dir)

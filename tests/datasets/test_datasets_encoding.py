@@ -13,8 +13,7 @@ from callsmith import dialects
 from callsmith.datasets.conversation import Conversation
 from callsmith.datasets.encoding import Encoder, Example, encode
 from callsmith.datasets.layout import LayoutMaker
-from callsmith.datasets.prepare import load_tokenizer
-from callsmith.datasets.template import ChatTemplate, RefusedError
+from callsmith.datasets.template import ChatTemplate, RefusedError, load_tokenizer
 from callsmith.errors import InvalidInput
 from callsmith.spec.model import LossWeights
 

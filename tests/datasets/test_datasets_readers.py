@@ -3,13 +3,14 @@
 import csv
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from talk import TRIP, WAITING, WEATHER, conversations
+from talk import TRIP, WAITING, WEATHER, conversations, said, user
 
 from callsmith import dialects
 from callsmith.datasets import Conversation, Report, files, readers, sources
@@ -450,7 +451,7 @@ def test_a_corpus_in_a_store_is_copied_once(tmp_path: Path) -> None:
     before = sources.state(url)
     write(tmp_path / "bucket" / "a.jsonl", MS_AGENT, MS_AGENT)
     assert sources.state(url) != before
-    assert len(list(readers.read(url, cache_dir=tmp_path / "cache"))) == 2
+    assert len(list(readers.read(url, strict="keep", cache_dir=tmp_path / "cache"))) == 2
 
 
 def test_hub_corpora_offline_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,3 +466,40 @@ def test_hub_corpora_offline_say_what_to_do(tmp_path: Path, monkeypatch: pytest.
         sources.resolve("hf://a/b", tmp_path)
     with pytest.raises((InvalidInput, Unavailable), match="modelscope"):
         sources.resolve("modelscope://a/b/train.jsonl", tmp_path)
+
+
+def test_a_duplicate_is_named_with_the_line_of_the_first(tmp_path: Path) -> None:
+    rows = [{"id": str(i), "messages": [user(text), said("Yes.")]} for i, text in enumerate(["a", "b", "a", "A"])]
+    path = write(tmp_path / "a.jsonl", *rows)
+    report = Report()
+    assert [row.id for row in readers.read(path, report=report)] == ["0", "1", "3"]
+    assert report.examples == {"duplicate": [f"{path}:3: got the same conversation as at line 1; expected each once"]}
+    assert len(list(readers.read(path, strict="keep"))) == 4
+    with pytest.raises(InvalidInput, match="line 3: got the same conversation as at line 1"):
+        list(readers.read(path, strict="fail"))
+
+
+def test_csv_rows_are_named_by_the_line_that_they_begin_on(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('instruction,output\nfirst,"two\nlines"\nsecond,one\n')
+    assert [row.line for row in readers.read(path)] == [2, 4]
+    assert readers.find(path, 4)[0].messages[0]["content"] == "second"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.jsonl.gz", "a.parquet"])
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, name: str) -> None:
+    def peak(count: int) -> int:
+        path = tmp_path / str(count) / name
+        path.parent.mkdir()
+        rows = [{"messages": [user(f"{i} " + "word " * 1000), said("Yes.")]} for i in range(count)]
+        WRITERS[name](path, rows)
+        del rows
+        tracemalloc.start()
+        assert sum(1 for _ in readers.read(path)) == count
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    peak(1)  # imports
+    few, many = peak(300), peak(2400)
+    assert many - few < 1_000_000  # for ten megabytes more of text

@@ -3,6 +3,7 @@
 Every reader ends here and every dialect starts here. Knows nothing of files, formats, tokens or weights.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,6 +30,11 @@ class Conversation:
         """One line of JSON in OpenAI form, which `from_json` and the `openai` reader read back."""
         row = {"id": self.id, "messages": self.messages, "tools": self.tools, "source": self.source, "line": self.line}
         return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+    def content_digest(self) -> bytes:
+        """Eight bytes that are the same for conversations with the same messages and tools, whatever their place."""
+        text = json.dumps((self.messages, self.tools), ensure_ascii=False)
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
     @classmethod
     def from_json(cls, line: str | bytes) -> "Conversation":

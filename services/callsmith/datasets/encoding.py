@@ -13,7 +13,7 @@ from typing import Literal
 from callsmith.datasets.conversation import Conversation
 from callsmith.datasets.layout import Layout, LayoutMaker
 from callsmith.datasets.template import ChatTemplate, Tokenizer
-from callsmith.datasets.tokens import TokenMaker
+from callsmith.datasets.tokens import TokenMaker, Tokens
 from callsmith.dialects.types import Dialect
 from callsmith.errors import InvalidInput
 from callsmith.spec.model import LossWeights
@@ -83,6 +83,11 @@ class Encoder:
                     f"encoding: {where}: got {len(example.input_ids)} tokens; expected at most data.maxLength = "
                     f"{self._max_length}; raise it, or set data.tooLong to drop or cut"
                 )
+
+    def lay_out(self, conversation: Conversation) -> tuple[Layout, Tokens]:
+        """The text and the tokens that `encode` weighs, however long. Raises as `encode` does."""
+        layout = self._layouts.lay_out(conversation)
+        return layout, self._tokens.tokenize(layout.text)
 
     def further(self, conversation: Conversation) -> list[Example]:
         """The conversation in the other layouts that the dialect's clients use, as far as they fit."""

@@ -137,8 +137,11 @@ def _array(text: IO[str]) -> Iterator[Row]:
 def _csv(stream: IO[bytes]) -> Iterator[Row]:
     csv.field_size_limit(1 << 26)
     reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
+    _ = reader.fieldnames  # reads the header, which is before the first row
+    line = reader.line_num + 1
     for values in reader:
-        yield Row(reader.line_num, {key: value for key, value in values.items() if isinstance(key, str)})
+        yield Row(line, {key: value for key, value in values.items() if isinstance(key, str)})
+        line = reader.line_num + 1
 
 
 def _parquet(path: Path) -> Iterator[Row]:

@@ -8,6 +8,7 @@ import math
 import random
 import re
 import unicodedata
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -68,8 +69,8 @@ def mix(
     report = Report() if report is None else report
     folder.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(folder / "corpus.jsonl")
-    pools = _read(data, corpus, cache_dir, report, on_progress)
-    groups = [fingerprint(corpus[row]) for row in range(len(corpus))]
+    groups = array("Q")
+    pools = _read(data, corpus, groups, cache_dir, report, on_progress)
     for pool in pools:
         pool.drawn = pool.rows
         if pool.wanted < len(pool.rows):
@@ -101,14 +102,21 @@ def fingerprint(conversation: Conversation) -> int:
 
 
 def _read(
-    data: Data, corpus: Corpus, cache_dir: Path | None, report: Report, on_progress: Advance | None
+    data: Data,
+    corpus: Corpus,
+    groups: "array[int]",
+    cache_dir: Path | None,
+    report: Report,
+    on_progress: Advance | None,
 ) -> list[_Pool]:
+    """Append every source's usable rows to `corpus`, and their fingerprints to `groups`."""
     pools: list[_Pool] = []
     for source in data.sources:
         pool = _Pool(source.path)
         rows = readers.read(source.path, source.format, strict=data.strict, report=report, cache_dir=cache_dir)
         for conversation in rows:
             pool.rows.append(corpus.append(conversation))
+            groups.append(fingerprint(conversation))
             if on_progress and len(corpus) % _PROGRESS_ROWS == 0:
                 on_progress(len(corpus), len(corpus), f"rows read, now {source.path}")
         if not pool.rows:
@@ -119,8 +127,9 @@ def _read(
         pools.append(pool)
         pool.wanted = _wanted(source, len(pool.rows), pools[0].wanted)
     if data.self_cognition:
-        about = cognition.conversations(data.self_cognition.name, data.self_cognition.author)
+        about = list(cognition.conversations(data.self_cognition.name, data.self_cognition.author))
         pools.append(_Pool(cognition.SOURCE, [corpus.append(c) for c in about], data.self_cognition.count))
+        groups.extend(map(fingerprint, about))
     return pools
 
 

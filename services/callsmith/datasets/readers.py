@@ -12,7 +12,7 @@ from callsmith.datasets.conversation import JSON, Conversation
 from callsmith.datasets.formats import alpaca, bfcl, openai, sharegpt, swift, toolbench
 from callsmith.datasets.formats.row import Parts, RowError
 from callsmith.datasets.report import Finding, Report
-from callsmith.errors import InvalidInput
+from callsmith.errors import InvalidInput, NotFound
 
 Strict = Literal["fail", "drop", "keep"]
 FORMATS = ("ms_agent", "openai", "swift", "toolbench", "alpaca", "bfcl")
@@ -30,34 +30,47 @@ def read(
 
     `format` is one of `FORMATS`, or `auto`, which looks at the first row that can be read. A faulty row raises
     `InvalidInput` (`fail`), is left out (`drop`), or is yielded all the same where it can be read (`keep`); `report`
-    counts it in every case. A remote corpus is copied to `cache_dir`. Raises as `sources.resolve` does.
+    counts it in every case. A remote corpus is copied to `cache_dir`. Of each row some bytes are kept, to know it when
+    it comes again. Raises as `sources.resolve` does.
     """
     report = Report() if report is None else report
-    local = sources.resolve(str(path), cache_dir)
-    source = str(path)
-    reader = None if format == "auto" else _Reader(format, local)
-    for row in files.rows(local):
-        found: list[Finding] = []
-        conversation: Conversation | None = None
-        if row.value is None:
-            found.append(Finding("unreadable", row.problem or "no value"))
-        else:
-            reader = reader or _Reader(detect(row.value, source, row.line), local)
-            try:
-                conversation = reader.conversation(row.value, source, row.line)
-                found += checks.check(conversation)
-            except RowError as error:
-                found.append(Finding(error.kind, error.detail))
+    reader = _Reader(str(path), format, cache_dir)
+    for row in reader.rows():
+        conversation, found = reader.judge(row)
+        report.formats[reader.source] = reader.format
         if found and strict == "fail":
             raise InvalidInput(
                 f"reading {path}: line {row.line}: {found[0].detail}; mend the line or set data.strict to drop or keep"
             )
         kept = conversation is not None and (not found or strict == "keep")
-        report.record(source, row.line, found, kept=kept)
+        report.record(reader.source, row.line, found, kept=kept)
         if conversation is not None and kept:
             if any("reasoning_content" in message for message in conversation.messages):
                 report.remarks["thought_before_answer_left_out"] += 1
             yield conversation
+
+
+def find(
+    path: str | Path, line: int, format: str = "auto", *, cache_dir: Path | None = None
+) -> tuple[Conversation, list[Finding]]:
+    """The conversation at `line` of the corpus at `path`, as reports count lines, and its faults; see `read`.
+
+    Raises `NotFound` for a line without a row, and `InvalidInput` for a row that cannot be read.
+    """
+    reader = _Reader(str(path), format, cache_dir)
+    last = 0
+    for row in reader.rows():
+        if row.line > line:
+            break
+        if row.line == line:
+            conversation, found = reader.judge(row)
+            if conversation is None:
+                raise InvalidInput(f"reading {path}: line {line}: {found[0].detail}; mend the line or name another")
+            return conversation, found
+        last = row.line
+        reader.learn(row)
+    nearest = f"the last row before it is at {last}" if last else "there is none before it"
+    raise NotFound(f"reading {path}: got no row at line {line}; expected one; {nearest}")
 
 
 def detect(row: JSON, path: str, line: int) -> str:
@@ -82,23 +95,48 @@ def detect(row: JSON, path: str, line: int) -> str:
 
 
 class _Reader:
-    """One corpus's format, with what stands beside its file."""
+    """One corpus: its file, its format once that is known, and what stands beside it."""
 
-    def __init__(self, format: str, path: Path) -> None:
-        if format not in FORMATS:
-            raise InvalidInput(f"reading {path}: got format {format!r}; expected auto or one of {', '.join(FORMATS)}")
-        self._format = format
-        self._gold = bfcl.gold_of(path) if format == "bfcl" else {}
+    def __init__(self, source: str, format: str, cache_dir: Path | None) -> None:
+        if format not in ("auto", *FORMATS):
+            raise InvalidInput(f"reading {source}: got format {format!r}; expected auto or one of {', '.join(FORMATS)}")
+        self.source = source
+        self.format = format
+        self._path = sources.resolve(source, cache_dir)
+        self._gold = bfcl.gold_of(self._path) if format == "bfcl" else {}
+        self._seen: dict[bytes, int] = {}
 
-    def conversation(self, row: JSON, source: str, line: int) -> Conversation:
-        """One row in neutral form. Raises `RowError`."""
-        parts = self._parts(row)
-        identity = row.get("id")
-        name = f"{Path(source).name}:{line}" if identity is None else str(identity)
-        return Conversation(name, parts.messages, parts.tools, source, line)
+    def rows(self) -> Iterator[files.Row]:
+        """The rows of its file. Raises as `files.rows` does."""
+        return files.rows(self._path)
+
+    def learn(self, row: files.Row) -> None:
+        """Let `row` decide on the format where none is set. Raises `InvalidInput`."""
+        if self.format == "auto" and row.value is not None:
+            self.format = detect(row.value, self.source, row.line)
+            self._gold = bfcl.gold_of(self._path) if self.format == "bfcl" else {}
+
+    def judge(self, row: files.Row) -> tuple[Conversation | None, list[Finding]]:
+        """One row in neutral form, where it can be read, and its faults. Raises as `learn` does."""
+        if row.value is None:
+            return None, [Finding("unreadable", row.problem or "no value")]
+        self.learn(row)
+        try:
+            parts = self._parts(row.value)
+        except RowError as error:
+            return None, [Finding(error.kind, error.detail)]
+        identity = row.value.get("id")
+        name = f"{Path(self.source).name}:{row.line}" if identity is None else str(identity)
+        conversation = Conversation(name, parts.messages, parts.tools, self.source, row.line)
+        return conversation, [*checks.check(conversation), *self._repeated(conversation)]
+
+    def _repeated(self, conversation: Conversation) -> Iterator[Finding]:
+        first = self._seen.setdefault(conversation.content_digest(), conversation.line)
+        if first != conversation.line:
+            yield Finding("duplicate", f"got the same conversation as at line {first}; expected each once")
 
     def _parts(self, row: JSON) -> Parts:
-        match self._format:
+        match self.format:
             case "ms_agent" if sharegpt.matches(row):
                 return sharegpt.read(row)
             case "toolbench" if toolbench.matches(row):
@@ -112,4 +150,4 @@ class _Reader:
             case "bfcl" if bfcl.matches(row):
                 return bfcl.read(row, self._gold)
             case _:
-                raise RowError("format", f"got {', '.join(row) or 'no keys'}; expected a row in format {self._format}")
+                raise RowError("format", f"got {', '.join(row) or 'no keys'}; expected a row in format {self.format}")

@@ -44,6 +44,8 @@ class Report:
     """Counts and examples; grows with the number of kinds, not with the number of rows."""
 
     sources: dict[str, SourceCount] = field(default_factory=dict)
+    formats: dict[str, str] = field(default_factory=dict)
+    """How each source is written, by `readers.FORMATS`; `auto` where no row could be read."""
     findings: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     remarks: Counter[str] = field(default_factory=Counter)
@@ -106,6 +108,7 @@ class Report:
             "sources": {
                 name: {"read": c.read, "kept": c.kept, "dropped": c.dropped} for name, c in self.sources.items()
             },
+            "formats": self.formats,
             "findings": dict(self.findings),
             "examples": self.examples,
             "remarks": dict(self.remarks),

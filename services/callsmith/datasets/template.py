@@ -6,9 +6,10 @@ turn in training is refused. Knows roles and texts; nothing of dialects, tokens 
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from callsmith.errors import InvalidInput
+from callsmith.errors import InvalidInput, NotFound
 
 Message = dict[str, Any]
 
@@ -27,6 +28,24 @@ class Tokenizer(Protocol):
         self, conversation: list[Message], *, tokenize: bool = ..., add_generation_prompt: bool = ...
     ) -> Any:
         """The template's text when `tokenize` is False."""
+
+
+def load_tokenizer(base_dir: Path) -> Tokenizer:
+    """The base's own tokenizer. Raises `NotFound` for no folder and `InvalidInput` for one without a fast tokenizer."""
+    if not base_dir.is_dir():
+        raise NotFound(f"loading the tokenizer: no folder {base_dir}; expected a model with tokenizer.json")
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base_dir, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"loading the tokenizer: {base_dir} has none that can be read: {error}") from None
+    if not tokenizer.is_fast:
+        raise InvalidInput(f"loading the tokenizer: got a slow one in {base_dir}; expected tokenizer.json")
+    loaded: Tokenizer = tokenizer
+    return loaded
 
 
 class Slot(NamedTuple):

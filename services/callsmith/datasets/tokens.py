@@ -1,8 +1,9 @@
 """A text's token ids, and where each token begins; exactly what the server makes of the same text.
 
-A fast tokenizer cuts a text at its special tokens before anything else, and usually at line beginnings too. What
-stands between two certain cuts is tokenised by itself and remembered: prompts and tool descriptions come again and
-again. Where cuts are not certain, the whole text goes through the tokenizer. Knows no conversation and no weights.
+A fast tokenizer cuts a text at its special tokens before anything else, and usually at line beginnings too, also after
+a list's numbers there. What stands between two certain cuts is tokenised by itself and remembered: prompts and tool
+descriptions come again and again, if under another number. Where cuts are not certain, the whole text goes through the
+tokenizer. Knows no conversation and no weights.
 """
 
 import itertools
@@ -14,7 +15,8 @@ from bisect import bisect_left, bisect_right
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-_REMEMBERED_UNITS = 32_768
+_REMEMBERED_UNITS = 16_384
+"""In each of the two generations."""
 _REMEMBERED_CHARACTERS = 2_000
 """A longer unit is not worth remembering."""
 _CHECKED_TEXTS = 32
@@ -22,8 +24,9 @@ _CHECKED_TEXTS = 32
 _LOCAL_NORMALIZERS = ("NFC",)
 _LOCAL_PRE_TOKENIZERS = ("ByteLevel", "Split", "Digits")
 _LINE = re.compile(r"\n(?=[A-Za-z0-9])")
+_LINE_OR_NUMBER = re.compile(r"\n(?=[A-Za-z0-9])|(?<=\n)\d{1,2}\.(?= [A-Za-z])")
 _BEFORE_LINES = ("", "a", "7", "]", '"', ".", "'", " ", "\n", "\t", "\r", "/", "_", "京", "é", "🙂", "。")
-_LINE_HEADS = ("a", "Thought", "7", "42. x", "A:", "re")
+_LINE_HEADS = ("a", "Thought", "7", "42. x", "1. Get", "A:", "re")
 
 
 class Unit(NamedTuple):
@@ -77,9 +80,10 @@ class TokenMaker:
         self._splitter = re.compile("(" + "|".join(map(re.escape, by_length)) + ")")
         self._normalizes = description["normalizer"] is not None
         self._cuts = bool(added) and _is_local(description)
-        self._cuts_lines = self._cuts and _cuts_at_lines(backend)
+        self._cut = _certain_cut(backend) if self._cuts else None
         self._lengths = _byte_lengths(backend, description, added)
         self._remembered: dict[str, Unit] = {}
+        self._earlier: dict[str, Unit] = {}
         self._unchecked = _CHECKED_TEXTS
 
     def tokenize(self, text: str) -> Tokens:
@@ -107,7 +111,7 @@ class TokenMaker:
         missed: list[str] = []
         started = position
         for line in self._lines(part):
-            unit = self._remembered.get(line)
+            unit = self._recall(line)
             if unit is None:
                 missed.append(line)
             else:
@@ -124,8 +128,6 @@ class TokenMaker:
         text = "".join(lines)
         unit = self._unit(text)
         tokens.append(position, unit)
-        if len(self._remembered) + len(lines) > _REMEMBERED_UNITS:
-            self._remembered.clear()
         start = 0
         first = 0
         for line in lines:
@@ -133,19 +135,31 @@ class TokenMaker:
             last = bisect_left(unit.begins, end, first)
             if len(line) <= _REMEMBERED_CHARACTERS:
                 begins = array("i", [begin - start for begin in unit.begins[first:last]])
-                self._remembered[line] = Unit(unit.ids[first:last], begins)
+                self._remember(line, Unit(unit.ids[first:last], begins))
             start, first = end, last
 
+    def _recall(self, line: str) -> Unit | None:
+        unit = self._remembered.get(line)
+        if unit is None and (unit := self._earlier.get(line)) is not None:
+            self._remember(line, unit)
+        return unit
+
+    def _remember(self, line: str, unit: Unit) -> None:
+        """Keep a unit; once a generation is full, what was not recalled since the one before it is forgotten."""
+        if len(self._remembered) >= _REMEMBERED_UNITS:
+            self._earlier, self._remembered = self._remembered, {}
+        self._remembered[line] = unit
+
     def _lines(self, part: str) -> list[str]:
-        if not self._cuts_lines:
+        if self._cut is None:
             return [part]
-        cuts = [0, *(found.end() for found in _LINE.finditer(part)), len(part)]
+        cuts = [0, *(found.end() for found in self._cut.finditer(part)), len(part)]
         return [part[start:end] for start, end in itertools.pairwise(cuts)]
 
     def _unit(self, text: str) -> Unit:
         if self._lengths is None or (self._normalizes and not unicodedata.is_normalized("NFC", text)):
             return self._by_offsets(text)
-        ids = self._backend.encode(text, add_special_tokens=False).ids
+        ids = self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids  # fast: without offsets
         begins = array("i", accumulate(map(self._lengths.__getitem__, ids), initial=0))
         if begins.pop() != len(text.encode("utf-8")):
             return self._by_offsets(text)
@@ -191,16 +205,16 @@ def _is_local(description: dict[str, Any]) -> bool:
     )
 
 
-def _cuts_at_lines(backend: Any) -> bool:
-    """Whether the tokenizer's own pattern always cuts between a line's end and a letter or digit: tried out."""
+def _certain_cut(backend: Any) -> "re.Pattern[str] | None":
+    """The finest pattern at whose ends the tokenizer's own pattern always cuts: tried out."""
     split = backend.pre_tokenizer.pre_tokenize_str
-    for before in itertools.product(_BEFORE_LINES, repeat=2):
-        end = len(before[0] + before[1]) + 1
-        for head in _LINE_HEADS:
-            text = f"{before[0]}{before[1]}\n{head}"
-            if end not in {start for _, (start, _) in split(text)}:
-                return False
-    return True
+    before = ["".join(pair) for pair in itertools.product(_BEFORE_LINES, repeat=2)]
+    texts = [f"{ending}\n{head}" for ending in before for head in _LINE_HEADS]
+    starts = [{start for _, (start, _) in split(text)} for text in texts]
+    for pattern in (_LINE_OR_NUMBER, _LINE):
+        if all(found.end() in at for text, at in zip(texts, starts, strict=True) for found in pattern.finditer(text)):
+            return pattern
+    return None
 
 
 def _parts(described: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ Owns finding the tool that a model meant. Knows no marker and no arguments.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from callsmith.dialects.types import ToolSpec
@@ -96,8 +97,6 @@ class Names:
         for tool in tools or ():
             key = _fold(tool.name)
             self._folded[key] = None if key in self._folded else tool
-        names = sorted((re.escape(name) for name in self._tools), key=len, reverse=True)
-        self._mention = re.compile(rf"(?<![\w-])(?:{'|'.join(names)})(?![\w-])") if names else None
 
     def exact(self, written: str) -> Tool | None:
         """The tool whose name this is, markdown and capitals aside."""
@@ -113,7 +112,7 @@ class Names:
     def mentioned(self, written: str) -> Tool | None:
         """The one tool that a sentence such as `Use the fire_recognition API` names; None where it names two."""
         tool = self.exact(written)
-        if tool is not None or self._mention is None:
+        if tool is not None or not self._tools:
             return tool
         text = written.replace("\\_", "_")
         found = {match[0] for match in self._mention.finditer(text)}
@@ -124,6 +123,12 @@ class Names:
         words = " ".join(_fold(word) for word in re.split(r"[^\w-]+", text))
         matches = [tool for key, tool in self._folded.items() if tool is not None and _spells(key, words)]
         return matches[0] if len(matches) == 1 else None
+
+    @cached_property
+    def _mention(self) -> "re.Pattern[str]":
+        """Compiled when needed: most turns name their tool exactly, and compiling costs more than reading them."""
+        names = sorted((re.escape(name) for name in self._tools), key=len, reverse=True)
+        return re.compile(rf"(?<![\w-])(?:{'|'.join(names)})(?![\w-])")
 
 
 def _undeclared(name: str) -> Tool:
