@@ -184,7 +184,11 @@ class Engine:
             listing = {"object": "list", "data": [{"id": "m", "object": "model"}]}
             await self._whole(send, Raw(json.dumps(listing if scope["method"] == "GET" else {"echo": body.decode()})))
             return
-        request = json.loads(body)
+        try:
+            request = dict(json.loads(body))
+        except (ValueError, TypeError, RecursionError):
+            await self._whole(send, Raw('{"error": {"message": "not a request", "code": 400}}', 400))
+            return
         self.requests.append(request)
         reply = self.answer(request)
         if isinstance(reply, Raw):
@@ -228,7 +232,8 @@ class Engine:
                     yield {"choices": [choice]}
         for n in range(len(reply.choices)):
             yield {"choices": [{"index": n, "delta": {"content": ""}, "finish_reason": reply.finish}]}
-        if (request.get("stream_options") or {}).get("include_usage"):
+        options = request.get("stream_options")
+        if isinstance(options, dict) and options.get("include_usage"):
             yield {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}}
 
     async def _stream(self, request: dict[str, Any], reply: Text, receive: Any, send: Any) -> None:
@@ -250,7 +255,7 @@ class Engine:
         gone = asyncio.ensure_future(receive())
         try:
             while not hold.is_set():
-                await asyncio.wait((gone,), timeout=0.01)
+                await asyncio.wait((gone,), timeout=0.05)
                 if gone.done():
                     self.left.set()
                     return False

@@ -1,6 +1,9 @@
 """The sidecar under strain: many streams, slow readers, full queues, keys, limits, silence and the end of its life."""
 
 import asyncio
+import contextlib
+import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -15,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+from processes import resident_bytes, started
 
 from callsmith.sidecar.app import create_app
 from callsmith.sidecar.config import SidecarConfig
@@ -22,7 +26,7 @@ from fakes import Engine, Served, Text
 
 TOOL = {"type": "function", "function": {"name": "get", "parameters": {"properties": {"n": {"type": "integer"}}}}}
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": [TOOL]}
-STREAMS = 150
+STREAMS = 500
 
 
 @pytest.fixture
@@ -64,8 +68,17 @@ def test_many_streams_are_neither_lost_nor_mixed_up(engine: tuple[Engine, str]) 
         async with httpx.AsyncClient(timeout=120, limits=limits) as client:
             return await asyncio.gather(*(ask(client, url, number) for number in range(STREAMS)))
 
-    with sidecar(engine[1], max_concurrent=40, max_queued=STREAMS, connect_seconds=60) as served:
-        answers = asyncio.run(ask_all(served.url))
+    fake, url = engine
+    together, answer, arrived = threading.Event(), fake.answer, itertools.count(1)
+
+    def hold_until_all_are_here(request: dict[str, Any]) -> Text:
+        if next(arrived) == STREAMS:
+            together.set()
+        return dataclasses.replace(answer(request), hold=together)
+
+    fake.answer = hold_until_all_are_here
+    with started(url, "--dialect", "*=react_en", "--connect-seconds", "60") as (_, address):
+        answers = asyncio.run(ask_all(address))
     assert [json.loads(text) for text in answers] == [{"n": number} for number in range(STREAMS)]
 
 
@@ -104,20 +117,26 @@ def test_whoever_waits_and_leaves_takes_no_place(engine: tuple[Engine, str]) -> 
         assert "callsmith_active_requests 0.0" in client.get(f"{served.url}/metrics").text
 
 
-def test_a_client_that_stops_reading_stops_the_engine(engine: tuple[Engine, str]) -> None:
+@pytest.mark.parametrize("tools", [[TOOL], None])
+def test_clients_that_stop_reading_stop_the_engine(engine: tuple[Engine, str], tools: Any) -> None:
     """Bounded memory: the engine can't get further ahead than what sockets and one read buffer hold."""
     fake, url = engine
     fake.answer = lambda request: Text(["x" * 20_000_000], size=2_000)
-    with sidecar(url) as served, socket.create_connection(("127.0.0.1", int(served.url.rsplit(":", 1)[1]))) as client:
-        body = json.dumps(BODY | {"stream": True}).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
-        client.sendall(head.encode() + body)
-        client.recv(1000)
+    body = json.dumps(BODY | {"stream": True, "tools": tools}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    with started(url, "--dialect", "*=react_en") as (process, address), contextlib.ExitStack() as clients:
+        at_first = resident_bytes(process.pid)
+        for _ in range(10):
+            client = socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1])))
+            clients.enter_context(client).sendall(head.encode() + body)
+            client.recv(1000)
         before = -1
         while fake.sent != before:  # until the engine stands still
             before = fake.sent
             time.sleep(0.5)
-        assert 0 < fake.sent < 8_000
+        assert 0 < fake.sent < 10 * 8_000, "of 100,000"
+        assert resident_bytes(process.pid) - at_first < 10 * 2**20
+        assert _answers(f"{address}/healthz")
 
 
 def test_silence_is_filled_with_comments(engine: tuple[Engine, str]) -> None:
@@ -177,37 +196,88 @@ def test_large_bodies_are_refused_before_they_are_read(engine: tuple[Engine, str
     assert engine[0].bodies == []
 
 
-def started(url: str, *flags: str) -> tuple["subprocess.Popen[bytes]", str]:
-    """The sidecar as a process of its own, and its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "callsmith.sidecar", "--upstream", url, "--port", str(port), *flags]
-    return subprocess.Popen(command, stdin=subprocess.PIPE), f"http://127.0.0.1:{port}"
-
-
 def test_sigterm_lets_streams_finish(engine: tuple[Engine, str]) -> None:
     hold = threading.Event()
     fake, url = engine
     fake.answer = lambda request: Text(["Hello there."], hold=hold)
-    process, address = started(url, "--dialect", "m=react_en")
-    try:
-        end = time.monotonic() + 60
-        while not _answers(f"{address}/readyz"):
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        clients = [httpx.Client(timeout=60) for _ in range(20)]
+    with started(url, "--dialect", "m=react_en") as (process, address):
+        clients = [httpx.Client(timeout=60) for _ in range(50)]
         request = httpx.Request("POST", f"{address}/v1/chat/completions", json=BODY | {"stream": True})
         streams = [client.send(request, stream=True) for client in clients]
         process.send_signal(signal.SIGTERM)
-        while _answers(f"{address}/healthz"):
+        while _answers(f"{address}/readyz"):
             time.sleep(0.05)
         hold.set()
         assert all("[DONE]" in stream.read().decode() for stream in streams)
         assert process.wait(30) == 0
-    finally:
-        process.kill()
-        process.wait()
+
+
+def test_sigterm_ends_what_does_not_finish(engine: tuple[Engine, str]) -> None:
+    fake, url = engine
+    fake.answer = lambda request: Text(["Hello there."], hold=threading.Event())
+    with (
+        started(url, "--dialect", "m=react_en", "--drain-seconds", "1") as (process, address),
+        httpx.Client() as client,
+    ):
+        request = httpx.Request("POST", f"{address}/v1/chat/completions", json=BODY | {"stream": True})
+        client.send(request, stream=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert fake.left.wait(5)
+
+
+def test_one_stream_that_breaks_leaves_the_others(engine: tuple[Engine, str]) -> None:
+    hold = threading.Event()
+    fake, url = engine
+
+    def answer(request: dict[str, Any]) -> Text:
+        broken = "break" in request["messages"][-1]["content"]
+        return Text(["Hello there."], break_after=3) if broken else Text(["Hello there."], hold=hold)
+
+    fake.answer = answer
+    with sidecar(url) as served, httpx.Client(timeout=30) as client:
+        endpoint = f"{served.url}/v1/chat/completions"
+        with client.stream("POST", endpoint, json=BODY | {"stream": True}) as other:
+            pieces = other.iter_text()
+            next(pieces)
+            content = [{"role": "user", "content": "Please break"}]
+            broken = client.post(endpoint, json=BODY | {"stream": True, "messages": content})
+            assert events(broken.text)[-2]["error"]["type"] == "engine_unavailable"
+            hold.set()
+            assert "[DONE]" in "".join(pieces)
+        assert client.post(endpoint, json=BODY).status_code == 200
+
+
+def test_a_client_that_leaves_before_a_whole_answer_ends_the_engine_s_work(engine: tuple[Engine, str]) -> None:
+    fake, url = engine
+    fake.answer = lambda request: Text(["Hello there."], hold=threading.Event())
+    with sidecar(url) as served:
+        for body in (BODY, BODY | {"tools": None}):
+            fake.left.clear()
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{served.url}/v1/chat/completions", json=body, timeout=0.3)
+            assert fake.left.wait(5)
+
+
+@pytest.mark.parametrize("how", ["refuses", "is silent"])
+def test_an_engine_that_is_down_is_503_within_a_second(how: str) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as engine, contextlib.ExitStack() as filling:
+        address = engine.getsockname()
+        if how == "refuses":
+            engine.close()
+        else:  # as a pod that is gone: what connects gets no answer at all
+            for _ in range(8):
+                waiting = filling.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(address)
+        with sidecar(f"http://127.0.0.1:{address[1]}") as served, httpx.Client(timeout=30) as client:
+            client.get(f"{served.url}/healthz")
+            for body in (BODY, BODY | {"stream": True}, BODY | {"tools": None}):
+                began = time.monotonic()
+                answer = client.post(f"{served.url}/v1/chat/completions", json=body)
+                assert time.monotonic() - began < 1
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+                assert answer.json()["error"]["type"] == "engine_unavailable"
 
 
 def _answers(url: str) -> bool:
@@ -229,11 +299,7 @@ def test_a_port_in_use_is_the_user_s_error(engine: tuple[Engine, str]) -> None:
 
 
 def test_it_ends_with_its_parent(engine: tuple[Engine, str]) -> None:
-    process, _ = started(engine[1], "--until-stdin-closes")
-    try:
+    with started(engine[1], "--until-stdin-closes") as (process, _):
         assert process.stdin
         process.stdin.close()
         assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()

@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import pytest
+from bending import GOOD, TOOL, bend
 
 from callsmith.errors import InvalidInput
 from callsmith.sidecar import requests
@@ -13,24 +14,6 @@ from callsmith.sidecar.config import SidecarConfig
 from callsmith.sidecar.problems import Refused, error_response
 
 CONFIG = SidecarConfig(max_messages=8, max_tools=4, max_schema_depth=6)
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-DEEP = {"a": [[[[[[[1]]]]]]]}
-GOOD: dict[str, Any] = {
-    "model": "m",
-    "messages": [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
-        {"role": "assistant", "content": None, "tool_calls": [CALL]},
-        {"role": "tool", "tool_call_id": "1", "content": "done"},
-    ],
-    "tools": [TOOL],
-    "tool_choice": "auto",
-    "parallel_tool_calls": True,
-    "stream": False,
-    "stop": ["END"],
-    "n": 1,
-}  # fmt: skip
 
 
 def plan(request: dict[str, Any], dialect: str = "react_en") -> requests.Plan:
@@ -123,7 +106,7 @@ def test_ten_thousand_bent_requests(dialect: str) -> None:
     for _ in range(1_700):
         bent = json.loads(json.dumps(GOOD))
         for _ in range(chance.randint(1, 4)):
-            _bend(bent, chance)
+            bend(bent, chance)
         body = json.dumps(bent).encode()
         try:
             request = requests.parse(body)
@@ -133,36 +116,3 @@ def test_ten_thousand_bent_requests(dialect: str) -> None:
         except InvalidInput:
             refused += 1
     assert 100 < refused < 1_700
-
-
-_ODD: list[Any] = [
-    None, True, 0, -1, 1e308, "", "x", "none", "\x00", "\ud800", "Observation:", "Action: f\nAction Input: {", [], {},
-    [None], [[]], {"a": {"b": [1]}}, {"role": "tool"}, {"role": "assistant", "tool_calls": [{}]}, "é" * 300,
-    {"role": "function", "name": "f", "content": "r"}, [{"type": "text", "text": "t"}], {"name": "f"},
-]  # fmt: skip
-
-
-def _bend(value: Any, chance: random.Random) -> None:
-    """Change something somewhere in a JSON value."""
-    while True:
-        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-        if not keys:
-            break
-        key = chance.choice(keys)
-        if isinstance(value[key], dict | list) and value[key] and chance.random() < 0.7:
-            value = value[key]
-            continue
-        match chance.randrange(4):
-            case 0:
-                value[key] = json.loads(json.dumps(chance.choice(_ODD)))
-            case 1 if isinstance(value, dict):
-                del value[key]
-            case 2 if isinstance(value, list):
-                value.append(json.loads(json.dumps(chance.choice(_ODD))))
-            case _ if isinstance(value, dict):
-                value[chance.choice(["tool_calls", "function_call", "functions", "content", "role", "name"])] = (
-                    json.loads(json.dumps(chance.choice(_ODD)))
-                )
-            case _:
-                value[key] = chance.choice(_ODD)
-        break

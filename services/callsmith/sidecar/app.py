@@ -21,8 +21,6 @@ from callsmith.sidecar.toolrole import ToolRole
 from callsmith.sidecar.upstream import Upstream
 from callsmith.store import Registry
 
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-
 
 def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastAPI:
     """The application; `registry` says the dialects of models in the store.
@@ -51,7 +49,7 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastA
     app.router.routes += [
         *_own_routes(parts),
         Route("/v1/chat/completions", Chat(parts), methods=["POST"]),
-        Route("/{path:path}", Relay(parts), methods=_METHODS),
+        Route("/{path:path}", Relay(parts)),  # every method: the engine knows which it has
     ]
     return app
 

@@ -1,7 +1,10 @@
 """`Metrics`: what the sidecar counts, in Prometheus' format.
 
-A registry of its own for each application, so that tests don't meet. Tool names become labels only up to a bound.
+A registry of its own for each application, so that tests don't meet. What clients and models can make up, tool names
+and reasons, becomes labels only up to a bound.
 """
+
+import re
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -10,7 +13,7 @@ from callsmith.sidecar.answers import Observed
 from callsmith.sidecar.gate import Gate
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_MOST_TOOLS = 200
+_MOST_LABELS = 200
 
 
 class Metrics(Observed):
@@ -19,6 +22,7 @@ class Metrics(Observed):
     def __init__(self, gate: Gate) -> None:
         self._registry = CollectorRegistry()
         self._tools: set[str] = set()
+        self._reasons: set[str] = set()
         registry = self._registry
         self.requests = Counter(
             "callsmith_requests", "Requests by path, status and whether a dialect was needed.",
@@ -46,14 +50,12 @@ class Metrics(Observed):
 
     def call(self, name: str) -> None:
         """Count a call of the tool `name`."""
-        if name not in self._tools and len(self._tools) >= _MOST_TOOLS:
-            name = "other"
-        self._tools.add(name)
-        self.calls.labels(name).inc()
+        self.calls.labels(_bounded(name, self._tools)).inc()
 
     def malformed(self, call: MalformedCall) -> None:
-        """Count a malformed call. Reasons are a closed set but for what they quote, which is left out."""
-        self.malformed_calls.labels(call.reason.split(":")[0].split("'")[0].strip()[:60]).inc()
+        """Count a malformed call. Reasons are a closed set but for what they quote or list, which is left out."""
+        reason = re.split("[:;']", call.reason, maxsplit=1)[0].strip()[:60]
+        self.malformed_calls.labels(_bounded(reason, self._reasons)).inc()
 
     def usage(self, usage: object) -> None:
         """Count the tokens of an OpenAI `usage` object."""
@@ -65,3 +67,10 @@ class Metrics(Observed):
     def text(self) -> bytes:
         """The metrics as Prometheus reads them."""
         return generate_latest(self._registry)
+
+
+def _bounded(label: str, known: set[str]) -> str:
+    if label not in known and len(known) >= _MOST_LABELS:
+        return "other"
+    known.add(label)
+    return label

@@ -1,0 +1,91 @@
+"""Ten thousand bad requests over the wire: none is answered with a failure, none is remembered."""
+
+import asyncio
+import json
+import random
+
+from bending import GOOD, bend
+from processes import resident_bytes, started
+
+from callsmith import dialects
+from fakes import Engine, Served, Text
+
+REQUESTS, CONNECTIONS = 10_000, 10
+METHODS = ["GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "WIZARD"]
+PATHS = [
+    "/v1/completions",
+    "/v1/models",
+    "/",
+    "//",
+    "/v1/chat/completions?x=%00",
+    "/%2e%2e/etc",
+    "/v1/\u00e9",
+    "/metrics",
+]
+HEADERS = [b"", b"x-callsmith-dialect: klingon\r\n", b"x-callsmith-keep-stop: 1\r\n", b"content-type: text/plain\r\n",
+           b"authorization: Bearer \xff\r\n", b"accept-encoding: br\r\n", b"content-encoding: gzip\r\n"]  # fmt: skip
+
+
+def request(chance: random.Random) -> bytes:
+    """One request: bent JSON most of the time, now and then with bytes changed or on another path."""
+    bent = json.loads(json.dumps(GOOD | {"model": chance.choice(dialects.NAMES), "stream": chance.random() < 0.5}))
+    for _ in range(chance.randint(1, 4)):
+        bend(bent, chance)
+    body = bytearray(json.dumps(bent, ensure_ascii=chance.random() < 0.5).encode("utf-8", "replace"))
+    method, path = b"POST", b"/v1/chat/completions"
+    match chance.randrange(10):
+        case 0:
+            for _ in range(chance.randint(1, 8)):
+                body[chance.randrange(len(body))] = chance.randrange(256)
+        case 1:
+            del body[chance.randrange(len(body)) :]
+        case 2:
+            method, path = chance.choice(["POST", *METHODS]).encode(), chance.choice(PATHS).encode()
+    head = b"%s %s HTTP/1.1\r\nhost: x\r\n%scontent-length: %d\r\n\r\n"
+    return head % (method, path, chance.choice(HEADERS) if chance.random() < 0.2 else b"", len(body)) + body
+
+
+async def ask(port: int, sent: bytes) -> tuple[int, bytes]:
+    """Status and the rest of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(sent.replace(b"host: x", b"host: x\r\nconnection: close", 1))
+        head, _, rest = (await reader.read(-1)).partition(b"\r\n\r\n")
+        return int(head.split(b" ", 2)[1]), rest
+    finally:
+        writer.close()
+
+
+async def ask_all(port: int, count: int, seed: str) -> list[int]:
+    """Statuses of `count` requests."""
+    statuses: list[int] = []
+
+    async def ask_some(number: int) -> None:
+        chance = random.Random(f"{seed} {number}")
+        for _ in range(count // CONNECTIONS):
+            sent = request(chance)
+            status, rest = await asyncio.wait_for(ask(port, sent), 30)
+            assert status < 500, (status, sent, rest)
+            if status in (400, 413) and sent.startswith(b"POST /v1/chat/completions HTTP"):
+                assert json.loads(rest)["error"]["message"], sent
+            statuses.append(status)
+
+    await asyncio.gather(*(ask_some(number) for number in range(CONNECTIONS)))
+    return statuses
+
+
+def test_ten_thousand_bad_requests() -> None:
+    spoken = [flag for name in dialects.NAMES for flag in ("--dialect", f"{name}={name}")]
+    with (
+        Served(Engine(lambda request: Text(["Action: f\nAction Input: {}"]))) as engine,
+        started(engine.url, *spoken) as (process, address),
+    ):
+        port = int(address.rsplit(":", 1)[1])
+        statuses = asyncio.run(ask_all(port, REQUESTS // 4, "warm"))
+        warm = resident_bytes(process.pid)
+        statuses += asyncio.run(ask_all(port, REQUESTS - REQUESTS // 4, "then"))
+        assert resident_bytes(process.pid) - warm < 4 * 2**20
+        assert process.poll() is None
+    assert len(statuses) == REQUESTS
+    assert statuses.count(200) > 1_000
+    assert statuses.count(400) > 2_000
