@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from talk import TRIP, WAITING, WEATHER, conversations, said, user
 
+from buckets import BUCKET, s3_server
 from callsmith import dialects
 from callsmith.datasets import Conversation, Report, files, readers, sources
 from callsmith.datasets.convert import rendered
@@ -452,6 +453,22 @@ def test_a_corpus_in_a_store_is_copied_once(tmp_path: Path) -> None:
     write(tmp_path / "bucket" / "a.jsonl", MS_AGENT, MS_AGENT)
     assert sources.state(url) != before
     assert len(list(readers.read(url, strict="keep", cache_dir=tmp_path / "cache"))) == 2
+
+
+def test_a_corpus_in_s3(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl.gz"
+    WRITERS[file.name](file, [MS_AGENT])
+    url = f"s3://{BUCKET}/corpora/{file.name}"
+    with s3_server() as server:
+        import boto3
+
+        boto3.client("s3", endpoint_url=server).upload_file(str(file), BUCKET, f"corpora/{file.name}")
+        assert [row.id for row in readers.read(url, cache_dir=tmp_path / "cache")] == ["MS_1"]
+        assert readers.find(url, 1, cache_dir=tmp_path / "cache")[1] == []
+        with pytest.raises(NotFound, match=r"absent\.jsonl"):
+            list(readers.read(f"s3://{BUCKET}/absent.jsonl", cache_dir=tmp_path / "cache"))
+    with pytest.raises(InvalidInput, match="is remote; expected a folder to copy it to"):
+        list(readers.read(url))
 
 
 def test_hub_corpora_offline_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,19 +6,8 @@ Owns one file in the work folder. Knows nothing of sources, splits or tokens.
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from callsmith.datasets.conversation import Conversation
-
-
-class Rows(Protocol):
-    """Conversations by number."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Conversation: ...
-
-    def __iter__(self) -> Iterator[Conversation]: ...
 
 
 class Corpus:
@@ -48,9 +37,6 @@ class Corpus:
     def __getitem__(self, index: int) -> Conversation:
         return Conversation.from_json(self.line(index))
 
-    def __iter__(self) -> Iterator[Conversation]:
-        return (self[index] for index in range(len(self)))
-
     def close(self) -> None:
         """Close and remove the file."""
         self._file.close()
@@ -70,9 +56,6 @@ class Selection:
 
     def __len__(self) -> int:
         return len(self.order)
-
-    def __getitem__(self, index: int) -> Conversation:
-        return self._corpus[self.order[index]]
 
     def __iter__(self) -> Iterator[Conversation]:
         return (self._corpus[index] for index in self.order)
