@@ -24,7 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACE_SECONDS = 0.01
-STREAMS, PACED_EVENTS, FLOOD_EVENTS, FIRST_TOKENS = 32, 300, 20_000, 200
+STREAMS, PACED_EVENTS, FLOOD_EVENTS, FIRST_TOKENS = 32, 1000, 20_000, 200
 TOOL = {"type": "function", "function": {"name": "get", "parameters": {"type": "object", "properties": {}}}}
 WORDS = ("The quick brown fox jumps over the lazy dog and runs away " * 40).split()
 HEAD = {"id": "chatcmpl-0123456789abcdef", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -263,7 +263,10 @@ def main() -> None:
             with running(command, proxy_port, cores[0]) as pid:
                 results[name] = asyncio.run(measure(proxy_port, pid, tools=tools))
             results[name]["added_first_token_ms"] = round(results[name]["first_token_ms"] - direct, 3)
+    ours, theirs = results["sidecar, parsing"], results.get("LiteLLM's proxy")
+    ratio = round(theirs["cpu_us_per_event"] / ours["cpu_us_per_event"], 1) if theirs else None
     report = {"python": platform.python_version(), "cores": len(cores), "load": os.getloadavg(), "results": results}
+    report["litellm_cpu_over_ours"] = ratio
     text = json.dumps(report, indent=2)
     (ROOT / "bench" / "results").mkdir(exist_ok=True)
     (ROOT / "bench" / "results" / "sidecar.json").write_text(text + "\n")

@@ -159,7 +159,7 @@ class Engine:
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
-        self.others: dict[str, Callable[[dict[str, Any]], Raw]] = {}
+        self.others: dict[str, Callable[[bytes], Raw]] = {}
         """What other paths answer; an echo otherwise."""
         self.left = threading.Event()
         """A client has left in the middle."""
@@ -178,7 +178,7 @@ class Engine:
         self.paths.append(scope["path"])
         self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})
         if scope["path"] in self.others:
-            await self._whole(send, self.others[scope["path"]](json.loads(body)))
+            await self._whole(send, self.others[scope["path"]](body))
             return
         if scope["path"] != "/v1/chat/completions":
             listing = {"object": "list", "data": [{"id": "m", "object": "model"}]}

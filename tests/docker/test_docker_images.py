@@ -95,7 +95,7 @@ def test_images_to_bake_are_those_here() -> None:
 
 
 def test_sidecar_image_is_small() -> None:
-    """Under 150 MB of content: Python's slim base image has about 45 MB above Debian's 75."""
+    """Under 150 MB of content above Debian's: Python's slim base image has about 45 MB of it."""
     total = 0
     for package in locked("sidecar"):
         try:
@@ -104,7 +104,7 @@ def test_sidecar_image_is_small() -> None:
             pytest.skip(f"{package} of locks/sidecar.txt is not installed here")
         total += sum(path.stat().st_size for file in files if (path := Path(str(file.locate()))).is_file())
     own = sum(path.stat().st_size for path in (SOURCES / "callsmith").rglob("*.py"))
-    assert total + own < 75e6
+    assert total + own < 100e6
 
 
 def test_hadolint_finds_nothing() -> None:

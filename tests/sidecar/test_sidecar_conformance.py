@@ -157,7 +157,8 @@ SECOND = [
 def tokenizer(template: str) -> Any:
     """The engine's `/tokenize` for a template that knows, refuses or leaves out the role tool."""
 
-    def tokenize(request: dict[str, Any]) -> Raw:
+    def tokenize(body: bytes) -> Raw:
+        request = json.loads(body)
         roles = [message["role"] for message in request["messages"]]
         if template == "refuses" and "tool" in roles:
             return Raw('{"error": {"message": "conversation roles must alternate"}}', 400)

@@ -3,6 +3,7 @@
 Owns paths and the parts' life; what a request means is in `callsmith.sidecar.endpoints`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,6 +19,7 @@ from callsmith.sidecar.gate import Gate
 from callsmith.sidecar.keys import Keys
 from callsmith.sidecar.metrics import Metrics
 from callsmith.sidecar.toolrole import ToolRole
+from callsmith.sidecar.tracing import Tracing
 from callsmith.sidecar.upstream import Upstream
 from callsmith.store import Registry
 
@@ -37,6 +39,7 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastA
         keys=Keys(config.api_keys_file, config.api_keys),
         metrics=Metrics(gate),
         tool_role=ToolRole(upstream, seconds=config.manifest_seconds),
+        tracing=Tracing(config.otlp_endpoint) if config.otlp_endpoint else None,
     )
 
     @asynccontextmanager
@@ -44,6 +47,8 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastA
         await upstream.start()
         yield
         await upstream.close()
+        if parts.tracing:
+            await asyncio.to_thread(parts.tracing.close)
 
     app = FastAPI(title="callsmith sidecar", version=__version__, lifespan=lifespan, openapi_url=None)
     app.router.routes += [

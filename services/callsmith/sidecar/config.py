@@ -59,6 +59,8 @@ class SidecarConfig(BaseModel):
     """Silence of a stream after which a comment keeps the client's connection alive."""
     drain_seconds: float = Field(default=120.0, ge=0)
     """How long open streams may go on after SIGTERM."""
+    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://.+$")] | None = None
+    """OpenTelemetry collector, such as `http://collector:4318`, that gets a span for each request."""
     api_keys_file: str | None = None
     """File with one API key a line, read again when it changes; everybody may come in without this and `api_keys`."""
     api_keys: tuple[SecretStr, ...] = ()

@@ -22,6 +22,7 @@ from callsmith.sidecar.keys import Keys
 from callsmith.sidecar.metrics import Metrics
 from callsmith.sidecar.problems import Refused, error_event, error_response
 from callsmith.sidecar.toolrole import ToolRole
+from callsmith.sidecar.tracing import Tracing
 from callsmith.sidecar.upstream import Upstream, failures
 
 DIALECT_HEADER = b"x-callsmith-dialect"
@@ -45,6 +46,7 @@ class Parts:
     keys: Keys
     metrics: Metrics
     tool_role: ToolRole
+    tracing: Tracing | None
 
 
 class Relay:
@@ -111,6 +113,7 @@ class Exchange:
         self._status = 0
         self._stream = False
         self._dialect = "no"
+        self._trace = parts.tracing.begin(scope) if parts.tracing else None
 
     async def relay(self, body: bytes) -> None:
         """Pass everything on as it is."""
@@ -149,7 +152,9 @@ class Exchange:
         # Else an answer of declared length is short: the server ends the connection, which says so.
 
     def count(self) -> None:
-        """Count the request as answered."""
+        """Count the request as answered, and end its trace."""
+        if self._trace:
+            self._trace.end(self._status, self._dialect)
         path = self.scope["path"] if self.scope["path"] in ("/v1/chat/completions", "/v1/completions") else "other"
         self._parts.metrics.requests.labels(path, self._status, self._dialect).inc()
 
@@ -185,7 +190,8 @@ class Exchange:
         await self._end()
 
     def _engine(self, body: bytes) -> "_Turn":
-        return _Turn(self._parts, self.scope, body)
+        headers = http.request_headers(self.scope) | (self._trace.headers if self._trace else {})
+        return _Turn(self._parts, self.scope, headers, body)
 
     async def _head(self, status: int, headers: http.Headers) -> None:
         self._status = status
@@ -214,11 +220,9 @@ class Exchange:
 class _Turn:
     """A place at the gate and the engine's response, for as long as the block lasts."""
 
-    def __init__(self, parts: Parts, scope: http.Scope, body: bytes) -> None:
+    def __init__(self, parts: Parts, scope: http.Scope, headers: dict[str, str], body: bytes) -> None:
         self._gate = parts.gate
-        self._request = parts.upstream.request(
-            scope["method"], http.target(scope), http.request_headers(scope), body or None
-        )
+        self._request = parts.upstream.request(scope["method"], http.target(scope), headers, body or None)
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
         await self._gate.__aenter__()
