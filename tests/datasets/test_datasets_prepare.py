@@ -87,7 +87,7 @@ def test_processes_change_nothing(make: Make, tmp_path: Path, monkeypatch: pytes
     file = corpus(tmp_path / "a.jsonl", TRIP, WAITING, *small_talk(300))
     alone = make(file)
     bytes_alone = alone.train.read_bytes(), alone.test.read_bytes(), alone.report.read_bytes()
-    monkeypatch.setattr(stage, "_POOL_ROWS", 1)
+    monkeypatch.setattr(stage, "_POOL_BYTES", 1)
     for path in alone.folder.iterdir():
         path.unlink()
     alone.folder.rmdir()

@@ -17,6 +17,7 @@ from pathlib import Path
 from callsmith.datasets import cognition, readers
 from callsmith.datasets.conversation import Conversation
 from callsmith.datasets.corpus import Corpus, Selection
+from callsmith.datasets.processes import Processes
 from callsmith.datasets.report import Mixed, Report
 from callsmith.errors import InvalidInput
 from callsmith.spec.model import Data, Source
@@ -57,10 +58,11 @@ def mix(
     cache_dir: Path | None = None,
     report: Report | None = None,
     on_progress: Advance | None = None,
+    processes: Processes | None = None,
 ) -> Split:
     """Read, sample, split and shuffle what `data` names; `folder` receives the corpus file.
 
-    Remote sources are copied to `cache_dir`.
+    Remote sources are copied to `cache_dir`; `processes` share the reading.
 
     Rows whose users say the same but for case, spaces and punctuation count as near-duplicates. A source that wants
     more rows than it has gets them by repetition, after the test rows are taken out.
@@ -70,7 +72,7 @@ def mix(
     folder.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(folder / "corpus.jsonl")
     groups = array("Q")
-    pools = _read(data, corpus, groups, cache_dir, report, on_progress)
+    pools = _read(data, corpus, groups, cache_dir, report, on_progress, processes)
     for pool in pools:
         pool.drawn = pool.rows
         if pool.wanted < len(pool.rows):
@@ -108,13 +110,15 @@ def _read(
     cache_dir: Path | None,
     report: Report,
     on_progress: Advance | None,
+    processes: Processes | None,
 ) -> list[_Pool]:
     """Append every source's usable rows to `corpus`, and their fingerprints to `groups`."""
     pools: list[_Pool] = []
     for source in data.sources:
         pool = _Pool(source.path)
-        rows = readers.read(source.path, source.format, strict=data.strict, report=report, cache_dir=cache_dir)
-        for conversation in rows:
+        for conversation in readers.read(
+            source.path, source.format, strict=data.strict, report=report, cache_dir=cache_dir, processes=processes
+        ):
             pool.rows.append(corpus.append(conversation))
             groups.append(fingerprint(conversation))
             if on_progress and len(corpus) % _PROGRESS_ROWS == 0:

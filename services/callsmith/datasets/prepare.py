@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from callsmith.datasets import arrow, mixing, sources
+from callsmith.datasets.job import Job
 from callsmith.datasets.mixing import Advance
+from callsmith.datasets.processes import Processes, chunks
 from callsmith.datasets.report import Report
-from callsmith.datasets.workers import Job, Workers, chunks
 from callsmith.errors import InvalidInput
 from callsmith.spec.model import Data
 
-_POOL_ROWS = 4000
-"""Fewer rows than this are encoded in this process: starting others costs some seconds."""
+_POOL_BYTES = 8_000_000
+"""Smaller corpora are read and encoded in this process: starting others costs some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,13 @@ def prepare(
     `processes` defaults to the machine's. Raises `NotFound` and `InvalidInput` for what is wrong with the sources, the
     base's tokenizer or its template.
     """
-    target = folder / f"{digest(data, dialect, base_dir)[:12]}-{_code_digest()[:6]}"
+    input_digest = digest(data, dialect, base_dir)
+    target = folder / f"{input_digest[:12]}-{_code_digest()[:6]}"
     if not (target / "report.json").is_file():
         making = folder / f"{target.name}.{os.getpid()}.part"
         making.mkdir(parents=True, exist_ok=True)
         try:
-            _make(data, Job(dialect, base_dir, data), making, processes, on_progress or _silent)
+            _make(Job(dialect, base_dir, data, input_digest), making, processes, on_progress or _silent)
             shutil.rmtree(target, ignore_errors=True)
             making.replace(target)
         finally:
@@ -103,29 +105,17 @@ def _code_digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def _make(data: Data, job: Job, folder: Path, processes: int | None, on_progress: Advance) -> None:
+def _make(job: Job, folder: Path, processes: int | None, on_progress: Advance) -> None:
+    data = job.data
     report = Report()
-    split = mixing.mix(data, folder, cache_dir=folder.parent / "sources", report=report, on_progress=on_progress)
-    try:
-        with (folder / "test.jsonl").open("wb") as lines:
-            lines.writelines(split.test.lines())
-        total = len(split.train) + len(split.test)
-        done = 0
-        tokens = {}
-        processes = (os.cpu_count() or 1) if processes is None else processes
-        with Workers(job, processes if total >= _POOL_ROWS else 1) as workers:
-            for name, selection in (("train", split.train), ("test", split.test)):
-                with arrow.Writer(folder / f"{name}.arrow") as writer:
-                    for encoded in workers.map(chunks(selection)):
-                        writer.write(encoded.batches)
-                        report.encoding.update(encoded.counts)
-                        for source, line, finding in encoded.findings:
-                            report.note(source, line, finding)
-                        done += encoded.rows
-                        on_progress(done, total, "conversations encoded")
-                tokens[name] = {"rows": writer.rows, "tokens": writer.tokens}
-    finally:
-        split.corpus.close()
+    cache_dir = folder.parent / "sources"
+    size = sum(sources.resolve(source.path, cache_dir).stat().st_size for source in data.sources)
+    with Processes((processes or os.cpu_count() or 1) if size >= _POOL_BYTES else 1) as workers:
+        split = mixing.mix(data, folder, cache_dir=cache_dir, report=report, on_progress=on_progress, processes=workers)
+        try:
+            tokens = _encode(job, split, workers, folder, report, on_progress)
+        finally:
+            split.corpus.close()
     if not tokens["train"]["rows"]:
         raise InvalidInput(
             f"encoding: got no row to train on; expected at least one; {'; '.join(report.first_examples(3))}; "
@@ -133,6 +123,28 @@ def _make(data: Data, job: Job, folder: Path, processes: int | None, on_progress
         )
     written = {"dialect": job.dialect, "data": data.model_dump(mode="json"), **tokens, **report.to_dict()}
     (folder / "report.json").write_text(json.dumps(written, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def _encode(
+    job: Job, split: mixing.Split, workers: Processes, folder: Path, report: Report, on_progress: Advance
+) -> dict[str, dict[str, int]]:
+    """Write the split's files; return rows and tokens of each."""
+    with (folder / "test.jsonl").open("wb") as lines:
+        lines.writelines(split.test.lines())
+    total = len(split.train) + len(split.test)
+    done = 0
+    tokens = {}
+    for name, selection in (("train", split.train), ("test", split.test)):
+        with arrow.Writer(folder / f"{name}.arrow") as writer:
+            for encoded in workers.map(job.encode, chunks(selection.lines())):
+                writer.write(encoded.batches)
+                report.encoding.update(encoded.counts)
+                for source, line, finding in encoded.findings:
+                    report.note(source, line, finding)
+                done += encoded.rows
+                on_progress(done, total, "conversations encoded")
+        tokens[name] = {"rows": writer.rows, "tokens": writer.tokens}
+    return tokens
 
 
 def _tokenizer_files(base_dir: Path) -> list[Path]:

@@ -3,14 +3,15 @@
 Every row that is not yielded is counted in the report with its file and line. Knows no dialect and no tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from callsmith.datasets import checks, files, sources
 from callsmith.datasets.conversation import JSON, Conversation
 from callsmith.datasets.formats import alpaca, bfcl, openai, sharegpt, swift, toolbench
 from callsmith.datasets.formats.row import Parts, RowError
+from callsmith.datasets.processes import Processes, chunks
 from callsmith.datasets.report import Finding, Report
 from callsmith.errors import InvalidInput, NotFound
 
@@ -25,25 +26,25 @@ def read(
     strict: Strict = "drop",
     report: Report | None = None,
     cache_dir: Path | None = None,
+    processes: Processes | None = None,
 ) -> Iterator[Conversation]:
     """Yield the conversations of the corpus at `path`, in order.
 
     `format` is one of `FORMATS`, or `auto`, which looks at the first row that can be read. A faulty row raises
     `InvalidInput` (`fail`), is left out (`drop`), or is yielded all the same where it can be read (`keep`); `report`
     counts it in every case. A remote corpus is copied to `cache_dir`. Of each row some bytes are kept, to know it when
-    it comes again. Raises as `sources.resolve` does.
+    it comes again. `processes` share the work. Raises as `sources.resolve` does.
     """
     report = Report() if report is None else report
     reader = _Reader(str(path), format, cache_dir)
-    for row in reader.rows():
-        conversation, found = reader.judge(row)
+    for line, conversation, found, _ in reader.judged(processes or Processes(1)):
         report.formats[reader.source] = reader.format
         if found and strict == "fail":
             raise InvalidInput(
-                f"reading {path}: line {row.line}: {found[0].detail}; mend the line or set data.strict to drop or keep"
+                f"reading {path}: line {line}: {found[0].detail}; mend the line or set data.strict to drop or keep"
             )
         kept = conversation is not None and (not found or strict == "keep")
-        report.record(reader.source, row.line, found, kept=kept)
+        report.record(reader.source, line, found, kept=kept)
         if conversation is not None and kept:
             if any("reasoning_content" in message for message in conversation.messages):
                 report.remarks["thought_before_answer_left_out"] += 1
@@ -63,10 +64,12 @@ def find(
         if row.line > line:
             break
         if row.line == line:
-            conversation, found = reader.judge(row)
-            if conversation is None:
-                raise InvalidInput(f"reading {path}: line {line}: {found[0].detail}; mend the line or name another")
-            return conversation, found
+            reader.learn(row)
+            judged = reader.judge(row)
+            if judged.conversation is None:
+                fault = judged.found[0].detail
+                raise InvalidInput(f"reading {path}: line {line}: {fault}; mend the line or name another")
+            return judged.conversation, judged.found
         last = row.line
         reader.learn(row)
     nearest = f"the last row before it is at {last}" if last else "there is none before it"
@@ -94,6 +97,16 @@ def detect(row: JSON, path: str, line: int) -> str:
     )
 
 
+class _Judged(NamedTuple):
+    """One row: what it says, where it can be read, and its faults."""
+
+    line: int
+    conversation: Conversation | None
+    found: list[Finding]
+    digest: bytes = b""
+    """Of the conversation's content."""
+
+
 class _Reader:
     """One corpus: its file, its format once that is known, and what stands beside it."""
 
@@ -104,7 +117,6 @@ class _Reader:
         self.format = format
         self._path = sources.resolve(source, cache_dir)
         self._gold = bfcl.gold_of(self._path) if format == "bfcl" else {}
-        self._seen: dict[bytes, int] = {}
 
     def rows(self) -> Iterator[files.Row]:
         """The rows of its file. Raises as `files.rows` does."""
@@ -116,24 +128,37 @@ class _Reader:
             self.format = detect(row.value, self.source, row.line)
             self._gold = bfcl.gold_of(self._path) if self.format == "bfcl" else {}
 
-    def judge(self, row: files.Row) -> tuple[Conversation | None, list[Finding]]:
-        """One row in neutral form, where it can be read, and its faults. Raises as `learn` does."""
+    def judged(self, processes: Processes) -> Iterator[_Judged]:
+        """Each row, in order; the later ones of two that say the same are faulty. Raises as `rows` and `learn` do."""
+        first: dict[bytes, int] = {}
+        for chunk in processes.map(self.judge_all, chunks(self._learnt_rows())):
+            for row in chunk:
+                if row.conversation is not None and first.setdefault(row.digest, row.line) != row.line:
+                    same = f"got the same conversation as at line {first[row.digest]}; expected each once"
+                    row.found.append(Finding("duplicate", same))
+                yield row
+
+    def _learnt_rows(self) -> Iterator[files.Row]:
+        for row in self.rows():
+            self.learn(row)
+            yield row
+
+    def judge_all(self, rows: Sequence[files.Row]) -> list[_Judged]:
+        """See `judge`."""
+        return [self.judge(row) for row in rows]
+
+    def judge(self, row: files.Row) -> _Judged:
+        """One row by itself, in neutral form. Changes nothing."""
         if row.value is None:
-            return None, [Finding("unreadable", row.problem or "no value")]
-        self.learn(row)
+            return _Judged(row.line, None, [Finding("unreadable", row.problem or "no value")])
         try:
             parts = self._parts(row.value)
         except RowError as error:
-            return None, [Finding(error.kind, error.detail)]
+            return _Judged(row.line, None, [Finding(error.kind, error.detail)])
         identity = row.value.get("id")
         name = f"{Path(self.source).name}:{row.line}" if identity is None else str(identity)
         conversation = Conversation(name, parts.messages, parts.tools, self.source, row.line)
-        return conversation, [*checks.check(conversation), *self._repeated(conversation)]
-
-    def _repeated(self, conversation: Conversation) -> Iterator[Finding]:
-        first = self._seen.setdefault(conversation.content_digest(), conversation.line)
-        if first != conversation.line:
-            yield Finding("duplicate", f"got the same conversation as at line {first}; expected each once")
+        return _Judged(row.line, conversation, checks.check(conversation), conversation.content_digest())
 
     def _parts(self, row: JSON) -> Parts:
         match self.format:
