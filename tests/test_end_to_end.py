@@ -4,6 +4,7 @@ sidecar as a process of its own, and the OpenAI SDK as client; all through the c
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import openai
 import pytest
+import yaml
 
 from callsmith.cli.stages import free_ports
 from callsmith.datasets import readers
@@ -23,6 +25,7 @@ from callsmith.demo.tools import SEEN
 from callsmith.store import Registry, Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 SIZES = Sizes(conversations=160, replay=40, seen=6, wordings=2, unseen=2, general=4)
 
 
@@ -57,22 +60,11 @@ def serving(*arguments: object, cwd: Path) -> Iterator[str]:
         os.killpg(process.pid, 0)
 
 
-REAL = """\
-apiVersion: callsmith.io/v1alpha1
-kind: FineTune
-metadata: {{name: alpaca}}
-spec:
-  base: {{model: {base}}}
-  dialect: ms_agent
-  data:
-    sources:
-      - path: {data}/toolalpaca_ms_agent.jsonl
-      - path: {data}/self_instruct_ms_bench.jsonl
-    maxLength: 2048
-  train: {{learningRate: 1.0e-3, steps: 3, batchSize: 1, sequencesPerStep: 4}}
-  evaluate: {{maxTokens: 32}}
-  deploy: {{engine: {{dtype: float32, maxModelLen: 4096}}}}
-"""
+SMALL: dict[str, Any] = {
+    "train": {"learningRate": 1.0e-3, "steps": 3, "batchSize": 1, "sequencesPerStep": 4},
+    "evaluate": {"maxTokens": 32},
+}
+"""What makes the README's run short enough for a test."""
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory in which `callsmith run` has completed."""
     folder = tmp_path_factory.mktemp("run")
     file = write_document(folder / "finetune.yaml", write_corpus(folder / "data", sizes=SIZES), steps=8)
-    file.write_text(file.read_text().replace("minAccuracy: 0.25", "minAccuracy: 0"))
+    file.write_text(file.read_text().replace("minAccuracy: 0.65", "minAccuracy: 0"))
     done = callsmith("run", file, "--json", cwd=folder)
     (folder / "result.json").write_text(done.stdout)
     return folder
@@ -139,23 +131,37 @@ def test_the_promoted_version_answers_the_openai_sdk(folder: Path) -> None:
         assert answer.usage is not None
 
 
-def test_real_conversations_run_and_their_tools_are_served(shared: Path, tmp_path: Path) -> None:
-    file = tmp_path / "finetune.yaml"
-    file.write_text(REAL.format(base=BASE_DIR, data=shared / "data"))
-    done = json.loads(callsmith("run", file, "--json", cwd=tmp_path).stdout)
+def readme_document(data: Path) -> dict[str, Any]:
+    """The README's document with the demo's base for its 7B, its files found in `data`, and few steps."""
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    document: dict[str, Any] = yaml.safe_load(block)
+    document["spec"] |= {"base": {"model": str(BASE_DIR)}, **SMALL}
+    document["spec"]["data"]["maxLength"] = 2048
+    for source in document["spec"]["data"]["sources"]:
+        source["path"] = str(data / source["path"])
+    document["spec"]["deploy"]["engine"]["dtype"] = "float32"
+    return document
+
+
+def test_the_readmes_commands_bring_real_conversations_to_an_endpoint(shared: Path, tmp_path: Path) -> None:
+    run, serve, chat = (shlex.split(line)[1:] for line in re.findall(r"^\$ (callsmith .*?)(?:\s+#.*)?$", README, re.M))
+    (tmp_path / run[-1]).write_text(yaml.safe_dump(readme_document(shared / "data")))
+    done = json.loads(callsmith(*run, "--json", cwd=tmp_path).stdout)
     assert done["data"]["train"] >= 150
-    assert done["promotion"].startswith("promoted alpaca")
+    assert done["promotion"].startswith("promoted my-model")
     row = next(readers.read(shared / "data" / "toolalpaca_ms_agent.jsonl"))
     tools: Any = list(row.tools)
-    with serving(file, cwd=tmp_path) as base_url:
+    assert serve[0] == "serve"
+    with serving(*serve[1:], cwd=tmp_path) as base_url:
         client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
         answer = client.chat.completions.create(
-            model="alpaca",
+            model="my-model",
             messages=[{"role": "user", "content": "Hey, can you show me a random picture of an axolotl?"}],
             tools=tools,
             tool_choice={"type": "function", "function": {"name": tools[0]["function"]["name"]}},
             max_tokens=64,
         )
+        assert callsmith(*chat, "--base-url", base_url, "--max-tokens", 32, cwd=tmp_path).stdout.strip()
     calls = answer.choices[0].message.tool_calls
     assert calls
     assert calls[0].function.name == "getRandomAxolotlImage"

@@ -3,7 +3,7 @@
 import itertools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -81,7 +81,7 @@ def test_the_corpus_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
         assert (one.folder / f"{name}.jsonl").read_bytes() == (two.folder / f"{name}.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("course", ["plain", "varied", "clear"])
+@pytest.mark.parametrize("course", get_args(base_text.Text))
 def test_the_base_has_never_seen_a_tool_call(course: base_text.Text) -> None:
     react = dialects.load("react_en")
     for chat in itertools.islice(base_text.chats(1, course), 2000):

@@ -82,16 +82,16 @@ def test_killed_at_any_moment_it_is_invisible_or_whole_and_the_next_run_finishes
     assert left == {*expected, "manifest.json"}
 
 
-class Interrupted(Exception):
+class InterruptedMergeError(Exception):
     """Stands for a crash, in this process."""
 
 
 def test_the_next_run_keeps_the_shards_that_are_whole(pair: tuple[Path, Path], store: Store) -> None:
     def crash_half_way(done: int, total: int, what: str) -> None:
         if done > total / 2:
-            raise Interrupted
+            raise InterruptedMergeError
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedMergeError):
         run_merge(store, *pair, shard_bytes=SHARD_BYTES, tolerance=None, on_progress=crash_half_way)
     assert store.root is not None
     folder = store.root / "models/m/versions/v1"
@@ -110,10 +110,10 @@ def test_the_next_run_keeps_the_shards_that_are_whole(pair: tuple[Path, Path], s
 def test_what_another_adapter_left_is_not_taken_up(pair: tuple[Path, Path], store: Store, tmp_path: Path) -> None:
     def crash_half_way(done: int, total: int, what: str) -> None:
         if done > total / 2:
-            raise Interrupted
+            raise InterruptedMergeError
 
     other = make_adapter(tmp_path / "other", pair[0], r=2)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedMergeError):
         run_merge(store, pair[0], other, shard_bytes=SHARD_BYTES, tolerance=None, on_progress=crash_half_way)
     run_merge(store, *pair, shard_bytes=SHARD_BYTES, tolerance=None)
     run_merge(store, *pair, version="fresh", shard_bytes=SHARD_BYTES, tolerance=None)

@@ -14,7 +14,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_tensor_has_a_line(base: Path, tmp_path: Path) -> None:
-    adapter = make_adapter(tmp_path / "adapter", base, target_modules=["q_proj"], rank_pattern={"0.self_attn.q_proj": 2})
+    adapter = make_adapter(
+        tmp_path / "adapter", base, target_modules=["q_proj"], rank_pattern={"0.self_attn.q_proj": 2}
+    )
     lines = list(read_inputs(base, adapter).plan.lines())
     changed = [line for line in lines if not line.endswith(": copy")]
     assert len(lines) == 27

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from callsmith import dialects
-from callsmith.demo import base_text
+from callsmith.demo import talk
+from callsmith.demo.phrases import Chat
 from callsmith.demo.tools import SEEN, UNSEEN, DemoTool, fill
 from callsmith.demo.values import Split, Value, draw
 
@@ -61,7 +62,7 @@ def write_corpus(folder: Path, *, seed: int = 11, sizes: Sizes = Sizes()) -> Cor
     rng = random.Random(seed)
     agent = (_agent_row(rng, f"demo-agent-{i}") for i in range(sizes.conversations))
     _write(corpus.agent, agent)
-    replay = [base_text.general_chat(rng) for _ in range(sizes.replay)]
+    replay = list(itertools.islice(_new_chats(rng), sizes.replay))
     _write(corpus.replay, (_replay_row(chat, f"demo-replay-{i}") for i, chat in enumerate(replay)))
     rng = random.Random(seed + 1)
     every = SEEN + UNSEEN
@@ -78,11 +79,11 @@ def write_corpus(folder: Path, *, seed: int = 11, sizes: Sizes = Sizes()) -> Cor
     return corpus
 
 
-def _new_chats(rng: random.Random, *, known: Iterable[base_text.Chat]) -> Iterator[base_text.Chat]:
-    """General chats that open in no way that a known one opens."""
+def _new_chats(rng: random.Random, *, known: Iterable[Chat] = ()) -> Iterator[Chat]:
+    """General chats that open in no way that a known one or one before opens."""
     openings = {chat[0] for chat in known}
     while True:
-        chat = base_text.general_chat(rng)
+        chat = talk.general_chat(rng)
         if chat[0] not in openings:
             openings.add(chat[0])
             yield chat
@@ -94,7 +95,7 @@ def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
             lines.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _messages(chat: base_text.Chat) -> list[dict[str, Any]]:
+def _messages(chat: Chat) -> list[dict[str, Any]]:
     return [{"role": role, "content": text} for role, text in chat]
 
 
@@ -149,5 +150,5 @@ def _agent_row(rng: random.Random, id: str) -> dict[str, Any]:
     return {"id": id, "conversations": [{"from": m["role"], "value": m["content"]} for m in rendered.messages]}
 
 
-def _replay_row(chat: base_text.Chat, id: str) -> dict[str, Any]:
+def _replay_row(chat: Chat, id: str) -> dict[str, Any]:
     return {"id": id, "conversations": [{"from": role, "value": text} for role, text in chat]}

@@ -35,13 +35,13 @@ spec:
   train:
     learningRate: 3.0e-3
     steps: {steps}
-    batchSize: 4
-    sequencesPerStep: 16
+    batchSize: 2
+    sequencesPerStep: 4
     maxGradNorm: 1.0
     weightDecay: 0
     gradientCheckpointing: false
-    evalSteps: 25
-    saveSteps: 100
+    evalSteps: 100
+    saveSteps: 300
   resources:
     workers: 2
   evaluate:
@@ -52,7 +52,7 @@ spec:
       - {{name: general, path: {general}}}       # no tools: the loss says what was forgotten
     maxTokens: 96
     gate:
-      minAccuracy: 0.25
+      minAccuracy: 0.65
   deploy:
     engine:
       dtype: float32
@@ -60,7 +60,7 @@ spec:
 """
 
 
-def write_document(path: Path, corpus: Corpus, *, base: Path = BASE_DIR, steps: int = 160) -> Path:
+def write_document(path: Path, corpus: Corpus, *, base: Path = BASE_DIR, steps: int = 900) -> Path:
     """Write the demo's document to `path` and return it."""
     sets = {name: corpus.held_out(name) for name in ("seen", "wordings", "unseen", "general")}
     text = _DOCUMENT.format(name=NAME, base=base, agent=corpus.agent, replay=corpus.replay, steps=steps, **sets)

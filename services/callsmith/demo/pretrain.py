@@ -1,12 +1,12 @@
 """Train the demo's base model from scratch on `base_text`: BPE tokenizer with a ChatML template, then a small Qwen2.
 
-    python -m callsmith.demo.pretrain --out build/base-plain
-    python -m callsmith.demo.pretrain --start build/base-plain --steps 800 --out services/callsmith/demo/base
+    python -m callsmith.demo.pretrain --out build/base
 
-Seeded and re-runnable; the shipped weights come from these two commands: plain layouts first, until copying has been
-learned, then ever new layouts. Muon trains the matrices and AdamW the rest (Jordan
-et al. 2024, as in `torch.optim.Muon`). Only the assistant's words are predicted, and a share of the documents repeats
-random tokens, so that every token of the vocabulary can be told apart and copied.
+Seeded and re-runnable, and it carries on after a course that is whole. The courses follow one another: plain layouts
+until copying has been learned, then ever new layouts, then clear requests, longer ones, and what words are about. Muon
+trains the matrices and AdamW the rest (Jordan et al. 2024, as in `torch.optim.Muon`). Only the assistant's words are
+predicted, and a share of the documents repeats random tokens, so that every token of the vocabulary can be told apart
+and copied.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,9 +23,11 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from callsmith.demo.base_text import WORDS, Chat, Text, chats
+from callsmith.demo.base_text import Text, chats
+from callsmith.demo.phrases import Chat
+from callsmith.demo.words import WORDS
 
-TEXTS: tuple[Text, ...] = ("plain", "varied", "clear")
+_LOG_STEPS = 20
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] or '' }}<|im_end|>\n"
@@ -49,9 +51,6 @@ class Recipe:
     layers: int = 4
     heads: int = 6
     mlp: int = 512
-    row_tokens: int = 512
-    rows_per_step: int = 12
-    steps: int = 1500
     matrix_learning_rate: float = 3e-3
     other_learning_rate: float = 3e-3
     warmup_steps: int = 60
@@ -59,6 +58,27 @@ class Recipe:
     """Share of the steps, at the end, in which the learning rate falls to nothing."""
     repeat_share: float = 0.12
     """Share of the documents that repeat random tokens."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """One stretch of training, with a learning rate that rises and falls anew."""
+
+    text: Text
+    steps: int
+    row_tokens: int
+    """Tokens of a row, and so the longest distance that can be learned."""
+    rows_per_step: int
+
+
+COURSES = (
+    Course("plain", steps=1500, row_tokens=512, rows_per_step=12),
+    Course("varied", steps=800, row_tokens=512, rows_per_step=12),
+    Course("clear", steps=700, row_tokens=512, rows_per_step=12),
+    Course("clear", steps=600, row_tokens=1024, rows_per_step=8),
+    Course("about", steps=900, row_tokens=1024, rows_per_step=8),
+    Course("bare", steps=700, row_tokens=1024, rows_per_step=8),
+)
 
 
 def train_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
@@ -89,10 +109,10 @@ def train_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
 
 
 def rows(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, *, seed: int, text: Text
+    recipe: Recipe, course: Course, tokenizer: PreTrainedTokenizerFast, *, seed: int
 ) -> Iterator[tuple[list[int], list[float]]]:
     """Yield rows of `row_tokens` token ids with the loss weight of each, packed from chats and repeats, without end."""
-    rng, stream = random.Random(seed), chats(seed, text)
+    rng, stream = random.Random(seed), chats(seed, course.text)
     ids: list[int] = []
     weights: list[float] = []
     while True:
@@ -100,8 +120,8 @@ def rows(
             _append(_repeat_tokens(rng, recipe.vocabulary), ids, weights)
         else:
             _append(encode_chat(next(stream), tokenizer), ids, weights)
-        while len(ids) >= recipe.row_tokens:
-            yield ids[: recipe.row_tokens], weights[: recipe.row_tokens]
+        while len(ids) >= course.row_tokens:
+            yield ids[: course.row_tokens], weights[: course.row_tokens]
             # A conversation is never continued in the next row, whose start it could not see.
             ids, weights = [], []
 
@@ -151,26 +171,44 @@ def build_model(recipe: Recipe) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(config)
 
 
-def pretrain(
-    recipe: Recipe, out: Path, *, text: Text = "plain", start: Path | None = None, log_steps: int = 20
-) -> None:
-    """Train on one course of text, from fresh weights or from those in `start`; save tokenizer and weights to `out`."""
-    if start:
-        tokenizer = AutoTokenizer.from_pretrained(start)
-        model = Qwen2ForCausalLM.from_pretrained(start, dtype=torch.float32)
+def pretrain(recipe: Recipe, out: Path, courses: Sequence[Course] = COURSES) -> None:
+    """Train on one course after the other, from fresh weights; tokenizer and weights of the last are in `out`.
+
+    Every course that is whole stays beside it, in `<out>-<number>`, and a new run goes on after the last of them.
+    """
+    done = [number for number in range(1, len(courses) + 1) if (_stage(out, number) / "recipe.json").is_file()]
+    if done:
+        folder = _stage(out, done[-1])
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
     else:
         tokenizer, model = train_tokenizer(recipe), build_model(recipe)
+    for number, course in list(enumerate(courses, 1))[len(done) :]:
+        seed = recipe.seed + 1 + number
+        for line in _train(model, recipe, course, rows(recipe, course, tokenizer, seed=seed)):
+            print(json.dumps({"course": number, "text": course.text, **line}), flush=True)
+        _save(model, tokenizer, recipe, courses, _stage(out, number))
+    _save(model, tokenizer, recipe, courses, out)
+
+
+def _stage(out: Path, number: int) -> Path:
+    return out.with_name(f"{out.name}-{number}")
+
+
+def _train(
+    model: Qwen2ForCausalLM, recipe: Recipe, course: Course, stream: Iterator[tuple[list[int], list[float]]]
+) -> Iterator[dict[str, float]]:
+    """Train `model` in place on one course; yields a line of figures now and then."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     muon = torch.optim.Muon(matrices, lr=recipe.matrix_learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     adamw = torch.optim.AdamW(others, lr=recipe.other_learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    stream = rows(recipe, tokenizer, seed=recipe.seed + 2 + TEXTS.index(text), text=text)
     started, seen = time.monotonic(), 0
-    for step in range(1, recipe.steps + 1):
-        scale = min(1.0, step / recipe.warmup_steps, (recipe.steps - step + 1) / (recipe.steps * recipe.final_share))
+    for step in range(1, course.steps + 1):
+        scale = min(1.0, step / recipe.warmup_steps, (course.steps - step + 1) / (course.steps * recipe.final_share))
         for optimizer, rate in ((muon, recipe.matrix_learning_rate), (adamw, recipe.other_learning_rate)):
             optimizer.param_groups[0]["lr"] = rate * scale
-        batch = list(itertools.islice(stream, recipe.rows_per_step))
+        batch = list(itertools.islice(stream, course.rows_per_step))
         ids, weights = torch.tensor([b[0] for b in batch]), torch.tensor([b[1] for b in batch])
         loss, hits = _loss(model, ids, weights)
         loss.backward()
@@ -179,24 +217,25 @@ def pretrain(
             optimizer.step()  # type: ignore[no-untyped-call]
             optimizer.zero_grad(set_to_none=True)
         seen += ids.numel()
-        if step % log_steps == 0 or step == recipe.steps:
+        if step % _LOG_STEPS == 0 or step == course.steps:
             seconds = time.monotonic() - started
-            print(json.dumps({
-                "step": step, "loss": round(loss.item(), 4), "assistant_token_accuracy": round(hits.item(), 4),
-                "tokens": seen, "seconds": round(seconds), "tokens_per_second": round(seen / seconds),
-            }), flush=True)  # fmt: skip
-        if step % 200 == 0:
-            _save(model, tokenizer, recipe, out)
-    _save(model, tokenizer, recipe, out)
+            yield {
+                "step": step, "steps": course.steps, "loss": round(loss.item(), 4),
+                "assistant_token_accuracy": round(hits.item(), 4), "tokens": seen, "seconds": round(seconds),
+                "tokens_per_second": round(seen / seconds),
+            }  # fmt: skip
 
 
-def _save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, out: Path) -> None:
+def _save(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, courses: Sequence[Course], out: Path
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     copy = Qwen2ForCausalLM(model.config)
     copy.load_state_dict(model.state_dict())
     copy.to(torch.bfloat16).save_pretrained(out)
     tokenizer.save_pretrained(out)
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    written = {**asdict(recipe), "courses": [asdict(course) for course in courses]}
+    (out / "recipe.json").write_text(json.dumps(written, indent=2) + "\n")
 
 
 def _loss(model: Qwen2ForCausalLM, ids: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,17 +257,11 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and tokenizer")
-    parser.add_argument("--start", type=Path, help="folder of a base to go on from")
-    parser.add_argument("--text", choices=TEXTS, default="plain", help="course of text to train on")
     for name, value in asdict(Recipe()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"default {value}")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; all cores when 0")
     arguments = vars(parser.parse_args())
-    out, start, threads = arguments.pop("out"), arguments.pop("start"), arguments.pop("threads")
-    text = arguments.pop("text")
-    if threads:
-        torch.set_num_threads(threads)
-    pretrain(Recipe(**arguments), out, text=text, start=start)
+    out = arguments.pop("out")
+    pretrain(Recipe(**arguments), out)
 
 
 if __name__ == "__main__":

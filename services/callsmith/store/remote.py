@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from obstore import PutMode
     from obstore.store import ObjectStore
 
-PART_BYTES = 16 * 1024 * 1024
-"""Size of an upload's parts; S3 takes 10,000 of them, so an object may have 160 GB."""
-PARTS_AT_ONCE = 3
+PART_BYTES = 5 * 1024 * 1024
+"""Size of an upload's parts, the least that S3 takes; it takes 10,000 of them, so an object may have 50 GB."""
+PARTS_AT_ONCE = 2
 """Parts of one object in flight: bounds the memory of an upload."""
 
 
@@ -91,8 +91,9 @@ class RemoteWriter:
 
     def __init__(self, store: "ObjectStore", key: str, *, where: str) -> None:
         self._where = where
-        self._parts: queue.Queue[bytes | None] = queue.Queue(maxsize=2)
+        self._parts: queue.Queue[bytes | None] = queue.Queue(maxsize=1)
         self._pending = bytearray()
+        self._size = 0
         self._failure: BaseException | None = None
         self._aborted = False
         self._ended = False
@@ -101,6 +102,7 @@ class RemoteWriter:
 
     def write(self, data: Buffer) -> None:
         rest = memoryview(data)
+        self._size += rest.nbytes
         while rest:
             room = PART_BYTES - len(self._pending)
             self._pending += rest[:room]
@@ -145,9 +147,16 @@ class RemoteWriter:
 
     def _upload(self, store: "ObjectStore", key: str) -> None:
         try:
-            obstore.put(
-                store, key, self._taken(), use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
-            )
+            before = _tag(store, key)
+            try:
+                obstore.put(
+                    store, key, self._taken(), use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+                )
+            except FileNotFoundError:
+                # The answer to the upload's completion was lost; asked again, the server knows no such upload any more.
+                after = _tag(store, key)
+                if after is None or after == before or after[1] != self._size:
+                    raise
         except BaseException as error:  # noqa: BLE001 - carried over to the writing thread, which raises it
             self._failure = error
             while not self._ended:  # let a writer that is waiting for room go on, to be told
@@ -162,6 +171,15 @@ class RemoteWriter:
             yield part
         if self._aborted:
             raise _AbortedError
+
+
+def _tag(store: "ObjectStore", key: str) -> tuple[str | None, int] | None:
+    """ETag and size of an object; None where there is none."""
+    try:
+        found = obstore.head(store, key)
+    except FileNotFoundError:
+        return None
+    return found["e_tag"], found["size"]
 
 
 class _AbortedError(Exception):
