@@ -1,5 +1,6 @@
 """Merging into S3 through a network that breaks: the version becomes whole, or nothing of it is visible."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from plain_merge import run_merge
 from tiny_adapters import make_adapter, make_base
 
 from buckets import BUCKET, Fault, FaultyProxy
-from callsmith.errors import CallsmithError, NotFound
+from callsmith.errors import CallsmithError
 from callsmith.store import Registry, Store
 
 SHARD_BYTES = 20_000
@@ -54,19 +55,17 @@ def test_requests_that_fail_now_and_then_are_sent_again(
 
 
 @pytest.mark.parametrize("fault", ["reset", "truncated"])
-def test_answers_that_break_off_cost_at_most_another_run(
+def test_answers_that_break_off_leave_a_whole_version_or_none(
     fault: Fault, pair: tuple[Path, Path], behind: Callable[[CHOOSE], Store]
 ) -> None:
-    faults = every(7, fault)
-    for _ in range(20):
-        try:
-            run_merge(behind(faults), *pair, shard_bytes=SHARD_BYTES)
-            break
-        except CallsmithError as error:
-            assert "m/versions/v1" in str(error)
-            with pytest.raises(NotFound):
-                Registry(behind(lambda method, path: None)).manifest("m", "v1")
-    assert Registry(behind(lambda method, path: None)).verify("m", "v1") == []
+    published = None
+    with contextlib.suppress(CallsmithError):  # a lost answer may have been the one that counts
+        published = run_merge(behind(every(7, fault)), *pair, shard_bytes=SHARD_BYTES)
+    calm = behind(lambda method, path: None)
+    if published is None:
+        assert all(Registry(calm).verify("m", manifest.version) == [] for manifest in Registry(calm).versions("m"))
+    run_merge(calm, *pair, shard_bytes=SHARD_BYTES)
+    assert Registry(calm).verify("m", "v1") == []
 
 
 @pytest.mark.parametrize("fault", ["500", "slow down", "reset", "upload reset"])

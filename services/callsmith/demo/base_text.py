@@ -29,25 +29,30 @@ varied layouts, in which choosing is learned; the same with what words are `abou
 out the marks that a directory asks for."""
 
 
+_Kind = tuple[Callable[[random.Random], Chat], int]
+"""What makes chats of a kind, and how often it is drawn."""
+
+
 def chats(seed: int, text: Text = "plain") -> Iterator[Chat]:
     """Yield chats of one course without end."""
     rng = random.Random(seed)
     clear = text in ("clear", "about", "bare")
-    kinds: tuple[tuple[Callable[[random.Random], Chat], int], ...] = (
+    choosing: dict[Text, list[_Kind]] = {
+        "plain": [(choose_desk, 9)],
+        "varied": [(varied_desk, 16)],
+        "clear": [(clear_desk, 16), (pick, 8)],
+        "about": [(clear_desk, 12), (pick, 10), (swap, 5), (name_topic, 9)],
+        "bare": [(bare_desk, 12), (pick, 10), (swap, 5), (name_topic, 9)],
+    }
+    kinds: list[_Kind] = [
         (_repeat, 1 if clear else 2),
         (_lookup, 1 if clear else 2),
         (_restate, 1 if clear else 3),
         (_fill_form, 3 if clear else 4),
-        *{
-            "plain": [(choose_desk, 9)],
-            "varied": [(varied_desk, 16)],
-            "clear": [(clear_desk, 16), (pick, 8)],
-            "about": [(clear_desk, 12), (pick, 10), (swap, 5), (name_topic, 9)],
-            "bare": [(bare_desk, 12), (pick, 10), (swap, 5), (name_topic, 9)],
-        }[text],
+        *choosing[text],
         (_tell, 1 if clear else 2),
         (general_chat, 3),
-    )
+    ]
     makers, weights = zip(*kinds, strict=True)
     while True:
         yield rng.choices(makers, weights)[0](rng)
