@@ -105,7 +105,8 @@ def test_a_streamed_call(client: openai.OpenAI) -> None:
         )
     )
     calls = [c for chunk in chunks if chunk.choices for c in chunk.choices[0].delta.tool_calls or ()]
-    assert [c.function.arguments for c in calls] == ['{"city": "Paris"}']
+    assert (calls[0].index, calls[0].type, calls[0].function.name) == (0, "function", "get_weather")
+    assert "".join(c.function.arguments for c in calls) == '{"city": "Paris"}'
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "tool_calls"
     assert chunks[-1].usage.completion_tokens > 0
 
