@@ -6,7 +6,8 @@ Seeded and re-runnable, and it carries on after a course that is whole. The cour
 until copying has been learned, then ever new layouts, then clear requests, longer ones, and what words are about. Muon
 trains the matrices and AdamW the rest (Jordan et al. 2024, as in `torch.optim.Muon`). Only the assistant's words are
 predicted, and a share of the documents repeats random tokens, so that every token of the vocabulary can be told apart
-and copied.
+and copied. The shipped weights went through these courses while the text was still being written: a new run makes a
+base like it, not the same bytes.
 """
 
 import argparse
