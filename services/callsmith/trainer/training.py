@@ -177,6 +177,7 @@ def _stopping_on_sigterm(board: Any) -> Iterator[None]:
 
 
 def _fit(trainer: TorchTrainer) -> None:
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
     except TrainingFailedError as error:
@@ -188,6 +189,9 @@ def _fit(trainer: TorchTrainer) -> None:
                 cause = cause.__cause__ or getattr(cause, "cause", None)
         last = [line for line in str(error).strip().splitlines() if line.strip()][-1:]
         raise StageFailed(f"training: the workers failed: {' '.join(last)}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, interrupt)  # Ray Train leaves its own, which fails once the cluster is gone
 
 
 def _finished(latest: dict[str, Any], checkpoints: Checkpoints) -> Checkpoint:

@@ -1,0 +1,33 @@
+"""Ctrl-C after a training belongs to whoever trained, not to Ray Train any more."""
+
+import signal
+from typing import Any
+
+import pytest
+
+from callsmith.errors import InvalidInput
+from callsmith.trainer.training import _fit
+
+
+class Trainer:
+    """Takes SIGINT for itself, as Ray Train does, and may fail."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def fit(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if self._error:
+            raise self._error
+
+
+@pytest.mark.parametrize("error", [None, InvalidInput("training: no")])
+def test_the_handler_before_is_back(error: Exception | None) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    trainer: Any = Trainer(error)
+    if error is None:
+        _fit(trainer)
+    else:
+        with pytest.raises(InvalidInput):
+            _fit(trainer)
+    assert signal.getsignal(signal.SIGINT) is before
