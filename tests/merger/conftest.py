@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from plain_merge import run_merge
+from tiny_adapters import make_adapter, make_base
 
 from buckets import s3_server
 from callsmith.store import Manifest, Store
@@ -25,6 +26,14 @@ def s3() -> Iterator[str]:
     """URL of an S3 server with the bucket `BUCKET`."""
     with s3_server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A base and an adapter for it; tests only read them."""
+    folder = tmp_path_factory.mktemp("pair")
+    base = make_base(folder / "base")
+    return base, make_adapter(folder / "adapter", base)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_adapters import make_adapter, make_base
 from typer.testing import CliRunner, Result
 
 from callsmith.cli.app import app
@@ -23,13 +22,6 @@ spec:
   dialect: react_en
   data: {sources: [{path: unused.jsonl}]}
 """
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("pair")
-    base = make_base(folder / "base")
-    return base, make_adapter(folder / "adapter", base)
 
 
 @pytest.fixture

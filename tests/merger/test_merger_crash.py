@@ -11,20 +11,13 @@ from pathlib import Path
 
 import pytest
 from plain_merge import run_merge
-from tiny_adapters import make_adapter, make_base
+from tiny_adapters import make_adapter
 
 from callsmith.errors import Conflict, NotFound
 from callsmith.store import FileEntry, Registry, Store
 
 KILLS = 50
 SHARD_BYTES = 4000
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("pair")
-    base = make_base(folder / "base")
-    return base, make_adapter(folder / "adapter", base)
 
 
 Merge = Callable[[str, float | None], int]
@@ -89,11 +82,13 @@ class InterruptedMergeError(Exception):
     """Stands for a crash, in this process."""
 
 
-def test_the_next_run_keeps_the_shards_that_are_whole(pair: tuple[Path, Path], store: Store) -> None:
-    def crash_half_way(done: int, total: int, what: str) -> None:
-        if done > total / 2:
-            raise InterruptedMergeError
+def crash_half_way(done: int, total: int, what: str) -> None:
+    """A merge's progress callback that ends the merge in its middle."""
+    if done > total / 2:
+        raise InterruptedMergeError
 
+
+def test_the_next_run_keeps_the_shards_that_are_whole(pair: tuple[Path, Path], store: Store) -> None:
     with pytest.raises(InterruptedMergeError):
         run_merge(store, *pair, shard_bytes=SHARD_BYTES, tolerance=None, on_progress=crash_half_way)
     assert store.root is not None
@@ -111,10 +106,6 @@ def test_the_next_run_keeps_the_shards_that_are_whole(pair: tuple[Path, Path], s
 
 
 def test_what_another_adapter_left_is_not_taken_up(pair: tuple[Path, Path], store: Store, tmp_path: Path) -> None:
-    def crash_half_way(done: int, total: int, what: str) -> None:
-        if done > total / 2:
-            raise InterruptedMergeError
-
     other = make_adapter(tmp_path / "other", pair[0], r=2)
     with pytest.raises(InterruptedMergeError):
         run_merge(store, pair[0], other, shard_bytes=SHARD_BYTES, tolerance=None, on_progress=crash_half_way)

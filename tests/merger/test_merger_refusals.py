@@ -9,18 +9,11 @@ import pytest
 import torch
 from plain_merge import run_merge
 from safetensors.torch import load_file, save_file
-from tiny_adapters import make_adapter, make_base
+from tiny_adapters import make_base
 
 from callsmith.errors import CallsmithError, InvalidInput, NotFound, StageFailed
 from callsmith.merger import read_inputs
 from callsmith.store import Store
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("pair")
-    base = make_base(folder / "base")
-    return base, make_adapter(folder / "adapter", base)
 
 
 @pytest.fixture

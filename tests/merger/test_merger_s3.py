@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from plain_merge import run_merge
-from tiny_adapters import make_adapter, make_base
 
 from buckets import BUCKET, Fault, FaultyProxy
 from callsmith.errors import CallsmithError
@@ -15,13 +14,6 @@ from callsmith.store import Registry, Store
 
 SHARD_BYTES = 20_000
 CHOOSE = Callable[[str, str], Fault | None]
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("pair")
-    base = make_base(folder / "base")
-    return base, make_adapter(folder / "adapter", base)
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """Ctrl-C after a training belongs to whoever trained, not to Ray Train any more."""
 
+import contextlib
 import signal
 from typing import Any
 
 import pytest
 
 from callsmith.errors import InvalidInput
-from callsmith.trainer.training import _fit
+from callsmith.trainer.training import _fit, _stopping_on_sigterm
 
 
 class Trainer:
@@ -23,11 +24,10 @@ class Trainer:
 
 @pytest.mark.parametrize("error", [None, InvalidInput("training: no")])
 def test_the_handler_before_is_back(error: Exception | None) -> None:
-    before = signal.getsignal(signal.SIGINT)
+    before, asked = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     trainer: Any = Trainer(error)
-    if error is None:
+    expected = contextlib.nullcontext() if error is None else pytest.raises(InvalidInput)
+    with expected, _stopping_on_sigterm(board=None):
         _fit(trainer)
-    else:
-        with pytest.raises(InvalidInput):
-            _fit(trainer)
     assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGTERM) is asked

@@ -208,8 +208,9 @@ def varied_desk(rng: random.Random, *, clear: bool = False, bare: bool = False) 
         if clear:
             subject = _clear_subject(rng, verb, noun)
         said = before.replace(f"({first})", f"{name}.") if naming else before
-        answer = f"{said}{first}: {name}" + ("" if short else f"\n{second}: {as_json(fields)}")
-        if bare:
-            answer = name if short else f"{name}{gap}{as_json(fields)}"
+        parts = (
+            (name, f"{gap}{as_json(fields)}") if bare else (f"{said}{first}: {name}", f"\n{second}: {as_json(fields)}")
+        )
+        answer = parts[0] if short else "".join(parts)
         chat += [("user", spoken_request(rng, subject, fields)), ("assistant", answer)]
     return chat

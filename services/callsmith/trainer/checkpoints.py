@@ -5,6 +5,7 @@ without it, or whose files differ from it, is no checkpoint. Knows no torch, no 
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ class Checkpoints:
 
     def best(self) -> Checkpoint | None:
         """The one with the least evaluation loss, the earliest of equals; None where none was evaluated."""
-        return min((each for each in self.list() if each.eval_loss is not None), key=_loss, default=None)
+        return _best(self.list())
 
     def fetch(self, checkpoint: Checkpoint, folder: Path) -> None:
         """Copy its files into `folder`. Raises `Unavailable` when a file is gone or its digest differs."""
@@ -92,17 +93,18 @@ class Checkpoints:
         return f"runs/{self.run}/checkpoints/step-{step:08d}"
 
     def _prune(self, keep: int) -> None:
-        whole, best = self.list(), self.best()
+        whole = self.list()
+        best = _best(whole)
         for each in whole[:-keep]:
-            if best is None or each.step != best.step:
-                self.store.delete_keys(
-                    [f"{self._prefix(each.step)}/{_RECORD}"]
-                )  # first, so that none is ever cut short
+            if each != best:
+                # The record first, so that none is ever cut short.
+                self.store.delete_keys([f"{self._prefix(each.step)}/{_RECORD}"])
                 self.store.delete(self._prefix(each.step))
 
 
-def _loss(checkpoint: Checkpoint) -> float:
-    return checkpoint.eval_loss if checkpoint.eval_loss is not None else float("inf")
+def _best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
+    evaluated = [(each.eval_loss, each.step, each) for each in checkpoints if each.eval_loss is not None]
+    return min(evaluated, key=lambda each: each[:2])[2] if evaluated else None
 
 
 def _entry(path: Path) -> FileEntry:

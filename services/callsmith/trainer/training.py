@@ -165,19 +165,23 @@ def _scaling(document: FineTune) -> ScalingConfig:
 
 @contextmanager
 def _stopping_on_sigterm(board: Any) -> Iterator[None]:
-    """Have SIGTERM ask the workers for a checkpoint and an end, where this thread may handle signals."""
+    """Have SIGTERM ask the workers for a checkpoint and an end, where this thread may handle signals.
+
+    At the end both handlers are as before: Ray Train leaves one of its own for SIGINT, which fails without its cluster.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    interrupt = signal.getsignal(signal.SIGINT)
     before = signal.signal(signal.SIGTERM, lambda number, frame: board.stop.remote())
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _fit(trainer: TorchTrainer) -> None:
-    interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
     except TrainingFailedError as error:
@@ -189,9 +193,6 @@ def _fit(trainer: TorchTrainer) -> None:
                 cause = cause.__cause__ or getattr(cause, "cause", None)
         last = [line for line in str(error).strip().splitlines() if line.strip()][-1:]
         raise StageFailed(f"training: the workers failed: {' '.join(last)}") from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, interrupt)  # Ray Train leaves its own, which fails once the cluster is gone
 
 
 def _finished(latest: dict[str, Any], checkpoints: Checkpoints) -> Checkpoint:
