@@ -15,7 +15,7 @@ import yaml
 import kube
 from callsmith.controller import serving
 from callsmith.controller.cluster import CONFIG_MAP, FINE_TUNE, RAY_SERVICE, Cluster, Kind
-from callsmith.controller.reconcile import hand_over
+from callsmith.controller.promotion import hand_over
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYMENT = Kind("apps/v1", "deployments")

@@ -13,7 +13,8 @@ from cast import Play
 
 from callsmith.controller.cluster import CONFIG_MAP, FINE_TUNE, JOB, RAY_JOB, Cluster, Kind
 from callsmith.controller.config import ControllerConfig, Images
-from callsmith.controller.reconcile import World, cancel, reconcile
+from callsmith.controller.look import World
+from callsmith.controller.reconcile import cancel, reconcile
 from callsmith.controller.reports import RunReports
 from callsmith.store import BaseModelRef, FileEntry, Manifest, Registry, Store
 

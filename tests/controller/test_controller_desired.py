@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ from pydantic import BaseModel
 
 import manifests
 from callsmith import spec
+from callsmith.cli import stages
 from callsmith.controller import desired
 from callsmith.controller.config import ControllerConfig, Images, RunPods
 from callsmith.controller.desired import Run
+from callsmith.controller.desired.document import BASE_FOLDER
 from callsmith.evaluator.config import EvaluatorConfig
 from callsmith.merger.config import MergerConfig
+from callsmith.server import trial
 from callsmith.server.config import ServerConfig
+from callsmith.server.front import sidecar_command
 from callsmith.sidecar.config import SidecarConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,13 +139,41 @@ def test_without_gpus_nothing_asks_for_one() -> None:
     assert "nvidia.com/gpu" not in yaml.safe_dump_all(made).replace("key: nvidia.com/gpu", "")
 
 
-def test_server_of_the_evaluation_reads_its_configuration() -> None:
-    run = run_of()
+def container(pod: dict[str, Any], name: str) -> dict[str, Any]:
+    (made,) = [each for each in [*pod["initContainers"], *pod["containers"]] if each["name"] == name]
+    return dict(made)
+
+
+@pytest.mark.parametrize("standing", [None, "weather-0"])
+def test_evaluation_serves_and_measures_what_one_machine_does(
+    standing: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The candidate, the base and the promoted version: the same models, ids and dialects as `callsmith run`'s."""
+    monkeypatch.setattr(stages, "resolve_base", lambda *_: Path(BASE_FOLDER))
+    monkeypatch.setattr(trial, "promoted_to_serve", lambda *_, other_than: standing)
+    run = replace(run_of(), standing=standing)
+    local = stages.LocalRun(run.finetune, store=f"file://{tmp_path}")
+    local.__dict__["name"] = run.name  # the name here has a digest of the corpora in it
     config = ServerConfig.model_validate(yaml.safe_load(desired.config_map(run)["data"]["server.yaml"]))
-    assert [model.id for model in config.models] == ["weather", "base"]
+    assert config.models == local.trial.server.models
     assert (config.models[0].version, config.device) == (run.name, "gpu")
-    engine = desired.evaluation_job(run)["spec"]["template"]["spec"]["initContainers"][1]
-    assert engine["resources"]["limits"]["nvidia.com/gpu"] == 4  # two models, two GPUs each
+
+    pod = desired.evaluation_job(run)["spec"]["template"]["spec"]
+    evaluator = container(pod, "evaluate")["command"]
+    asked = dict(zip(evaluator[3::2], evaluator[4::2], strict=True))
+    assert asked["--base-id"] == local.trial.base == "weather.base"
+    assert asked.get("--promoted-id") == local.trial.promoted == (standing and f"weather@{standing}")
+    front = sidecar_command(local.trial.server, port=8100, dialects=local.trial.dialects)
+    assert container(pod, "sidecar")["command"] == [
+        "python", "-m", *(run.store if word == local.store.url else word for word in front),
+    ]  # fmt: skip
+    assert container(pod, "engine")["resources"]["limits"]["nvidia.com/gpu"] == 2  # the models share a replica's
+
+
+def test_without_the_base_it_is_neither_brought_nor_served() -> None:
+    pod = desired.evaluation_job(run_of(changed(evaluate={"compareBase": False})))["spec"]["template"]["spec"]
+    assert [each["name"] for each in pod["initContainers"]] == ["engine", "sidecar", "wait"]
+    assert "--base-id" not in container(pod, "evaluate")["command"]
 
 
 def test_document_of_the_pods_is_the_document() -> None:

@@ -25,8 +25,8 @@ from callsmith.controller import app
 from callsmith.controller.check import check
 from callsmith.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Cluster
 from callsmith.controller.config import ControllerConfig, Images
+from callsmith.controller.look import World
 from callsmith.controller.metrics import Metrics
-from callsmith.controller.reconcile import World
 from callsmith.controller.reports import RunReports
 from callsmith.store import BaseModelRef, FileEntry, Manifest, Registry, Store
 from kube import connect
@@ -258,6 +258,8 @@ def test_gate_failed_leaves_the_promoted_version(play: Play, store: Store, contr
     play.apply(play.document())
     train(play, store)
     merge(play, store)
+    evaluator = play.child(JOB, "evaluate")["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert evaluator[-2:] == ["--promoted-id", "weather@old"]  # no report of it is in the store
     evaluate(play, store, passed=False)
     status = play.wait_for("Rejected")
     assert "minAccuracy: got 0.93; expected 0.95" in status["message"]

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from callsmith.datasets.prepare import Prepared
     from callsmith.evaluator import Findings
     from callsmith.server.local import Stack
+    from callsmith.server.trial import Trial
 
 STAGES = ("data", "train", "merge", "evaluate", "promote")
-BASE_ID = "base"
-"""Model id of the base while a candidate is measured beside it."""
 
 Progress = Callable[[str], AbstractContextManager[Advance]]
 """Opens a progress bar with a title."""
@@ -48,6 +47,20 @@ class LocalRun:
 
         digest = prepare.digest(self.document.spec.data, self.document.spec.dialect, self.base_dir)
         return spec.run_name(self.document, digest)
+
+    @cached_property
+    def trial(self) -> "Trial":
+        """What is served while the candidate is measured."""
+        from callsmith.server.trial import plan_trial, promoted_to_serve
+
+        return plan_trial(
+            self.document,
+            version=self.name,
+            base_path=str(self.base_dir),
+            promoted=promoted_to_serve(self.document, Registry(self.store), other_than=self.name),
+            store=self.store.url,
+            cache_dir=str(self.root / "cache"),
+        )
 
     @property
     def workdir(self) -> Path:
@@ -99,7 +112,7 @@ class LocalRun:
         return self._json("evaluation.json")
 
     def evaluate(self, stack: "Stack", progress: Progress, on_note: Callable[[str], None]) -> "Findings":
-        """Measure the candidate, and the base beside it, through the served endpoint; the gate decides."""
+        """Measure the candidate, and what is served beside it, through the endpoint; the gate decides."""
         from callsmith.evaluator.stage import Served, evaluate_run
 
         bars: list[AbstractContextManager[Advance]] = []
@@ -120,7 +133,7 @@ class LocalRun:
                 version=self.name,
                 store=self.store,
                 base_url=stack.base_url,
-                served=Served(self.document.model_name, BASE_ID if self.document.spec.evaluate.compare_base else None),
+                served=Served(self.trial.candidate, self.trial.base, self.trial.promoted),
                 workdir=self.workdir,
                 on_progress=open_bar,
                 on_note=on_note,
@@ -130,24 +143,13 @@ class LocalRun:
 
     @contextmanager
     def serving_candidate(self, *, port: int | None = None, engine_port: int | None = None) -> Iterator["Stack"]:
-        """Serve the run's version, and the base beside it, behind the sidecar; on free ports where none are named."""
+        """Serve what the candidate is measured with, behind the sidecar; on free ports where none are named."""
         from callsmith.server import local
-        from callsmith.server.config import ServedModel, ServerConfig
 
-        deploy, model = self.document.spec.deploy, self.document.model_name
-        models = [ServedModel(id=model, name=model, version=self.name, engine=deploy.engine)]
-        if self.document.spec.evaluate.compare_base:
-            models.append(ServedModel(id=BASE_ID, path=str(self.base_dir), engine=deploy.engine))
         first, second = free_ports(2)
-        config = ServerConfig(
-            models=tuple(models),
-            port=engine_port or first,
-            store=self.store.url,
-            cache_dir=str(self.root / "cache"),
-            device="gpu" if self.document.spec.resources.gpus_per_worker else "cpu",
-        )
-        dialects = {BASE_ID: self.document.spec.dialect}
-        with local.serving(config, workdir=self.workdir / "serving", port=port or second, dialects=dialects) as stack:
+        config = self.trial.server.model_copy(update={"port": engine_port or first})
+        folder = self.workdir / "serving"
+        with local.serving(config, workdir=folder, port=port or second, dialects=self.trial.dialects) as stack:
             yield stack
 
     def promote(self) -> str:

@@ -14,8 +14,8 @@ from callsmith.controller import app
 from callsmith.controller.check import check
 from callsmith.controller.cluster import connect
 from callsmith.controller.config import ControllerConfig
+from callsmith.controller.look import World
 from callsmith.controller.metrics import Metrics
-from callsmith.controller.reconcile import World
 from callsmith.controller.reports import RunReports
 from callsmith.errors import CallsmithError, InvalidInput
 from callsmith.store import Store

@@ -13,8 +13,9 @@ from typing import Any
 import kopf
 
 from callsmith.controller.desired import FINE_TUNE_LABEL
+from callsmith.controller.look import World
 from callsmith.controller.metrics import Metrics
-from callsmith.controller.reconcile import World, cancel, reconcile
+from callsmith.controller.reconcile import cancel, reconcile
 from callsmith.errors import Conflict, Temporary
 from callsmith.spec.crd import GROUP, PLURAL, VERSION
 

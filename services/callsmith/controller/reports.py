@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from callsmith.errors import NotFound, Temporary
+from callsmith.server.trial import promoted_to_serve
+from callsmith.spec import FineTune
 from callsmith.store import Registry, Store
 
 
@@ -61,6 +63,10 @@ class RunReports:
     def promoted(self, model: str) -> str | None:
         """The promoted version."""
         return self._registry.promoted(model)
+
+    def promoted_to_serve(self, finetune: FineTune, *, other_than: str) -> str | None:
+        """The promoted version, if the candidate `other_than` must be measured beside it; see `server.trial`."""
+        return promoted_to_serve(finetune, self._registry, other_than=other_than)
 
     def promote(self, model: str, version: str) -> None:
         """Point at `version`, against the pointer as it stands. Raises `Conflict` when somebody else moved it."""

@@ -4,8 +4,6 @@ Knows deployments and resources. The engine is in `callsmith.server.replica`; `r
 two hops and extra processes cost more than they give: see the comment in `build`.
 """
 
-from typing import Any
-
 from ray import serve
 from ray.serve import Application
 
@@ -26,7 +24,7 @@ def build(args: ServerConfig) -> Application:
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name=DEPLOYMENT,
-        ray_actor_options=_resources(config),
+        ray_actor_options={"num_cpus": config.cpus, "num_gpus": config.gpus},
         autoscaling_config={
             "min_replicas": config.min_replicas,
             "initial_replicas": max(config.min_replicas, 1),
@@ -52,9 +50,3 @@ def _pinned(model: ServedModel, config: ServerConfig) -> ServedModel:
     assert config.store is not None
     manifest = Registry(Store.open(config.store)).manifest(model.name, model.version)
     return model.model_copy(update={"version": manifest.version})
-
-
-def _resources(config: ServerConfig) -> dict[str, Any]:
-    if config.device == "cpu":
-        return {"num_cpus": config.cpus}
-    return {"num_cpus": config.cpus, "num_gpus": sum(model.engine.tensor_parallel_size for model in config.models)}

@@ -58,7 +58,7 @@ class ServerConfig(Part):
     cache_dir: str = ".callsmith/cache"
     """Where each node keeps the versions that it has fetched."""
     device: Literal["cpu", "gpu"] = "cpu"
-    """What an engine computes on. `gpu` takes `engine.tensorParallelSize` GPUs for each model of a replica."""
+    """What an engine computes on. `gpu` takes `engine.tensorParallelSize` GPUs a replica, which its models share."""
     cpus: float = Field(default=1, gt=0)
     """CPUs that a replica asks of Ray."""
     engine_threads: int = Field(default=1, ge=1)
@@ -79,6 +79,11 @@ class ServerConfig(Part):
     """How long a replica that is replaced may finish its streams."""
     start_seconds: float = Field(default=600.0, gt=0)
     """How long the first replicas may take to become ready."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of a replica: as many as its widest model spans, for its models share them."""
+        return max(model.engine.tensor_parallel_size for model in self.models) if self.device == "gpu" else 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

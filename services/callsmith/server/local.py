@@ -20,6 +20,7 @@ from pathlib import Path
 
 from callsmith.errors import CallsmithError, InvalidInput, StageFailed, TimedOut
 from callsmith.server.config import ServerConfig
+from callsmith.server.front import sidecar_command
 from callsmith.server.preflight import check_models, check_port
 
 STOP_SECONDS = 30.0
@@ -150,13 +151,7 @@ def serving(
     file = workdir / "server.json"
     file.write_text(config.model_dump_json(indent=2))
     root = f"http://{config.host}:{config.port}"
-    sidecar = ["callsmith.sidecar", "--upstream", root, "--host", config.host, "--port", str(port)]
-    sidecar += ["--until-stdin-closes", *(("--store", config.store) if config.store else ())]
-    for model in config.models:
-        if model.name is not None:
-            sidecar += ["--model", f"{model.id}={model.name}@{model.version}"]
-    for model_id, dialect in (dialects or {}).items():
-        sidecar += ["--dialect", f"{model_id}={dialect}"]
+    sidecar = [*sidecar_command(config, port=port, dialects=dialects), "--until-stdin-closes"]
     arguments = ["callsmith.server", "--config", str(file), "--until-stdin-closes"]
     with (
         child("server", arguments, log=workdir / "server.log") as engine,

@@ -17,6 +17,8 @@ from callsmith.server.dispatch import ASGIApp, Dispatch
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """vLLM's `max_lora_rank`."""
+_GPU_MEMORY = 0.92
+"""Share of a GPU's memory that the engines of a replica take together: vLLM's default for one."""
 
 
 class Replica:
@@ -31,8 +33,11 @@ class Replica:
     async def _start(self) -> ASGIApp:
         models = self._config.models
         configs = [_engine_config(model, self._config) for model in models]
-        # Each engine is a process that imports vLLM for ten seconds: all at once.
-        self._engines = await asyncio.gather(*(asyncio.to_thread(_engine, *config) for config in configs))
+        if self._config.device == "gpu":
+            # One after the other: an engine measures the memory that is free, which a neighbour that loads falsifies.
+            self._engines = [await asyncio.to_thread(_engine, *config) for config in configs]
+        else:
+            self._engines = await asyncio.gather(*(asyncio.to_thread(_engine, *config) for config in configs))
         apps: dict[str, ASGIApp] = {}
         for model, engine, (arguments, _) in zip(models, self._engines, configs, strict=True):
             apps |= dict.fromkeys(served_ids(model), await _application(engine, arguments))
@@ -115,6 +120,8 @@ def _engine_arguments(model: ServedModel, config: ServerConfig, path: Path, adap
             "kv_cache_memory_bytes": config.kv_cache_bytes,
             "distributed_executor_backend": "uni" if model.engine.tensor_parallel_size == 1 else "mp",
         }
+    elif len(config.models) > 1:
+        arguments["gpu_memory_utilization"] = round(_GPU_MEMORY / len(config.models), 3)
     if adapters:
         # vLLM knows a few ranks; an adapter is padded to the next.
         rank = max(sources.adapter_rank(folder) for folder in adapters)

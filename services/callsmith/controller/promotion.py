@@ -1,0 +1,68 @@
+"""After the gate: the promoted pointer moves, and the named RayService takes the version in place.
+
+Owns what `evaluate.promote` and `deploy.service` mean on a cluster. Stages are in `callsmith.controller.stages`.
+"""
+
+from callsmith.controller import observed, serving, transitions
+from callsmith.controller.cluster import FIELD_MANAGER, RAY_SERVICE, Cluster
+from callsmith.controller.look import Look, Object
+from callsmith.errors import InvalidInput
+from callsmith.spec.status import Status
+
+
+def promote(look: Look, status: Status) -> Status:
+    """Move the pointer, wait for somebody to do it, or end without."""
+    model, version = look.finetune.model_name, look.run.version
+    match look.finetune.spec.evaluate.promote:
+        case "never":
+            message = f"version {version} of {model} is published, and not to be promoted"
+            return transitions.finish(status, "Completed", "NotPromoted", message, now=look.now)
+        case "manual" if look.reports.promoted(model) != version:
+            message = f"passed the gate; to promote: callsmith promote {model} {version}"
+            return look.under_way(status, "Promoted", "AwaitingPromotion", "AwaitingPromotion", message)
+    look.reports.promote(model, version)
+    status = transitions.condition(status, "Promoted", "True", "Succeeded", now=look.now)
+    return transitions.enter(status, "Promoting", now=look.now)
+
+
+def deploy(look: Look, status: Status) -> Status:
+    """Bring the version into the named RayService and see it served; without one, the run ends promoted."""
+    service, model, version = look.finetune.spec.deploy.service, look.finetune.model_name, look.run.version
+    if service is None:
+        message = f"version {version} of {model} is promoted"
+        return transitions.finish(status, "Promoted", "Promoted", message, now=look.now)
+    found = look.cluster.get(RAY_SERVICE, look.run.namespace, service)
+    if found is None:
+        missing = f"no RayService {service} in {look.run.namespace}; install charts/serving"
+        return look.under_way(status, "Deployed", "Deploying", "Waiting", missing)
+    text = found["spec"].get("serveConfigV2", "")
+    try:
+        wanted = serving.set_version(text, model=model, version=version)
+    except InvalidInput as error:
+        return transitions.fail(status, "Deployed", "NotServed", f"RayService {service}: {error}", now=look.now)
+    if wanted != text:
+        hand_over(look.cluster, found, wanted)
+        said = f"RayService {service} takes version {version}"
+        return look.under_way(status, "Deployed", "Deploying", "Updating", said)
+    seen = observed.see_service(found)
+    match seen.state:
+        case "succeeded":
+            status = transitions.condition(status, "Deployed", "True", "Succeeded", now=look.now)
+            message = f"RayService {service} serves version {version} of {model}"
+            return transitions.finish(status, "Promoted", "Deployed", message, now=look.now)
+        case "failed":
+            message = f"RayService {service} does not take version {version}: {seen.message}"
+            return transitions.fail(status, "Deployed", seen.reason, message, now=look.now)
+    return look.under_way(status, "Deployed", "Deploying", "Updating", f"RayService {service}: {seen.message}")
+
+
+def hand_over(cluster: Cluster, service: Object, text: str) -> None:
+    """Write `serveConfigV2`, then give the field back: its author's next apply, Helm's for one, meets no conflict."""
+    metadata = service["metadata"]
+    patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"serveConfigV2": text}}
+    written = cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], patch)
+    if written is None:
+        return
+    theirs = [entry for entry in written["metadata"].get("managedFields", ()) if entry["manager"] != FIELD_MANAGER]
+    given_back = {"resourceVersion": written["metadata"]["resourceVersion"], "managedFields": theirs}
+    cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], {"metadata": given_back})

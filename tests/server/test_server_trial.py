@@ -1,0 +1,96 @@
+"""What is served while a candidate is measured, and when the promoted version must be among it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from callsmith import spec
+from callsmith.server import replica
+from callsmith.server.config import ServedModel, ServerConfig
+from callsmith.server.trial import plan_trial, promoted_to_serve
+from callsmith.spec.model import Engine
+from callsmith.store import BaseModelRef, Manifest, Registry, Store
+
+
+def document(*sets: str, name: str = "m", **evaluate: Any) -> spec.FineTune:
+    body = {
+        "base": {"model": "b"},
+        "data": {"sources": [{"path": "p"}]},
+        "evaluate": {"sets": [{"name": each, "path": "p"} for each in sets], **evaluate},
+    }
+    text = yaml.safe_dump(
+        {"apiVersion": spec.API_VERSION, "kind": "FineTune", "metadata": {"name": name}} | {"spec": body}
+    )
+    return spec.parse(text)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(Store.open(f"file://{tmp_path}"))
+
+
+def publish(registry: Registry, version: str, *measured: str) -> None:
+    report = {"sets": {name: {} for name in measured}}
+    metrics = {"evaluation": {"run": version, "reports": {"candidate": report}}} if measured else {}
+    manifest = Manifest(
+        name="m", version=version, dialect="ms_agent", base=BaseModelRef(model="b"), adapter_digest="0", files={},
+        created_at=datetime.now(UTC), metrics=metrics,
+    )  # fmt: skip
+    registry.publish(manifest)
+    registry.promote("m", version, expect="*")
+
+
+def test_nothing_promoted_or_the_candidate_itself(registry: Registry) -> None:
+    assert promoted_to_serve(document("a"), registry, other_than="v1") is None
+    publish(registry, "v1")
+    assert promoted_to_serve(document("a"), registry, other_than="v1") is None
+
+
+@pytest.mark.parametrize(
+    ("measured", "asked", "served"),
+    [
+        (("a", "b"), ("a",), None),  # the report in the store does
+        (("a",), ("a", "b"), "v1"),  # a set is new
+        ((), ("a",), "v1"),  # never evaluated
+        (("test-split",), (), "v1"),  # a split of its own, of whichever data
+    ],
+)
+def test_the_promoted_version_is_served_where_no_report_does(
+    registry: Registry, measured: tuple[str, ...], asked: tuple[str, ...], served: str | None
+) -> None:
+    publish(registry, "v1", *measured)
+    assert promoted_to_serve(document(*asked), registry, other_than="v2") == served
+
+
+@pytest.mark.parametrize("name", ["base", "promoted", "m"])
+def test_ids_never_meet(name: str) -> None:
+    tried = plan_trial(
+        document(name=name), version="v2", base_path="/base", promoted="v1", store="file:///s", cache_dir="/c"
+    )
+    assert [model.id for model in tried.server.models] == [tried.candidate, tried.base, tried.promoted]
+    assert tried.candidate == name
+    assert tried.dialects == {tried.base: "ms_agent"}
+    assert [(model.path, model.version) for model in tried.server.models[1:]] == [("/base", "promoted"), (None, "v1")]
+
+
+def test_without_a_base_only_the_candidate() -> None:
+    tried = plan_trial(
+        document(compareBase=False), version="v", base_path="", promoted=None, store="file:///s", cache_dir="/c"
+    )
+    assert (len(tried.server.models), tried.base, tried.promoted, tried.dialects) == (1, None, None, {})
+
+
+def test_models_of_a_replica_share_its_gpus(tmp_path: Path) -> None:
+    """As many GPUs as the widest engine spans, and of their memory each engine takes its part."""
+    two = Engine(tensor_parallel_size=2)
+    models = tuple(ServedModel(id=name, path="/p", engine=two) for name in "abc")
+    config = ServerConfig(models=models, device="gpu")
+    shares = [replica._engine_arguments(model, config, tmp_path, [])["gpu_memory_utilization"] for model in models]
+    assert config.gpus == 2
+    assert sum(shares) <= 0.93
+    alone = ServerConfig(models=models[:1], device="gpu")
+    assert "gpu_memory_utilization" not in replica._engine_arguments(models[0], alone, tmp_path, [])
+    assert ServerConfig(models=models).gpus == 0
