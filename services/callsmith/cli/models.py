@@ -6,7 +6,7 @@ import typer
 
 from callsmith.cli import output
 from callsmith.cli.options import DryRunOption, JsonOption, StoreOption, in_bytes, store_url
-from callsmith.cli.promote import promote
+from callsmith.cli.promote import promote, rollback
 from callsmith.errors import StageFailed
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="List, show, verify, promote, roll back and clear model versions.")
 app.command("promote")(promote)
+app.command("rollback")(rollback)
 
 _Name = Annotated[str, typer.Argument(help="Model.")]
 
@@ -88,19 +89,6 @@ def verify(
         raise StageFailed(f"verifying {name} {manifest.version}: {len(problems)} files are wrong; merge again\n{found}")
     if not json:
         output.out.print(f"{name} {manifest.version} is whole: {len(manifest.files)} files", markup=False)
-
-
-@app.command()
-def rollback(name: _Name, store: StoreOption = None, dry_run: DryRunOption = False, json: JsonOption = False) -> None:
-    """Point a model at the version that was promoted before."""
-    registry = _registry(store)
-    before = registry.promoted(name)
-    after = registry.rollback(name, dry_run=dry_run).version
-    if json:
-        output.emit_json({"name": name, "before": before, "promoted": after, "dry_run": dry_run})
-        return
-    word = "would roll" if dry_run else "rolled"
-    output.out.print(f"{word} {name} back from {before} to {after}", markup=False)
 
 
 @app.command()

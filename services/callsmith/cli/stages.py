@@ -181,7 +181,7 @@ class LocalRun:
             if registry.promoted(model) == self.name:
                 raise Conflict(
                     f"running again from {stage}: {model} {self.name} is promoted and stays as it is; "
-                    f"promote another version first (`callsmith models rollback {model}`) or change metadata.name"
+                    f"promote another version first (`callsmith rollback {model}`) or change metadata.name"
                 )
             self.store.delete(f"models/{model}/versions/{self.name}")
         if first <= STAGES.index("evaluate"):

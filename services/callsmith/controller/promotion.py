@@ -35,13 +35,11 @@ def deploy(look: Look, status: Status) -> Status:
     if found is None:
         missing = f"no RayService {service} in {look.run.namespace}; install charts/serving"
         return look.under_way(status, "Deployed", "Deploying", "Waiting", missing)
-    text = found["spec"].get("serveConfigV2", "")
     try:
-        wanted = serving.set_version(text, model=model, version=version)
+        changed = put_version(look.cluster, found, model=model, version=version)
     except InvalidInput as error:
         return transitions.fail(status, "Deployed", "NotServed", f"RayService {service}: {error}", now=look.now)
-    if wanted != text:
-        hand_over(look.cluster, found, wanted)
+    if changed:
         said = f"RayService {service} takes version {version}"
         return look.under_way(status, "Deployed", "Deploying", "Updating", said)
     seen = observed.see_service(found)
@@ -54,6 +52,18 @@ def deploy(look: Look, status: Status) -> Status:
             message = f"RayService {service} does not take version {version}: {seen.message}"
             return transitions.fail(status, "Deployed", seen.reason, message, now=look.now)
     return look.under_way(status, "Deployed", "Deploying", "Updating", f"RayService {service}: {seen.message}")
+
+
+def put_version(cluster: Cluster, service: Object, *, model: str, version: str, dry_run: bool = False) -> bool:
+    """Have the RayService serve `version` of `model`; returns whether anything was to change.
+
+    Raises `InvalidInput` when it serves no such model and `Conflict` when somebody changed it since it was read.
+    """
+    text: str = service["spec"].get("serveConfigV2", "")
+    wanted = serving.set_version(text, model=model, version=version)
+    if wanted != text and not dry_run:
+        hand_over(cluster, service, wanted)
+    return wanted != text
 
 
 def hand_over(cluster: Cluster, service: Object, text: str) -> None:
