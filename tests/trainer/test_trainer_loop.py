@@ -156,7 +156,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(base_dir: Pat
 def test_what_does_not_fit_this_machine_is_refused_before_anything_starts(
     base_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_machine_bytes", lambda: 200_000)
+    monkeypatch.setattr(training, "device_bytes", lambda device: 200_000)
     with pytest.raises(InvalidInput, match=r"a worker needs about 1 MB .*this machine, shared by 2 workers, has 0 MB"):
         start(document(base_dir, workers=2), data, tmp_path, [])
 

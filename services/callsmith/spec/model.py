@@ -149,6 +149,9 @@ class Train(Part):
     padding, where the base allows it; same loss and gradients, less work."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Dtype of the forward pass: `auto` is bfloat16 on a GPU that computes in it, else float32."""
+    sharding: Literal["auto", "none", "full"] = "auto"
+    """How workers hold the base: `none`, each the whole (DDP); `full`, each a share of every layer, gathered when it is
+    needed (FSDP2); `auto`, `full` where the whole does not fit one worker's device."""
     neftune_alpha: Annotated[float, Field(gt=0)] | None = None
     """Strength of NEFTune's noise on the embeddings; none when absent."""
     eval_steps: int = Field(default=100, ge=1)

@@ -24,5 +24,7 @@ class WorkerConfig(BaseModel):
     """Folder with `train.arrow` and `test.arrow`; a node that lacks it copies it from the store."""
     cache: str
     """Folder for what a node copies from the store."""
+    sharded: bool | None = None
+    """Whether workers hold shares of the base's layers; None where the workers find out by their devices' memory."""
     gpu: bool = False
     """Whether the worker has a GPU to itself."""

@@ -3,8 +3,9 @@
 Reads the base's configuration, never its weights. Knows nothing of Ray; what the machine has is given to it.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from callsmith.errors import InvalidInput
 from callsmith.spec.model import Base, Lora, Train
 from callsmith.trainer.batches import Plan
 from callsmith.trainer.loss import CHUNK_POSITIONS
+from callsmith.trainer.sharding import layers
 from callsmith.trainer.targets import adapted_modules, check_names, sizes, target_modules
 
 _NF4_BYTES = 0.53
@@ -35,9 +37,11 @@ class Forecast:
     tokens_per_epoch: int
     steps: int
     weights_bytes: int
-    """The base."""
+    """The base, or this worker's share of its layers with two of them gathered."""
     optimizer_bytes: int
     """What is trained: weights, gradients, moments."""
+    sharded: bool | None
+    """Whether workers hold shares of the layers; None where only a worker can know whether the whole fits it."""
     activations_bytes: int
     """Kept for the backward pass of the largest micro-batch, and the logits of one chunk."""
 
@@ -49,10 +53,11 @@ class Forecast:
     def describe(self) -> str:
         """One line for people."""
         share = self.trained_parameters / self.base_parameters
+        kind = "share of the base" if self.sharded else "base"
         return (
             f"{self.trained_parameters:,} trained parameters ({share:.2%} of {self.base_parameters:,}), "
             f"{self.rows:,} sequences and {self.tokens_per_epoch:,} tokens an epoch, {self.steps:,} steps, about "
-            f"{_size(self.memory_bytes)} a worker ({_size(self.weights_bytes)} base, {_size(self.optimizer_bytes)} "
+            f"{_size(self.memory_bytes)} a worker ({_size(self.weights_bytes)} {kind}, {_size(self.optimizer_bytes)} "
             f"adapter and optimizer, {_size(self.activations_bytes)} activations)"
         )
 
@@ -63,17 +68,27 @@ class Forecast:
                 f"training {self.base}: a worker needs about {_size(self.memory_bytes)} "
                 f"({_size(self.weights_bytes)} base, {_size(self.optimizer_bytes)} adapter and optimizer, "
                 f"{_size(self.activations_bytes)} activations); {where} has {_size(capacity_bytes)} for it; lower "
-                "train.batchSize, data.maxLength or resources.workers, set train.gradientCheckpointing, or set "
-                "lora.quantize to nf4 on a GPU"
+                "train.batchSize or data.maxLength, set train.gradientCheckpointing, or lora.quantize to nf4 on a GPU, "
+                "or share the base over more GPUs with resources.workers and train.sharding full"
             )
 
 
 def forecast(
-    base_dir: Path, base: Base, lora: Lora, train: Train, *, lengths: Sequence[int], workers: int, dtype: torch.dtype
+    base_dir: Path,
+    base: Base,
+    lora: Lora,
+    train: Train,
+    *,
+    lengths: Sequence[int],
+    workers: int,
+    dtype: torch.dtype,
+    capacity_bytes: int | None = None,
 ) -> Forecast:
     """Work out what training on sequences of `lengths` tokens takes, computing in `dtype`.
 
-    Raises `InvalidInput` for no sequences, for modules that the base does not have, and for a rank above a layer's.
+    `capacity_bytes` is what a worker has, where that is known: it decides whether `train.sharding: auto` shares out the
+    layers. Raises `InvalidInput` for no sequences, for modules that the base does not have, for a rank above a layer's,
+    and for a quantized base that is to be shared.
     """
     if not lengths:
         raise InvalidInput("training: got no sequences; expected at least one; look at the report of `callsmith data`")
@@ -89,17 +104,41 @@ def forecast(
     trained += sum(sizes(module)[1] for module in adapted.values()) if lora.dora else 0
     saved = {id(p): p for name in lora.modules_to_save for p in _parameters(model, name)}
     trained += sum(p.numel() for p in saved.values())
-    total = sum(p.numel() for p in model.parameters())
-    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear))
-    quantized = linear if lora.quantize == "nf4" else 0
-    plan = Plan(tuple(lengths), train, workers)
-    return Forecast(
-        base=base.model, trained_parameters=trained, base_parameters=total, rows=len(lengths),
-        tokens_per_epoch=sum(lengths), steps=plan.steps,
-        weights_bytes=round(quantized * _NF4_BYTES) + (total - quantized) * dtype.itemsize,
-        optimizer_bytes=trained * _ADAM_BYTES,
+    made = Forecast(
+        base=base.model, trained_parameters=trained, base_parameters=sum(p.numel() for p in model.parameters()),
+        rows=len(lengths), tokens_per_epoch=sum(lengths), steps=Plan(tuple(lengths), train, workers).steps,
+        weights_bytes=_weights(model, lora, dtype), optimizer_bytes=trained * _ADAM_BYTES, sharded=False,
         activations_bytes=_activations(model.config.get_text_config(), train, lengths, dtype),
     )  # fmt: skip
+    shared = replace(made, sharded=True, weights_bytes=_shared_weights(model, dtype, workers))
+    match train.sharding:
+        case "full" if lora.quantize != "none":
+            raise InvalidInput(
+                f"training {base.model}: got lora.quantize {lora.quantize} with train.sharding full; expected one of "
+                "them; set the other to none"
+            )
+        case "full" if workers > 1:
+            return shared
+        case "auto" if workers > 1 and lora.quantize == "none":
+            if capacity_bytes is None:
+                return replace(made, sharded=None)
+            return shared if made.memory_bytes > capacity_bytes else made
+        case _:
+            return made
+
+
+def _weights(model: Any, lora: Lora, dtype: torch.dtype) -> int:
+    total = int(sum(p.numel() for p in model.parameters()))
+    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear))
+    quantized = linear if lora.quantize == "nf4" else 0
+    return round(quantized * _NF4_BYTES) + (total - quantized) * dtype.itemsize
+
+
+def _shared_weights(model: Any, dtype: torch.dtype, workers: int) -> int:
+    """What is not in layers, a share of the layers, and two layers gathered: one in use, one on its way."""
+    each = [sum(p.numel() for p in layer.parameters()) for layer in layers(model)] or [0]
+    outside = int(sum(p.numel() for p in model.parameters())) - sum(each)
+    return (outside + math.ceil(sum(each) / workers) + 2 * max(each)) * dtype.itemsize
 
 
 def _activations(config: Any, train: Train, lengths: Sequence[int], dtype: torch.dtype) -> int:

@@ -135,10 +135,13 @@ class Learner:
         self.model.eval()
         sums = torch.zeros(4, device=self.device)
         batches = split(range(len(rows.lengths)), rows.lengths, self.plan.train.batch_size)
-        for batch in batches[self.rank :: self.plan.workers]:
+        mine = batches[self.rank :: self.plan.workers]
+        for batch in mine:
             result, _ = self._forward(rows, batch)
             total = torch.tensor(sum(rows.totals[row] for row in batch), device=self.device)
             sums += torch.stack((result.loss, total, result.hits, result.positions))
+        if self.adapted.sharded and len(mine) < len(batches[:: self.plan.workers]):
+            self._forward(rows, batches[-1])  # the others need this worker's share of the layers
         self._sum(sums)
         loss, total_weight, hits, positions = sums.tolist()
         return {"eval_loss": loss / max(total_weight, 1e-9), "eval_token_accuracy": hits / max(positions, 1.0)}

@@ -27,6 +27,7 @@ from callsmith.spec.model import Base, Lora, Train
 from callsmith.trainer import attention
 from callsmith.trainer.lora import DropoutBits, FusedLinear, fuse
 from callsmith.trainer.rows import Batch
+from callsmith.trainer.sharding import shard
 from callsmith.trainer.targets import target_modules
 
 _PACKABLE_LAYERS = {"full_attention", "sliding_attention"}
@@ -55,6 +56,8 @@ class Adapted:
     """Dropout's random bits, to be drawn for every step; None without dropout."""
     neftune_alpha: float | None = None
     """Strength of the noise on the embeddings in training."""
+    sharded: bool = False
+    """Whether this worker holds a share of each layer only, so that all workers must go through the model together."""
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -117,8 +120,12 @@ class Adapted:
         return embedded + torch.empty_like(embedded).uniform_(-1, 1) * size.to(embedded.dtype)
 
 
-def load_model(base_dir: Path, base: Base, lora: Lora, train: Train, device: torch.device) -> Adapted:
+def load_model(
+    base_dir: Path, base: Base, lora: Lora, train: Train, device: torch.device, *, shards: int = 1
+) -> Adapted:
     """Load the base on `device` and put a fresh adapter on it, the same on every worker by `train.seed`.
+
+    With `shards` above 1 the workers of the default process group, as many, share out the base's layers.
 
     Raises `InvalidInput` for targets that the base does not have, and for quantization that is not possible here.
     """
@@ -129,7 +136,7 @@ def load_model(base_dir: Path, base: Base, lora: Lora, train: Train, device: tor
         base_dir, dtype=resolve_dtype(train.dtype, device), local_files_only=True, **_quantization(lora, device)
     )
     if lora.quantize == "none":
-        model = model.to(device)
+        model = model.to(device) if shards == 1 else model
     else:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     packable = _is_packable(model)
@@ -147,7 +154,10 @@ def load_model(base_dir: Path, base: Base, lora: Lora, train: Train, device: tor
     adapted.peft_config["default"].revision = base.revision
     if train.gradient_checkpointing:
         adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return Adapted(adapted, packable and train.packing, fuse(adapted, lora.dropout), train.neftune_alpha)
+    bits = fuse(adapted, lora.dropout)
+    if shards > 1:
+        shard(adapted.get_base_model(), device, shards)
+    return Adapted(adapted, packable and train.packing, bits, train.neftune_alpha, sharded=shards > 1)
 
 
 def _is_packable(model: Any) -> bool:

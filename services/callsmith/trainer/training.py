@@ -32,7 +32,7 @@ from callsmith.trainer.loop import ADAPTER
 from callsmith.trainer.model import resolve_dtype
 from callsmith.trainer.progress import Journal, start_board
 from callsmith.trainer.rows import Rows
-from callsmith.trainer.worker import run_worker
+from callsmith.trainer.worker import device_bytes, run_worker
 
 
 def train(
@@ -60,7 +60,7 @@ def train(
     store.put_tree(f"runs/{run}/data", data)
     config = WorkerConfig(
         run=run, base=spec.base, lora=spec.lora, train=spec.train, store=store.url, data=str(data.absolute()),
-        cache=str(cache), gpu=spec.resources.gpus_per_worker > 0,
+        cache=str(cache), sharded=expected.sharded, gpu=spec.resources.gpus_per_worker > 0,
     )  # fmt: skip
     began = time.time()
     with _ray(workers=spec.resources.workers, cpus=spec.resources.cpus_per_worker):
@@ -109,24 +109,19 @@ def _expected(document: FineTune, data: Path, cache: Path) -> Forecast:
             "set resources.gpusPerWorker to 0, or run where they are"
         )
     device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+    capacity, where = None, "a worker"
+    if device.type == "cuda":
+        capacity, where = device_bytes(device), "a GPU here"
+    elif not joins and not gpus:
+        capacity, where = device_bytes(device) // workers, f"this machine, shared by {workers} workers,"
     expected = forecast(
         resolve_base(spec.base.model, spec.base.revision, cache), spec.base, spec.lora, spec.train,
         lengths=Rows.open(data / "train.arrow").lengths, workers=workers,
-        dtype=torch.bfloat16 if gpus and joins else resolve_dtype(spec.train.dtype, device),
+        dtype=torch.bfloat16 if gpus and joins else resolve_dtype(spec.train.dtype, device), capacity_bytes=capacity,
     )  # fmt: skip
-    if device.type == "cuda":
-        expected.check_memory(torch.cuda.mem_get_info()[1], where="a GPU here")
-    elif not joins and not gpus:
-        expected.check_memory(_machine_bytes() // workers, where=f"this machine, shared by {workers} workers,")
+    if capacity is not None:
+        expected.check_memory(capacity, where=where)
     return expected
-
-
-def _machine_bytes() -> int:
-    """Bytes of memory that this process and its children may have: the machine's, or a container's limit."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
-    return total if text == "max" else min(total, int(text))
 
 
 def _joins_cluster() -> bool:

@@ -18,9 +18,10 @@ from callsmith.errors import InvalidInput
 from callsmith.store import Store, resolve_base
 from callsmith.trainer.checkpoints import Checkpoints
 from callsmith.trainer.config import WorkerConfig
+from callsmith.trainer.forecast import forecast
 from callsmith.trainer.learner import Learner
 from callsmith.trainer.loop import Loop
-from callsmith.trainer.model import load_model
+from callsmith.trainer.model import load_model, resolve_dtype
 from callsmith.trainer.rows import Rows
 
 
@@ -36,9 +37,13 @@ def run_worker(settings: dict[str, Any]) -> None:
     store = Store.open(config.store)
     data = _data_folder(config, store)
     base_dir = resolve_base(config.base.model, config.base.revision, Path(config.cache))
+    rows = Rows.open(data / "train.arrow")
+    sharded = config.sharded
+    if sharded is None:
+        sharded = broadcast_from_rank_zero(_needs_sharding(config, base_dir, rows, device, workers))
     learner = Learner(
-        load_model(base_dir, config.base, config.lora, config.train, device),
-        Rows.open(data / "train.arrow"),
+        load_model(base_dir, config.base, config.lora, config.train, device, shards=workers if sharded else 1),
+        rows,
         config.train,
         rank=rank,
         workers=workers,
@@ -53,6 +58,25 @@ def run_worker(settings: dict[str, Any]) -> None:
         wants_stop=lambda: stopping is not None and bool(ray.wait([stopping], timeout=0)[0]),
         agree=broadcast_from_rank_zero,
     ).run()
+
+
+def device_bytes(device: torch.device) -> int:
+    """Bytes of memory on the GPU, or else of this machine; a container's limit, where there is one."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
+    return total if text == "max" else min(total, int(text))
+
+
+def _needs_sharding(config: WorkerConfig, base_dir: Path, rows: Rows, device: torch.device, workers: int) -> bool:
+    """Whether a worker like this one cannot hold the whole base."""
+    expected = forecast(
+        base_dir, config.base, config.lora, config.train, lengths=rows.lengths, workers=workers,
+        dtype=resolve_dtype(config.train.dtype, device), capacity_bytes=device_bytes(device),
+    )  # fmt: skip
+    return bool(expected.sharded)
 
 
 def _data_folder(config: WorkerConfig, store: Store) -> Path:

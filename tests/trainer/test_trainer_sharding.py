@@ -1,0 +1,164 @@
+"""Layers that are shared out over the workers change nothing but what a worker holds."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import distributed, multiprocessing
+
+from callsmith import spec
+from callsmith.datasets.arrow import Writer, to_bytes
+from callsmith.datasets.encoding import Example
+from callsmith.errors import InvalidInput
+from callsmith.spec.model import Base, Lora, Train
+from callsmith.store import Store
+from callsmith.trainer import training, worker
+from callsmith.trainer.config import WorkerConfig
+from callsmith.trainer.forecast import Forecast, forecast
+from callsmith.trainer.learner import Learner
+from callsmith.trainer.model import load_model
+from callsmith.trainer.rows import Rows
+
+ROWS = 11
+SETTINGS: dict[str, Any] = {"steps": 3, "batch_size": 4, "sequences_per_step": 8, "learning_rate": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base of three layers in `base`, rows in `train.arrow` and `test.arrow`."""
+    made = tmp_path_factory.mktemp("sharding")
+    torch.manual_seed(0)
+    config = transformers.Qwen2Config(
+        vocab_size=96, hidden_size=32, intermediate_size=50, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2,
+    )  # fmt: skip
+    transformers.Qwen2ForCausalLM(config).save_pretrained(made / "base")
+    for name in ("train", "test"):
+        with Writer(made / f"{name}.arrow") as writer:
+            ids = [[3 + (row * 7 + k * k) % 90 for k in range(8 + 2 * row)] for row in range(ROWS)]
+            writer.write(to_bytes([Example(i, [1.0] * len(i), id=str(n), source="s") for n, i in enumerate(ids)]))
+    return made
+
+
+def add_up(tensor: torch.Tensor) -> None:
+    distributed.all_reduce(tensor)
+
+
+def learner(folder: Path, *, rank: int, shards: int, **train: Any) -> Learner:
+    settings, lora = Train(**SETTINGS, **train), Lora(rank=4, dropout=0.1)
+    adapted = load_model(folder / "base", Base(model="b"), lora, settings, torch.device("cpu"), shards=shards)
+    made = Learner(adapted, Rows.open(folder / "train.arrow"), settings, rank=rank, workers=2, sum_over_workers=add_up)
+    torch.manual_seed(1)
+    for parameter in made.parameters:  # LoRA's B starts at 0, which would hide half of the gradients
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    return made
+
+
+def weights(made: Learner) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in made.parameters])
+
+
+def held(made: Learner) -> int:
+    """Numbers of the base's layers that this worker keeps."""
+    frozen = [p for name, p in made.model.named_parameters() if ".layers." in name and not p.requires_grad]
+    return sum((p.to_local() if hasattr(p, "to_local") else p).numel() for p in frozen)
+
+
+def compare(rank: int, folder: Path, meeting: str) -> None:
+    """In each of two workers: whole copies and shares give the same steps, evaluations and resumed training."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    for checkpointing in (False, True):
+        whole, shared = (
+            learner(folder, rank=rank, shards=shards, gradient_checkpointing=checkpointing) for shards in (1, 2)
+        )
+        assert held(shared) == pytest.approx(held(whole) / 2, rel=0.05)
+        before = weights(whole)
+        for _ in range(2):
+            one, other = whole.advance(), shared.advance()
+            torch.testing.assert_close(other.figures, one.figures, rtol=1e-6, atol=0)
+            torch.testing.assert_close(other.grad_norm, one.grad_norm, rtol=1e-5, atol=0)
+        torch.testing.assert_close(weights(shared), weights(whole), rtol=1e-5, atol=1e-7)
+        assert not torch.equal(weights(whole), before)
+        assert len(shared.rows.lengths) / shared.plan.train.batch_size % 2 > 0, "one worker has a batch more"
+        assert shared.evaluate(shared.rows) == pytest.approx(whole.evaluate(whole.rows), rel=1e-6)
+        resumed = learner(folder, rank=rank, shards=2, gradient_checkpointing=checkpointing)
+        resumed.load_state(copy.deepcopy(shared.state()))
+        for each in (resumed, shared):
+            each.advance()
+        assert torch.equal(weights(resumed), weights(shared))
+    distributed.destroy_process_group()
+
+
+def test_shares_of_the_layers_train_as_whole_copies_do(folder: Path, tmp_path: Path) -> None:
+    multiprocessing.spawn(compare, args=(folder, (tmp_path / "meeting").as_uri()), nprocs=2)
+
+
+def document(folder: Path) -> spec.FineTune:
+    return spec.FineTune.model_validate({
+        "apiVersion": "callsmith.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "tiny"},
+        "spec": {
+            "base": {"model": str(folder / "base")}, "data": {"sources": [{"path": "unused.jsonl"}]},
+            "lora": {"rank": 4, "dropout": 0}, "train": {**SETTINGS, "sharding": "full"}, "resources": {"workers": 2},
+        },
+    })  # fmt: skip
+
+
+def test_a_run_with_shares_ends_as_one_alone(folder: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    asked, store = document(folder), Store.open((tmp_path / "store").as_uri())
+    report = training.train(asked, run="tiny", store=store, data=folder, workdir=tmp_path, on_note=notes.append)
+    assert "share of the base" in notes[0]
+    alone = load_model(folder / "base", asked.spec.base, asked.spec.lora, asked.spec.train, torch.device("cpu"))
+    expected = Learner(alone, Rows.open(folder / "train.arrow"), asked.spec.train)
+    losses = [expected.advance().metrics()["loss"] for _ in range(SETTINGS["steps"])]
+    assert report["loss"] == pytest.approx(losses[-1], abs=1e-4)
+    assert report["step"] == report["published_step"] == SETTINGS["steps"]
+    assert json.loads((tmp_path / "store/runs/tiny/adapter/adapter_config.json").read_text())["r"] == 4
+
+
+def work_out(
+    folder: Path, *, workers: int = 2, capacity: int | None = None, quantize: Any = "none", **train: Any
+) -> Forecast:
+    return forecast(
+        folder / "base", Base(model="tiny"), Lora(rank=4, quantize=quantize), Train(**SETTINGS, **train),
+        lengths=(20,) * ROWS, workers=workers, dtype=torch.float32, capacity_bytes=capacity,
+    )  # fmt: skip
+
+
+def test_layers_are_shared_where_the_whole_does_not_fit(folder: Path) -> None:
+    whole = work_out(folder, sharding="none")
+    assert whole.sharded is False
+    assert work_out(folder, capacity=whole.memory_bytes) == whole
+    shared = work_out(folder, capacity=whole.memory_bytes - 1)
+    assert shared == work_out(folder, sharding="full")
+    assert shared.sharded is True
+    assert work_out(folder, workers=8, sharding="full").weights_bytes < shared.weights_bytes
+    assert work_out(folder, capacity=None).sharded is None, "a worker finds out"
+    assert work_out(folder, workers=1, capacity=1).sharded is False, "there is nobody to share with"
+
+
+def test_a_worker_finds_out_by_its_own_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = WorkerConfig(
+        run="r",
+        base=Base(model="tiny"),
+        lora=Lora(rank=4),
+        train=Train(**SETTINGS),
+        store="memory://",
+        data="",
+        cache="",
+    )
+    given = config, folder / "base", Rows.open(folder / "train.arrow"), torch.device("cpu"), 2
+    assert not worker._needs_sharding(*given)
+    monkeypatch.setattr(worker, "device_bytes", lambda device: 1000)
+    assert worker._needs_sharding(*given)
+
+
+def test_a_quantized_base_is_not_shared(folder: Path) -> None:
+    assert work_out(folder, capacity=1, quantize="nf4").sharded is False
+    with pytest.raises(InvalidInput, match=r"got lora.quantize nf4 with train.sharding full; expected one of them"):
+        work_out(folder, quantize="nf4", sharding="full")
