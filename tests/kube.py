@@ -137,11 +137,12 @@ def _wait_until_ready(server: ApiServer) -> None:
 def _spawn(folder: Path, binary: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
     with (folder / f"{binary.name}.log").open("wb") as log:
         command = [str(binary), *arguments]
-        return subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_die_with_parent)
+        return subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=die_with_parent)
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":  # a test session that is killed leaves nothing behind
+def die_with_parent() -> None:
+    """For `preexec_fn`: a test session that is killed leaves nothing behind."""
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 

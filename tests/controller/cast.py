@@ -62,15 +62,17 @@ class Play:
         kube.wait_until(there, what=lambda: f"{kind.plural} of {stage}, at {self.status(name)}", seconds=self.seconds)
         return max(found, key=lambda each: each["metadata"]["name"])
 
-    def ray_job(self, deployment: str, job: str = "", **more: Any) -> None:
+    def ray_job(self, deployment: str, job: str = "", *, name: str = "weather", **more: Any) -> None:
         """What KubeRay writes into a RayJob's status."""
-        child = self.child(RAY_JOB, "train")
+        child = self.child(RAY_JOB, "train", name)
         status = {"jobDeploymentStatus": deployment, "jobStatus": job} | more
         self.cluster.merge(RAY_JOB, self.namespace, child["metadata"]["name"], {"status": status}, subresource="status")
 
-    def job(self, stage: str, outcome: str = "Complete", reason: str = "", message: str = "") -> None:
+    def job(
+        self, stage: str, outcome: str = "Complete", reason: str = "", message: str = "", *, name: str = "weather"
+    ) -> None:
         """What the Job controller writes when a Job has ended."""
-        child = self.child(JOB, stage)
+        child = self.child(JOB, stage, name)
         condition = {"type": outcome, "status": "True", "reason": reason, "message": message}
         status = {"conditions": [condition], "failed": 3 if outcome == "Failed" else 0}
         self.cluster.merge(JOB, self.namespace, child["metadata"]["name"], {"status": status}, subresource="status")

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from cast import Play
+from turns import SERVICE, install_service, publish
 
 import kube
 from callsmith.cli import app, logs, promote, status, submit
 from callsmith.controller.cluster import FINE_TUNE, POD, RAY_SERVICE, Cluster, Kind
 from callsmith.errors import InvalidInput, NotFound, StageFailed
-from callsmith.store import BaseModelRef, Manifest, Registry, Store
+from callsmith.store import Registry, Store
 
 NODE = Kind("v1", "nodes", namespaced=False)
 
@@ -93,70 +94,51 @@ def test_commands_are_registered() -> None:
     assert {"crd", "submit", "status", "logs", "promote", "rollback"} <= known
 
 
-def registry_with(folder: Path, *versions: str) -> Registry:
-    registry = Registry(Store.open(folder.as_uri()))
-    for version in versions:
-        manifest = Manifest(
-            name="weather", version=version, dialect="ms_agent", base=BaseModelRef(model="b"), adapter_digest="0",
-            files={}, created_at=datetime.datetime.now(datetime.UTC),
-        )  # fmt: skip
-        registry.publish(manifest)
-    return registry
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """With two versions of the model."""
+    store = Store.open((tmp_path / "store").as_uri())
+    for version in ("v1", "v2"):
+        publish(store, "weather", version)
+    return Registry(store)
 
 
 def versions_served(play: Play) -> list[str]:
-    found = play.cluster.get(RAY_SERVICE, play.namespace, "assistant")
+    found = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
     assert found is not None
     (application,) = yaml.safe_load(found["spec"]["serveConfigV2"])["applications"]
     return [model["version"] for model in application["args"]["models"]]
 
 
-def ray_service(play: Play, model: str = "weather") -> None:
-    models = [{"id": "m", "name": model, "version": ""}, {"id": "o", "name": "other", "version": "v9"}]
-    application = {"name": "llm", "import_path": "callsmith.server.app:build", "args": {"models": models}}
-    play.cluster.apply(
-        RAY_SERVICE,
-        {
-            "apiVersion": "ray.io/v1",
-            "kind": "RayService",
-            "metadata": {"name": "assistant", "namespace": play.namespace},
-            "spec": {"serveConfigV2": yaml.safe_dump({"applications": [application]}), "rayClusterConfig": {}},
-        },
-        manager="helm",
-    )
-
-
 def test_promote_and_roll_back_what_a_cluster_serves(
-    play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    play: Play, registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    registry = registry_with(tmp_path, "v1", "v2")
-    ray_service(play)
-    where: Any = {"service": "assistant", "namespace": play.namespace, "context": None, "store": registry.store.url}
+    install_service(play, "weather", "other")
+    where: Any = {"service": SERVICE, "namespace": play.namespace, "context": None, "store": registry.store.url}
     how: Any = {"dry_run": False, "json": False} | where
     promote.promote("weather", "v1", expect=None, **how)
     promote.promote("weather", "v2", expect=None, **how)
-    assert (registry.promoted("weather"), versions_served(play)) == ("v2", ["v2", "v9"])
+    assert (registry.promoted("weather"), versions_served(play)) == ("v2", ["v2", ""])
     promote.rollback("weather", **how | {"dry_run": True})
-    assert (registry.promoted("weather"), versions_served(play)) == ("v2", ["v2", "v9"])
+    assert (registry.promoted("weather"), versions_served(play)) == ("v2", ["v2", ""])
     promote.rollback("weather", **how)
-    assert (registry.promoted("weather"), versions_served(play)) == ("v1", ["v1", "v9"])
+    assert (registry.promoted("weather"), versions_served(play)) == ("v1", ["v1", ""])
     told = capsys.readouterr()
     assert "rolled weather back from v2 to v1" in told.out
     assert f"RayService {play.namespace}/assistant takes weather v1" in told.err
-    found = play.cluster.get(RAY_SERVICE, play.namespace, "assistant")
+    found = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
     assert found is not None
     assert {entry["manager"] for entry in found["metadata"]["managedFields"]} == {"helm"}  # the field stays Helm's
 
 
 @pytest.mark.parametrize(
     ("service", "error", "said"),
-    [("assistant", InvalidInput, "got models other, umbrella"), ("nothing", NotFound, "no RayService nothing")],
+    [(SERVICE, InvalidInput, "got models umbrella"), ("nothing", NotFound, "no RayService nothing")],
 )
 def test_a_service_that_cannot_take_it_leaves_the_pointer(
-    play: Play, tmp_path: Path, service: str, error: type[Exception], said: str
+    play: Play, registry: Registry, service: str, error: type[Exception], said: str
 ) -> None:
-    registry = registry_with(tmp_path, "v1")
-    ray_service(play, model="umbrella")
+    install_service(play, "umbrella")
     where: Any = {"service": service, "namespace": play.namespace, "context": None, "store": registry.store.url}
     with pytest.raises(error, match=said):
         promote.promote("weather", "v1", expect=None, dry_run=False, json=False, **where)

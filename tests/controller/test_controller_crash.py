@@ -3,22 +3,19 @@
 Drives `reconcile` itself, without kopf: the process that dies is a cluster whose n-th write is the last.
 """
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cast import Play
+from turns import SERVICE, install_service, live, world_of
 
-from callsmith.controller.cluster import CONFIG_MAP, FINE_TUNE, JOB, RAY_JOB, Cluster, Kind
-from callsmith.controller.config import ControllerConfig, Images
+from callsmith.controller.cluster import CONFIG_MAP, FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Cluster, Kind
 from callsmith.controller.look import World
 from callsmith.controller.reconcile import cancel, reconcile
-from callsmith.controller.reports import RunReports
-from callsmith.store import BaseModelRef, FileEntry, Manifest, Registry, Store
+from callsmith.store import Registry, Store
 
-ROOMS = ("trainer", "merger", "evaluator", "server", "sidecar")
 Object = dict[str, Any]
 
 
@@ -47,74 +44,49 @@ def store(tmp_path: Path) -> Store:
     return Store.open(f"file://{tmp_path}/store")
 
 
-def world_of(cluster: Cluster, store: Store) -> World:
-    images = Images(**{room: f"{room}:1" for room in ROOMS})
-    return World(cluster, ControllerConfig(store=store.url, images=images), lambda url: RunReports(Store.open(url)))
-
-
-def environment(play: Play, store: Store, name: str = "weather") -> None:
-    """One turn of everybody else: what has been started comes to its end, with what it leaves in the store."""
-    run = play.status(name).get("run")
-    for kind, stage, status in (
-        (RAY_JOB, "train", {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}),
-        (JOB, "merge", {"conditions": [{"type": "Complete", "status": "True"}]}),
-        (JOB, "evaluate", {"conditions": [{"type": "Complete", "status": "True"}]}),
-    ):
-        child = play.cluster.get(kind, play.namespace, f"{run}-{stage}") if run else None
-        if child is None or child.get("status", {}).get("conditions") or child.get("status", {}).get("jobStatus"):
-            continue
-        if stage == "merge":
-            publish(store, name, str(run))
-        if stage == "evaluate":
-            report = {"accuracy": 1.0, "gate": {"passed": True, "measures": []}}
-            store.put_bytes(f"runs/{run}/evaluation.json", json.dumps(report).encode())
-        play.cluster.merge(kind, play.namespace, child["metadata"]["name"], {"status": status}, subresource="status")
-
-
-def publish(store: Store, model: str, version: str) -> None:
-    manifest = Manifest(
-        name=model, version=version, dialect="ms_agent", base=BaseModelRef(model="m"), adapter_digest="0" * 64,
-        files={"config.json": FileEntry(sha256="0" * 64, size=2)}, created_at="2026-01-01T00:00:00Z",
-    )  # fmt: skip
-    store.put_bytes(f"models/{model}/versions/{version}/manifest.json", manifest.model_dump_json().encode())
-
-
-def live(world: World, play: Play, store: Store, name: str = "weather", *, until: str = "Promoted") -> int:
-    """Look and let the others act, in turn, until the phase is reached; returns the number of looks."""
-    for looks in range(40):
-        if play.status(name).get("phase") == until:
-            return looks
-        reconcile(world, play.namespace, name)
-        environment(play, store, name)
-    pytest.fail(f"not {until} after 40 looks: {play.status(name)}")
-
-
 def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster: Cluster) -> None:
+    """The whole way, the RayService's update included; each killing is of a document and a run of its own."""
     undisturbed = Mortal(cluster, 10**6)
-    play.apply(play.document("undisturbed"))
-    live(world_of(undisturbed, store), play, store, "undisturbed")
+    install_service(play, "weather")
+    document = {"deploy": {"service": SERVICE, "model": "weather"}}
+    play.apply(play.document("undisturbed", **document))
+    live(world_of(undisturbed, store), play, store, "undisturbed", model="weather")
     writes = 10**6 - undisturbed.lives
-    assert writes >= 8
+    assert writes >= 12
     for lives in range(1, writes + 1):
         name = f"killed-{lives}"
-        play.apply(play.document(name))
+        play.apply(play.document(name, **document))
         with pytest.raises(KilledError):
-            live(world_of(Mortal(cluster, lives), store), play, store, name)
-        live(world_of(cluster, store), play, store, name)
-        status = play.status(name)
+            live(world_of(Mortal(cluster, lives), store), play, store, name, model="weather")
+        status = live(world_of(cluster, store), play, store, name, model="weather")
         labels = {"callsmith.io/finetune": name}
         assert len(cluster.find(RAY_JOB, play.namespace, labels=labels)) == 1, (
             f"trained once, killed after write {lives}"
         )
         assert len(cluster.find(JOB, play.namespace, labels=labels)) == 2
-        assert Registry(store).promoted(name) == status["version"] == status["run"]
+        assert Registry(store).promoted("weather") == status["version"] == status["run"]
         assert status["attempt"] == 0
+        assert f"version: {status['run']}" in served(play)
 
 
-@pytest.mark.parametrize("phase", ["Training", "Merging", "Evaluating", "Promoted"])
-def test_deleted_in_any_phase_leaves_nothing(play: Play, store: Store, cluster: Cluster, phase: str) -> None:
+@pytest.mark.parametrize(
+    ("phase", "spec"),
+    [
+        ("Training", {}),
+        ("Merging", {}),
+        ("Evaluating", {}),
+        ("Suspended", {"suspend": True}),
+        ("AwaitingPromotion", {"evaluate": {"promote": "manual"}}),
+        ("Deploying", {"deploy": {"service": "nowhere"}}),
+        ("Promoted", {}),
+        ("Completed", {"evaluate": {"promote": "never"}}),
+    ],
+)
+def test_deleted_in_any_phase_leaves_nothing(
+    play: Play, store: Store, cluster: Cluster, phase: str, spec: Object
+) -> None:
     world = world_of(cluster, store)
-    play.apply(play.document())
+    play.apply(play.document(**spec))
     live(world, play, store, until=phase)
     play.apply(play.document("other"))
     reconcile(world, play.namespace, "other")
@@ -122,6 +94,11 @@ def test_deleted_in_any_phase_leaves_nothing(play: Play, store: Store, cluster: 
     for kind in (RAY_JOB, JOB, CONFIG_MAP):
         assert owners(cluster, kind, play.namespace) <= {"other"}
     assert owners(cluster, RAY_JOB, play.namespace) == {"other"}
+
+
+def served(play: Play) -> str:
+    found = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
+    return "" if found is None else str(found["spec"]["serveConfigV2"])
 
 
 def owners(cluster: Cluster, kind: Kind, namespace: str) -> set[str]:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from cast import Play
+from turns import evaluated, publish
 
 import kube
 from callsmith.controller import app
@@ -28,7 +29,7 @@ from callsmith.controller.config import ControllerConfig, Images
 from callsmith.controller.look import World
 from callsmith.controller.metrics import Metrics
 from callsmith.controller.reports import RunReports
-from callsmith.store import BaseModelRef, FileEntry, Manifest, Registry, Store
+from callsmith.store import Registry, Store
 from kube import connect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,22 +100,6 @@ def trained(store: Store, run: str) -> None:
     store.put_bytes(f"runs/{run}/report.json", json.dumps({"step": 120, "steps": 120, "loss": 0.42}).encode())
 
 
-def merged(store: Store, run: str, model: str = "weather") -> None:
-    manifest = Manifest(
-        name=model, version=run, dialect="ms_agent", base=BaseModelRef(model="Qwen/Qwen2.5-7B-Instruct"),
-        adapter_digest="0" * 64, files={"config.json": FileEntry(sha256="0" * 64, size=2)},
-        created_at="2026-01-01T00:00:00Z",
-    )  # fmt: skip
-    store.put_bytes(f"models/{model}/versions/{run}/config.json", b"{}")
-    store.put_bytes(f"models/{model}/versions/{run}/manifest.json", manifest.model_dump_json().encode())
-
-
-def evaluated(store: Store, run: str, *, passed: bool = True) -> None:
-    measure = {"name": "minAccuracy", "got": 0.93, "allowed": 0.9 if passed else 0.95, "passed": passed}
-    report = {"accuracy": 0.93, "gate": {"passed": passed, "measures": [measure]}}
-    store.put_bytes(f"runs/{run}/evaluation.json", json.dumps(report).encode())
-
-
 def train(play: Play, store: Store) -> str:
     """Plays the training to its end; returns the run's name."""
     run: str = play.wait_for("Training")["run"]
@@ -124,7 +109,7 @@ def train(play: Play, store: Store) -> str:
 
 
 def merge(play: Play, store: Store) -> None:
-    merged(store, play.wait_for("Merging")["run"])
+    publish(store, "weather", play.wait_for("Merging")["run"])
     play.job("merge")
 
 
@@ -253,7 +238,7 @@ def test_failure_names_stage_pod_and_log(play: Play, store: Store, controller: N
 
 
 def test_gate_failed_leaves_the_promoted_version(play: Play, store: Store, controller: None) -> None:
-    merged(store, "old")
+    publish(store, "weather", "old")
     Registry(store).promote("weather", "old")
     play.apply(play.document())
     train(play, store)

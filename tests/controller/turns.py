@@ -1,0 +1,114 @@
+"""Looks of the controller in turn with what everybody else does, without kopf: quick, and each step is seen."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from cast import Play
+
+from callsmith.controller.cluster import JOB, RAY_JOB, RAY_SERVICE, Cluster
+from callsmith.controller.config import ControllerConfig, Images
+from callsmith.controller.look import World
+from callsmith.controller.reconcile import reconcile
+from callsmith.controller.reports import RunReports
+from callsmith.store import BaseModelRef, FileEntry, Manifest, Store
+
+SERVICE = "assistant"
+_SUCCEEDED = {
+    "train": {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"},
+    "merge": {"conditions": [{"type": "Complete", "status": "True"}]},
+    "evaluate": {"conditions": [{"type": "Complete", "status": "True"}]},
+}
+
+
+def world_of(cluster: Cluster, store: Store) -> World:
+    images = Images(trainer="t:1", merger="m:1", evaluator="e:1", server="s:1", sidecar="c:1")
+    return World(cluster, ControllerConfig(store=store.url, images=images), lambda url: RunReports(Store.open(url)))
+
+
+def live(
+    world: World,
+    play: Play,
+    store: Store,
+    name: str = "weather",
+    *,
+    until: str = "Promoted",
+    but: str = "",
+    model: str = "",
+) -> dict[str, Any]:
+    """Look and let the others act, in turn, until the phase is reached; nobody acts on the stage `but`.
+
+    `model` is the document's, where it is not its name.
+    """
+    for _ in range(40):
+        reconcile(world, play.namespace, name)
+        if play.status(name).get("phase") == until:
+            return play.status(name)
+        environment(play, store, name, but=but, model=model or name)
+    pytest.fail(f"not {until} after 40 looks: {play.status(name)}")
+
+
+def environment(play: Play, store: Store, name: str, *, but: str, model: str) -> None:
+    """One turn of everybody else: what has been started comes to its end, with what it leaves in the store."""
+    run = str(play.status(name).get("run"))
+    for stage, status in _SUCCEEDED.items():
+        kind = RAY_JOB if stage == "train" else JOB
+        labels = {"callsmith.io/run": run, "callsmith.io/stage": stage}
+        for child in play.cluster.find(kind, play.namespace, labels=labels):
+            if stage == but or child.get("status", {}).keys() & status.keys():
+                continue
+            if stage == "merge":
+                publish(store, model, run)
+            if stage == "evaluate":
+                evaluated(store, run)
+            play.cluster.merge(
+                kind, play.namespace, child["metadata"]["name"], {"status": status}, subresource="status"
+            )
+    if (service := play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)) and but != "deploy":
+        rolled_out(play, service)
+
+
+def publish(store: Store, model: str, version: str) -> None:
+    """A version as the merge leaves it."""
+    manifest = Manifest(
+        name=model, version=version, dialect="ms_agent", base=BaseModelRef(model="m"), adapter_digest="0" * 64,
+        files={"config.json": FileEntry(sha256="0" * 64, size=2)}, created_at="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+    store.put_bytes(f"models/{model}/versions/{version}/config.json", b"{}")
+    store.put_bytes(f"models/{model}/versions/{version}/manifest.json", manifest.model_dump_json().encode())
+
+
+def evaluated(store: Store, run: str, *, passed: bool = True) -> None:
+    """The record that the evaluator leaves."""
+    measure = {"name": "minAccuracy", "got": 0.93, "allowed": 0.9 if passed else 0.95, "passed": passed}
+    report = {"accuracy": 0.93, "gate": {"passed": passed, "measures": [measure]}}
+    store.put_bytes(f"runs/{run}/evaluation.json", json.dumps(report).encode())
+
+
+def serve_config(*models: str) -> str:
+    entries = [{"id": model, "name": model, "version": ""} for model in models]
+    application = {"name": "llm", "import_path": "callsmith.server.app:build", "args": {"models": entries}}
+    return yaml.safe_dump({"applications": [application]})
+
+
+def install_service(play: Play, *models: str) -> None:
+    """A RayService that serves these models, as Helm installs it."""
+    play.cluster.apply(
+        RAY_SERVICE,
+        {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayService",
+            "metadata": {"name": SERVICE, "namespace": play.namespace},
+            "spec": {"serveConfigV2": serve_config(*models), "rayClusterConfig": {}},
+        },
+        manager="helm",
+    )
+
+
+def rolled_out(play: Play, service: dict[str, Any], status: str = "RUNNING", message: str = "") -> None:
+    """What KubeRay writes when it has given Serve the configuration."""
+    active = {"applicationStatuses": {"llm": {"status": status, "message": message}}}
+    written = {"observedGeneration": service["metadata"]["generation"], "activeServiceStatus": active}
+    if service.get("status") != written:
+        play.cluster.merge(RAY_SERVICE, play.namespace, SERVICE, {"status": written}, subresource="status")
