@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from talk import TRIP, WAITING, asked, call, conversation, conversations, result, said, user
 
 from callsmith import dialects
+from callsmith.datasets.base import load_tokenizer
 from callsmith.datasets.conversation import Conversation
 from callsmith.datasets.encoding import Encoder, Example, encode
 from callsmith.datasets.layout import LayoutMaker
-from callsmith.datasets.template import ChatTemplate, RefusedError, load_tokenizer
+from callsmith.datasets.template import ChatTemplate, RefusedError
 from callsmith.errors import InvalidInput
 from callsmith.spec.model import LossWeights
 

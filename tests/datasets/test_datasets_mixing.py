@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from talk import conversation, said, user
+from talk import said, user
 
 from callsmith.datasets import Report, cognition
-from callsmith.datasets.mixing import Split, fingerprint, mix
+from callsmith.datasets.conversation import fingerprint
+from callsmith.datasets.mixing import Split, mix
 from callsmith.errors import InvalidInput
 from callsmith.spec.model import Data, SelfCognition, Source
 
@@ -67,6 +68,9 @@ def test_the_seed_decides(tmp_path: Path) -> None:
     assert ids(run(tmp_path, Source(path=path, count=100), seed=1)) == first
     assert ids(run(tmp_path, Source(path=path, count=100), seed=2)) != first
     assert first[0] != sorted(first[0])
+    (tmp_path / "elsewhere").mkdir()
+    moved = corpus(tmp_path / "elsewhere" / "a.jsonl", [f"Question {i}" for i in range(200)])
+    assert ids(run(tmp_path, Source(path=moved, count=100), seed=1)) == first
 
 
 def test_a_further_source_does_not_move_the_rows_of_the_others(tmp_path: Path) -> None:
@@ -135,7 +139,7 @@ def test_law_train_and_test_share_nothing_and_no_row_is_lost(
         Source(path=corpus(folder / "b.jsonl", more)),
     )
     split = run(folder, *sources, test_fraction=fraction, seed=seed, report=report)
-    train, test = ({fingerprint(row) for row in side} for side in (split.train, split.test))
+    train, test = ({fingerprint(row.messages) for row in side} for side in (split.train, split.test))
     assert not train & test
     assert len(set(ids(split)[1])) == len(split.test) == len(test)
     for source, rows in zip(sources, (words, more), strict=True):
@@ -150,9 +154,9 @@ def test_law_train_and_test_share_nothing_and_no_row_is_lost(
 
 def test_fingerprints_see_what_users_say_in_any_script() -> None:
     same = ["Hello, World", "hello world", "ＨＥＬＬＯ　ｗｏｒｌｄ!", "hello\nworld"]
-    assert len({fingerprint(conversation(user(text), said("x"))) for text in same}) == 1
+    assert len({fingerprint((user(text), said("x"))) for text in same}) == 1
     other = ["你好", "您好", "?", "!", "", "5 days", "6 days"]
-    assert len({fingerprint(conversation(user(text), said("x"))) for text in other}) == len(other)
+    assert len({fingerprint((user(text), said("x"))) for text in other}) == len(other)
 
 
 def test_an_empty_or_useless_source_is_named(tmp_path: Path) -> None:

@@ -194,8 +194,8 @@ class _View(NamedTuple):
 def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: str | None, root: Path) -> _View:
     """The options' view, else the document's, else the demo's base in ms_agent."""
     from callsmith import dialects, spec
+    from callsmith.datasets.base import load_tokenizer
     from callsmith.datasets.encoding import Encoder
-    from callsmith.datasets.template import load_tokenizer
     from callsmith.demo.document import BASE_DIR
     from callsmith.errors import InvalidInput
     from callsmith.spec.model import LossWeights

@@ -22,7 +22,7 @@ _MAY_FOLLOW = {
 def check(conversation: Conversation) -> list[Finding]:
     """All findings of one conversation; none when it can be trained on as it stands."""
     messages = conversation.messages
-    return [*_roles(messages), *_empty(messages), *_calls(conversation), *_text(conversation)]
+    return [*_roles(messages), *_empty(messages), *_calls(conversation)]
 
 
 def _roles(messages: tuple[JSON, ...]) -> Iterator[Finding]:
@@ -82,10 +82,3 @@ def _object(text: str) -> dict[str, Any] | None:
     except (json.JSONDecodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _text(conversation: Conversation) -> Iterator[Finding]:
-    try:
-        conversation.to_json().encode("utf-8")
-    except UnicodeEncodeError as error:
-        yield Finding("encoding", f"got half a surrogate pair: {error.reason}; expected text that UTF-8 can hold")

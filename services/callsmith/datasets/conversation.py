@@ -5,11 +5,14 @@ Every reader ends here and every dialect starts here. Knows nothing of files, fo
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 JSON = dict[str, Any]
+_IGNORED = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +29,35 @@ class Conversation:
     line: int = 0
     """Line or row in the corpus, from 1."""
 
-    def to_json(self) -> str:
-        """One line of JSON in OpenAI form, which `from_json` and the `openai` reader read back."""
-        row = {"id": self.id, "messages": self.messages, "tools": self.tools, "source": self.source, "line": self.line}
-        return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    def to_json(self, content: str | None = None) -> str:
+        """One line of JSON in OpenAI form, which `from_json` and the `openai` reader read back.
 
-    def content_digest(self) -> bytes:
-        """Eight bytes that are the same for conversations with the same messages and tools, whatever their place."""
-        text = json.dumps((self.messages, self.tools), ensure_ascii=False)
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        `content` is `content_json`'s, where the caller has it already.
+        """
+        content = self.content_json() if content is None else content
+        return f'{{"id":{_dumps(self.id)},{content},"source":{_dumps(self.source)},"line":{self.line}}}'
+
+    def content_json(self) -> str:
+        """The part of `to_json` that is the same for conversations with the same messages and tools."""
+        return f'"messages":{_dumps(self.messages)},"tools":{_dumps(self.tools)}'
 
     @classmethod
     def from_json(cls, line: str | bytes) -> "Conversation":
         """Inverse of `to_json`."""
         row = json.loads(line)
         return cls(row["id"], tuple(row["messages"]), tuple(row["tools"]), row["source"], row["line"])
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def fingerprint(messages: Iterable[JSON]) -> int:
+    """A number that is the same where users say the same, but for case, spaces and punctuation; 64 bits."""
+    said = "\n".join(m["content"] or "" for m in messages if m["role"] == "user")
+    text = _IGNORED.sub("", unicodedata.normalize("NFKC", said).casefold())
+    digest = hashlib.blake2b((text or said).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
 
 
 def tool_names(tools: Iterable[JSON]) -> tuple[str, ...]:

@@ -18,11 +18,11 @@ class Corpus:
         self._file = path.open("w+b")
         self._starts = array("Q", [0])
 
-    def append(self, conversation: Conversation) -> int:
-        """Add a conversation and return its number."""
+    def append(self, line: bytes) -> int:
+        """Add a conversation, as a line of the JSON that `Conversation.to_json` makes; return its number."""
         self._file.seek(self._starts[-1])
-        self._file.write(conversation.to_json().encode("utf-8", "surrogatepass") + b"\n")
-        self._starts.append(self._file.tell())
+        self._file.write(line + b"\n")
+        self._starts.append(self._starts[-1] + len(line) + 1)
         return len(self._starts) - 2
 
     def line(self, index: int) -> bytes:

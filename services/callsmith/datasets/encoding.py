@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from callsmith.datasets.base import Tokenizer
 from callsmith.datasets.conversation import Conversation
 from callsmith.datasets.layout import Layout, LayoutMaker
-from callsmith.datasets.template import ChatTemplate, Tokenizer
+from callsmith.datasets.template import ChatTemplate
 from callsmith.datasets.tokens import TokenMaker, Tokens
 from callsmith.dialects.types import Dialect
 from callsmith.errors import InvalidInput

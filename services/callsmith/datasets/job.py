@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from callsmith import dialects
 from callsmith.datasets import arrow
+from callsmith.datasets.base import HandedOver
 from callsmith.datasets.conversation import Conversation
 from callsmith.datasets.encoding import Encoder, Example
 from callsmith.datasets.report import Finding
-from callsmith.datasets.template import RefusedError, load_tokenizer
+from callsmith.datasets.template import RefusedError
 from callsmith.spec.model import Data
 
 
@@ -19,7 +20,8 @@ class Job(NamedTuple):
     """What a worker needs to encode rows."""
 
     dialect: str
-    base_dir: Path
+    tokenizer: Path
+    """Where `base.hand_over` has put it."""
     data: Data
 
     digest: str
@@ -44,7 +46,7 @@ def _encoder(job: Job) -> Encoder:
     """One for all chunks that a process encodes, since encoders learn."""
     return Encoder(
         dialects.load(job.dialect),
-        load_tokenizer(job.base_dir),
+        HandedOver(job.tokenizer),
         job.data.loss,
         max_length=job.data.max_length,
         too_long=job.data.too_long,

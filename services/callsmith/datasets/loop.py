@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from callsmith import dialects
 from callsmith.datasets.conversation import JSON, tool_call
 from callsmith.datasets.formats.row import RowError
-from callsmith.dialects.types import Dialect, MalformedCall, Segment, ToolCall, Turn
+from callsmith.dialects.types import Dialect, MalformedCall, Segment, ToolCall, ToolSpec, Turn
 
 _MARKER = re.compile(r"\A[\s*_#]*\w+[^\S\n]*[:：][*_]*")
 _STOCK_THOUGHTS = (
@@ -21,7 +21,7 @@ _STOCK_THOUGHTS = (
 )
 
 
-def read(text: str, tools: Sequence[JSON], first_call: int, *, dialect: str = "ms_agent") -> list[JSON]:
+def read(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect: str = "ms_agent") -> list[JSON]:
     """Messages of one assistant text: assistant turns with their calls, the results, the final answer.
 
     `first_call` numbers the calls over the conversation. A thought of substance before the final answer is kept as
@@ -56,9 +56,11 @@ def _dialect(name: str) -> Dialect:
     return dialects.load(name)
 
 
-def _step(reader: Dialect, step: Sequence[Segment], tools: Sequence[JSON], first_call: int) -> JSON:
+def _step(reader: Dialect, step: Sequence[Segment], tools: Sequence[ToolSpec], first_call: int) -> JSON:
     """One assistant turn: what stands between two results."""
-    turn = _turn(reader, step, tools)
+    answer = [segment for segment in step if segment.kind != "thought"]
+    only_says = bool(answer) and all(segment.kind in ("final", "text") for segment in answer)
+    turn = _turn(reader, answer if only_says else step, tools)
     calls: list[JSON] = []
     for call in turn.calls:
         match call:
@@ -68,15 +70,14 @@ def _step(reader: Dialect, step: Sequence[Segment], tools: Sequence[JSON], first
                 calls.append(tool_call(first_call + len(calls), name, arguments))
     if calls:
         return {"role": "assistant", "content": turn.content, "tool_calls": calls}
-    answer = [segment for segment in step if segment.kind != "thought"]
     if not answer or len(answer) == len(step):
         return {"role": "assistant", "content": turn.content}
-    message = {"role": "assistant", "content": _turn(reader, answer, tools).content}
+    message = {"role": "assistant", "content": (turn if only_says else _turn(reader, answer, tools)).content}
     thought = _thought(step)
     return {**message, "reasoning_content": thought} if thought else message
 
 
-def _turn(reader: Dialect, step: Sequence[Segment], tools: Sequence[JSON]) -> Turn:
+def _turn(reader: Dialect, step: Sequence[Segment], tools: Sequence[ToolSpec]) -> Turn:
     text = "".join(segment.text for segment in step).strip()
     turn = reader.parse(text, tools)
     if any(isinstance(call, MalformedCall) for call in turn.calls):

@@ -3,11 +3,8 @@
 Reads every source once into a corpus on disk and then decides on numbers alone. Knows no dialect and no tokens.
 """
 
-import hashlib
 import math
 import random
-import re
-import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from callsmith.datasets import cognition, readers
-from callsmith.datasets.conversation import Conversation
+from callsmith.datasets.conversation import fingerprint
 from callsmith.datasets.corpus import Corpus, Selection
 from callsmith.datasets.processes import Processes
 from callsmith.datasets.report import Mixed, Report
@@ -23,7 +20,6 @@ from callsmith.errors import InvalidInput
 from callsmith.spec.model import Data, Source
 
 Advance = Callable[[int, int, str], None]
-_IGNORED = re.compile(r"[\W_]+")
 _PROGRESS_ROWS = 500
 
 
@@ -47,8 +43,8 @@ class _Pool:
     test: list[int] = field(default_factory=list)
 
     def random(self, seed: int, purpose: str) -> random.Random:
-        """A generator of the source's own, so that one source's rows don't move another's."""
-        return random.Random(f"{seed}/{self.name}/{purpose}")
+        """A generator of the source's own, so that one source's rows don't move another's, nor does its folder."""
+        return random.Random(f"{seed}/{self.name.rpartition('/')[2]}/{purpose}")
 
 
 def mix(
@@ -95,14 +91,6 @@ def mix(
     return Split(Selection(corpus, train), Selection(corpus, [row for pool in pools for row in pool.test]), corpus)
 
 
-def fingerprint(conversation: Conversation) -> int:
-    """A number that is the same for conversations whose users say the same, but for case, spaces and punctuation."""
-    said = "\n".join(m["content"] or "" for m in conversation.messages if m["role"] == "user")
-    text = _IGNORED.sub("", unicodedata.normalize("NFKC", said).casefold())
-    digest = hashlib.blake2b((text or said).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
-
-
 def _read(
     data: Data,
     corpus: Corpus,
@@ -116,11 +104,11 @@ def _read(
     pools: list[_Pool] = []
     for source in data.sources:
         pool = _Pool(source.path)
-        for conversation in readers.read(
+        for row in readers.read_lines(
             source.path, source.format, strict=data.strict, report=report, cache_dir=cache_dir, processes=processes
         ):
-            pool.rows.append(corpus.append(conversation))
-            groups.append(fingerprint(conversation))
+            pool.rows.append(corpus.append(row.line))
+            groups.append(row.fingerprint)
             if on_progress and len(corpus) % _PROGRESS_ROWS == 0:
                 on_progress(len(corpus), len(corpus), f"rows read, now {source.path}")
         if not pool.rows:
@@ -132,8 +120,9 @@ def _read(
         pool.wanted = _wanted(source, len(pool.rows), pools[0].wanted)
     if data.self_cognition:
         about = list(cognition.conversations(data.self_cognition.name, data.self_cognition.author))
-        pools.append(_Pool(cognition.SOURCE, [corpus.append(c) for c in about], data.self_cognition.count))
-        groups.extend(map(fingerprint, about))
+        rows = [corpus.append(each.to_json().encode()) for each in about]
+        pools.append(_Pool(cognition.SOURCE, rows, data.self_cognition.count))
+        groups.extend(fingerprint(each.messages) for each in about)
     return pools
 
 

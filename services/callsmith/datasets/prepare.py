@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from callsmith.datasets import arrow, mixing, sources
+from callsmith.datasets import arrow, base, mixing, sources
 from callsmith.datasets.job import Job
 from callsmith.datasets.mixing import Advance
 from callsmith.datasets.processes import Processes, chunks
@@ -82,7 +82,9 @@ def prepare(
         making = folder / f"{target.name}.{os.getpid()}.part"
         making.mkdir(parents=True, exist_ok=True)
         try:
-            _make(Job(dialect, base_dir, data, input_digest), making, processes, on_progress or _silent)
+            job = Job(dialect, base.hand_over(base_dir, making / "tokenizer"), data, input_digest)
+            _make(job, making, processes, on_progress or _silent)
+            shutil.rmtree(job.tokenizer)
             shutil.rmtree(target, ignore_errors=True)
             making.replace(target)
         finally:

@@ -3,6 +3,7 @@
 Owns the processes. Knows nothing of what is done in them.
 """
 
+import gc
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -56,11 +57,13 @@ class Processes:
 
 
 def _executor(count: int) -> ProcessPoolExecutor:
-    # A fork server imports transformers once for all workers, and none of them inherits this process's threads.
+    # A fork server imports all once for all workers, and none of them inherits this process's threads.
     context = get_context("forkserver")
-    context.set_forkserver_preload(["callsmith.datasets.prepare", "transformers.models.auto.tokenization_auto"])
+    context.set_forkserver_preload(["callsmith.datasets.prepare", "transformers.utils.chat_template_utils"])
     return ProcessPoolExecutor(count, context, _start)
 
 
 def _start() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # rows make many objects and hardly a cycle

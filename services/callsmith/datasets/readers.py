@@ -3,12 +3,13 @@
 Every row that is not yielded is counted in the report with its file and line. Knows no dialect and no tokens.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from callsmith.datasets import checks, files, sources
-from callsmith.datasets.conversation import JSON, Conversation
+from callsmith.datasets.conversation import JSON, Conversation, fingerprint
 from callsmith.datasets.formats import alpaca, bfcl, openai, sharegpt, swift, toolbench
 from callsmith.datasets.formats.row import Parts, RowError
 from callsmith.datasets.processes import Processes, chunks
@@ -35,20 +36,46 @@ def read(
     counts it in every case. A remote corpus is copied to `cache_dir`. Of each row some bytes are kept, to know it when
     it comes again. `processes` share the work. Raises as `sources.resolve` does.
     """
+    lines = read_lines(path, format, strict=strict, report=report, cache_dir=cache_dir, processes=processes)
+    return (Conversation.from_json(row.line) for row in lines)
+
+
+class Usable(NamedTuple):
+    """A row that is kept."""
+
+    line: bytes
+    """What `Conversation.from_json` reads; half a surrogate pair stands there as it does in Python."""
+    fingerprint: int
+    """See `callsmith.datasets.conversation.fingerprint`."""
+    digest: bytes
+    """Of messages and tools."""
+    left_out: bool
+    """Whether it holds thoughts before an answer, which are not trained on."""
+
+
+def read_lines(
+    path: str | Path,
+    format: str = "auto",
+    *,
+    strict: Strict = "drop",
+    report: Report | None = None,
+    cache_dir: Path | None = None,
+    processes: Processes | None = None,
+) -> Iterator[Usable]:
+    """What `read` yields, as the bytes that processes hand on."""
     report = Report() if report is None else report
     reader = _Reader(str(path), format, cache_dir)
-    for line, conversation, found, _ in reader.judged(processes or Processes(1)):
+    for line, usable, found in reader.judged(processes or Processes(1)):
         report.formats[reader.source] = reader.format
         if found and strict == "fail":
             raise InvalidInput(
                 f"reading {path}: line {line}: {found[0].detail}; mend the line or set data.strict to drop or keep"
             )
-        kept = conversation is not None and (not found or strict == "keep")
+        kept = usable is not None and (not found or strict == "keep")
         report.record(reader.source, line, found, kept=kept)
-        if conversation is not None and kept:
-            if any("reasoning_content" in message for message in conversation.messages):
-                report.remarks["thought_before_answer_left_out"] += 1
-            yield conversation
+        if usable is not None and kept:
+            report.remarks["thought_before_answer_left_out"] += usable.left_out
+            yield usable
 
 
 def find(
@@ -66,10 +93,10 @@ def find(
         if row.line == line:
             reader.learn(row)
             judged = reader.judge(row)
-            if judged.conversation is None:
+            if judged.usable is None:
                 fault = judged.found[0].detail
                 raise InvalidInput(f"reading {path}: line {line}: {fault}; mend the line or name another")
-            return judged.conversation, judged.found
+            return Conversation.from_json(judged.usable.line), judged.found
         last = row.line
         reader.learn(row)
     nearest = f"the last row before it is at {last}" if last else "there is none before it"
@@ -101,10 +128,8 @@ class _Judged(NamedTuple):
     """One row: what it says, where it can be read, and its faults."""
 
     line: int
-    conversation: Conversation | None
+    usable: Usable | None
     found: list[Finding]
-    digest: bytes = b""
-    """Of the conversation's content."""
 
 
 class _Reader:
@@ -133,8 +158,8 @@ class _Reader:
         first: dict[bytes, int] = {}
         for chunk in processes.map(self.judge_all, chunks(self._learnt_rows())):
             for row in chunk:
-                if row.conversation is not None and first.setdefault(row.digest, row.line) != row.line:
-                    same = f"got the same conversation as at line {first[row.digest]}; expected each once"
+                if row.usable is not None and first.setdefault(row.usable.digest, row.line) != row.line:
+                    same = f"got the same conversation as at line {first[row.usable.digest]}; expected each once"
                     row.found.append(Finding("duplicate", same))
                 yield row
 
@@ -158,7 +183,15 @@ class _Reader:
         identity = row.value.get("id")
         name = f"{Path(self.source).name}:{row.line}" if identity is None else str(identity)
         conversation = Conversation(name, parts.messages, parts.tools, self.source, row.line)
-        return _Judged(row.line, conversation, checks.check(conversation), conversation.content_digest())
+        found = checks.check(conversation)
+        try:
+            usable = _usable(conversation, "strict")
+        except UnicodeEncodeError as error:
+            usable = _usable(conversation, "surrogatepass")
+            found.append(
+                Finding("encoding", f"got half a surrogate pair: {error.reason}; expected text that UTF-8 can hold")
+            )
+        return _Judged(row.line, usable, found)
 
     def _parts(self, row: JSON) -> Parts:
         match self.format:
@@ -176,3 +209,13 @@ class _Reader:
                 return bfcl.read(row, self._gold)
             case _:
                 raise RowError("format", f"got {', '.join(row) or 'no keys'}; expected a row in format {self.format}")
+
+
+def _usable(conversation: Conversation, errors: str) -> Usable:
+    content = conversation.content_json()
+    return Usable(
+        line=conversation.to_json(content).encode("utf-8", errors),
+        fingerprint=fingerprint(conversation.messages),
+        digest=hashlib.blake2b(content.encode("utf-8", errors), digest_size=8).digest(),
+        left_out=any("reasoning_content" in message for message in conversation.messages),
+    )

@@ -6,46 +6,10 @@ turn in training is refused. Knows roles and texts; nothing of dialects, tokens 
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-from callsmith.errors import InvalidInput, NotFound
-
-Message = dict[str, Any]
-
-
-class Tokenizer(Protocol):
-    """What encoding needs of a transformers tokenizer: a fast one, with a chat template."""
-
-    name_or_path: str
-    eos_token: str | None
-    backend_tokenizer: Any
-
-    def get_added_vocab(self) -> dict[str, int]:
-        """Special and other added tokens."""
-
-    def apply_chat_template(
-        self, conversation: list[Message], *, tokenize: bool = ..., add_generation_prompt: bool = ...
-    ) -> Any:
-        """The template's text when `tokenize` is False."""
-
-
-def load_tokenizer(base_dir: Path) -> Tokenizer:
-    """The base's own tokenizer. Raises `NotFound` for no folder and `InvalidInput` for one without a fast tokenizer."""
-    if not base_dir.is_dir():
-        raise NotFound(f"loading the tokenizer: no folder {base_dir}; expected a model with tokenizer.json")
-    from transformers import AutoTokenizer
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base_dir, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"loading the tokenizer: {base_dir} has none that can be read: {error}") from None
-    if not tokenizer.is_fast:
-        raise InvalidInput(f"loading the tokenizer: got a slow one in {base_dir}; expected tokenizer.json")
-    loaded: Tokenizer = tokenizer
-    return loaded
+from callsmith.datasets.base import Message, Tokenizer
+from callsmith.errors import InvalidInput
 
 
 class Slot(NamedTuple):

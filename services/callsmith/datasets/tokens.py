@@ -12,8 +12,11 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any, NamedTuple
+
+from callsmith.datasets.words import WordMaker
 
 _REMEMBERED_UNITS = 16_384
 """In each of the two generations."""
@@ -24,7 +27,7 @@ _CHECKED_TEXTS = 32
 _LOCAL_NORMALIZERS = ("NFC",)
 _LOCAL_PRE_TOKENIZERS = ("ByteLevel", "Split", "Digits")
 _LINE = re.compile(r"\n(?=[A-Za-z0-9])")
-_LINE_OR_NUMBER = re.compile(r"\n(?=[A-Za-z0-9])|(?<=\n)\d{1,2}\.(?= [A-Za-z])")
+_LINE_AND_NUMBER = re.compile(r"\n(?=[A-Za-z0-9])(\d{1,2}\.(?= [A-Za-z]))?")
 _BEFORE_LINES = ("", "a", "7", "]", '"', ".", "'", " ", "\n", "\t", "\r", "/", "_", "京", "é", "🙂", "。")
 _LINE_HEADS = ("a", "Thought", "7", "42. x", "1. Get", "A:", "re")
 
@@ -82,6 +85,7 @@ class TokenMaker:
         self._cuts = bool(added) and _is_local(description)
         self._cut = _certain_cut(backend) if self._cuts else None
         self._lengths = _byte_lengths(backend, description, added)
+        self._words = WordMaker.for_tokenizer(backend, description)
         self._remembered: dict[str, Unit] = {}
         self._earlier: dict[str, Unit] = {}
         self._unchecked = _CHECKED_TEXTS
@@ -153,17 +157,18 @@ class TokenMaker:
     def _lines(self, part: str) -> list[str]:
         if self._cut is None:
             return [part]
-        cuts = [0, *(found.end() for found in self._cut.finditer(part)), len(part)]
-        return [part[start:end] for start, end in itertools.pairwise(cuts)]
+        return [part[start:end] for start, end in itertools.pairwise([0, *_cuts(self._cut, part), len(part)])]
 
     def _unit(self, text: str) -> Unit:
         if self._lengths is None or (self._normalizes and not unicodedata.is_normalized("NFC", text)):
             return self._by_offsets(text)
-        ids = self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids  # fast: without offsets
+        ids = self._words.ids(text) if self._words else None
+        if ids is None:
+            ids = array("i", self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids)  # no offsets
         begins = array("i", accumulate(map(self._lengths.__getitem__, ids), initial=0))
         if begins.pop() != len(text.encode("utf-8")):
             return self._by_offsets(text)
-        return Unit(array("i", ids), begins if text.isascii() else _to_characters(text, begins))
+        return Unit(ids, begins if text.isascii() else _to_characters(text, begins))
 
     def _whole(self, text: str) -> Tokens:
         tokens = Tokens()
@@ -180,6 +185,14 @@ class TokenMaker:
             begins.append(min(start, ended))
             ended = max(ended, end)
         return Unit(array("i", encoding.ids), begins)
+
+
+def _cuts(pattern: "re.Pattern[str]", text: str) -> Iterator[int]:
+    """Where lines begin, and where what follows a line's number does if the pattern has a group for that."""
+    for found in pattern.finditer(text):
+        yield found.start() + 1
+        if found.lastindex:
+            yield found.end()
 
 
 def _to_characters(text: str, begins: "array[int]") -> "array[int]":
@@ -211,8 +224,8 @@ def _certain_cut(backend: Any) -> "re.Pattern[str] | None":
     before = ["".join(pair) for pair in itertools.product(_BEFORE_LINES, repeat=2)]
     texts = [f"{ending}\n{head}" for ending in before for head in _LINE_HEADS]
     starts = [{start for _, (start, _) in split(text)} for text in texts]
-    for pattern in (_LINE_OR_NUMBER, _LINE):
-        if all(found.end() in at for text, at in zip(texts, starts, strict=True) for found in pattern.finditer(text)):
+    for pattern in (_LINE_AND_NUMBER, _LINE):
+        if all(cut in at for text, at in zip(texts, starts, strict=True) for cut in _cuts(pattern, text)):
             return pattern
     return None
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from callsmith.dialects.conversation import Assistant, Page, System, User, open_user, read_messages
 from callsmith.dialects.hermes_stream import OPEN, SHUT, HermesStream
 from callsmith.dialects.literals import find_object_end
-from callsmith.dialects.tools import Names, Tool, choose, read_tools
+from callsmith.dialects.tools import Tool, choose, read_names, read_tools
 from callsmith.dialects.types import Message, Rendered, Segment, StreamParser, ToolSpec, Turn, accumulate
 
 _PROMPT = """\
@@ -44,7 +44,7 @@ class Hermes:
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> StreamParser:
         """A parser for one turn."""
-        return HermesStream(Names(None if tools is None else read_tools(tools)), eager=eager)
+        return HermesStream(read_names(tools), eager=eager)
 
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
         """Reads a whole turn: the stream, fed in one piece and accumulated."""

@@ -8,6 +8,7 @@ rest of its schema open its description, in the words that corpora of this forma
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from callsmith.dialects.literals import Json, read_literal
@@ -113,7 +114,9 @@ def _split_line(listing: str, number: int) -> tuple[str, str]:
     return body.rstrip(), ""
 
 
+@lru_cache(maxsize=4096)
 def _read_tool(line: str) -> dict[str, Any] | None:
+    """The tool that a line declares; the same object for the same line, since corpora repeat theirs."""
     name, colon, rest = line.partition(":")
     if not colon or not name.strip() or re.search(r"\s", name.strip()):
         return None

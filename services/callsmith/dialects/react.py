@@ -11,7 +11,7 @@ from callsmith.dialects import markers as m
 from callsmith.dialects.conversation import Assistant, Page, System, User, open_user, read_messages
 from callsmith.dialects.literals import find_object_end
 from callsmith.dialects.react_stream import ReactStream
-from callsmith.dialects.tools import Names, Tool, choose, read_tools
+from callsmith.dialects.tools import Tool, choose, read_names, read_tools
 from callsmith.dialects.types import Kind, Message, Rendered, Segment, StreamParser, ToolSpec, Turn, accumulate
 
 Piece = tuple[Kind, str]
@@ -81,8 +81,7 @@ class ReactDialect:
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> StreamParser:
         """A parser for one turn."""
-        names = Names(None if tools is None else read_tools(tools))
-        return ReactStream(self._markers, names, eager=eager, closing_tool=self.closing_tool)
+        return ReactStream(self._markers, read_names(tools), eager=eager, closing_tool=self.closing_tool)
 
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
         """Reads a whole turn: the stream, fed in one piece and accumulated."""

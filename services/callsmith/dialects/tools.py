@@ -39,9 +39,30 @@ class Tool:
         return tuple(n for n in found if isinstance(n, str)) if isinstance(found, list | tuple) else ()
 
 
+class Toolbox(tuple[ToolSpec, ...]):
+    """Declared tools that many turns are read with, and so are read only once themselves; never changed in place."""
+
+    @cached_property
+    def tools(self) -> tuple[Tool, ...]:
+        """What `read_tools` makes of them. Raises InvalidInput."""
+        return tuple(_read_tool(spec, index) for index, spec in enumerate(self))
+
+    @cached_property
+    def names(self) -> "Names":
+        """Finds the tool that a model meant. Raises InvalidInput."""
+        return Names(self.tools)
+
+
 def read_tools(specs: Sequence[ToolSpec] | None) -> tuple[Tool, ...]:
     """Reads OpenAI tools and bare ToolBench objects alike. Raises InvalidInput on what is neither."""
-    return tuple(_read_tool(spec, index) for index, spec in enumerate(specs or ()))
+    return (specs if isinstance(specs, Toolbox) else Toolbox(specs or ())).tools
+
+
+def read_names(specs: Sequence[ToolSpec] | None) -> "Names":
+    """Names of declared tools; with None any name is a tool's. Raises InvalidInput."""
+    if specs is None:
+        return Names(None)
+    return (specs if isinstance(specs, Toolbox) else Toolbox(specs)).names
 
 
 def choose(tools: tuple[Tool, ...], tool_choice: object) -> tuple[Tool, ...]:

@@ -6,8 +6,7 @@ Compares what users say, without case, spaces and punctuation, by `callsmith.dat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from callsmith.datasets.conversation import Conversation
-from callsmith.datasets.mixing import fingerprint
+from callsmith.datasets.conversation import Conversation, fingerprint
 from callsmith.evaluator.rows import Message, Row
 
 
@@ -21,12 +20,12 @@ def _marks(messages: Iterable[Message]) -> Iterator[int]:
     for message in messages:
         if message["role"] == "user":
             said.append(message)
-            yield fingerprint(Conversation("", tuple(said)))
+            yield fingerprint(said)
 
 
 def find(rows: Iterable[Row], known: set[int]) -> Counter[str]:
     """Count the rows of each set whose users' words stand in training."""
-    return Counter(row.set for row in rows if fingerprint(Conversation("", row.messages)) in known)
+    return Counter(row.set for row in rows if fingerprint(row.messages) in known)
 
 
 def notes(rows: Iterable[Row], known: set[int]) -> list[str]:

@@ -10,6 +10,7 @@ from callsmith.datasets.conversation import JSON
 from callsmith.datasets.formats.openai import read_tools
 from callsmith.datasets.formats.row import Parts, RowError, call_turn, calls_before, next_unanswered
 from callsmith.dialects import ms_agent
+from callsmith.dialects.tools import Toolbox
 
 _BEGIN = "Begin!"
 _ROLES = {
@@ -38,18 +39,20 @@ def matches(row: JSON) -> bool:
 def read(row: JSON) -> Parts:
     """Messages and tools of one row. Raises `RowError`."""
     tools = read_tools(row.get("tools") or [])
+    box = Toolbox(tools)
     messages: list[JSON] = []
     for role, value in turns(row):
         match role:
             case "system":
                 found, rest = _system(value)
                 tools += found
+                box = Toolbox(tools)
                 if rest:
                     messages.append({"role": "system", "content": rest})
             case "user":
                 messages.append({"role": "user", "content": value})
             case "assistant":
-                messages += loop.read(value, tools, calls_before(messages)) if tools else [_plain(value)]
+                messages += loop.read(value, box, calls_before(messages)) if tools else [_plain(value)]
             case "call":
                 messages.append(call_turn(value, messages))
             case "tool":
