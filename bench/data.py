@@ -112,8 +112,8 @@ def write_base(folder: Path, rows: Path) -> None:
 
 
 def run_callsmith(rows: Path, base: Path, processes: int, work: Path) -> dict[str, Any]:
+    from callsmith.datasets.base import load_tokenizer
     from callsmith.datasets.prepare import prepare
-    from callsmith.datasets.template import load_tokenizer
     from callsmith.spec.model import Data, Source
 
     data = Data(sources=(Source(path=str(rows)),), max_length=MAX_LENGTH, strict="keep")
