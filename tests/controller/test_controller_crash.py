@@ -1,9 +1,8 @@
-"""The controller killed between any two of its writes, deletion in every phase, and many documents at once.
+"""The controller killed between any two of its writes, and deletion in every phase.
 
 Drives `reconcile` itself, without kopf: the process that dies is a cluster whose n-th write is the last.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,18 +126,3 @@ def test_refused_manifest_fails_the_stage_with_the_servers_words(play: Play, sto
     play.apply(play.document())
     live(World(cluster, config, world.open_reports), play, store, until="Failed")
     assert "merge failed: Refused" in play.status()["message"]
-
-
-def test_a_hundred_documents_at_once(play: Play, store: Store, cluster: Cluster) -> None:
-    """Each gets a run and a RayJob of its own, looked at from many threads as the operator does it."""
-    world = world_of(cluster, store)
-    names = [f"one-of-many-{index}" for index in range(100)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: play.apply(play.document(name)), names))
-        list(pool.map(lambda name: reconcile(world, play.namespace, name), names))
-    found = cluster.find(FINE_TUNE, play.namespace)
-    assert {each["status"]["phase"] for each in found} == {"Training"}
-    assert len({each["status"]["run"] for each in found}) == 100
-    assert owners(cluster, RAY_JOB, play.namespace) == set(names)
-    with ThreadPoolExecutor(8) as pool:  # other tests watch every namespace
-        list(pool.map(lambda name: cluster.delete(FINE_TUNE, play.namespace, name), names))

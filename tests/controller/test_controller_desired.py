@@ -134,6 +134,17 @@ def test_workers_are_as_the_document_says() -> None:
     assert group["template"]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
 
 
+def test_retries_and_what_is_left_behind() -> None:
+    """A RayJob is tried again on a new cluster and gives its GPUs back at once; what has ended stays for a while."""
+    pods = RunPods(backoff_limit=4, ttl_seconds_after_finished=60)
+    run = run_of(config=CONFIG.model_copy(update={"pods": pods}))
+    for made in objects(run)[1:]:
+        assert (made["spec"]["backoffLimit"], made["spec"]["ttlSecondsAfterFinished"]) == (4, 60)
+    assert desired.ray_job(run)["spec"]["shutdownAfterJobFinishes"] is True
+    assert "suspend" not in desired.ray_job(run)["spec"]  # not ours to say: Kueue sets it
+    assert desired.ray_job(run_of(changed(suspend=True)))["spec"]["suspend"] is True
+
+
 def test_without_gpus_nothing_asks_for_one() -> None:
     made = objects(run_of(changed(resources={"workers": 2})))
     assert "nvidia.com/gpu" not in yaml.safe_dump_all(made).replace("key: nvidia.com/gpu", "")

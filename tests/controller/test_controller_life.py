@@ -12,7 +12,9 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,9 @@ def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cl
     assert yaml.safe_load(config_map["data"]["finetune.yaml"])["metadata"]["name"] == "weather"
     ray_job = play.child(RAY_JOB, "train")
     assert f"--run {run} --store {store.url}" in ray_job["spec"]["entrypoint"]
+    assert ("callsmith", "Apply") in {
+        (each["manager"], each["operation"]) for each in ray_job["metadata"]["managedFields"]
+    }
     owner = ray_job["metadata"]["ownerReferences"][0]
     document = cluster.get(FINE_TUNE, play.namespace, "weather")
     assert document is not None
@@ -270,6 +275,24 @@ def test_delete_cancels(play: Play, controller: None, cluster: Cluster) -> None:
     assert cluster.find(RAY_JOB, play.namespace) == []
     labels = {"callsmith.io/finetune": "weather"}
     assert cluster.find(CONFIG_MAP, play.namespace, labels=labels) == []
+
+
+def test_a_hundred_documents_at_once(play: Play, controller: None, cluster: Cluster) -> None:
+    """Each gets a run and a RayJob of its own, once; deleted, each takes its own away with it."""
+    names = {f"one-of-many-{index}" for index in range(100)}
+
+    def phases() -> list[str]:
+        return [each.get("status", {}).get("phase", "") for each in cluster.find(FINE_TUNE, play.namespace)]
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: play.apply(play.document(name)), names))
+        kube.wait_until(lambda: phases() == ["Training"] * 100, what=lambda: str(Counter(phases())))
+        jobs = cluster.find(RAY_JOB, play.namespace)
+        assert {job["metadata"]["ownerReferences"][0]["name"] for job in jobs} == names
+        assert len(jobs) == len({job["metadata"]["labels"]["callsmith.io/run"] for job in jobs}) == 100
+        list(pool.map(lambda name: cluster.delete(FINE_TUNE, play.namespace, name), names))
+        kube.wait_until(lambda: phases() == [], what=lambda: f"{len(phases())} documents left")
+    assert cluster.find(RAY_JOB, play.namespace) == []
 
 
 @pytest.mark.parametrize(("promote", "phase"), [("manual", "AwaitingPromotion"), ("never", "Completed")])

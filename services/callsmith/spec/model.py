@@ -258,7 +258,7 @@ class Evaluate(Part):
     sets: tuple[EvaluationSet, ...] = ()
     """Sets to measure; the run's own test split when empty."""
     compare_base: bool = True
-    """Measure the base model beside the candidate."""
+    """Measure the base model beside the candidate. Models that are measured together share GPUs and their memory."""
     concurrency: int = Field(default=16, ge=1, le=1024)
     """Requests under way at once."""
     max_tokens: int = Field(default=512, ge=1)
