@@ -164,8 +164,9 @@ class _Reader:
                 yield row
 
     def _learnt_rows(self) -> Iterator[files.Row]:
-        for row in self.rows():
-            self.learn(row)
+        for row in files.raw_rows(self._path):
+            if self.format == "auto":
+                self.learn(row.decoded())
             yield row
 
     def judge_all(self, rows: Sequence[files.Row]) -> list[_Judged]:
@@ -174,6 +175,7 @@ class _Reader:
 
     def judge(self, row: files.Row) -> _Judged:
         """One row by itself, in neutral form. Changes nothing."""
+        row = row.decoded()
         if row.value is None:
             return _Judged(row.line, None, [Finding("unreadable", row.problem or "no value")])
         try:

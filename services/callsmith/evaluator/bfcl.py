@@ -32,8 +32,10 @@ def read(path: Path, name: str, reading: Reading) -> Iterator[Row]:
     irrelevance = "irrelevance" in path.name
     if not irrelevance and not answers.is_file():
         raise NotFound(f"reading {path}: no gold in {answers}; expected BFCL's file of possible answers there")
-    gold = {} if irrelevance else {row["id"]: row["ground_truth"] for _, row, _ in files.rows(answers) if row}
-    for line, row, problem in files.rows(path):
+    gold = (
+        {} if irrelevance else {row.value["id"]: row.value["ground_truth"] for row in files.rows(answers) if row.value}
+    )
+    for line, row, problem, _ in files.rows(path):
         reading.conversations += 1
         if row is None:
             reading.fault(f"{path}:{line}", problem or "no value")
