@@ -181,7 +181,7 @@ def serving(root: Path, shared: Path) -> ApiServer:
         # An old server can't apply CEL rules server-side; created or merged, it drops them.
         if cluster.create(CRD, manifest) is None:
             cluster.merge(CRD, "", manifest["metadata"]["name"], {"spec": manifest["spec"]})
-    wait_until(lambda: all(_established(found) for found in cluster.find(CRD, None)), what="CRDs established")
+    wait_until(lambda: established(cluster), what="CRDs established")
     return server
 
 
@@ -191,9 +191,12 @@ def make_namespace(cluster: Cluster, name: str) -> str:
     return name
 
 
-def _established(definition: dict[str, Any]) -> bool:
-    conditions = definition.get("status", {}).get("conditions") or ()
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+def established(cluster: Cluster) -> bool:
+    """Whether the API server serves every kind that it was told of."""
+    conditions = [found.get("status", {}).get("conditions") or () for found in cluster.find(CRD, None)]
+    return all(
+        any(each["type"] == "Established" and each["status"] == "True" for each in known) for known in conditions
+    )
 
 
 def connect(kubeconfig: Path) -> Cluster:

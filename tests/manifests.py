@@ -69,14 +69,15 @@ def _closed(node: Object, *, root: bool = False) -> Object:
     return made
 
 
-def pods(value: Any, path: str = "") -> Iterator[tuple[str, Object]]:
-    """Every pod specification in a manifest, with where it stands."""
+def pods(value: Any, path: str = "", claims: tuple[str, ...] = ()) -> Iterator[tuple[str, Object]]:
+    """Every pod specification in a manifest, with where it stands; a StatefulSet's claims are volumes of its pod."""
     if isinstance(value, dict):
         if isinstance(value.get("containers"), list):
-            yield path, value
+            yield path, value | {"volumes": [*value.get("volumes", ()), *({"name": name} for name in claims)]}
             return
+        claims += tuple(each["metadata"]["name"] for each in value.get("volumeClaimTemplates", ()))
         for key, child in value.items():
-            yield from pods(child, f"{path}.{key}")
+            yield from pods(child, f"{path}.{key}", claims if key in ("template", "spec") else ())
     elif isinstance(value, list):
         for index, child in enumerate(value):
             yield from pods(child, f"{path}[{index}]")

@@ -1,8 +1,10 @@
-"""The API server, for the charts that are installed into it."""
+"""The API server that charts are installed into, and the charts with what they depend on."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 import kube
 
@@ -12,3 +14,22 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session")
 def apiserver(shared: Path) -> kube.ApiServer:
     return kube.serving(ROOT, shared)
+
+
+@pytest.fixture
+def charts(tmp_path: Path) -> Path:
+    """A copy of the charts; one that says what it got stands for the KubeRay operator's, which the network has."""
+    folder = shutil.copytree(ROOT / "charts", tmp_path / "charts")
+    (needed,) = yaml.safe_load((folder / "callsmith/Chart.yaml").read_text())["dependencies"]
+    operator = folder / "callsmith/charts" / needed["name"]
+    (operator / "templates").mkdir(parents=True)
+    metadata = {"apiVersion": "v2", "name": needed["name"], "version": needed["version"]}
+    (operator / "Chart.yaml").write_text(yaml.safe_dump(metadata))
+    told = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "operator"},
+        "data": {"batch": "{{ .Values.batch }}"},
+    }
+    (operator / "templates/told.yaml").write_text(yaml.safe_dump(told))
+    return folder

@@ -3,8 +3,8 @@
 Shown besides: an upgrade of the serving keeps the version that the controller has put there, and meets no conflict.
 """
 
+import concurrent.futures
 import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,15 @@ import yaml
 
 import kube
 from callsmith.controller import serving
-from callsmith.controller.cluster import CONFIG_MAP, FINE_TUNE, RAY_SERVICE, Cluster, Kind
+from callsmith.controller.cluster import CONFIG_MAP, FINE_TUNE, POD, RAY_SERVICE, Cluster, Kind
 from callsmith.controller.promotion import hand_over
 
 ROOT = Path(__file__).resolve().parents[2]
-DEPLOYMENT = Kind("apps/v1", "deployments")
+VALUE_SETS = sorted((ROOT / "charts").glob("*/ci/*.yaml"))
+TESTED = [ROOT / "charts" / name for name in (
+    "callsmith/ci/minimal-values.yaml", "finetune/ci/inline-values.yaml", "serving/ci/minimal-values.yaml",
+)]  # fmt: skip
+SERVICE_ACCOUNT = Kind("v1", "serviceaccounts")
 SERVICE = Kind("v1", "services")
 Object = dict[str, Any]
 
@@ -33,41 +37,127 @@ def namespace(cluster: Cluster) -> str:
     return kube.make_namespace(cluster, f"charts-{secrets.token_hex(3)}")
 
 
+@pytest.fixture(scope="session")
+def foreign_kinds(apiserver: kube.ApiServer) -> None:
+    """Other projects' kinds, open as they are not ours to check."""
+    cluster = kube.connect(apiserver.kubeconfig)
+    for group, kind in (("monitoring.coreos.com", "ServiceMonitor"), ("gateway.networking.k8s.io", "HTTPRoute")):
+        plural = f"{kind.lower()}s"
+        schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+        definition = {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {
+                "name": f"{plural}.{group}",
+                "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},  # asked of every *.k8s.io
+            },
+            "spec": {
+                "group": group,
+                "scope": "Namespaced",
+                "names": {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"},
+                "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+            },
+        }
+        cluster.create(kube.CRD, definition)
+    kube.wait_until(lambda: kube.established(cluster), what="CRDs established")
+
+
 @pytest.fixture
 def releases(apiserver: kube.ApiServer, namespace: str) -> helm.Config:
     return helm.Config(kubeconfig_path=apiserver.kubeconfig, namespace=namespace)
 
 
-def for_old_server(chart: str, folder: Path) -> Path:
+def for_old_server(charts: Path, chart: str) -> Path:
     """The chart without its demand for a newer Kubernetes; what that is needed for, the open schema takes."""
-    copy = shutil.copytree(ROOT / "charts" / chart, folder / chart)
-    metadata = yaml.safe_load((copy / "Chart.yaml").read_text())
+    folder = charts / chart
+    metadata = yaml.safe_load((folder / "Chart.yaml").read_text())
     metadata.pop("kubeVersion", None)
-    (copy / "Chart.yaml").write_text(yaml.safe_dump(metadata))
-    return copy
+    (folder / "Chart.yaml").write_text(yaml.safe_dump(metadata))
+    return folder
 
 
-def test_controller_chart_lives(releases: helm.Config, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
-    chart = for_old_server("callsmith", tmp_path)
-    # This server can't apply CEL rules; the CRD itself is applied in the controller's tests.
-    values: Object = {"store": {"url": "s3://b"}, "crds": {"enabled": False}, "controller": {"namespaces": [namespace]}}
-
-    def image() -> str:
-        found = cluster.get(DEPLOYMENT, namespace, "release-callsmith")
-        assert found is not None
-        return str(found["spec"]["template"]["spec"]["containers"][0]["image"])
-
-    releases.install(chart, "release", values)
-    assert image() == "callsmith-controller:0.1.0"
-    releases.upgrade(chart, "release", values | {"images": {"tag": "0.2.0"}})
-    assert image() == "callsmith-controller:0.2.0"
-    releases.rollback("release", version=1)
-    assert image() == "callsmith-controller:0.1.0"
-    releases.uninstall("release")
-    assert cluster.get(DEPLOYMENT, namespace, "release-callsmith") is None
+def kind_of(manifest: Object) -> Kind:
+    name = manifest["kind"].lower()
+    plural = f"{name[:-1]}ies" if name.endswith("y") else f"{name}es" if name.endswith("s") else f"{name}s"
+    return Kind(manifest["apiVersion"], plural, namespaced=not name.startswith("cluster"))
 
 
-def test_finetune_chart_lives(releases: helm.Config, cluster: Cluster, namespace: str) -> None:
+def objects(release: Any) -> list[Object]:
+    return [made for made in yaml.safe_load_all(release["manifest"]) if made]
+
+
+@pytest.mark.parametrize("path", VALUE_SETS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_value_sets_live(
+    path: Path, releases: helm.Config, cluster: Cluster, namespace: str, foreign_kinds: None, charts: Path
+) -> None:
+    """Installed, upgraded, rolled back, uninstalled: every object is there, then as it was, then gone."""
+    chart = for_old_server(charts, path.parts[-3])
+    values: Object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    match path.parts[-3]:
+        case "callsmith":
+            values |= {"crds": {"enabled": False}}  # this server can't apply CEL; the controller's tests apply the CRD
+            for watched in values.get("controller", {}).get("namespaces", ()):
+                kube.make_namespace(cluster, watched)
+        case "serving":
+            values |= {"podDisruptionBudget": {"enabled": False}}  # policy/v1 is newer than this server
+    labels = "labels" if path.parts[-3] == "finetune" else "commonLabels"
+
+    def teams(made: list[Object]) -> set[str | None]:
+        found = [
+            cluster.get(kind_of(each), each["metadata"].get("namespace", ""), each["metadata"]["name"]) for each in made
+        ]
+        assert all(found), [each["kind"] for each, there in zip(made, found, strict=True) if not there]
+        return {each["metadata"]["labels"].get("team") for each in found if each and each["kind"] not in ("ConfigMap",)}
+
+    made = objects(releases.install(chart, "assistant", values))
+    before = teams(made)
+    releases.upgrade(chart, "assistant", values | {labels: {"team": "moved"}})
+    assert teams(made) == {"moved"}
+    releases.rollback("assistant", version=1)
+    assert teams(made) == before
+    releases.uninstall("assistant")
+    left = [
+        each
+        for each in made
+        if cluster.get(kind_of(each), each["metadata"].get("namespace", ""), each["metadata"]["name"])
+    ]
+    assert [each["kind"] for each in left if not each["metadata"].get("finalizers")] == []
+
+
+@pytest.mark.parametrize("path", TESTED, ids=lambda path: path.parts[-3])
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_helm_test_says_how_its_pod_ended(
+    path: Path, phase: str, releases: helm.Config, cluster: Cluster, namespace: str, charts: Path
+) -> None:
+    """With the kubelet's part played: the pod is there, its service account before it, and how it ends counts."""
+    values: Object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values |= {"crds": {"enabled": False}} if path.parts[-3] == "callsmith" else {}
+    values |= {"podDisruptionBudget": {"enabled": False}} if path.parts[-3] == "serving" else {}
+    releases.install(for_old_server(charts, path.parts[-3]), "assistant", values)
+    seen: list[Object] = []
+
+    def end() -> None:
+        kube.wait_until(lambda: bool(cluster.find(POD, namespace)), what="the test's pod")
+        (pod,) = cluster.find(POD, namespace)
+        account = pod["spec"].get("serviceAccountName")
+        seen.append(pod)
+        if pod["spec"].get("automountServiceAccountToken", True):
+            assert cluster.get(SERVICE_ACCOUNT, namespace, account), account
+        cluster.merge(POD, namespace, pod["metadata"]["name"], {"status": {"phase": phase}}, subresource="status")
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        kubelet = pool.submit(end)
+        if phase == "Succeeded":
+            releases.test("assistant", timeout=60)
+        else:
+            with pytest.raises(helm.HelmError):
+                releases.test("assistant", timeout=60)
+        kubelet.result()
+    assert seen
+    releases.uninstall("assistant")
+
+
+def test_changed_spec_of_finetune_is_a_new_generation(releases: helm.Config, cluster: Cluster, namespace: str) -> None:
     values = yaml.safe_load((ROOT / "charts/finetune/ci/inline-values.yaml").read_text())
     releases.install(ROOT / "charts/finetune", "weather", values)
     found = cluster.get(FINE_TUNE, namespace, "weather")
@@ -84,9 +174,9 @@ def test_finetune_chart_lives(releases: helm.Config, cluster: Cluster, namespace
 
 
 def test_upgrade_of_serving_keeps_the_promoted_version(
-    releases: helm.Config, cluster: Cluster, namespace: str, tmp_path: Path
+    releases: helm.Config, cluster: Cluster, namespace: str, charts: Path
 ) -> None:
-    chart = for_old_server("serving", tmp_path)
+    chart = for_old_server(charts, "serving")
     values: Object = {
         "model": {"name": "assistant"},
         "store": {"url": "s3://callsmith"},

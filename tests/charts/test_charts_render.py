@@ -3,6 +3,7 @@
 Also: closed and documented values, refusals of contradictions, and configurations that our own rooms read.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from callsmith import spec
 from callsmith.controller.config import ControllerConfig
 from callsmith.server.config import ServerConfig
 from callsmith.sidecar.config import SidecarConfig
+from callsmith.spec import values as documentation
 
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"
@@ -23,12 +25,21 @@ VALUE_SETS = sorted(CHARTS.glob("*/ci/*.yaml"))
 Object = dict[str, Any]
 
 
-def render(chart: str, values: Object) -> list[Object]:
+class StrictLoader(yaml.CSafeLoader):
+    """Refuses a key that stands twice in a mapping, of which Helm would silently take one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"{node.start_mark}: a key stands twice among {keys}"
+        return super().construct_mapping(node, deep)
+
+
+def render(chart: str, values: Object, *, folder: Path = CHARTS) -> list[Object]:
     """Every object of the chart, tests included."""
-    with helm.Chart.load(CHARTS / chart) as loaded:
+    with helm.Chart.load(folder / chart) as loaded:
         rendered = loaded.render(values, name="release", namespace="team-a")
     texts = [text for name, text in sorted(rendered.items()) if name.endswith(".yaml")]
-    return [made for text in texts for made in yaml.safe_load_all(text) if made]
+    return [made for text in texts for made in yaml.load_all(text, Loader=StrictLoader) if made]
 
 
 def values_of(path: Path) -> Object:
@@ -41,6 +52,8 @@ def only(found: list[Object], kind: str) -> Object:
     return made
 
 
+SPEC: Object = {"base": {"model": "m"}, "data": {"sources": [{"path": "p"}]}}
+FINETUNE: Object = {"spec": SPEC}
 SERVING: Object = {"model": {"name": "assistant"}, "store": {"url": "s3://callsmith"}}
 
 
@@ -59,31 +72,51 @@ def test_value_sets_render_to_valid_objects(path: Path, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("chart", ["callsmith", "finetune", "serving"])
-def test_lint_finds_nothing(chart: str) -> None:
+def test_lint_finds_nothing(chart: str, charts: Path) -> None:
     for path in sorted((CHARTS / chart / "ci").glob("*.yaml")):
-        found = helm.lint(CHARTS / chart, values_of(path))
+        found = helm.lint(charts / chart, values_of(path))
         assert [each for each in found["messages"] if each["severity"] in ("WARNING", "ERROR", 2, 3)] == []
 
 
+FOREIGN = re.compile(r"global|kuberay-operator|controller\.affinity\.\w+|Engine\.extra|cluster\.resources")
+"""Values of other charts, which close their own, and shapes that only Kubernetes or vLLM knows whole."""
+
+
 @pytest.mark.parametrize("chart", ["callsmith", "finetune", "serving"])
-def test_values_are_closed_and_documented(chart: str) -> None:
-    with helm.Chart.load(CHARTS / chart) as loaded:
-        schema, values = loaded.schema, loaded.values
-    assert schema is not None
+def test_values_are_closed(chart: str) -> None:
+    schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
 
-    def walk(node: Object, value: Any, path: str, documented: bool = False) -> None:
-        if "$ref" in node:
+    def walk(node: Object, path: str) -> None:
+        if FOREIGN.fullmatch(path):
             return
-        if "properties" in node:
-            assert node["additionalProperties"] is False, path
-            assert set(node["properties"]) - {"global"} == set(value) or not value, path
-            for key, child in node["properties"].items():
-                if key != "global" and value:
-                    walk(child, value[key], f"{path}.{key}", documented or "description" in node)
-        else:
-            assert documented or node.get("description"), f"{path} has no comment in values.yaml"
+        if node.get("type") == "object":
+            assert node.get("additionalProperties", True) is not True, f"{path} is open"
+        for name, child in (node.get("properties", {}) | node.get("$defs", {})).items():
+            walk(child, f"{path}.{name}".removeprefix("."))
+        for key in ("items", "additionalProperties"):
+            if isinstance(node.get(key), dict):
+                walk(node[key], f"{path}[]")
+        for child in node.get("anyOf", ()):
+            walk(child, path)
 
-    walk(schema, values, chart)
+    walk(schema, "")
+
+
+@pytest.mark.parametrize("chart", ["callsmith", "finetune", "serving"])
+def test_values_are_documented_and_in_the_schema(chart: str) -> None:
+    text = (CHARTS / chart / "values.yaml").read_text()
+    schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
+    said = documentation.comments(text)
+
+    def walk(node: Object, value: Any, path: tuple[str, ...]) -> None:
+        if path in said:
+            return
+        assert isinstance(value, dict), f"{'.'.join(path)} has no comment in values.yaml"
+        assert set(node["properties"]) - {"global"} == set(value), path
+        for key, child in value.items():
+            walk(node["properties"][key], child, (*path, key))
+
+    walk(schema, yaml.safe_load(text), ())
 
 
 @pytest.mark.parametrize(
@@ -99,6 +132,13 @@ def test_values_are_closed_and_documented(chart: str) -> None:
         ),
         ("callsmith", {"store": {"url": "s3://b"}, "images": {"tag": "latest"}}, "tag"),
         ("callsmith", {"store": {"url": "s3://b"}, "replicas": 2}, "replicas"),
+        (
+            "callsmith",
+            {"store": {"url": "gs://b", "existingSecret": "s"}, "objectStore": {"enabled": True}},
+            "s3://BUCKET",
+        ),
+        ("callsmith", {"store": {"url": "s3://b"}, "objectStore": {"enabled": True}}, "needs store.existingSecret"),
+        ("callsmith", {"store": {"url": "s3://b"}, "commonLabels": {"app.kubernetes.io/name": "a"}}, "io/name"),
         ("serving", {}, "model.name is needed"),
         ("serving", {"model": {"name": "a"}}, "store.url is needed"),
         ("serving", SERVING | {"serve": {"minReplicas": 3, "maxReplicas": 2}}, "is above serve.maxReplicas"),
@@ -106,11 +146,15 @@ def test_values_are_closed_and_documented(chart: str) -> None:
         ("serving", SERVING | {"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is needed"),
         ("serving", SERVING | {"fullnameOverride": "7b"}, "starts with a letter"),
         ("serving", SERVING | {"model": {"name": "a", "engine": {"maxLen": 4}}}, "maxLen"),
+        ("serving", SERVING | {"sidecar": {"flags": {"port": 1}}}, "port"),
+        ("serving", SERVING | {"commonLabels": {"callsmith.io/serving": "a"}}, "io/serving"),
         ("finetune", {}, "base"),
+        ("finetune", FINETUNE | {"dataset": {"claim": "a", "configMap": "b"}}, "exclude each other"),
+        ("finetune", FINETUNE | {"existingSecret": "a", "spec": SPEC | {"cluster": {"secret": "b"}}}, "keep one"),
         ("finetune", {"spec": {"base": {"model": "m"}, "data": {"sources": []}}}, "sources"),
         (
             "finetune",
-            {"spec": {"base": {"model": "m"}, "data": {"sources": [{"path": "p"}]}, "lora": {"r": 8}}},
+            {"spec": SPEC | {"lora": {"r": 8}}},
             "lora",
         ),
     ],
@@ -196,6 +240,46 @@ def test_crd_can_be_left_out_or_let_go() -> None:
     assert "CustomResourceDefinition" not in kinds
 
 
+def test_operator_comes_along_only_when_asked_for(charts: Path) -> None:
+    values: Object = {"store": {"url": "s3://b"}}
+    for enabled in (False, True):
+        operator = {"kuberay-operator": {"enabled": enabled, "batch": "yes"}}
+        made = render("callsmith", values | operator, folder=charts)
+        found = [each for each in made if each["metadata"]["name"] == "operator"]
+        assert [each["data"]["batch"] for each in found] == ["yes"] * enabled
+
+
+def test_object_store_serves_the_bucket_of_the_store() -> None:
+    made = render("callsmith", values_of(CHARTS / "callsmith/ci/tryout-values.yaml"))
+    store = only(made, "StatefulSet")["spec"]
+    (container,) = store["template"]["spec"]["containers"]
+    assert container["args"] == ["callsmith"]
+    assert {each["valueFrom"]["secretKeyRef"]["name"] for each in container["env"] if "valueFrom" in each} == {
+        "callsmith-run"
+    }
+    labels = store["template"]["metadata"]["labels"].items()
+    reached = [each["metadata"]["name"] for each in made if each["kind"] == "Service" and selects(each, labels)]
+    assert reached == ["release-callsmith-store"]
+
+
+def test_monitoring_reaches_every_pod() -> None:
+    made = render("serving", SERVING | {"metrics": {"serviceMonitor": {"enabled": True}}})
+    monitor = only(made, "ServiceMonitor")["spec"]
+    services = [each for each in made if each["kind"] == "Service"]
+    wanted = monitor["selector"]["matchLabels"].items()
+    (watched,) = [each for each in services if wanted <= each["metadata"]["labels"].items()]
+    assert {each["port"] for each in monitor["endpoints"]} == {each["name"] for each in watched["spec"]["ports"]}
+    cluster = only(made, "RayService")["spec"]["rayClusterConfig"]
+    for pod in (cluster["headGroupSpec"]["template"], cluster["workerGroupSpecs"][0]["template"]):
+        assert selects(watched, pod["metadata"]["labels"].items())
+        ports = {port["name"] for each in pod["spec"]["containers"] for port in each["ports"]}
+        assert "metrics" in ports
+
+
+def selects(service: Object, labels: Any) -> bool:
+    return bool(service["spec"]["selector"].items() <= labels)
+
+
 def test_selectors_hold_no_labels_of_the_user() -> None:
     values: Object = {
         "store": {"url": "s3://b"},
@@ -205,3 +289,8 @@ def test_selectors_hold_no_labels_of_the_user() -> None:
     deployment = only(render("callsmith", values), "Deployment")
     assert not {"team", "tier"} & set(deployment["spec"]["selector"]["matchLabels"])
     assert {"team", "tier"} <= set(deployment["spec"]["template"]["metadata"]["labels"])
+
+
+def test_there_is_one_controller_at_a_time() -> None:
+    deployment = only(render("callsmith", {"store": {"url": "s3://b"}}), "Deployment")["spec"]
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})

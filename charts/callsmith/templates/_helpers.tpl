@@ -15,20 +15,32 @@
 {{- end -}}
 
 {{- define "callsmith.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "callsmith.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: controller
+{{ include "callsmith.componentSelector" (dict "root" . "component" "controller") }}
 {{- end -}}
 
 {{- define "callsmith.labels" -}}
+{{ include "callsmith.componentLabels" (dict "root" . "component" "controller") }}
+{{- end -}}
+
+{{/* The same of another component: (dict "root" $ "component" "object-store") */}}
+{{- define "callsmith.componentSelector" -}}
+app.kubernetes.io/name: {{ include "callsmith.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "callsmith.componentLabels" -}}
+{{- $component := . -}}
+{{- with .root -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: callsmith
-{{ include "callsmith.selectorLabels" . }}
+{{ include "callsmith.componentSelector" $component }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
 {{- end -}}
 
 {{- define "callsmith.serviceAccountName" -}}
@@ -61,6 +73,14 @@ app.kubernetes.io/part-of: callsmith
 {{- end -}}
 {{- if not (hasPrefix "file:///data/" .Values.store.url) -}}
 {{- fail (printf "store.url %s is not on the claim, which is mounted at /data; expected file:///data/…" .Values.store.url) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.objectStore.enabled -}}
+{{- if not (hasPrefix "s3://" .Values.store.url) -}}
+{{- fail (printf "objectStore.enabled with store.url %s: expected s3://BUCKET" .Values.store.url) -}}
+{{- end -}}
+{{- if not .Values.store.existingSecret -}}
+{{- fail "objectStore.enabled needs store.existingSecret: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

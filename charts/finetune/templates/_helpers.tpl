@@ -17,8 +17,16 @@ app.kubernetes.io/part-of: callsmith
 {{- if gt (len (include "finetune.name" .)) 52 -}}
 {{- fail (printf "the FineTune would be named %s; expected up to 52 characters: set name" (include "finetune.name" .)) -}}
 {{- end -}}
-{{- if and .Values.dataset.files .Values.dataset.claim -}}
-{{- fail "dataset.files and dataset.claim exclude each other; keep one" -}}
+{{- with .Values.dataset -}}
+{{- if gt (len (compact (list (ternary "files" "" (not (empty .files))) .configMap .claim))) 1 -}}
+{{- fail "dataset.files, dataset.configMap and dataset.claim exclude each other; keep one" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.existingSecret (dig "cluster" "secret" "" .Values.spec) -}}
+{{- fail "existingSecret and spec.cluster.secret say the same; keep one" -}}
+{{- end -}}
+{{- if and .Values.serviceAccount (dig "cluster" "serviceAccount" "" .Values.spec) -}}
+{{- fail "serviceAccount and spec.cluster.serviceAccount say the same; keep one" -}}
 {{- end -}}
 {{- if not (dig "base" "model" "" .Values.spec) -}}
 {{- fail "spec.base.model is needed: the model to start from" -}}

@@ -1,4 +1,4 @@
-"""What is generated from the spec's models beside the CRD: the reference page, and the parts of the charts' schemas.
+"""What is generated beside the CRD: the reference page, parts of the charts' schemas, the tables in their READMEs.
 
 Owns which file holds what. Knows nothing of clusters.
 """
@@ -9,11 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from callsmith.spec import crd
+from callsmith.spec import crd, values
 from callsmith.spec.model import API_VERSION, Engine, FineTuneSpec
 from callsmith.spec.status import Status
 
-_EMBEDDED: tuple[tuple[str, type[BaseModel]], ...] = (("finetune", FineTuneSpec), ("serving", Engine))
+_CHARTS: tuple[tuple[str, type[BaseModel] | None], ...] = (
+    ("callsmith", None), ("finetune", FineTuneSpec), ("serving", Engine),
+)  # fmt: skip
+"""Each chart, and the model that its values embed."""
 
 
 def files(root: Path) -> dict[Path, str]:
@@ -22,10 +25,15 @@ def files(root: Path) -> dict[Path, str]:
         root / "charts/callsmith/files/finetunes.callsmith.io.yaml": crd.render(),
         root / "docs/finetune.md": page(),
     }
-    for chart, model in _EMBEDDED:
-        path = root / "charts" / chart / "values.schema.json"
-        schema = json.loads(path.read_text(encoding="utf-8")) | {"$defs": definitions(model)}
-        made[path] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    for chart, model in _CHARTS:
+        folder = root / "charts" / chart
+        text = (folder / "values.yaml").read_text(encoding="utf-8")
+        schema = json.loads((folder / "values.schema.json").read_text(encoding="utf-8"))
+        if model:
+            schema["$defs"] = definitions(model)
+        values.describe(schema, text)
+        made[folder / "values.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        made[folder / "README.md"] = values.readme((folder / "README.md").read_text(encoding="utf-8"), text)
     return made
 
 

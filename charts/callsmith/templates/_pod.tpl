@@ -1,15 +1,28 @@
-{{/* What the controller's pod and the chart's test pod share. */}}
+{{/* What the chart's pods share. */}}
+
+{{- define "callsmith.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "callsmith.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* The controller's pod, and the test's. */}}
 
 {{- define "callsmith.podSpec" -}}
 serviceAccountName: {{ include "callsmith.serviceAccountName" . }}
 enableServiceLinks: false
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  fsGroup: 65532
-  seccompProfile:
-    type: RuntimeDefault
+  {{- include "callsmith.podSecurity" . | nindent 2 }}
 {{- with .Values.images.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -34,10 +47,7 @@ volumes:
 image: {{ include "callsmith.image" (dict "root" . "room" "controller") | quote }}
 imagePullPolicy: {{ .Values.images.pullPolicy }}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
+  {{- include "callsmith.containerSecurity" . | nindent 2 }}
 {{- with .Values.store.existingSecret }}
 envFrom:
   - secretRef:
