@@ -11,6 +11,7 @@ from cast import Play
 
 import kube
 from callsmith.controller.cluster import Cluster, Kind
+from callsmith.store import Store
 from kube import connect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,11 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def play(cluster: Cluster, namespace: str) -> Play:
     return Play(cluster, namespace)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(f"file://{tmp_path}/store")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import datetime
 import http.server
+import io
 import ssl
 import threading
 from collections.abc import Iterator
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from cast import Play
+from rich.console import Console
 from turns import SERVICE, install_service, publish
 
 import kube
-from callsmith.cli import app, logs, promote, status, submit
+from callsmith.cli import app, logs, output, promote, status, submit
 from callsmith.controller.cluster import FINE_TUNE, POD, RAY_SERVICE, Cluster, Kind
 from callsmith.errors import InvalidInput, NotFound, StageFailed
 from callsmith.store import Registry, Store
@@ -89,15 +91,34 @@ def test_watch_follows_to_the_end(
     ]  # fmt: skip
 
 
+def test_watch_draws_the_stages_on_a_terminal(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(output, "err", Console(file=screen, force_terminal=True, width=100))
+    play.apply(play.document())
+    trained = {"type": "Trained", "reason": "Running", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    report(play, phase="Training", run="weather-1", progress="40/120", loss=1.5, observedGeneration=1)
+    turns = iter(
+        [
+            {"conditions": [trained | {"status": "Unknown"}]},
+            {"conditions": [trained | {"status": "True"}], "phase": "Promoted", "accuracy": 0.93},
+        ]
+    )
+    monkeypatch.setattr(status.time, "sleep", lambda seconds: report(play, **next(turns)))
+    status.status("weather", namespace=play.namespace, context=None, watch=True, json=False)
+    drawn = screen.getvalue()
+    for words in ("weather: Training, run weather-1", "under way", "40/120 loss 1.500", "weather: Promoted", "done"):
+        assert words in drawn
+    assert "\x1b[" in drawn  # in place, not line after line
+
+
 def test_commands_are_registered() -> None:
     known = {command.name for command in app.app.registered_commands}
     assert {"crd", "submit", "status", "logs", "promote", "rollback"} <= known
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
+def registry(store: Store) -> Registry:
     """With two versions of the model."""
-    store = Store.open((tmp_path / "store").as_uri())
     for version in ("v1", "v2"):
         publish(store, "weather", version)
     return Registry(store)

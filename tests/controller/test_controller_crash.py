@@ -3,7 +3,6 @@
 Drives `reconcile` itself, without kopf: the process that dies is a cluster whose n-th write is the last.
 """
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,11 +35,6 @@ class Mortal(Cluster):
             if self.lives == 0:
                 raise KilledError
         return answer
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(f"file://{tmp_path}/store")
 
 
 def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster: Cluster) -> None:

@@ -17,11 +17,6 @@ from callsmith.store import Registry, Store
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(f"file://{tmp_path}/store")
-
-
-@pytest.fixture
 def world(kubeconfig: Path, store: Store) -> World:
     """The controller's, under its chart's role."""
     return world_of(kube.connect(kubeconfig), store)

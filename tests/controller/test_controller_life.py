@@ -38,11 +38,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(f"file://{tmp_path}/store")
-
-
-@pytest.fixture
 def config(watched: tuple[str, ...], store: Store) -> ControllerConfig:
     rooms = ("trainer", "merger", "evaluator", "server", "sidecar")
     images = {room: f"registry.example/callsmith-{room}:1.0" for room in rooms}
@@ -188,6 +183,19 @@ def test_killed_and_started_again_carries_on(play: Play, store: Store, process: 
     wanted = f'callsmith_finetunes{{namespace="{play.namespace}",phase="Promoted"}} 1.0'
     kube.wait_until(lambda: wanted in counted(), what=counted)
     assert "callsmith_look_seconds_count" in counted()
+
+
+def test_deleted_while_the_controller_is_away(play: Play, process: Process, cluster: Cluster) -> None:
+    """The document waits for the controller, then goes; its owner references have the garbage collector do the rest."""
+    play.apply(play.document())
+    play.wait_for("Training")
+    process.kill()
+    cluster.delete(FINE_TUNE, play.namespace, "weather")
+    assert cluster.get(FINE_TUNE, play.namespace, "weather") is not None
+    process.start()
+    kube.wait_until(lambda: cluster.get(FINE_TUNE, play.namespace, "weather") is None, what="deleted")
+    owner = play.cluster.find(RAY_JOB, play.namespace)[0]["metadata"]["ownerReferences"][0]
+    assert (owner["kind"], owner["name"]) == ("FineTune", "weather")
 
 
 def test_suspend_holds_and_releases(play: Play, store: Store, controller: None, cluster: Cluster) -> None:
