@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from callsmith.controller.config import ControllerConfig, Images
 from callsmith.controller.look import World
 from callsmith.controller.metrics import Metrics
 from callsmith.controller.reports import RunReports
+from callsmith.errors import Unavailable
 from callsmith.store import Registry, Store
 from kube import connect
 
@@ -45,14 +46,28 @@ def config(watched: tuple[str, ...], store: Store) -> ControllerConfig:
 
 
 @pytest.fixture
-def controller(kubeconfig: Path, config: ControllerConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def open_reports() -> Callable[[str], RunReports]:
+    return lambda url: RunReports(Store.open(url))
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def controller(
+    kubeconfig: Path,
+    config: ControllerConfig,
+    open_reports: Callable[[str], RunReports],
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[None]:
     """The operator in a thread of its own, under the service account and role of the chart."""
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    world = World(connect(kubeconfig), config, lambda url: RunReports(Store.open(url)))
+    world = World(connect(kubeconfig), config, open_reports)
     stop = threading.Event()
-    operator = threading.Thread(
-        target=lambda: asyncio.run(app.run(world, Metrics(), stop_flag=stop)), name="controller"
-    )
+    operator = threading.Thread(target=lambda: asyncio.run(app.run(world, metrics, stop_flag=stop)), name="controller")
     operator.start()
     yield
     stop.set()
@@ -369,6 +384,26 @@ def test_check_tells_what_is_missing(config: ControllerConfig, kubeconfig: Path,
         "get rayservices in default", "create events in default",
     }  # fmt: skip
     assert all("check the chart's RBAC" in problem for problem in refused.values())
+
+
+class TestStoreAway:
+    """The store does not answer the first two times."""
+
+    @pytest.fixture
+    def open_reports(self, store: Store) -> Callable[[str], RunReports]:
+        failures = iter(("first", "second"))
+
+        def opened(url: str) -> RunReports:
+            if which := next(failures, None):
+                raise Unavailable(f"opening {url}: no answer to the {which} call")
+            return RunReports(store)
+
+        return opened
+
+    def test_looks_again_and_counts(self, play: Play, controller: None, metrics: Metrics) -> None:
+        play.apply(play.document())
+        play.wait_for("Training")
+        assert metrics.registry.get_sample_value("callsmith_failed_looks_total", {"error": "Unavailable"}) == 2
 
 
 class TestEveryNamespace:
