@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from talk import CHATML
 
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 TEXT = [
     "Answer the following questions as best you can. You have access to the following APIs:",
     "Thought: you should always think about what to do\nAction: the action to take\nAction Input: the input",

@@ -7,6 +7,11 @@ from hypothesis import strategies as st
 
 from callsmith.datasets import Conversation
 
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""A chat template."""
 WEATHER: dict[str, Any] = {
     "type": "function",
     "function": {

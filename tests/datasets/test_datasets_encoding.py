@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from talk import TRIP, WAITING, asked, call, conversation, conversations, result, said, user
+from talk import CHATML, TRIP, WAITING, asked, call, conversation, conversations, result, said, user
 
 from callsmith import dialects
 from callsmith.datasets.base import load_tokenizer
@@ -189,6 +189,23 @@ def test_law_training_text_begins_with_every_serving_prompt(tokenizer: Any, name
             continue_final_message=sent.continue_final,
         )
         assert text.startswith(prompt)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endfor %}" + CHATML,
+        CHATML.replace("in messages", "in messages if message['role'] != 'tool'"),
+    ],
+    ids=["refuses", "leaves out"],
+)
+def test_results_are_the_users_where_a_template_has_no_role_for_tools(
+    make_base: Callable[..., Path], template: str
+) -> None:
+    tokenizer = load_tokenizer(make_base(template))
+    layout = LayoutMaker(dialects.load("toolbench"), ChatTemplate(tokenizer), REACT).lay_out(TRIP)
+    assert "<|im_start|>user\n" + TRIP.messages[-2]["content"] in layout.text
+    assert not any(piece.weight for piece in layout.pieces if piece.kind == "user")
 
 
 @pytest.mark.parametrize("template", [QWEN, TRIMMING, WITHOUT_END, EMPTY_THOUGHT])

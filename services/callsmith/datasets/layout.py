@@ -67,9 +67,12 @@ class LayoutMaker:
 
     def _rendered(self, conversation: Conversation) -> Rendered:
         try:
-            return self._dialect.render(conversation.messages, conversation.tools)
+            rendered = self._dialect.render(conversation.messages, conversation.tools)
         except InvalidInput as error:
             raise RefusedError(f"the dialect {self._dialect.name} refuses it: {error}") from None
+        if any(message["role"] == "tool" for message in rendered.messages) and not self._template.has_tool_role:
+            return rendered.tool_as_user()
+        return rendered
 
     def _laid_out(self, rendered: Rendered, *, last_turn_only: bool) -> Layout:
         segments = _by_message(rendered)

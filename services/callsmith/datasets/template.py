@@ -5,7 +5,7 @@ turn in training is refused. Knows roles and texts; nothing of dialects, tokens 
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from callsmith.datasets.base import Message, Tokenizer
@@ -78,6 +78,18 @@ class ChatTemplate:
                 )
             )
         return self._ended(text, slots, open_end)
+
+    @cached_property
+    def has_tool_role(self) -> bool:
+        """Whether results have a place of their own; the sidecar asks the engine's template the same question."""
+        return self._holds("user", "assistant", "tool") or not self._holds("user", "assistant", "user")
+
+    def _holds(self, *roles: str) -> bool:
+        try:
+            self._frames(roles)
+        except RefusedError:
+            return False
+        return True
 
     def _ended(self, text: str, slots: list[Slot], open_end: bool) -> Filled:
         last = slots[-1]
