@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import importlib.machinery
 import itertools
 import json
 import threading
+import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -262,3 +264,41 @@ class Engine:
             return True
         finally:
             gone.cancel()
+
+
+class FakeMlflow(types.ModuleType):
+    """The part of `mlflow` that transformers' callback uses; keeps what it was told, and may lose its server."""
+
+    __version__ = "3.0.0"
+    utils = types.SimpleNamespace(
+        validation=types.SimpleNamespace(MAX_PARAM_VAL_LENGTH=500, MAX_PARAMS_TAGS_PER_BATCH=100)
+    )
+
+    def __init__(self, *, fails_at: int | None = None) -> None:
+        super().__init__("mlflow")
+        self.__spec__ = importlib.machinery.ModuleSpec("mlflow", None)
+        self.run: str | None = None
+        self.params: dict[str, Any] = {}
+        self.metrics: list[tuple[int, dict[str, float]]] = []
+        self.ended = False
+        self._fails_at = fails_at
+
+    def is_tracking_uri_set(self) -> bool:
+        return False
+
+    def active_run(self) -> Any:
+        return None if self.run is None else types.SimpleNamespace(info=types.SimpleNamespace(run_id="1"))
+
+    def start_run(self, *, run_name: str, nested: bool) -> None:
+        self.run = run_name
+
+    def log_params(self, params: dict[str, Any], *, synchronous: bool) -> None:
+        self.params |= params
+
+    def log_metrics(self, *, metrics: dict[str, float], step: int, synchronous: bool) -> None:
+        if step == self._fails_at:
+            raise ConnectionError("no server")
+        self.metrics.append((step, metrics))
+
+    def end_run(self) -> None:
+        self.ended = True

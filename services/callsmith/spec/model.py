@@ -166,6 +166,9 @@ class Train(Part):
     """Evaluations in a row without a lower loss after which training ends; never when absent."""
     log_steps: int = Field(default=10, ge=1)
     """Steps between metric lines."""
+    report_to: tuple[Literal["mlflow", "wandb"], ...] = ()
+    """Trackers to tell the metrics beside the files and TensorBoard's events. Each needs its package where training
+    starts, and its own variables, such as MLFLOW_TRACKING_URI or WANDB_API_KEY."""
     max_failures: int = Field(default=3, ge=0)
     """Times that a broken training is restarted from its newest checkpoint."""
     seed: int = Field(default=42, ge=0)

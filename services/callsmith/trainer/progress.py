@@ -11,6 +11,8 @@ from typing import Any
 
 import ray
 
+from callsmith.trainer.trackers import Trackers
+
 
 class Board:
     """Metric lines on their way from the workers to the driver, and the word to stop on its way back."""
@@ -43,15 +45,16 @@ def start_board() -> Any:
 
 
 class Journal:
-    """Metric lines kept in `folder`: `metrics.jsonl`, TensorBoard events, and `curve.png` at the end."""
+    """Metric lines for `folder` (`metrics.jsonl`, TensorBoard events, `curve.png` at the end) and for the trackers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trackers: Trackers | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._events = SummaryWriter(str(folder / "tensorboard"))
+        self._trackers = trackers
         self.latest: dict[str, Any] = {}
         """The newest value of every metric."""
 
@@ -63,11 +66,15 @@ class Journal:
         for name, value in line.items():
             if name not in ("step", "steps", "time") and isinstance(value, int | float):
                 self._events.add_scalar(name, value, line["step"], line["time"])
+        if self._trackers:
+            self._trackers.add(line)
 
     def close(self) -> None:
         """Close the files and draw the curve."""
         self._file.close()
         self._events.close()
+        if self._trackers:
+            self._trackers.close()
         draw_curve(read_metrics(self._folder / "metrics.jsonl"), self._folder / "curve.png")
 
 

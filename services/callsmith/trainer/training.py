@@ -32,6 +32,7 @@ from callsmith.trainer.loop import ADAPTER
 from callsmith.trainer.model import resolve_dtype
 from callsmith.trainer.progress import Journal, start_board
 from callsmith.trainer.rows import Rows
+from callsmith.trainer.trackers import Trackers
 from callsmith.trainer.worker import device_bytes, run_worker
 
 
@@ -57,6 +58,7 @@ def train(
     expected = _expected(document, data, cache)
     if on_note:
         on_note(f"train: {expected.describe()}")
+    trackers = _trackers(document, run, workdir)
     store.put_tree(f"runs/{run}/data", data)
     config = WorkerConfig(
         run=run, base=spec.base, lora=spec.lora, train=spec.train, store=store.url, data=str(data.absolute()),
@@ -77,7 +79,7 @@ def train(
                 logging_config=LoggingConfig(log_level="ERROR"),
             ),
         )
-        journal = Journal(workdir)
+        journal = Journal(workdir, trackers)
         with Follower(board, journal, store, run, on_progress), _stopping_on_sigterm(board):
             _fit(trainer)
     checkpoints = Checkpoints(store, run)
@@ -96,6 +98,14 @@ def train(
     for name in ("metrics.jsonl", "curve.png"):
         store.put_file(f"runs/{run}/{name}", workdir / name)
     return report
+
+
+def _trackers(document: FineTune, run: str, folder: Path) -> Trackers | None:
+    if not (names := document.spec.train.report_to):
+        return None
+    shown = {"base", "dialect", "lora", "train", "resources"}
+    settings = document.spec.model_dump(mode="json", by_alias=True, include=shown)
+    return Trackers(names, run=run, folder=folder, settings=settings)
 
 
 def _expected(document: FineTune, data: Path, cache: Path) -> Forecast:

@@ -1,0 +1,77 @@
+"""What a training tells reaches the files, TensorBoard and the trackers that were asked for."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callsmith.errors import InvalidInput
+from callsmith.trainer.progress import Journal, read_metrics
+from callsmith.trainer.trackers import Trackers
+from fakes import FakeMlflow
+
+METRICS = {
+    "loss": 2.5, "learning_rate": 1e-4, "grad_norm": 0.3, "token_accuracy": 0.5, "tokens_per_second": 900.0,
+    "padding_share": 0.1, "peak_rss_bytes": 10_000,
+}  # fmt: skip
+LINES: list[dict[str, Any]] = [
+    {"step": 0, "steps": 2, "time": time.time(), "eval_loss": 3.0, "eval_token_accuracy": 0.25},
+    {"step": 1, "steps": 2, "time": time.time(), **METRICS},
+    {"step": 2, "steps": 2, "time": time.time(), **METRICS, "loss": 2.25, "failed": "words are no metric"},
+]
+
+
+def test_every_metric_is_in_the_files_and_in_tensorboard(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    journal = Journal(tmp_path)
+    for line in LINES:
+        journal.add(line)
+    journal.close()
+    assert read_metrics(tmp_path / "metrics.jsonl") == LINES
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert set(events.Tags()["scalars"]) == {*METRICS, "eval_loss", "eval_token_accuracy"}
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 2.5), (2, 2.25)]
+    assert journal.latest["loss"] == 2.25
+
+
+def trackers(folder: Path, *names: str) -> Trackers:
+    return Trackers(names, run="tiny", folder=folder, settings={"lora": {"rank": 8}})
+
+
+def test_mlflow_is_told_settings_and_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = FakeMlflow()
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    journal = Journal(tmp_path, trackers(tmp_path, "mlflow"))
+    for line in LINES:
+        journal.add(line)
+    journal.close()
+    assert mlflow.run == "tiny"
+    assert mlflow.params == {"lora.rank": 8}
+    assert [step for step, _ in mlflow.metrics] == [0, 1, 2]
+    assert mlflow.metrics[1][1] == METRICS
+    assert mlflow.ended
+
+
+def test_a_tracker_that_fails_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    mlflow = FakeMlflow(fails_at=1)
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    journal = Journal(tmp_path, trackers(tmp_path, "mlflow"))
+    for line in LINES:
+        journal.add(line)
+    journal.close()
+    assert [step for step, _ in mlflow.metrics] == [0]
+    assert "mlflow takes no metrics any more: no server" in caplog.text
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(f"transformers.integrations.is_{name}_available", lambda: False)
+    with pytest.raises(InvalidInput, match=rf"train.reportTo names {name}; .*pip install {name}"):
+        trackers(tmp_path, name)
