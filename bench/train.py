@@ -50,7 +50,8 @@ class Turns:
     def wait(self) -> None:
         """Say that all is ready for a step, and wait until it is this contender's turn."""
         self._say({"ready": True})
-        sys.stdin.readline()
+        if not sys.stdin.readline():
+            raise SystemExit("the bench is gone")
         self._began, self._cpu = time.perf_counter(), time.process_time()
 
     def tell(self, loss: float) -> None:
