@@ -91,6 +91,6 @@ def test_the_manifest_says_where_it_comes_from(pair: tuple[Path, Path], merged: 
     assert (manifest.base.model, manifest.base.revision) == ("hub/base", "abc")
     assert manifest.metrics == {"loss": 0.5}
     assert manifest.verification
-    assert manifest.verification.positions == 64
+    assert manifest.verification.positions == 32
     assert manifest.verification.tolerance == pytest.approx(0.01)
     assert manifest.verification.max_difference < 0.005

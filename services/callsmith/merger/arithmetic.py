@@ -13,25 +13,21 @@ from callsmith.errors import InvalidInput, StageFailed
 from callsmith.merger.adapter import LowRank
 from callsmith.merger.checkpoint import SIZES, TensorRef
 from callsmith.merger.plan import Step
-from callsmith.merger.tensors import TORCH, Reader, load
+from callsmith.merger.reading import BLOCK_BYTES, Reader
+from callsmith.merger.tensors import TORCH, load
 from callsmith.merger.tensors import rows as read_rows
 
-BLOCK_BYTES = 4 * 1024 * 1024
-"""Largest block that is read and handed on; a few rows of a wide tensor may take more."""
 _TILE_ELEMENTS = 128 * 1024
 """Elements computed at once: their float32 values stay in a core's cache."""
 _LEAST_ROWS = 8
 """A product of very few rows is computed by another routine, which rounds differently."""
 
-Take = Callable[[int], torch.Tensor]
-"""Gives a byte buffer of at least that size, which the caller fills."""
+Take = Callable[[int], memoryview]
+"""Gives a buffer of that many bytes, which the caller fills."""
 
 
-def blocks(step: Step, reader: Reader, take: Take) -> Iterator[torch.Tensor]:
+def blocks(step: Step, reader: Reader, take: Take) -> Iterator[memoryview]:
     """The bytes of the step's output, in order, in buffers got from `take`."""
-    if step.low_rank is None and step.bias is None and step.dtype == step.source.dtype:
-        yield from _copied(step.source, reader, take)
-        return
     change = _change(step, reader)
     columns = math.prod(step.shape[1:]) if len(step.shape) > 1 else 1
     wide, narrow = columns * SIZES[step.source.dtype], columns * SIZES[step.dtype]
@@ -39,10 +35,10 @@ def blocks(step: Step, reader: Reader, take: Take) -> Iterator[torch.Tensor]:
     for first, end in _spans(step.shape[0] if step.shape else 1, BLOCK_BYTES // max(wide, narrow)):
         count = end - first
         read = _grown(read, count * wide)
-        reader.read_into(read[: count * wide], step.source.file, step.source.start + first * wide)
+        reader.read_into(read.numpy().data[: count * wide], step.source.file, step.source.start + first * wide)
         values = read[: count * wide].view(TORCH[step.source.dtype]).view(count, columns)
-        out = take(count * narrow)[: count * narrow]
-        result = out.view(TORCH[step.dtype]).view(count, columns)
+        out = take(count * narrow)
+        result = torch.frombuffer(out, dtype=TORCH[step.dtype]).view(count, columns)
         for at, to in _spans(count, _TILE_ELEMENTS // columns):
             tile = _grown(tile, (to - at) * columns)
             work = tile[: (to - at) * columns].view(to - at, columns)
@@ -63,14 +59,6 @@ def _spans(count: int, most: int) -> Iterator[tuple[int, int]]:
 def _grown(buffer: torch.Tensor, size: int) -> torch.Tensor:
     """`buffer`, or a larger one."""
     return buffer if buffer.numel() >= size else torch.empty(size, dtype=buffer.dtype)
-
-
-def _copied(source: TensorRef, reader: Reader, take: Take) -> Iterator[torch.Tensor]:
-    for first in range(0, source.nbytes, BLOCK_BYTES):
-        length = min(BLOCK_BYTES, source.nbytes - first)
-        out = take(length)[:length]
-        reader.read_into(out, source.file, source.start + first)
-        yield out
 
 
 Change = Callable[[torch.Tensor, int, int], None]

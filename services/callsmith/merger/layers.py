@@ -13,7 +13,8 @@ from torch import nn
 
 from callsmith.merger.checkpoint import TensorRef
 from callsmith.merger.plan import Head, located
-from callsmith.merger.tensors import Reader, load, rows
+from callsmith.merger.reading import Reader
+from callsmith.merger.tensors import load, rows
 
 _CHUNK_ELEMENTS = 2 * 1024 * 1024
 

@@ -18,8 +18,8 @@ from callsmith.merger.adapter import Adapter, open_adapter
 from callsmith.merger.checkpoint import Checkpoint, fingerprint, open_checkpoint
 from callsmith.merger.companions import companions
 from callsmith.merger.plan import Plan, Shard, plan_merge
+from callsmith.merger.reading import LocalReader, StoreReader, stored_tensors
 from callsmith.merger.shards import Written, write_shards
-from callsmith.merger.tensors import LocalReader, StoreReader, stored_tensors
 from callsmith.store import BaseModelRef, FileEntry, Manifest, Registry, Store, Verification, claimed
 from callsmith.store.claim import Claim
 from callsmith.store.manifest import manifest_key, version_prefix

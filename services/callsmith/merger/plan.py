@@ -48,6 +48,11 @@ class Step:
         return self.source.nbytes // SIZES[self.source.dtype] * SIZES[self.dtype]
 
     @property
+    def copies(self) -> bool:
+        """Whether the output is the source's bytes as they are."""
+        return self.low_rank is None and self.bias is None and self.dtype == self.source.dtype
+
+    @property
     def does(self) -> str:
         """What happens to the tensor, in a word or two."""
         kind = "copy"

@@ -1,7 +1,8 @@
 """Output shards: safetensors headers, and the stream from the arithmetic to the store, hashed as it goes.
 
 Several shards are written at once, a lane for each, and each by three threads: one reads and computes, one hashes, one
-writes. The buffers between them are few and used again, so memory does not grow with the model.
+writes. The buffers between them are few and used again, so memory does not grow with the model. Torch is started
+beside them: what is only copied does not wait for it.
 """
 
 import hashlib
@@ -9,20 +10,17 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-import torch
-
-from callsmith.merger.arithmetic import BLOCK_BYTES, blocks
-from callsmith.merger.plan import Shard
-from callsmith.merger.tensors import LocalReader
+from callsmith.merger.plan import Shard, Step
+from callsmith.merger.reading import BLOCK_BYTES, LocalReader, Reader
 from callsmith.store import FileEntry, Store
 from callsmith.store.objects import Writer
 
 LANES = 4
-"""Most shards that are written at once; as many as there are cores, where there are fewer."""
+"""Most shards that are written at once; where there are fewer cores, one more than these: one may wait for the disk."""
 _BUFFERS = 4
 """Blocks of one lane on their way."""
 
@@ -61,40 +59,69 @@ def write_shards(
     Called from several threads: `on_bytes` with every block's size, `before_commit` before a shard becomes visible
     (raise there to stop it), `after_commit` once it is whole. Raises what they, the arithmetic and the store raise.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a tile is too small to share out
-    lanes = min(LANES, len(os.sched_getaffinity(0)), max(1, len(shards)))
+    lanes = min(LANES, len(os.sched_getaffinity(0)) + 1, max(1, len(shards)))
     stop = threading.Event()
 
-    def write(shard: Shard) -> None:
+    def write(shard: Shard, arithmetic: "Future[_Arithmetic]") -> None:
         if not stop.is_set():
             with store.writer(f"{prefix}/{shard.file}") as writer:
-                entry = _write_shard(shard, writer, on_bytes=on_bytes, stop=stop)
+                entry = _write_shard(shard, writer, arithmetic, on_bytes=on_bytes, stop=stop)
                 before_commit()
             after_commit(Written(shard.file, entry))
 
-    try:
-        with ThreadPoolExecutor(lanes, thread_name_prefix="merge") as pool:
-            try:
-                done, _ = wait([pool.submit(write, shard) for shard in shards], return_when=FIRST_EXCEPTION)
-            finally:
-                stop.set()
-        for future in done:
-            future.result()
-    finally:
-        torch.set_num_threads(threads)
+    with ThreadPoolExecutor(lanes + 1, thread_name_prefix="merge") as pool:
+        arithmetic = pool.submit(_Arithmetic)
+        try:
+            done, _ = wait([pool.submit(write, shard, arithmetic) for shard in shards], return_when=FIRST_EXCEPTION)
+        finally:
+            stop.set()
+    arithmetic.result().finish()
+    for future in done:
+        future.result()
 
 
-def _write_shard(shard: Shard, writer: Writer, *, on_bytes: Callable[[int], None], stop: threading.Event) -> FileEntry:
+class _Arithmetic:
+    """Torch, started in a thread of its own, for arithmetic in one thread: a tile is too small to share out."""
+
+    def __init__(self) -> None:
+        import torch
+
+        from callsmith.merger.arithmetic import blocks
+
+        self.blocks = blocks
+        self._set_threads, self._threads = torch.set_num_threads, torch.get_num_threads()
+        self._set_threads(1)
+
+    def finish(self) -> None:
+        """Let torch use as many threads as before."""
+        self._set_threads(self._threads)
+
+
+def _write_shard(
+    shard: Shard,
+    writer: Writer,
+    arithmetic: "Future[_Arithmetic]",
+    *,
+    on_bytes: Callable[[int], None],
+    stop: threading.Event,
+) -> FileEntry:
     with LocalReader() as reader, _Line(writer) as line:
         line.put_bytes(header(shard))
         for step in shard.steps:
+            blocks = _copied if step.copies else arithmetic.result().blocks
             for block in blocks(step, reader, line.take):
                 if stop.is_set():
                     raise StoppedError
-                on_bytes(block.numel())
+                on_bytes(len(block))
                 line.put(block)
     return line.entry
+
+
+def _copied(step: Step, reader: Reader, take: Callable[[int], memoryview]) -> Iterator[memoryview]:
+    for first in range(0, step.nbytes, BLOCK_BYTES):
+        out = take(min(BLOCK_BYTES, step.nbytes - first))
+        reader.read_into(out, step.source.file, step.source.start + first)
+        yield out
 
 
 class StoppedError(Exception):
@@ -106,9 +133,9 @@ class _Line:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._free: queue.Queue[torch.Tensor] = queue.Queue()
+        self._free: queue.Queue[memoryview] = queue.Queue()
         for _ in range(_BUFFERS):
-            self._free.put(torch.empty(BLOCK_BYTES, dtype=torch.uint8))
+            self._free.put(memoryview(bytearray(BLOCK_BYTES)))
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="hash")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._digest = hashlib.sha256()
@@ -120,10 +147,10 @@ class _Line:
         """Size and digest of what went through."""
         return FileEntry(sha256=self._digest.hexdigest(), size=self._size)
 
-    def take(self, nbytes: int) -> torch.Tensor:
-        """A free buffer, after waiting for one; a larger one than usual is made for one use."""
+    def take(self, nbytes: int) -> memoryview:
+        """The first bytes of a free buffer, after waiting for one; a larger one than usual is made."""
         buffer = self._free.get()
-        return buffer if buffer.numel() >= nbytes else torch.empty(nbytes, dtype=torch.uint8)
+        return (buffer if len(buffer) >= nbytes else memoryview(bytearray(nbytes)))[:nbytes]
 
     def put_bytes(self, data: bytes) -> None:
         """Hash and write `data`, before the first block."""
@@ -131,11 +158,11 @@ class _Line:
         self._size += len(data)
         self._writer.write(data)
 
-    def put(self, block: torch.Tensor) -> None:
-        """Hash and write `block`, a buffer got from `take` or the beginning of one. Raises what failed before it."""
+    def put(self, block: memoryview) -> None:
+        """Hash and write `block`, which was got from `take`. Raises what failed before it."""
         if self._failure is not None:
             raise self._failure
-        self._size += block.numel()
+        self._size += len(block)
         self._hashing.submit(self._hash, block)
 
     def __enter__(self) -> "_Line":
@@ -147,15 +174,15 @@ class _Line:
         if kind is None and self._failure is not None:
             raise self._failure
 
-    def _hash(self, block: torch.Tensor) -> None:
-        self._digest.update(block.numpy().data)
+    def _hash(self, block: memoryview) -> None:
+        self._digest.update(block)
         self._writing.submit(self._write, block)
 
-    def _write(self, block: torch.Tensor) -> None:
+    def _write(self, block: memoryview) -> None:
         try:
             if self._failure is None:
-                self._writer.write(block.numpy().data)
+                self._writer.write(block)
         except BaseException as error:  # noqa: BLE001 - carried over to the lane, which raises it
             self._failure = error
         finally:
-            self._free.put(torch.empty(0, dtype=torch.uint8).set_(block.untyped_storage()))
+            self._free.put(memoryview(block.obj))
