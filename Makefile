@@ -9,10 +9,11 @@ BIN := $(VENV)/bin
 CLIENTS ?= .venv-clients
 STAMP := $(VENV)/.installed
 KEEP ?=
+TARGETS ?=
 # The real kube-apiserver and etcd of the envtest convention, where they stand beside the repository.
 ASSETS := $(wildcard ../shared/kube/envtest-assets)
 
-.PHONY: help setup demo test test-clients lint typecheck verify bench fuzz crd base lock images clean
+.PHONY: help setup demo test test-clients lint typecheck verify bench fuzz crd base lock images kind-up clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,11 +45,12 @@ $(CLIENTS)/.installed: locks/clients.txt pyproject.toml tests/clients/node/packa
 	if command -v npm >/dev/null; then npm ci --silent --prefix tests/clients/node; fi
 	touch $@
 
-lint: $(STAMP) ## Style, the import law between the rooms, shell scripts
+lint: $(STAMP) ## Style, the import law between the rooms, shell scripts, Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run locks/compile
+	$(BIN)/shellcheck .ci/run locks/compile k8s/kind-up
+	$(BIN)/hadolint docker/*.Dockerfile
 
 typecheck: $(STAMP) ## Types, strictly
 	$(BIN)/mypy
@@ -61,7 +63,7 @@ bench: $(STAMP) ## Speed against a peer in the same run, into bench/results (alo
 fuzz: $(STAMP) ## Throw random text at every dialect's parser for a minute
 	$(BIN)/python tests/dialects/fuzz.py --seconds 60
 
-crd: $(STAMP) ## Write the CRD that the charts ship
+crd: $(STAMP) ## Write what the spec and the charts' values say anew: CRD, schemas, reference, READMEs' tables
 	$(BIN)/callsmith crd --write
 
 base: $(STAMP) ## Train the demo's small base model anew into build/base (an hour, alone on the machine)
@@ -71,9 +73,11 @@ lock: $(STAMP) ## Resolve the locks anew
 	$(BIN)/pip install -q uv
 	UV_FIND_LINKS="$$PIP_FIND_LINKS" bash locks/compile $(BIN)/uv
 
-images: ## Build every image (needs a Docker engine)
-	for file in docker/*.Dockerfile; do \
-		name=$$(basename $$file .Dockerfile); docker build -f $$file -t callsmith/$$name . || exit; done
+images: ## Build every image (needs Docker with buildx); TARGETS=cpu for machines without an accelerator
+	REVISION=$$(git rev-parse HEAD) docker buildx bake -f docker/docker-bake.hcl $(TARGETS)
+
+kind-up: ## A kind cluster with KubeRay, an object store, the charts, and the quick start served (needs Docker, kind, helm, kubectl)
+	k8s/kind-up
 
 clean: ## Remove the environment, caches and what the demo made
 	rm -rf $(VENV) $(CLIENTS) tests/clients/node/node_modules .callsmith build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis services/*.egg-info

@@ -1,4 +1,4 @@
-# Every image at once: docker buildx bake -f docker/docker-bake.hcl
+# Every image at once: docker buildx bake -f docker/docker-bake.hcl [cpu]
 variable "REGISTRY" {
   default = ""
 }
@@ -7,14 +7,37 @@ variable "TAG" {
   default = "0.1.0"
 }
 
+variable "REVISION" {
+  default = ""
+}
+
+# Where the package index lacks the CPU build of torch: PyTorch's own.
+variable "PIP_EXTRA_INDEX_URL" {
+  default = ""
+}
+
 group "default" {
-  targets = ["slim", "ray", "server-cpu"]
+  targets = ["slim", "ray"]
+}
+
+# For machines without an accelerator, a kind cluster among them.
+group "cpu" {
+  targets = ["slim", "ray-cpu"]
+}
+
+target "base" {
+  context = "."
+  args    = { PIP_EXTRA_INDEX_URL = PIP_EXTRA_INDEX_URL }
+  labels = {
+    "org.opencontainers.image.version"  = TAG
+    "org.opencontainers.image.revision" = REVISION
+  }
 }
 
 target "slim" {
   name       = room
   matrix     = { room = ["merger", "evaluator", "sidecar", "controller"] }
-  context    = "."
+  inherits   = ["base"]
   dockerfile = "docker/${room}.Dockerfile"
   tags       = [image(room)]
 }
@@ -22,16 +45,18 @@ target "slim" {
 target "ray" {
   name       = room
   matrix     = { room = ["trainer", "server"] }
-  context    = "."
+  inherits   = ["base"]
   dockerfile = "docker/${room}.Dockerfile"
   tags       = [image(room)]
 }
 
-target "server-cpu" {
-  context    = "."
-  dockerfile = "docker/server.Dockerfile"
+target "ray-cpu" {
+  name       = "${room}-cpu"
+  matrix     = { room = ["trainer", "server"] }
+  inherits   = ["base"]
+  dockerfile = "docker/${room}.Dockerfile"
   args       = { LOCK = "cpu" }
-  tags       = ["${image("server")}-cpu"]
+  tags       = [image("${room}-cpu")]
 }
 
 function "image" {

@@ -3,24 +3,27 @@
 # Built from the repository's root: docker build -f docker/merger.Dockerfile .
 ARG PYTHON=3.11-slim-bookworm
 
-FROM python:${PYTHON} AS build
-ARG SETUPTOOLS=84.2.1
+FROM python:${PYTHON} AS packages
 # Where an index lacks the CPU build of torch, PyTorch's own: --build-arg PIP_EXTRA_INDEX_URL=…
 ARG PIP_EXTRA_INDEX_URL
 WORKDIR /build
-# The locked packages first: they change less often than the code.
 COPY locks/merger.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --prefix=/install -r merger.txt
+
+FROM packages AS build
+ARG SETUPTOOLS=84.2.1
 COPY pyproject.toml README.md LICENSE ./
 COPY services ./services
 RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTOOLS} && \
-    pip install --no-deps --no-build-isolation --prefix=/install .
+    pip install --no-deps --no-build-isolation --prefix=/own .
 
 FROM python:${PYTHON}
 LABEL org.opencontainers.image.title="callsmith-merger" \
       org.opencontainers.image.description="Merges an adapter into its base and publishes the version" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=build /install /usr/local
+# The locked packages first: they change less often than the code.
+COPY --from=packages /install /usr/local
+COPY --from=build /own /usr/local
 ENV HOME=/scratch PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /scratch
 USER 65532:65532

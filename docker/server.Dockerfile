@@ -4,19 +4,20 @@
 # For machines without an accelerator: --build-arg LOCK=cpu
 ARG PYTHON=3.11-slim-bookworm
 
-FROM python:${PYTHON} AS build
-ARG SETUPTOOLS=84.2.1
+FROM python:${PYTHON} AS packages
 # Where an index lacks the CPU build of torch, PyTorch's own: --build-arg PIP_EXTRA_INDEX_URL=…
 ARG PIP_EXTRA_INDEX_URL
 ARG LOCK=server
 WORKDIR /build
-# The locked packages first: they change less often than the code.
 COPY locks/${LOCK}.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --prefix=/install -r ${LOCK}.txt
+
+FROM packages AS build
+ARG SETUPTOOLS=84.2.1
 COPY pyproject.toml README.md LICENSE ./
 COPY services ./services
 RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTOOLS} && \
-    pip install --no-deps --no-build-isolation --prefix=/install .
+    pip install --no-deps --no-build-isolation --prefix=/own .
 
 FROM python:${PYTHON}
 LABEL org.opencontainers.image.title="callsmith-server" \
@@ -26,8 +27,10 @@ LABEL org.opencontainers.image.title="callsmith-server" \
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libnuma1 wget && \
     rm -rf /var/lib/apt/lists/*
+# The locked packages first: they change less often than the code.
 # Into /usr/local, not a virtual environment: KubeRay starts Ray in a login shell, which resets PATH.
-COPY --from=build /install /usr/local
+COPY --from=packages /install /usr/local
+COPY --from=build /own /usr/local
 ENV HOME=/scratch PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 RAY_USAGE_STATS_ENABLED=0
 WORKDIR /scratch
 USER 65532:65532

@@ -3,22 +3,25 @@
 # Built from the repository's root: docker build -f docker/sidecar.Dockerfile .
 ARG PYTHON=3.11-slim-bookworm
 
-FROM python:${PYTHON} AS build
-ARG SETUPTOOLS=84.2.1
+FROM python:${PYTHON} AS packages
 WORKDIR /build
-# The locked packages first: they change less often than the code.
 COPY locks/sidecar.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --prefix=/install -r sidecar.txt
+
+FROM packages AS build
+ARG SETUPTOOLS=84.2.1
 COPY pyproject.toml README.md LICENSE ./
 COPY services ./services
 RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTOOLS} && \
-    pip install --no-deps --no-build-isolation --prefix=/install .
+    pip install --no-deps --no-build-isolation --prefix=/own .
 
 FROM python:${PYTHON}
 LABEL org.opencontainers.image.title="callsmith-sidecar" \
       org.opencontainers.image.description="The tool-call sidecar in front of an engine" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=build /install /usr/local
+# The locked packages first: they change less often than the code.
+COPY --from=packages /install /usr/local
+COPY --from=build /own /usr/local
 ENV HOME=/scratch PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /scratch
 USER 65532:65532

@@ -145,6 +145,7 @@ def test_values_are_documented_and_in_the_schema(chart: str) -> None:
         ("serving", SERVING | {"ingress": {"enabled": True}}, "ingress.host is needed"),
         ("serving", SERVING | {"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is needed"),
         ("serving", SERVING | {"fullnameOverride": "7b"}, "starts with a letter"),
+        ("serving", SERVING | {"service": {"nodePort": 30100}}, "expected NodePort"),
         ("serving", SERVING | {"model": {"name": "a", "engine": {"maxLen": 4}}}, "maxLen"),
         ("serving", SERVING | {"sidecar": {"flags": {"port": 1}}}, "port"),
         ("serving", SERVING | {"commonLabels": {"callsmith.io/serving": "a"}}, "io/serving"),

@@ -1,5 +1,11 @@
-"""What `k8s/` offers to apply: the spec and the real schemas take it, and what is rendered is up to date."""
+"""What `k8s/` offers to apply: the spec and the real schemas take it, and what is rendered is up to date.
 
+`k8s/kind-up` is run with programs in place of Docker, kind, Helm and kubectl that write down how they were called.
+"""
+
+import os
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +25,17 @@ def documents(path: Path) -> list[dict[str, Any]]:
     return [made for made in yaml.safe_load_all(path.read_text(encoding="utf-8")) if made]
 
 
+def objects(rendered: dict[str, str]) -> list[dict[str, Any]]:
+    texts = [text for name, text in sorted(rendered.items()) if name.endswith(".yaml")]
+    return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_samples_are_valid(path: Path, shared: Path) -> None:
     for made in documents(path):
         assert manifests.problems(made, kuberay=shared / "crds/kuberay") == []
+        for where, pod in manifests.pods(made):
+            assert manifests.unsafe(pod) == [], f"{made['kind']}{where}"
         if made["kind"] == "FineTune":
             spec.parse(yaml.safe_dump(made))
 
@@ -46,6 +59,60 @@ def test_rendered_samples_are_up_to_date(path: Path) -> None:
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     with helm.Chart.load(ROOT / "charts/serving") as chart:
         rendered = chart.render(values, name=values["fullnameOverride"], namespace="default")
-    texts = [text for name, text in sorted(rendered.items()) if name.endswith(".yaml") and "/tests/" not in name]
-    made = [each for text in texts for each in yaml.safe_load_all(text) if each]
+    made = objects({name: text for name, text in rendered.items() if "/tests/" not in name})
     assert documents(sample) == made, f"render it anew: {sample.read_text(encoding='utf-8').splitlines()[0]}"
+
+
+@pytest.fixture
+def called(tmp_path: Path) -> list[list[str]]:
+    """What `kind-up` calls, in order, where the quick start is promoted at once."""
+    log, programs = tmp_path / "log", tmp_path / "bin"
+    programs.mkdir()
+    for name in ("docker", "kind", "helm", "kubectl"):
+        program = programs / name
+        program.write_text(
+            f'#!/bin/bash\nprintf "%q " {name} "$@" >>{log}; echo >>{log}\n'
+            '[[ "$*" == *get\\ secret* ]] && exit 1\n'
+            '[[ "$*" == *status.phase* ]] && echo Promoted\nexit 0\n'
+        )
+        program.chmod(0o755)
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    done = subprocess.run([ROOT / "k8s/kind-up"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [shlex.split(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def test_kind_gets_every_image_that_its_pods_ask_for(called: list[list[str]], shared: Path) -> None:
+    (loaded,) = [set(call[5:]) for call in called if call[:3] == ["kind", "load", "docker-image"]]
+    asked: set[str] = set()
+    for call in called:
+        if call[:3] != ["helm", "upgrade", "--install"]:
+            continue
+        values = yaml.safe_load((ROOT / call[call.index("--values") + 1]).read_text(encoding="utf-8"))
+        with helm.Chart.load(ROOT / call[4]) as chart:
+            rendered = chart.render(values, name=call[3], namespace="default")
+        for made in objects(rendered):
+            assert manifests.problems(made, kuberay=shared / "crds/kuberay") == []
+            for _, pod in manifests.pods(made):
+                asked |= {each["image"] for each in [*pod.get("initContainers", ()), *pod["containers"]]}
+            if "controller.yaml" in made.get("data", {}):
+                images = yaml.safe_load(made["data"]["controller.yaml"])["images"]
+                asked |= {image for room, image in images.items() if not room.startswith("pull")}
+    assert {image for image in asked if image.startswith("callsmith-")} == loaded
+
+
+def test_kind_serves_what_the_quick_start_promotes_where_the_cluster_lets_it_out(called: list[list[str]]) -> None:
+    files = [Path(each) for call in called for each in call if each.startswith("k8s/")]
+    assert all((ROOT / file).is_file() for file in files)
+    documents_applied = documents(ROOT / next(file for file in files if file.name.startswith("01")))
+    quick_start = spec.parse(yaml.safe_dump(documents_applied[1]))
+    serving = yaml.safe_load((ROOT / "k8s/kind/serving-values.yaml").read_text(encoding="utf-8"))
+    assert serving["model"]["name"] == quick_start.model_name
+    assert quick_start.spec.evaluate.promote == "auto"
+    (node,) = yaml.safe_load((ROOT / "k8s/kind/cluster.yaml").read_text(encoding="utf-8"))["nodes"]
+    assert serving["service"]["nodePort"] in {each["containerPort"] for each in node["extraPortMappings"]}
+    callsmith = yaml.safe_load((ROOT / "k8s/kind/callsmith-values.yaml").read_text(encoding="utf-8"))
+    assert callsmith["store"] == serving["store"]
+    (secret,) = [call for call in called if call[:4] == ["kubectl", "create", "secret", "generic"]]
+    assert secret[4] == callsmith["store"]["existingSecret"]
+    assert "--from-literal=AWS_ENDPOINT_URL=http://callsmith-store:9000" in secret

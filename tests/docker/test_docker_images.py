@@ -92,6 +92,26 @@ def test_images_to_bake_are_those_here() -> None:
     baked = (ROOT / "docker/docker-bake.hcl").read_text()
     rooms = {room for group in re.findall(r"room = \[(.*?)\]", baked) for room in re.findall(r'"(\w+)"', group)}
     assert rooms == set(IMAGES)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f'default = "{version}"' in baked
+    for chart in ("callsmith", "finetune", "serving"):
+        assert yaml.safe_load((ROOT / "charts" / chart / "Chart.yaml").read_text())["appVersion"] == version
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_code_that_changes_leaves_the_layer_of_packages_alone(image: str) -> None:
+    """Both in the build, where the locked packages are installed before the code is there, and in what is pushed."""
+    lines = instructions(image)
+    stages = [number for number, line in enumerate(lines) if line.startswith("FROM")]
+    packages, build, final = lines[stages[0] : stages[1]], lines[stages[1] : stages[2]], lines[stages[2] :]
+    assert not any("services" in line for line in packages)
+    assert sum("-r " in line for line in packages) == 1
+    assert any(line.startswith("COPY services") for line in build)
+    copied = [line.split()[1:] for line in final if line.startswith("COPY")]
+    assert copied == [
+        ["--from=packages", "/install", "/usr/local"],
+        ["--from=build", "/own", "/usr/local"],
+    ]
 
 
 def test_sidecar_image_is_small() -> None:

@@ -98,6 +98,9 @@ app.kubernetes.io/part-of: callsmith
 {{- fail (printf "serve.minReplicas %d is above serve.maxReplicas %d" (int .minReplicas) (int .maxReplicas)) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.service.nodePort (eq .Values.service.type "ClusterIP") -}}
+{{- fail (printf "service.nodePort %d with service.type ClusterIP; expected NodePort or LoadBalancer" (int .Values.service.nodePort)) -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
 {{- fail "ingress.host is needed with ingress.enabled" -}}
 {{- end -}}
