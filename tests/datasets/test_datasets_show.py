@@ -82,7 +82,7 @@ def test_law_what_is_shown_is_what_is_encoded(encoder: Encoder, talk: Conversati
     assert example is not None
     assert [token.id for token in shown] == list(example.input_ids)
     assert [token.weight for token in shown] == list(example.weights)
-    assert "".join(token.text for token in shown) == encoder.lay_out(talk)[0].text
+    assert "".join(token.text for token in shown) == next(encoder.layouts(talk)).text
     assert [token for line in show.lines(shown) for token in line.tokens] == shown
     parsed = Spans(show.page("<title>", shown)).found
     assert [text for _, text in parsed] == [token.text for token in shown]
@@ -109,6 +109,23 @@ def test_show_prints_the_row_with_weights(callsmith: Run, corpus: Path, base_dir
     assert code == 0
     assert "   1 final              │ Final Answer: What?\n" in out
     assert "empty_turn: message 1: got an empty user turn; expected text" in err
+
+
+def test_show_has_every_layout_that_a_row_is_trained_in(callsmith: Run, corpus: Path, base_dir: Path) -> None:
+    of_agentfabric = ("data", "show", corpus, "--base", base_dir, "--dialect", "agentfabric")
+    _, out, err = callsmith(*of_agentfabric)
+    assert "Answer: Paris is clear" in out
+    assert "agentfabric for" in err
+    assert "layout 1 of 3" in err
+    code, out, err = callsmith(*of_agentfabric, "--layout", 3)
+    assert code == 0
+    assert [line for line in out.splitlines() if line.startswith("   1 ")] == [
+        "   1 final              │ Paris is clear, 北京 has 雨.",
+        "   1 end_of_turn        │ <|im_end|>",
+    ]
+    code, _, err = callsmith(*of_agentfabric, "--layout", 4)
+    assert code != 0
+    assert "got --layout 4; expected 1 to 3" in err
 
 
 def test_show_makes_control_characters_visible(callsmith: Run, tmp_path: Path, base_dir: Path) -> None:

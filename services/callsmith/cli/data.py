@@ -99,6 +99,9 @@ def show(
     file: FileArgument,
     row: Annotated[int, typer.Option(min=1, help="Line of the row, as reports count them.")] = 1,
     html: Annotated[Path | None, typer.Option(help="Write a page for a browser to this file.")] = None,
+    layout: Annotated[
+        int, typer.Option(min=1, help="Which of the layouts that the row is trained in; agentfabric has several.")
+    ] = 1,
     format: FormatOption = "auto",
     finetune: FineTuneOption = None,
     base: BaseOption = None,
@@ -116,17 +119,25 @@ def show(
     view = _view(finetune, base, dialect, preset, root)
     conversation, faults = readers.find(file, row, format, cache_dir=_sources(root))
     try:
-        tokens = showing.tokens(conversation, view.encoder)
+        layouts = list(view.encoder.layouts(conversation))
     except RefusedError as error:
         raise InvalidInput(f"showing {file}: line {row}: {error}") from None
+    if layout > len(layouts):
+        raise InvalidInput(f"showing {file}: line {row}: got --layout {layout}; expected 1 to {len(layouts)}")
+    tokens = showing.layout_tokens(layouts[layout - 1], view.encoder)
     title = f"{file}:{row} in {view.name}"
+    if len(layouts) > 1:
+        title += f", layout {layout} of {len(layouts)}"
     if html:
         try:
             html.write_text(showing.page(title, tokens), encoding="utf-8")
         except OSError as error:
             raise InvalidInput(f"showing {file}: {html} cannot be written: {error.strerror}") from None
     if json:
-        output.emit_json({"file": file, "row": row, "faults": faults, "tokens": [token._asdict() for token in tokens]})
+        shown = [token._asdict() for token in tokens]
+        output.emit_json(
+            {"file": file, "row": row, "layouts": len(layouts), "layout": layout, "faults": faults, "tokens": shown}
+        )
         return
     if html:
         output.note(f"written: {html}")

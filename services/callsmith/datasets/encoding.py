@@ -6,7 +6,7 @@ write there. Knows nothing of files and training; imports no torch.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -85,10 +85,14 @@ class Encoder:
                     f"{self._max_length}; raise it, or set data.tooLong to drop or cut"
                 )
 
-    def lay_out(self, conversation: Conversation) -> tuple[Layout, Tokens]:
-        """The text and the tokens that `encode` weighs, however long. Raises as `encode` does."""
-        layout = self._layouts.lay_out(conversation)
-        return layout, self._tokens.tokenize(layout.text)
+    def layouts(self, conversation: Conversation) -> Iterator[Layout]:
+        """What `encode` and then `further` weigh, however long. Raises as `encode` does."""
+        yield self._layouts.lay_out(conversation)
+        yield from self._layouts.further(conversation)
+
+    def tokenize(self, layout: Layout) -> Tokens:
+        """The tokens of a layout."""
+        return self._tokens.tokenize(layout.text)
 
     def further(self, conversation: Conversation) -> list[Example]:
         """The conversation in the other layouts that the dialect's clients use, as far as they fit."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from callsmith.datasets.conversation import Conversation
 from callsmith.datasets.encoding import Encoder
+from callsmith.datasets.layout import Layout
 
 _COLOURS = ("#16a34a", "#d97706", "#dc2626", "#9333ea", "#2563eb")
 _PAGE = """\
@@ -48,8 +49,13 @@ class Line(NamedTuple):
 
 
 def tokens(conversation: Conversation, encoder: Encoder) -> list[Token]:
-    """Every token of `conversation`, however long. Raises as `Encoder.encode` does."""
-    layout, made = encoder.lay_out(conversation)
+    """Every token of `conversation` as it is continued in serving, however long. Raises as `Encoder.encode` does."""
+    return layout_tokens(next(encoder.layouts(conversation)), encoder)
+
+
+def layout_tokens(layout: Layout, encoder: Encoder) -> list[Token]:
+    """Every token of one of `Encoder.layouts`."""
+    made = encoder.tokenize(layout)
     texts = (layout.text[begin:end] for begin, end in pairwise([*made.begins, len(layout.text)]))
     each = zip(made.ids, texts, strict=True)
     return [

@@ -48,7 +48,8 @@ class Stats:
         self.messages.update(message["role"] for message in conversation.messages)
         self.declared.update(set(tool_names(conversation.tools)))
         self.called.update(call["function"]["name"] for call in calls)
-        layout, tokens = encoder.lay_out(conversation)
+        layout = next(encoder.layouts(conversation))
+        tokens = encoder.tokenize(layout)
         self.lengths.append(len(tokens.ids))
         for piece, count in zip(layout.pieces, layout.token_counts(tokens), strict=True):
             self.tokens[piece.kind, piece.weight] += count
