@@ -5,6 +5,7 @@ their volumes can be written and only what the pod mounts is there. Images are t
 runs the tests. Users, probes of liveness and resource limits are not enforced. Linux alone, with namespaces.
 """
 
+import contextlib
 import functools
 import itertools
 import os
@@ -14,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,7 +63,7 @@ class Machine:
             pod.stop()
         _kill(self.process)
 
-    @contextmanager
+    @contextlib.contextmanager
     def pod(self, name: str, template: Object, *, env: dict[str, str] | None = None) -> Iterator["Pod"]:
         """A pod of this template, without a running container yet; `env` is what an operator adds to all of them."""
         pod = Pod(self, name, template["spec"], f"10.77.0.{next(self._numbers)}", env or {})
@@ -103,7 +103,12 @@ class Pod:
     def run(self, name: str, command: list[str] | None = None) -> None:
         """Run a container to its end. Raises with the end of its log when it fails."""
         process = self.start(name, command)
-        if process.wait():
+        while process.poll() is None:
+            if dead := [each for each, other in self.running.items() if each != name and other.poll()]:
+                raise AssertionError(f"beside {name} ended {dead[0]}\n{self.log(dead[0])}")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)
+        if process.returncode:
             raise AssertionError(f"container {name} of {self.name}: exit code {process.returncode}\n{self.log(name)}")
 
     def start(self, name: str, command: list[str] | None = None) -> subprocess.Popen[bytes]:

@@ -141,6 +141,7 @@ def test_retries_and_what_is_left_behind() -> None:
     for made in objects(run)[1:]:
         assert (made["spec"]["backoffLimit"], made["spec"]["ttlSecondsAfterFinished"]) == (4, 60)
     assert desired.ray_job(run)["spec"]["shutdownAfterJobFinishes"] is True
+    assert desired.ray_job(run)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
     assert "suspend" not in desired.ray_job(run)["spec"]  # not ours to say: Kueue sets it
     assert desired.ray_job(run_of(changed(suspend=True)))["spec"]["suspend"] is True
 
