@@ -1,0 +1,194 @@
+"""What Ray Serve does to streams when versions come and replicas go: real Serve and sidecar around scripted engines.
+
+Only the engine is scripted: deployment, options and `Replica` are those of `build`.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from callsmith.errors import NotFound
+from callsmith.server import preflight, replica
+from callsmith.server.config import ServedModel, ServerConfig
+from callsmith.sidecar.app import create_app
+from callsmith.sidecar.config import SidecarConfig
+from fakes import Engine, Served, Text
+
+pytestmark = pytest.mark.timeout(180)
+TOOL = {"type": "function", "function": {"name": "get", "parameters": {"type": "object", "properties": {}}}}
+
+
+class Opened(threading.Event):
+    """Set once a file exists: an event between processes."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+
+    def is_set(self) -> bool:
+        return self._file.exists()
+
+
+class ScriptedReplica(replica.Replica):
+    """A replica whose engine says which version and process it is; with a user's message, it waits for that file."""
+
+    async def _start(self) -> Any:
+        folder = Path(str(self._config.models[0].path))
+        if not folder.is_dir():
+            raise NotFound(f"serving m: no directory {folder}")
+
+        def answer(request: dict[str, Any]) -> Text:
+            said = request["messages"][-1]["content"]
+            return Text([f"{os.getpid()} {folder.name}"], size=1000, hold=Opened(Path(said)) if "/" in said else None)
+
+        return Engine(answer)
+
+
+class Stack:
+    """A Serve application behind a sidecar."""
+
+    def __init__(self, folder: Path, config: ServerConfig, url: str) -> None:
+        self._folder, self._config, self.url = folder, config, url
+        self._held = 0
+
+    def deploy(self, version: str, *, replicas: int = 1, until: str = "RUNNING") -> None:
+        """Put `version` in place of the present one; wait until it answers, or for the application's status `until`."""
+        from ray import serve
+
+        from callsmith.server import app, runtime
+
+        model = ServedModel(id="m", path=str(self._folder / version))
+        config = self._config.model_copy(update={"models": (model,), "min_replicas": replicas})
+        target = serve.RunTarget(app.build(config), name=runtime.APPLICATION)
+        serve.run_many([target], wait_for_applications_running=False)
+        while (status := serve.status().applications[runtime.APPLICATION].status.value) != until:
+            # Still DEPLOYING while an old replica finishes its streams.
+            assert status == "DEPLOYING", status
+            if replicas == 1 and until == "RUNNING" and self.ask() == version:
+                return
+            time.sleep(0.1)
+
+    def ask(self) -> str:
+        """The version that answers a new request."""
+        answer = httpx.post(f"{self.url}/v1/chat/completions", json=body("Hi"), timeout=30)
+        answer.raise_for_status()
+        return str(answer.json()["choices"][0]["message"]["content"]).split()[1]
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator["Open"]:
+        """A stream that has begun and waits for `finish`."""
+        self._held += 1
+        gate = self._folder / f"open-{self._held}"
+        request = body(str(gate)) | {"stream": True}
+        with httpx.stream("POST", f"{self.url}/v1/chat/completions", json=request, timeout=60) as response:
+            yield Open(response, gate)
+
+
+class Open:
+    """An open stream: `pid` and `version` of who answers."""
+
+    def __init__(self, response: httpx.Response, gate: Path) -> None:
+        self._lines, self._gate = response.iter_lines(), gate
+        text = ""
+        while not text:
+            (choice,) = self._event()["choices"]
+            text = choice["delta"].get("content") or ""
+        pid, self.version = text.split()
+        self.pid = int(pid)
+
+    def finish(self) -> bool:
+        """Let the engine go on; whether the stream then ends as it should."""
+        self._gate.touch()
+        *_, last, done = self.rest()
+        return done == "[DONE]" and json.loads(last).get("choices", [{}])[0].get("finish_reason") == "stop"
+
+    def rest(self) -> list[str]:
+        """The remaining lines with data."""
+        return [line.removeprefix("data: ") for line in self._lines if line.startswith("data: ")]
+
+    def _event(self) -> Any:
+        line = next(line for line in self._lines if line.startswith("data: "))
+        return json.loads(line.removeprefix("data: "))
+
+
+def body(said: str) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": said}], "tools": [TOOL]}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    import ray
+
+    from callsmith.server import app, runtime
+
+    folder = tmp_path_factory.mktemp("rolling")
+    for version in ("v1", "v2", "v3"):
+        (folder / version).mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    model = ServedModel(id="m", path=str(folder / "v1"))
+    upstream = f"http://127.0.0.1:{port}"
+    config = ServerConfig(models=(model,), port=port, cpus=0.1, max_replicas=2, drain_seconds=60)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "Replica", ScriptedReplica)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # replicas import this module
+        try:
+            with (
+                runtime.running(config, preflight.Stop()),
+                Served(create_app(SidecarConfig(upstream=upstream, dialects={"*": "react_en"}))) as sidecar,
+            ):
+                yield Stack(folder, config, sidecar.url)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    assert not ray.is_initialized()
+
+
+def test_a_new_version_cuts_no_stream(stack: Stack) -> None:
+    with stack.stream() as old:
+        assert old.version == "v1"
+        stack.deploy("v2")
+        with stack.stream() as new:
+            assert new.version == "v2"
+            assert old.finish()
+            assert new.finish()
+
+
+def test_a_version_that_fails_to_load_leaves_the_old_one_serving(stack: Stack) -> None:
+    stack.deploy("v2")
+    with stack.stream() as begun:
+        stack.deploy("missing", until="DEPLOY_FAILED")
+        assert stack.ask() == begun.version == "v2"
+        assert begun.finish()
+    stack.deploy("v3")
+    assert stack.ask() == "v3"
+
+
+def test_a_replica_killed_in_a_stream_ends_that_stream_alone(stack: Stack) -> None:
+    stack.deploy("v3", replicas=2)
+    with contextlib.ExitStack() as streams:
+        opened = [streams.enter_context(stack.stream()) for _ in range(8)]
+        killed = opened[0].pid
+        others = [stream for stream in opened if stream.pid != killed]
+        assert others, "Serve gave every stream to one replica"
+        os.kill(killed, signal.SIGKILL)
+        for stream in opened:
+            if stream.pid == killed:
+                error, done = stream.rest()[-2:]
+                assert json.loads(error)["error"]["type"] == "engine_unavailable"
+                assert done == "[DONE]"
+        assert stack.ask() == "v3"
+        assert all(stream.finish() for stream in others)
