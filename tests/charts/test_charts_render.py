@@ -11,6 +11,7 @@ from typing import Any
 import helm_python as helm
 import pytest
 import yaml
+from rendering import CHARTS, SERVING, Object, only, render
 
 import manifests
 from callsmith import spec
@@ -19,27 +20,7 @@ from callsmith.server.config import ServerConfig
 from callsmith.sidecar.config import SidecarConfig
 from callsmith.spec import values as documentation
 
-ROOT = Path(__file__).resolve().parents[2]
-CHARTS = ROOT / "charts"
 VALUE_SETS = sorted(CHARTS.glob("*/ci/*.yaml"))
-Object = dict[str, Any]
-
-
-class StrictLoader(yaml.CSafeLoader):
-    """Refuses a key that stands twice in a mapping, of which Helm would silently take one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        assert len(keys) == len(set(keys)), f"{node.start_mark}: a key stands twice among {keys}"
-        return super().construct_mapping(node, deep)
-
-
-def render(chart: str, values: Object, *, folder: Path = CHARTS) -> list[Object]:
-    """Every object of the chart, tests included."""
-    with helm.Chart.load(folder / chart) as loaded:
-        rendered = loaded.render(values, name="release", namespace="team-a")
-    texts = [text for name, text in sorted(rendered.items()) if name.endswith(".yaml")]
-    return [made for text in texts for made in yaml.load_all(text, Loader=StrictLoader) if made]
 
 
 def values_of(path: Path) -> Object:
@@ -47,14 +28,8 @@ def values_of(path: Path) -> Object:
     return values
 
 
-def only(found: list[Object], kind: str) -> Object:
-    (made,) = [each for each in found if each["kind"] == kind]
-    return made
-
-
 SPEC: Object = {"base": {"model": "m"}, "data": {"sources": [{"path": "p"}]}}
 FINETUNE: Object = {"spec": SPEC}
-SERVING: Object = {"model": {"name": "assistant"}, "store": {"url": "s3://callsmith"}}
 
 
 @pytest.mark.parametrize("path", VALUE_SETS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")

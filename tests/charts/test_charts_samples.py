@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import helm_python as helm
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -28,6 +29,12 @@ def documents(path: Path) -> list[dict[str, Any]]:
 def objects(rendered: dict[str, str]) -> list[dict[str, Any]]:
     texts = [text for name, text in sorted(rendered.items()) if name.endswith(".yaml")]
     return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+
+def test_objects_are_held_against_the_newest_kubernetes() -> None:
+    newest = kubernetes_validate.latest_version()
+    major, minor = (int(part) for part in newest.split(".")[:2])
+    assert tuple(f"{major}.{minor - back}" for back in range(3)) == manifests.MINORS
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)

@@ -94,6 +94,8 @@ def test_images_to_bake_are_those_here() -> None:
     assert f'default = "{version}"' in baked
     for chart in ("callsmith", "finetune", "serving"):
         assert yaml.safe_load((ROOT / "charts" / chart / "Chart.yaml").read_text())["appVersion"] == version
+    tested = yaml.safe_load((ROOT / "charts/finetune/values.yaml").read_text())["test"]["image"]
+    assert tested == f"callsmith-controller:{version}"
 
 
 @pytest.mark.parametrize("image", IMAGES)

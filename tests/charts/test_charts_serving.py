@@ -1,0 +1,188 @@
+"""What the chart `serving` promises: who gets in, where its pods go, that streams outlive a worker's end.
+
+Commands out of the rendered pods run here as processes, against a sidecar.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import yaml
+from rendering import CHARTS, SERVING, Object, only, render
+
+from callsmith.sidecar.app import create_app
+from callsmith.sidecar.config import SidecarConfig
+from fakes import Engine, Served, Text
+
+
+def cluster_of(made: list[Object]) -> Object:
+    found: Object = only(made, "RayService")["spec"]["rayClusterConfig"]
+    return found
+
+
+def worker_of(made: list[Object]) -> Object:
+    found: Object = cluster_of(made)["workerGroupSpecs"][0]["template"]
+    return found
+
+
+@pytest.fixture
+def production() -> list[Object]:
+    return render("serving", yaml.safe_load((CHARTS / "serving/ci/production-values.yaml").read_text()))
+
+
+@pytest.fixture
+def hold() -> Iterator[threading.Event]:
+    """The engine's answers wait for it."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture
+def sidecar(hold: threading.Event) -> Iterator[Served]:
+    with (
+        Served(Engine(lambda _: Text(["Hello!"], hold=hold))) as upstream,
+        Served(create_app(SidecarConfig(upstream=upstream.url, dialects={"*": "hermes"}))) as served,
+    ):
+        yield served
+
+
+def chat(url: str) -> bytes:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    request = urllib.request.Request(f"{url}/v1/chat/completions", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        whole: bytes = answer.read()
+    return whole
+
+
+def test_worker_ends_once_its_sidecar_has_answered(sidecar: Served, hold: threading.Event) -> None:
+    (container,) = worker_of(render("serving", SERVING))["spec"]["containers"]
+    program = container["lifecycle"]["preStop"]["exec"]["command"][2]
+    assert "http://127.0.0.1:8100" in program
+    command = [sys.executable, "-c", program.replace("http://127.0.0.1:8100", sidecar.url), "60"]
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(chat, sidecar.url)
+        while b"callsmith_active_requests 1.0" not in urllib.request.urlopen(f"{sidecar.url}/metrics").read():
+            assert not answer.done()
+        with subprocess.Popen(command) as waiting:
+            with pytest.raises(subprocess.TimeoutExpired):
+                waiting.wait(timeout=2.5)  # it has looked once and goes on waiting
+            hold.set()
+            assert b"Hello!" in answer.result()
+            assert waiting.wait(timeout=60) == 0
+
+
+def test_worker_with_an_idle_sidecar_or_none_ends_at_once(sidecar: Served) -> None:
+    pod = worker_of(render("serving", SERVING))["spec"]
+    *_, program, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    programs = [program.replace("http://127.0.0.1:8100", url) for url in (sidecar.url, "http://127.0.0.1:1")]
+    ending = [subprocess.Popen([sys.executable, "-c", each, "60"]) for each in programs]
+    assert [process.wait(timeout=60) for process in ending] == [0, 0]
+    assert pod["terminationGracePeriodSeconds"] > float(seconds)
+
+
+@pytest.mark.parametrize(("model", "code"), [("m", 0), ("other", 1)])
+def test_helm_test_asks_the_service_for_its_model(sidecar: Served, model: str, code: int) -> None:
+    (container,) = only(render("serving", SERVING), "Pod")["spec"]["containers"]
+    program = container["command"][2]
+    assert container["command"][3:] == ["http://release-serving:80/v1/models", "assistant"]
+    command = [sys.executable, "-c", program, f"{sidecar.url}/v1/models", model]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == code
+
+
+def test_clients_reach_the_sidecar_only_and_ray_its_own_pods(production: list[Object]) -> None:
+    policy = only(production, "NetworkPolicy")["spec"]
+    opened = {port["port"]: rule.get("from") for rule in policy["ingress"] for port in rule.get("ports", ())}
+    clients = {"namespaceSelector": {"matchLabels": {"clients": "yes"}}}
+    monitors = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    to_sidecar = [rule["from"] for rule in policy["ingress"] if {"port": 8100} in rule.get("ports", ())]
+    assert to_sidecar == [[clients], [monitors]]
+    assert set(opened) == {8100, 8265, 8080}
+    (ray,) = [rule for rule in policy["ingress"] if "ports" not in rule]
+    (peer,) = ray["from"]
+    labels = worker_of(production)["metadata"]["labels"].items()
+    assert peer["podSelector"]["matchLabels"].items() <= labels
+    assert policy["podSelector"]["matchLabels"].items() <= labels
+    everybody = only(render("serving", SERVING), "NetworkPolicy")["spec"]["ingress"]
+    assert [port for rule in everybody if "from" not in rule for port in rule["ports"]] == [{"port": 8100}]
+
+
+def test_nothing_but_gpu_workers_asks_for_gpus_and_they_go_when_nobody_asks(production: list[Object]) -> None:
+    cluster = cluster_of(production)
+    assert cluster["enableInTreeAutoscaling"] is True
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    head = cluster["headGroupSpec"]["template"]["spec"]
+    assert "nvidia.com/gpu" not in json.dumps(head)
+    assert [each["name"] for each in head["initContainers"]] == ["sidecar"]
+    (group,) = cluster["workerGroupSpecs"]
+    # Eight replicas, and a quarter more while a new version takes over.
+    assert (group["minReplicas"], group["maxReplicas"]) == (0, 10)
+    (worker,) = group["template"]["spec"]["containers"]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == 2
+    assert group["template"]["spec"]["nodeSelector"] == {"accelerator": "h100"}
+
+
+def test_ray_asks_for_a_token_unless_told_otherwise() -> None:
+    assert cluster_of(render("serving", SERVING))["authOptions"] == {"mode": "token"}
+    assert "authOptions" not in cluster_of(render("serving", SERVING | {"ray": {"tokenAuth": False}}))
+
+
+def test_drains_and_spread_count_the_workers_only(production: list[Object]) -> None:
+    budget = only(production, "PodDisruptionBudget")["spec"]
+    (spread,) = worker_of(production)["spec"]["topologySpreadConstraints"]
+    wanted = {
+        "app.kubernetes.io/instance": "release",
+        "callsmith.io/serving": "assistant",
+        "ray.io/node-type": "worker",
+    }
+    assert budget["selector"]["matchLabels"] == spread["labelSelector"]["matchLabels"] == wanted
+    assert (budget["maxUnavailable"], spread["whenUnsatisfiable"]) == (1, "DoNotSchedule")
+
+
+def test_streams_may_run_for_an_hour_through_either_door(production: list[Object]) -> None:
+    annotations = only(production, "Ingress")["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/proxy-read-timeout"] == "3600"
+    assert annotations["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
+    (rule,) = only(production, "HTTPRoute")["spec"]["rules"]
+    assert rule["timeouts"] == {"request": "3600s", "backendRequest": "3600s"}
+    service = only([each for each in production if each["metadata"]["name"] == "assistant"], "Service")
+    (path,) = only(production, "Ingress")["spec"]["rules"][0]["http"]["paths"]
+    (port,) = service["spec"]["ports"]
+    assert path["backend"]["service"] == {"name": "assistant", "port": {"name": port["name"]}}
+    assert rule["backendRefs"] == [{"name": "assistant", "port": port["port"]}]
+
+
+def test_keys_are_files_of_a_secret(production: list[Object]) -> None:
+    pod = worker_of(production)["spec"]
+    (sidecar,) = pod["initContainers"]
+    assert "--api-keys-file=/etc/callsmith/keys/api-keys" in sidecar["command"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "api-keys"]
+    assert volume["secret"]["secretName"] == "api-keys"
+    assert {"name": "api-keys", "mountPath": "/etc/callsmith/keys", "readOnly": True} in sidecar["volumeMounts"]
+    (ray,) = pod["containers"]
+    assert "api-keys" not in {each["name"] for each in ray["volumeMounts"]}
+
+
+def test_versions_are_fetched_to_the_nodes_own_disk(production: list[Object]) -> None:
+    (application,) = yaml.safe_load(only(production, "RayService")["spec"]["serveConfigV2"])["applications"]
+    pod = worker_of(production)["spec"]
+    (ray,) = pod["containers"]
+    (mount,) = [each for each in ray["volumeMounts"] if application["args"]["cacheDir"].startswith(each["mountPath"])]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == mount["name"]]
+    assert volume["emptyDir"] == {"sizeLimit": "100Gi"}
+
+
+def test_dashboard_shows_what_the_sidecar_counts(production: list[Object], sidecar: Served) -> None:
+    (board,) = [each for each in production if each["metadata"]["name"] == "assistant-dashboard"]
+    panels = json.loads(board["data"]["callsmith-serving.json"])["panels"]
+    asked = " ".join(target["expr"] for panel in panels for target in panel["targets"])
+    counted = urllib.request.urlopen(f"{sidecar.url}/metrics").read().decode()
+    known = {line.split()[2] for line in counted.splitlines() if line.startswith("# TYPE")}
+    names = {word for word in asked.replace("(", " ").replace("{", " ").split() if word.startswith("callsmith_")}
+    assert names
+    assert names <= known | {f"{name}_bucket" for name in known} | {f"{name}_total" for name in known}
