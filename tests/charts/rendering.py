@@ -21,10 +21,10 @@ class StrictLoader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def render(chart: str, values: Object, *, folder: Path = CHARTS) -> list[Object]:
+def render(chart: str, values: Object, *, folder: Path = CHARTS, release: str = "release") -> list[Object]:
     """Every object of the chart, tests included."""
     with helm.Chart.load(folder / chart) as loaded:
-        rendered = loaded.render(values, name="release", namespace="team-a")
+        rendered = loaded.render(values, name=release, namespace="team-a")
     texts = [text for name, text in sorted(rendered.items()) if name.endswith(".yaml")]
     return [made for text in texts for made in yaml.load_all(text, Loader=StrictLoader) if made]
 

@@ -216,6 +216,16 @@ def test_crd_can_be_left_out_or_let_go() -> None:
     assert "CustomResourceDefinition" not in kinds
 
 
+@pytest.mark.parametrize(("chart", "values"), [("callsmith", "tryout"), ("finetune", "inline"), ("serving", "minimal")])
+def test_names_stay_short_under_a_long_release(chart: str, values: str) -> None:
+    given = values_of(CHARTS / chart / f"ci/{values}-values.yaml")
+    made = render(chart, given, release=f"r{'0123456789' * 5}ab"[: 52 if chart == "finetune" else 53])
+    for each in made:
+        limit = {"RayService": 47, "StatefulSet": 52, "CustomResourceDefinition": 253}.get(each["kind"], 63)
+        assert len(each["metadata"]["name"]) <= limit, each["kind"]
+        assert not each["metadata"]["name"].endswith("-")
+
+
 def test_operator_comes_along_only_when_asked_for(charts: Path) -> None:
     values: Object = {"store": {"url": "s3://b"}}
     for enabled in (False, True):

@@ -60,6 +60,19 @@ def test_quick_start_finds_its_conversations(tmp_path: Path) -> None:
     assert len(list(readers.read(tmp_path / name, strict="fail"))) == 2
 
 
+def test_eight_gpus_train_as_the_agent_recipe_does() -> None:
+    (document,) = documents(ROOT / "k8s/03-eight-gpus.yaml")
+    asked = spec.parse(yaml.safe_dump(document)).spec
+    assert [source.ratio for source in asked.data.sources] == [None, 2.0]
+    assert asked.data.self_cognition is not None
+    assert (asked.data.self_cognition.count, asked.data.max_length) == (3000, 2048)
+    assert (asked.resources.workers, asked.resources.gpus_per_worker) == (8, 1)
+    train, lora = asked.train, asked.lora
+    assert (train.epochs, train.learning_rate, train.batch_size, train.sequences_per_step) == (2, 5e-5, 2, 32)
+    assert (train.warmup_ratio, train.weight_decay, train.max_grad_norm) == (0.03, 0.1, 0.5)
+    assert (lora.rank, lora.alpha, lora.dropout, lora.targets) == (8, 32, 0.05, "all-linear")
+
+
 @pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.stem)
 def test_rendered_samples_are_up_to_date(path: Path) -> None:
     sample = path.with_name(path.name.replace("-values", ""))

@@ -86,6 +86,14 @@ def test_every_image_of_the_charts_is_built() -> None:
     assert named == {f"callsmith-{image}" for image in IMAGES}
 
 
+def test_charts_tell_kuberay_the_locked_ray() -> None:
+    told = {
+        yaml.safe_load((ROOT / "charts/callsmith/values.yaml").read_text())["controller"]["rayVersion"],
+        yaml.safe_load((ROOT / "charts/serving/values.yaml").read_text())["ray"]["version"],
+    }
+    assert told == {locked("trainer")["ray"]} == {locked("server")["ray"]}
+
+
 def test_images_to_bake_are_those_here() -> None:
     baked = (ROOT / "docker/docker-bake.hcl").read_text()
     rooms = {room for group in re.findall(r"room = \[(.*?)\]", baked) for room in re.findall(r'"(\w+)"', group)}

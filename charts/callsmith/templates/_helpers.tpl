@@ -14,6 +14,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A StatefulSet's name becomes part of a label, with eleven characters more. */}}
+{{- define "callsmith.storeName" -}}
+{{- printf "%s-store" (include "callsmith.fullname" . | trunc 46 | trimSuffix "-") -}}
+{{- end -}}
+
 {{- define "callsmith.selectorLabels" -}}
 {{ include "callsmith.componentSelector" (dict "root" . "component" "controller") }}
 {{- end -}}
