@@ -2,11 +2,13 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from callsmith.datasets.arrow import Writer, to_bytes
 from callsmith.datasets.encoding import Example
@@ -15,7 +17,7 @@ from callsmith.trainer.batches import Plan
 from callsmith.trainer.learner import Learner
 from callsmith.trainer.loss import weighted_loss
 from callsmith.trainer.model import load_model
-from callsmith.trainer.rows import Rows
+from callsmith.trainer.rows import Batch, Rows
 from models import tiny_model
 
 LENGTHS = (9, 30, 17, 5, 24, 12, 21, 8, 14, 27, 11)
@@ -79,8 +81,8 @@ def test_the_loss_is_the_weighted_mean_of_a_plain_computation(base_dir: Path, ro
     made = learner(base_dir, rows, settings())
     losses, weights = [], []
     for row in made.plan.sequences(1):
-        batch = rows.batch([row], torch.device("cpu"))
-        ids, row_weights = batch.input_ids, batch.weights
+        (described,) = rows.describe([row])
+        ids, row_weights = torch.tensor([described["input_ids"]]), torch.tensor([described["weights"]])
         with torch.no_grad():
             logits = made.model(input_ids=ids).logits[0, :-1].float()
         losses.append(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none") * row_weights[0, 1:])
@@ -142,17 +144,49 @@ def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch, frozen: 
     torch.manual_seed(0)
     hidden, head = torch.randn(2, 40, 8, requires_grad=True), torch.nn.Linear(8, 50)
     ids, weights = torch.randint(0, 50, (2, 40)), torch.randint(0, 3, (2, 40)).float()
-    whole = weighted_loss(hidden, head, ids, weights)
+    weights[:, 0] = 0
+    batch = Batch.of(ids, weights, torch.device("cpu"))
+    given = hidden, head, batch.targets, batch.weights, batch.places
+    whole = weighted_loss(*given)
+    plain = torch.nn.functional.cross_entropy(
+        head(hidden[:, :-1]).flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+    )
+    torch.testing.assert_close(whole.loss, (plain * weights[:, 1:].flatten()).sum())
     whole.loss.backward()
     expected = hidden.grad.clone()  # type: ignore[union-attr]
     hidden.grad = None
     monkeypatch.setattr("callsmith.trainer.loss.CHUNK_POSITIONS", 7)
-    chunked = weighted_loss(hidden, head, ids, weights, frozen=frozen)
+    chunked = weighted_loss(*given, frozen=frozen)
     chunked.loss.backward()
     torch.testing.assert_close(chunked.loss, whole.loss)
     torch.testing.assert_close(hidden.grad, expected)
     assert chunked.hits == whole.hits
     assert chunked.positions == (weights[:, 1:] > 0).sum()
+
+
+class Waiting(TorchDispatchMode):
+    """Notes the operations after which a device's queue would be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in ("nonzero", "masked_select", "_local_scalar_dense", "equal", "unique_dim"):
+            self.seen.add(str(func))
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
+def test_a_step_waits_for_nothing_on_the_device(
+    base_dir: Path, rows: Rows, packing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = learner(base_dir, rows, settings(packing=packing, batch_size=4))
+    batches = {tuple(n): rows.batch(n, made.device, packed=packing) for n in made.plan.micro_batches(made.step, 0)}
+    monkeypatch.setattr(Rows, "batch", lambda rows, numbers, device, *, packed: batches[tuple(numbers)])
+    with Waiting() as waiting:
+        made._backward()  # what follows in the optimizer reads only its own step numbers, on the CPU
+    assert waiting.seen == set()
 
 
 @given(

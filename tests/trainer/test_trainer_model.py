@@ -1,6 +1,7 @@
 """Bases of several families: packed and padded agree, logits are the base's own, the adapter is what was asked for."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,13 @@ def load(folder: Path, lora: Lora | None = None, **train: Any) -> Adapted:
 
 def batches() -> tuple[list[Batch], Batch]:
     ids = [torch.randint(3, 90, (length,), generator=torch.Generator().manual_seed(length)) for length in LENGTHS]
-    alone = [Batch(each.unsqueeze(0), torch.ones(1, len(each))) for each in ids]
+    cpu = torch.device("cpu")
+    alone = [Batch.of(each.unsqueeze(0), torch.ones(1, len(each)), cpu) for each in ids]
     positions = torch.cat([torch.arange(length) for length in LENGTHS]).unsqueeze(0)
     ends = torch.tensor([0, *LENGTHS]).cumsum(0).int()
     whole = torch.cat(ids).unsqueeze(0)
-    return alone, Batch(whole, torch.ones(whole.shape), positions, Segments(LENGTHS, ends))
+    packed = Batch.of(whole, torch.ones(whole.shape), cpu)
+    return alone, replace(packed, positions=positions, segments=Segments(LENGTHS, ends))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

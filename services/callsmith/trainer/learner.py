@@ -103,7 +103,7 @@ class Learner:
         """Loss sums of some of `rows`, and the places that they took."""
         batch = rows.batch(numbers, self.device, packed=self.adapted.packable)
         states = self.adapted.hidden_states(batch)
-        sums = weighted_loss(states, self._logits, batch.input_ids, batch.weights, frozen=self._frozen_head)
+        sums = weighted_loss(states, self._logits, batch.targets, batch.weights, batch.places, frozen=self._frozen_head)
         return sums, batch.input_ids.numel()
 
     def _draw_dropout(self, micro_batches: list[list[int]]) -> None:

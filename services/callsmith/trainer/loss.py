@@ -30,21 +30,20 @@ class LossSums:
 
 
 def weighted_loss(
-    hidden: Tensor, head: Logits, input_ids: Tensor, weights: Tensor, *, frozen: bool = False
+    hidden: Tensor, head: Logits, targets: Tensor, weights: Tensor, places: Tensor, *, frozen: bool = False
 ) -> LossSums:
     """Sum the weighted cross-entropy of each next token.
 
-    hidden: (rows, tokens, width); input_ids and weights: (rows, tokens), where the weight of a token counts its own
-    prediction from the tokens before it in its row. Logits are made only for weighted positions, in float32: once, when
+    hidden: (rows, tokens, width); targets and weights: (predicted,), the tokens that count and their weights; places:
+    (predicted,), where in hidden's flattened rows each is predicted. Logits are made only there, in float32: once, when
     the head is `frozen` and gradients of the hidden states are all that is wanted, else again in the backward pass.
     """
-    chosen = weights[:, 1:] > 0
-    states, targets, shares = hidden[:, :-1][chosen], input_ids[:, 1:][chosen], weights[:, 1:][chosen]
+    states = hidden.flatten(0, 1).index_select(0, places)
     zero = hidden.new_zeros((), dtype=torch.float32)
     loss, hits = zero, zero
     for at in range(0, len(targets), CHUNK_POSITIONS):
         part = slice(at, at + CHUNK_POSITIONS)
-        given = states[part], head, targets[part], shares[part]
+        given = states[part], head, targets[part], weights[part]
         if frozen and torch.is_grad_enabled():
             chunk_loss, chunk_hits = _with_gradient(*given)
         else:

@@ -4,7 +4,7 @@ A batch is packed (its sequences one after the other in one row, told apart by t
 (a row each). Knows no model and no order of the data.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,31 @@ class Segments:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one forward pass takes: (rows, tokens) tensors."""
+    """What one forward pass takes."""
 
     input_ids: Tensor
+    """Tokens: (rows, tokens)."""
+    targets: Tensor
+    """The tokens whose prediction counts, in order: (predicted,)."""
     weights: Tensor
-    """Loss weight of each token's own prediction; 0 for padding and for the first token of a sequence."""
+    """Loss weight of each target; never one of padding or of the first token of a sequence."""
+    places: Tensor
+    """Where in the flattened rows each target is predicted: at the token before it."""
     positions: Tensor | None = None
     """Positions within each sequence, of a packed batch."""
     segments: Segments | None = None
     """The sequences of a packed batch; None where each row is one sequence."""
+
+    @classmethod
+    def of(cls, ids: Tensor, weights: Tensor, device: torch.device) -> "Batch":
+        """The batch of `ids` and the weights of their predictions, (rows, tokens) on the CPU, on `device`.
+
+        The targets are found before they are on the device, which would have to be waited for.
+        """
+        (found,) = weights.flatten().nonzero(as_tuple=True)
+        made = ids, ids.flatten()[found], weights.flatten()[found], found - 1
+        ids, targets, weights, places = (each.to(device, non_blocking=True) for each in made)
+        return cls(ids, targets, weights, places)
 
 
 @dataclass
@@ -88,7 +104,7 @@ class Rows:
             length = self.lengths[row]
             ids[i, :length] = _tensor(self.input_ids[row])
             weights[i, 1:length] = _tensor(self.weights[row])[1:]
-        return Batch(ids.to(device, non_blocking=True), weights.to(device, non_blocking=True))
+        return Batch.of(ids, weights, device)
 
     def _packed(self, rows: list[int], device: torch.device) -> Batch:
         lengths = tuple(self.lengths[row] for row in rows)
@@ -96,12 +112,10 @@ class Rows:
         ids = torch.cat([_tensor(self.input_ids[row]) for row in rows]).long()
         weights = torch.cat([_tensor(self.weights[row]) for row in rows])
         weights[ends[:-1]] = 0
-        positions = torch.cat([torch.arange(length) for length in lengths])
+        positions = torch.cat([torch.arange(length) for length in lengths]).unsqueeze(0)
         segments = Segments(lengths, torch.tensor(ends, dtype=torch.int32, device=device))
-        ids, weights, positions = (
-            each.unsqueeze(0).to(device, non_blocking=True) for each in (ids, weights, positions)
-        )
-        return Batch(ids, weights, positions, segments)
+        made = Batch.of(ids.unsqueeze(0), weights.unsqueeze(0), device)
+        return replace(made, positions=positions.to(device, non_blocking=True), segments=segments)
 
 
 def _tensor(values: Any) -> Tensor:
