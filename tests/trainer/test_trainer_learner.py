@@ -97,6 +97,20 @@ def test_packing_takes_no_padding_and_gives_the_same_loss(base_dir: Path, rows: 
     torch.testing.assert_close(packed.figures, padded.figures, rtol=1e-5, atol=1e-6)
 
 
+def test_a_step_is_adamw_on_clipped_gradients(base_dir: Path, rows: Rows) -> None:
+    chosen = settings(max_grad_norm=0.01, weight_decay=0.2, batch_size=4)
+    made, other = learner(base_dir, rows, chosen), learner(base_dir, rows, chosen)
+    other.step = 2
+    gradient = gradients(other)
+    expected = torch.nn.Parameter(torch.cat([p.detach().flatten() for p in made.parameters]))
+    expected.grad = gradient * 0.01 / gradient.norm()
+    torch.optim.AdamW([expected], lr=made.plan.learning_rate(2), weight_decay=0.2).step()
+    result = made.advance()
+    assert gradient.norm() > 0.01
+    torch.testing.assert_close(result.grad_norm, gradient.norm())
+    torch.testing.assert_close(torch.cat([p.detach().flatten() for p in made.parameters]), expected.detach())
+
+
 def test_one_seed_gives_one_training_and_another_seed_another(base_dir: Path, rows: Rows) -> None:
     def trained(seed: int) -> torch.Tensor:
         lora, train = Lora(rank=4, dropout=0.3), settings(batch_size=4, seed=seed, neftune_alpha=5)

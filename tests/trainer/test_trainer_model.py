@@ -12,7 +12,7 @@ import transformers
 from callsmith.errors import InvalidInput
 from callsmith.spec.model import Base, Lora, Train
 from callsmith.trainer.loop import save_adapter
-from callsmith.trainer.model import Adapted, load_model
+from callsmith.trainer.model import Adapted, load_model, resolve_dtype
 from callsmith.trainer.rows import Batch, Segments
 from models import tiny_model
 
@@ -121,6 +121,18 @@ def test_neftune_is_noise_of_each_sequences_own_size(tmp_path: Path) -> None:
     assert not torch.equal(adapted.hidden_states(packed), first)
     adapted.model.eval()
     assert torch.equal(adapted.hidden_states(packed), adapted.hidden_states(packed))
+
+
+@pytest.mark.parametrize(("device", "native", "dtype"), [
+    ("cpu", True, torch.float32), ("cuda", True, torch.bfloat16), ("cuda", False, torch.float32),
+])  # fmt: skip
+def test_auto_is_bfloat16_where_a_gpu_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, device: str, native: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: native)
+    assert resolve_dtype("auto", torch.device(device)) == dtype
+    assert resolve_dtype("bfloat16", torch.device(device)) == torch.bfloat16
+    assert resolve_dtype("float32", torch.device(device)) == torch.float32
 
 
 def test_quantization_without_a_gpu_says_what_is_missing(tmp_path: Path) -> None:
