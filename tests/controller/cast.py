@@ -1,13 +1,15 @@
-"""Those who act on a document besides the controller: the user, KubeRay, the Job controller, the kubelet.
+"""Those who act on a document besides the controller: the user, KubeRay, the Job controller, the kubelet, the stages.
 
 Writes what those would write, and looks. Knows nothing of the controller's insides.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import kube
 from callsmith.controller.cluster import FINE_TUNE, JOB, POD, RAY_JOB, Cluster, Kind
+from callsmith.store import BaseModelRef, FileEntry, Manifest, Store
 
 
 @dataclass
@@ -92,3 +94,45 @@ class Play:
         state = {"name": container, "state": {"terminated": ended}, "ready": False, "restartCount": 0, "image": "none"}
         status = {"phase": "Failed", "containerStatuses": [state | {"imageID": ""}]}
         self.cluster.merge(POD, self.namespace, name, {"status": status}, subresource="status")
+
+
+def publish(store: Store, model: str, version: str) -> None:
+    """A version as the merge leaves it."""
+    manifest = Manifest(
+        name=model, version=version, dialect="ms_agent", base=BaseModelRef(model="m"), adapter_digest="0" * 64,
+        files={"config.json": FileEntry(sha256="0" * 64, size=2)}, created_at="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+    store.put_bytes(f"models/{model}/versions/{version}/config.json", b"{}")
+    store.put_bytes(f"models/{model}/versions/{version}/manifest.json", manifest.model_dump_json().encode())
+
+
+def evaluated(store: Store, run: str, *, passed: bool = True) -> None:
+    """The record that the evaluator leaves."""
+    measure = {"name": "minAccuracy", "got": 0.93, "allowed": 0.9 if passed else 0.95, "passed": passed}
+    report = {"accuracy": 0.93, "gate": {"passed": passed, "measures": [measure]}}
+    store.put_bytes(f"runs/{run}/evaluation.json", json.dumps(report).encode())
+
+
+def trained(store: Store, run: str) -> None:
+    """The report that the trainer leaves."""
+    store.put_bytes(f"runs/{run}/report.json", json.dumps({"step": 120, "steps": 120, "loss": 0.42}).encode())
+
+
+def train(play: Play, store: Store) -> str:
+    """Plays the training to its end; returns the run's name."""
+    run: str = play.wait_for("Training")["run"]
+    trained(store, run)
+    play.ray_job("Complete", "SUCCEEDED")
+    return run
+
+
+def merge(play: Play, store: Store) -> None:
+    """Plays the merge to its end."""
+    publish(store, "weather", play.wait_for("Merging")["run"])
+    play.job("merge")
+
+
+def evaluate(play: Play, store: Store, **how: Any) -> None:
+    """Plays the evaluation to its end."""
+    evaluated(store, play.wait_for("Evaluating")["run"], **how)
+    play.job("evaluate")

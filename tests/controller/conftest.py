@@ -11,6 +11,7 @@ from cast import Play
 
 import kube
 from callsmith.controller.cluster import Cluster, Kind
+from callsmith.controller.config import ControllerConfig, Images
 from callsmith.store import Store
 from kube import connect
 
@@ -70,3 +71,10 @@ def kubeconfig(apiserver: kube.ApiServer, cluster: Cluster, namespace: str, watc
     answer = cluster.create(Kind("v1", "serviceaccounts/callsmith/token"), request | {"spec": {}})
     assert answer is not None
     return apiserver.kubeconfig_for(namespace, answer["status"]["token"])
+
+
+@pytest.fixture
+def config(watched: tuple[str, ...], store: Store) -> ControllerConfig:
+    rooms = ("trainer", "merger", "evaluator", "server", "sidecar")
+    images = {room: f"registry.example/callsmith-{room}:1.0" for room in rooms}
+    return ControllerConfig(store=store.url, images=Images(**images), namespaces=watched, poll_seconds=0.3)

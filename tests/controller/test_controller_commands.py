@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from cast import Play
+from cast import Play, publish
 from rich.console import Console
-from turns import SERVICE, install_service, publish
+from turns import SERVICE, install_service
 
 import kube
 from callsmith.cli import app, logs, output, promote, status, submit

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cast import Play
-from turns import SERVICE, evaluated, install_service, live, publish, rolled_out, world_of
+from cast import Play, evaluated, publish
+from turns import SERVICE, install_service, live, rolled_out, world_of
 
 import kube
 from callsmith.controller.cluster import JOB, POD, RAY_JOB, RAY_SERVICE

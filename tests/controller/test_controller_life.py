@@ -1,17 +1,12 @@
 """The controller against a real API server, under the service account and role of its chart.
 
 Shown: the whole way from a document to a promoted and served version, what each stage's object holds, and what happens
-when it is suspended, fails, is changed, deleted, or when the controller is killed.
+when it is suspended, fails, is changed or deleted.
 """
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,29 +15,19 @@ from typing import Any
 
 import pytest
 import yaml
-from cast import Play
-from turns import evaluated, publish
+from cast import Play, evaluate, merge, publish, train
 
 import kube
 from callsmith.controller import app
 from callsmith.controller.check import check
 from callsmith.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Cluster
-from callsmith.controller.config import ControllerConfig, Images
+from callsmith.controller.config import ControllerConfig
 from callsmith.controller.look import World
 from callsmith.controller.metrics import Metrics
 from callsmith.controller.reports import RunReports
 from callsmith.errors import Unavailable
 from callsmith.store import Registry, Store
 from kube import connect
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def config(watched: tuple[str, ...], store: Store) -> ControllerConfig:
-    rooms = ("trainer", "merger", "evaluator", "server", "sidecar")
-    images = {room: f"registry.example/callsmith-{room}:1.0" for room in rooms}
-    return ControllerConfig(store=store.url, images=Images(**images), namespaces=watched, poll_seconds=0.3)
 
 
 @pytest.fixture
@@ -73,61 +58,6 @@ def controller(
     stop.set()
     operator.join(60)
     assert not operator.is_alive()
-
-
-class Process:
-    """`python -m callsmith.controller`, to be killed and started again."""
-
-    def __init__(self, config: ControllerConfig, kubeconfig: Path, folder: Path) -> None:
-        self._folder = folder
-        self._env = os.environ | {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(ROOT / "services")}
-        self.health_port, self.metrics_port = kube.free_ports(2)
-        settled = config.model_copy(update={"health_port": self.health_port, "metrics_port": self.metrics_port})
-        (folder / "controller.yaml").write_text(settled.model_dump_json(by_alias=True))
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-W", "ignore", "-m", "callsmith.controller", "--config"]
-        with (self._folder / "controller.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, str(self._folder / "controller.yaml")], env=self._env, stdout=log, stderr=log
-            )
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
-
-
-@pytest.fixture
-def process(config: ControllerConfig, kubeconfig: Path, tmp_path: Path) -> Iterator[Process]:
-    made = Process(config, kubeconfig, tmp_path)
-    made.start()
-    yield made
-    made.kill()
-    print((tmp_path / "controller.log").read_text()[-6000:])
-
-
-def trained(store: Store, run: str) -> None:
-    store.put_bytes(f"runs/{run}/report.json", json.dumps({"step": 120, "steps": 120, "loss": 0.42}).encode())
-
-
-def train(play: Play, store: Store) -> str:
-    """Plays the training to its end; returns the run's name."""
-    run: str = play.wait_for("Training")["run"]
-    trained(store, run)
-    play.ray_job("Complete", "SUCCEEDED")
-    return run
-
-
-def merge(play: Play, store: Store) -> None:
-    publish(store, "weather", play.wait_for("Merging")["run"])
-    play.job("merge")
-
-
-def evaluate(play: Play, store: Store, **how: Any) -> None:
-    evaluated(store, play.wait_for("Evaluating")["run"], **how)
-    play.job("evaluate")
 
 
 def conditions(status: dict[str, Any]) -> dict[str, str]:
@@ -174,43 +104,6 @@ def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cl
         event["reason"] for event in cluster.find(EVENT, play.namespace) if event["source"]["component"] == "callsmith"
     ]
     assert sorted(told) == sorted({"Training", "Merging", "Evaluating", "Deploying", "Promoted"})
-
-
-def test_killed_and_started_again_carries_on(play: Play, store: Store, process: Process) -> None:
-    play.apply(play.document())
-    run = train(play, store)
-    process.kill()
-    uid = play.child(RAY_JOB, "train")["metadata"]["uid"]
-    process.start()
-    merge(play, store)
-    process.kill()
-    process.start()
-    evaluate(play, store)
-    assert play.wait_for("Promoted")["run"] == run
-    assert play.child(RAY_JOB, "train")["metadata"]["uid"] == uid  # trained once
-    with urllib.request.urlopen(f"http://127.0.0.1:{process.health_port}/healthz", timeout=10) as answer:
-        assert answer.status == 200
-
-    def counted() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{process.metrics_port}/metrics", timeout=10) as answer:
-            return str(answer.read(), "utf-8")
-
-    wanted = f'callsmith_finetunes{{namespace="{play.namespace}",phase="Promoted"}} 1.0'
-    kube.wait_until(lambda: wanted in counted(), what=counted)
-    assert "callsmith_look_seconds_count" in counted()
-
-
-def test_deleted_while_the_controller_is_away(play: Play, process: Process, cluster: Cluster) -> None:
-    """The document waits for the controller, then goes; its owner references have the garbage collector do the rest."""
-    play.apply(play.document())
-    play.wait_for("Training")
-    process.kill()
-    cluster.delete(FINE_TUNE, play.namespace, "weather")
-    assert cluster.get(FINE_TUNE, play.namespace, "weather") is not None
-    process.start()
-    kube.wait_until(lambda: cluster.get(FINE_TUNE, play.namespace, "weather") is None, what="deleted")
-    owner = play.cluster.find(RAY_JOB, play.namespace)[0]["metadata"]["ownerReferences"][0]
-    assert (owner["kind"], owner["name"]) == ("FineTune", "weather")
 
 
 def test_suspend_holds_and_releases(play: Play, store: Store, controller: None, cluster: Cluster) -> None:

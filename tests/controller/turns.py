@@ -1,18 +1,17 @@
 """Looks of the controller in turn with what everybody else does, without kopf: quick, and each step is seen."""
 
-import json
 from typing import Any
 
 import pytest
 import yaml
-from cast import Play
+from cast import Play, evaluated, publish
 
 from callsmith.controller.cluster import JOB, RAY_JOB, RAY_SERVICE, Cluster
 from callsmith.controller.config import ControllerConfig, Images
 from callsmith.controller.look import World
 from callsmith.controller.reconcile import reconcile
 from callsmith.controller.reports import RunReports
-from callsmith.store import BaseModelRef, FileEntry, Manifest, Store
+from callsmith.store import Store
 
 SERVICE = "assistant"
 _SUCCEEDED = {
@@ -67,23 +66,6 @@ def environment(play: Play, store: Store, name: str, *, but: str, model: str) ->
             )
     if (service := play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)) and but != "deploy":
         rolled_out(play, service)
-
-
-def publish(store: Store, model: str, version: str) -> None:
-    """A version as the merge leaves it."""
-    manifest = Manifest(
-        name=model, version=version, dialect="ms_agent", base=BaseModelRef(model="m"), adapter_digest="0" * 64,
-        files={"config.json": FileEntry(sha256="0" * 64, size=2)}, created_at="2026-01-01T00:00:00Z",
-    )  # fmt: skip
-    store.put_bytes(f"models/{model}/versions/{version}/config.json", b"{}")
-    store.put_bytes(f"models/{model}/versions/{version}/manifest.json", manifest.model_dump_json().encode())
-
-
-def evaluated(store: Store, run: str, *, passed: bool = True) -> None:
-    """The record that the evaluator leaves."""
-    measure = {"name": "minAccuracy", "got": 0.93, "allowed": 0.9 if passed else 0.95, "passed": passed}
-    report = {"accuracy": 0.93, "gate": {"passed": passed, "measures": [measure]}}
-    store.put_bytes(f"runs/{run}/evaluation.json", json.dumps(report).encode())
 
 
 def serve_config(*models: str) -> str:
