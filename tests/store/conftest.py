@@ -1,5 +1,6 @@
-"""The store's tests run over every backend that exists here: a folder, memory, and S3 over HTTP."""
+"""The store's tests run over every backend: a folder, memory, S3 and Google over HTTP, Azure where it is installed."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from buckets import BUCKET, s3_server
 from callsmith.store import Store
+from clouds import AZURITE, azure_server, google_server
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +18,21 @@ def s3() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["file", "memory", "s3"])
+@pytest.fixture(scope="session")
+def gs(s3: str) -> Iterator[None]:
+    """Google's protocol, with the bucket `BUCKET`."""
+    with google_server(s3):
+        yield
+
+
+@pytest.fixture(scope="session")
+def az() -> Iterator[None]:
+    """Azure's, with the container `BUCKET`."""
+    with azure_server():
+        yield
+
+
+@pytest.fixture(params=["file", "memory", "s3", "gs", *(["az"] if shutil.which(AZURITE) else [])])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
     """Opens the same empty store, as another process would; in memory there is but one."""
     match request.param:
@@ -26,8 +42,8 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store
             store = Store.open("memory://")
             return lambda: store
         case _:
-            request.getfixturevalue("s3")
-            url = f"s3://{BUCKET}/{tmp_path.name}-{abs(hash(request.node.nodeid))}"
+            request.getfixturevalue(request.param)
+            url = f"{request.param}://{BUCKET}/{tmp_path.name}-{abs(hash(request.node.nodeid))}"
             return lambda: Store.open(url, patience_seconds=10)
 
 

@@ -134,6 +134,19 @@ def test_urls_that_are_no_stores_are_refused(url: str) -> None:
         Store.open(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "words"), [("az://box/x", "Account must be specified"), ("gs://box/x", "missing field")]
+)
+def test_settings_that_are_missing_or_wrong_are_the_users_fault(
+    url: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", '{"type": "service_account"}')
+    with pytest.raises(InvalidInput, match=f"opening {url}: .*{words}.*check the environment"):
+        Store.open(url)
+
+
 def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for root in (tmp_path / "file" / "store", Path("/proc/store")):

@@ -13,17 +13,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import obstore
 from obstore import exceptions
-from obstore.store import MemoryStore, from_url
+from obstore.store import GCSStore, MemoryStore, from_url
 
 from callsmith.errors import CallsmithError, Conflict, InvalidInput, NotFound, Unavailable
 from callsmith.store.objects import Buffer, Entry, Stored
 
 if TYPE_CHECKING:
-    from obstore import PutMode
+    from obstore import PutMode, UpdateVersion
     from obstore.store import ObjectStore
 
 PART_BYTES = 5 * 1024 * 1024
@@ -39,11 +39,13 @@ class RemoteObjects:
         self._url = url.rstrip("/")
         with _explained("opening", url):
             self._store = MemoryStore() if url.startswith("memory://") else _open(url, patience_seconds)
+        # What a conditional write names, and what `etag` is here: Google goes by an object's generation.
+        self._mark: Literal["version", "e_tag"] = "version" if isinstance(self._store, GCSStore) else "e_tag"
 
     def read(self, key: str) -> Stored:
         with _explained("reading", self._at(key)):
             result = obstore.get(self._store, key)
-            return Stored(data=bytes(result.bytes()), etag=result.meta["e_tag"] or "")
+            return Stored(data=bytes(result.bytes()), etag=result.meta[self._mark] or "")
 
     def read_range(self, key: str, start: int, length: int) -> Buffer:
         with _explained("reading", self._at(key)):
@@ -53,9 +55,10 @@ class RemoteObjects:
         return data
 
     def write(self, key: str, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
-        mode: PutMode = {"e_tag": if_match} if if_match else "create" if if_absent else "overwrite"
+        update: UpdateVersion = {"version": if_match} if self._mark == "version" else {"e_tag": if_match}
+        mode: PutMode = update if if_match else "create" if if_absent else "overwrite"
         with _explained("writing", self._at(key)):
-            return obstore.put(self._store, key, data, mode=mode, use_multipart=False)["e_tag"] or ""
+            return obstore.put(self._store, key, data, mode=mode, use_multipart=False)[self._mark] or ""
 
     def writer(self, key: str) -> "RemoteWriter":
         return RemoteWriter(self._store, key, where=self._at(key))
@@ -198,7 +201,10 @@ def _open(url: str, patience_seconds: float) -> "ObjectStore":
     }
     if url.startswith("s3://"):
         options["config"] = {"checksum_algorithm": "SHA256"}
-    store: ObjectStore = from_url(url, **options)
+    try:
+        store: ObjectStore = from_url(url, **options)
+    except exceptions.BaseError as error:  # nothing was sent yet: what is wrong is here
+        raise InvalidInput(f"opening {url}: {_first_line(error)}; check the environment and the URL") from None
     return store
 
 
