@@ -19,7 +19,7 @@ def apiserver(shared: Path) -> kube.ApiServer:
 @pytest.fixture
 def charts(tmp_path: Path) -> Path:
     """A copy of the charts; one that says what it got stands for the KubeRay operator's, which the network has."""
-    folder = shutil.copytree(ROOT / "charts", tmp_path / "charts")
+    folder = shutil.copytree(ROOT / "charts", tmp_path / "charts", ignore=shutil.ignore_patterns("*.tgz", "Chart.lock"))
     (needed,) = yaml.safe_load((folder / "callsmith/Chart.yaml").read_text())["dependencies"]
     operator = folder / "callsmith/charts" / needed["name"]
     (operator / "templates").mkdir(parents=True)
