@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
 
 from callsmith.errors import Conflict
@@ -64,6 +66,23 @@ def test_a_silent_lease_is_taken_over_and_its_holder_told() -> None:
             second.check()
             _until(lambda: _is_lost(first))
         assert not store.exists(KEY)
+
+
+def test_a_lease_whose_answers_are_lost_is_held_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    put = obstore.put
+
+    def twice(*arguments: Any, **options: Any) -> Any:
+        put(*arguments, **options)
+        return put(*arguments, **options)  # what is sent again after a lost answer
+
+    monkeypatch.setattr(obstore, "put", twice)
+    store = Store.open("memory://")
+    with claimed(store, KEY, lease_seconds=0.3) as claim:
+        for _ in range(2):
+            before = store.read(KEY)
+            _until(lambda before=before: store.read(KEY) != before)  # type: ignore[misc]
+        claim.check()
+    assert not store.exists(KEY)
 
 
 def _refusing(write: Callable[..., str]) -> Callable[..., str]:

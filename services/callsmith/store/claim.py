@@ -170,7 +170,7 @@ class _Lease:
                 self._store.delete_keys([self._key])
 
     def _document(self) -> bytes:
-        # The nonce makes every renewal a new etag.
+        # The nonce makes every renewal a new etag, and tells ours from everybody else's.
         document = {"holder": _holder(), "lease_seconds": self._seconds, "nonce": secrets.token_hex(8)}
         return json.dumps(document).encode()
 
