@@ -34,12 +34,12 @@ def make_base(
 
     torch.manual_seed(7)
     sizes = {"vocab_size": 96, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 2}
-    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128} | config
     match family:
         case "qwen2":
-            chosen = transformers.Qwen2Config(**sizes, tie_word_embeddings=tied, **config)
+            chosen = transformers.Qwen2Config(**sizes, tie_word_embeddings=tied)
         case "llama":
-            chosen = transformers.LlamaConfig(**sizes, tie_word_embeddings=tied, attention_bias=True, **config)
+            chosen = transformers.LlamaConfig(**sizes, tie_word_embeddings=tied, attention_bias=True)
         case "gpt2":
             chosen = transformers.GPT2Config(
                 vocab_size=96, n_positions=64, n_embd=32, n_layer=2, n_head=4, tie_word_embeddings=tied, **config
@@ -47,7 +47,7 @@ def make_base(
         case "qwen2_moe":
             chosen = transformers.Qwen2MoeConfig(
                 **sizes, tie_word_embeddings=tied, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
-                shared_expert_intermediate_size=24, **config,
+                shared_expert_intermediate_size=24,
             )  # fmt: skip
         case _:
             raise ValueError(family)
