@@ -48,8 +48,7 @@ class Conversation:
         return cls(row["id"], tuple(row["messages"]), tuple(row["tools"]), row["source"], row["line"])
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def fingerprint(messages: Iterable[JSON]) -> int:

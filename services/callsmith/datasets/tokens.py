@@ -22,6 +22,7 @@ _REMEMBERED_UNITS = 16_384
 """In each of the two generations."""
 _REMEMBERED_CHARACTERS = 2_000
 """A longer unit is not worth remembering."""
+_MISSED_LINES = 65_536
 _CHECKED_TEXTS = 32
 """The first texts are tokenised whole as well, to see that the cuts change nothing."""
 _LOCAL_NORMALIZERS = ("NFC",)
@@ -88,6 +89,7 @@ class TokenMaker:
         self._words = WordMaker.for_tokenizer(backend, description)
         self._remembered: dict[str, Unit] = {}
         self._earlier: dict[str, Unit] = {}
+        self._missed: set[int] = set()
         self._unchecked = _CHECKED_TEXTS
 
     def tokenize(self, text: str) -> Tokens:
@@ -137,10 +139,21 @@ class TokenMaker:
         for line in lines:
             end = start + len(line)
             last = bisect_left(unit.begins, end, first)
-            if len(line) <= _REMEMBERED_CHARACTERS:
+            if len(line) <= _REMEMBERED_CHARACTERS and self._came_before(line):
                 begins = array("i", [begin - start for begin in unit.begins[first:last]])
                 self._remember(line, Unit(unit.ids[first:last], begins))
             start, first = end, last
+
+    def _came_before(self, line: str) -> bool:
+        """Whether the line has been missed before, so that it is worth remembering: most come once."""
+        mark = hash(line)
+        if mark in self._missed:
+            self._missed.remove(mark)
+            return True
+        if len(self._missed) >= _MISSED_LINES:
+            self._missed.clear()
+        self._missed.add(mark)
+        return False
 
     def _recall(self, line: str) -> Unit | None:
         unit = self._remembered.get(line)

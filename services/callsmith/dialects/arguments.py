@@ -121,6 +121,7 @@ _SYNONYMS = {
     "dict": "object", "float": "number", "double": "number", "int": "integer", "long": "integer", "str": "string",
     "list": "array", "tuple": "array", "bool": "boolean",
 }  # fmt: skip
+_COMBINING = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
 Schema = Mapping[str, Any]
 
 
@@ -139,6 +140,8 @@ def _resolve(schema: object, root: Schema) -> Schema:
 
 def _alternatives(schema: object, root: Schema) -> list[Schema]:
     """The schemas of which a value has to satisfy one: `anyOf` and `oneOf` taken apart, a bounded number of them."""
+    if isinstance(schema, dict) and _COMBINING.isdisjoint(schema):
+        return [schema]
     found: list[Schema] = []
     waiting: list[object] = [schema]
     for _ in range(_MOST):

@@ -28,6 +28,8 @@ def outside(halt: str) -> re.Pattern[str]:
 
 
 _NO_HALT = outside("(?!)")
+_PLAIN = json.JSONDecoder(strict=False)
+_WRITER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 class ObjectScanner:
@@ -57,6 +59,9 @@ class ObjectScanner:
     def scan(self, text: str, start: int) -> int:
         """Reads on from `start`; returns the index up to which the text is read, and sets `state`."""
         self.state = "open"
+        if not self._stack and not self._quote and (whole := _strict_end(text, start)):
+            self.state = "done"
+            return whole
         position, end = start, len(text)
         while position < end:
             if self._quote:
@@ -118,6 +123,17 @@ class ObjectScanner:
         return found.end()
 
 
+def _strict_end(text: str, start: int) -> int:
+    """Where the object of strict JSON ends that opens at `start`; 0 where none does, or one that is deep."""
+    if not text.startswith("{", start):
+        return 0
+    try:
+        _, end = _PLAIN.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return 0
+    return end if text.count("[", start, end) + text.count("{", start, end) <= MAX_DEPTH else 0
+
+
 def find_object_end(text: str, start: int) -> int | None:
     """Where the object ends that opens at `start`, white space aside: `start` if none opens, None if it never ends."""
     found = _SPACE.match(text, start)
@@ -132,7 +148,7 @@ def find_object_end(text: str, start: int) -> int | None:
 def read_json(text: str) -> Json:
     """Reads strict JSON, control characters in strings allowed. Raises ValueError, also on NaN and on deep nesting."""
     try:
-        value: Json = json.loads(text, strict=False, parse_constant=_refuse_constant, parse_float=_read_float)
+        value: Json = _STRICT.decode(text)
     except RecursionError as error:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from error
     if text.count("[") + text.count("{") > MAX_DEPTH:
@@ -150,7 +166,7 @@ def read_literal(text: str) -> Json:
 
 def write_json(value: Json) -> str:
     """One line of strict JSON. A lone surrogate, which no encoding can carry, becomes U+FFFD."""
-    return encodable(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    return encodable(_WRITER.encode(value))
 
 
 def encodable(text: str) -> str:
@@ -173,6 +189,9 @@ def _read_float(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"the number {text[:40]} is out of range")
     return value
+
+
+_STRICT = json.JSONDecoder(strict=False, parse_constant=_refuse_constant, parse_float=_read_float)
 
 
 def _check_depth(value: Json) -> None:

@@ -63,9 +63,12 @@ def _known(phrase: str) -> list[str]:
     return [" " if character == " " else character for character in phrase]
 
 
+_JOINED = {"actioninput": ACTION_INPUT, "finalanswer": FINAL_ANSWER}
+
+
 def word_of(found: re.Match[str]) -> str:
     """The marker's word in its canonical spelling, or `<think>`."""
     if found["word"] is None:
         return THINK
     word = found["word"].lower().replace("_", " ").replace("\t", " ")
-    return {"actioninput": ACTION_INPUT, "finalanswer": FINAL_ANSWER}.get(word, word)
+    return _JOINED.get(word, word)

@@ -105,13 +105,19 @@ def split_system(system: str) -> tuple[str, list[dict[str, Any]]] | None:
 def _split_line(listing: str, number: int) -> tuple[str, str]:
     """The tool that opens the listing, without its number, and the tools after it."""
     body = listing.removeprefix(f"{number}.").lstrip()
-    following = re.compile(rf"\n+{number + 1}\. (?=\S+: )")
+    following = _following(number)
     found = following.search(body)
     while found is not None:
         if body[: found.start()].rstrip().endswith("]") or "Parameters:" not in body[: found.start()]:
             return body[: found.start()].rstrip(), body[found.start() :].lstrip("\n")
         found = following.search(body, found.end())
     return body.rstrip(), ""
+
+
+@lru_cache
+def _following(number: int) -> "re.Pattern[str]":
+    """What opens the tool after the one with that number."""
+    return re.compile(rf"\n+{number + 1}\. (?=\S+: )")
 
 
 @lru_cache(maxsize=4096)
@@ -194,11 +200,12 @@ def _write_tool(tool: Tool) -> str:
     if not description.startswith(_OWN_LEAD):
         api = tool.spec.get("api")
         description = _LEAD.format(api=api if isinstance(api, str) and api else _api(tool.name)) + description
+    required = tool.required
     parameters = [
         {
             "name": name,
             "description": _write_schema(schema if isinstance(schema, Mapping) else {}),
-            "required": str(name in tool.required),
+            "required": str(name in required),
         }
         for name, schema in tool.properties.items()
     ]
