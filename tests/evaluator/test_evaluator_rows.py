@@ -185,3 +185,44 @@ def test_real_general_conversations_are_for_the_loss(shared: Path):
     found, _ = read(shared / "data" / "self_instruct_ms_bench.jsonl")
     assert {row.kind for row in found} == {"general"}
     assert len(found) == 175
+
+
+def test_toolalpacas_own_evaluation_files(tmp_path: Path):
+    described = {
+        "findRoute": "Find a route.\nParameters: "
+        '{"to": "Required. string. The goal.", "by": "string. One of: [car, foot]. Way.", "stops": "integer."}'
+        "\nOutput: A route.",
+        "ping": "See whether the service is up.\nParameters: {}\nOutput: Nothing.",
+        "components": "",
+    }
+    api = {
+        "Name": "Maps",
+        "Function_Description": described,
+        "Instructions": ["To Oslo on foot, please.", "To Rome, then to Oslo.", "Is it up?"],
+        "Golden_Answers": [
+            [{"Action": "findRoute", "Action_Input": '{"to": "Oslo", "by": "foot", "via": ""}'}],
+            [{"Action": "findRoute", "Action_Input": '{"to": "Rome"}'}] * 2,
+            [{"Action": "ping", "Action_Input": "{}"}],
+        ],
+    }
+    (tmp_path / "eval.json").write_text(json.dumps([api, {**api, "Golden_Answers": []}]))
+    (route, up), reading = read(tmp_path / "eval.json")
+    assert (route.id, route.messages) == ("Maps:0", (user("To Oslo on foot, please."),))
+    assert route.expected == (Call("findRoute", {"to": "Oslo", "by": "foot"}),)
+    assert (up.id, up.expected) == ("Maps:2", (Call("ping", {}),))
+    find, _ = route.tools
+    assert find["function"] == {
+        "name": "findRoute",
+        "description": "Find a route.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "to": {"type": "string", "description": "The goal."},
+                "by": {"type": "string", "enum": ["car", "foot"], "description": "Way."},
+                "stops": {"type": "integer"},
+            },
+            "required": ["to"],
+        },
+    }
+    assert (reading.conversations, reading.unreadable) == (3, 2)
+    assert "1: got gold of 2 calls; expected one, the rest need a simulator" in reading.examples[0]

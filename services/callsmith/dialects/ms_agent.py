@@ -154,12 +154,13 @@ def _read_parameters(listed: list[Json]) -> dict[str, Any]:
     members = [item for item in listed if isinstance(item, dict) and isinstance(item.get("name"), str)]
     return {
         "type": "object",
-        "properties": {str(item["name"]): _read_schema(str(item.get("description") or "")) for item in members},
+        "properties": {str(item["name"]): read_schema(str(item.get("description") or "")) for item in members},
         "required": [str(item["name"]) for item in members if str(item.get("required")).lower() == "true"],
     }
 
 
-def _read_schema(text: str) -> dict[str, Any]:
+def read_schema(text: str) -> dict[str, Any]:
+    """The JSON schema that a parameter's description opens with: `string. One of: [red, green]. The colour`."""
     schema: dict[str, Any] = {}
     rest = text
     found = _TYPE.match(text)

@@ -136,6 +136,10 @@ def _rows(path: str, local: Path, name: str, format: str, reading: Reading, cach
             from callsmith.evaluator import bfcl
 
             return bfcl.read(local, name, reading)
+        case "auto" if {"Function_Description", "Instructions", "Golden_Answers"} <= first.keys():
+            from callsmith.evaluator import toolalpaca
+
+            return toolalpaca.read(local, name, reading)
         case _:
             return _from_datasets(path, name, format, reading, cache_dir)
 

@@ -239,7 +239,7 @@ class EvaluationSet(Part):
     name: Name
     """Name in the report, and in the gate."""
     path: str = Field(min_length=1)
-    """Rows with gold calls, in any data format."""
+    """Rows with gold calls, in any data format; with `auto` also one of ToolAlpaca's own evaluation files."""
     format: DataFormat = "auto"
     """How the rows are written."""
     limit: Annotated[int, Field(ge=1)] | None = None
