@@ -55,7 +55,7 @@ def make_pair(folder: Path, layers: int) -> Path:
 
 def peak_kib(url: str, folder: Path, version: str) -> int:
     """Peak resident memory of a merge in a process of its own."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     command = [sys.executable, "-c", MERGE, url, str(folder), version]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,9 @@ from callsmith.store import FileEntry, Store
 from callsmith.store.objects import Writer
 
 LANES = 4
-"""Most shards that are written at once; where there are fewer cores, one more than these: one may wait for the disk."""
+"""Most shards that are written at once."""
+_WAITING = 2
+"""Of these, the more than cores that a folder's store takes, since they wait for the disk; parts of an upload do not."""
 _BUFFERS = 4
 """Blocks of one lane on their way."""
 
@@ -59,7 +61,8 @@ def write_shards(
     Called from several threads: `on_bytes` with every block's size, `before_commit` before a shard becomes visible
     (raise there to stop it), `after_commit` once it is whole. Raises what they, the arithmetic and the store raise.
     """
-    lanes = min(LANES, len(os.sched_getaffinity(0)) + 1, max(1, len(shards)))
+    waiting = 0 if store.root is None else _WAITING
+    lanes = min(LANES, len(os.sched_getaffinity(0)) + waiting, max(1, len(shards)))
     stop = threading.Event()
 
     def write(shard: Shard, arithmetic: "Future[_Arithmetic]") -> None:
@@ -69,8 +72,8 @@ def write_shards(
                 before_commit()
             after_commit(Written(shard.file, entry))
 
-    with ThreadPoolExecutor(lanes + 1, thread_name_prefix="merge") as pool:
-        arithmetic = pool.submit(_Arithmetic)
+    with ThreadPoolExecutor(1) as starter, ThreadPoolExecutor(lanes, thread_name_prefix="merge") as pool:
+        arithmetic = starter.submit(_Arithmetic)
         try:
             done, _ = wait([pool.submit(write, shard, arithmetic) for shard in shards], return_when=FIRST_EXCEPTION)
         finally:
