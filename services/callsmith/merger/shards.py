@@ -22,7 +22,7 @@ from callsmith.store.objects import Writer
 LANES = 4
 """Most shards that are written at once."""
 _WAITING = 2
-"""Of these, the more than cores that a folder's store takes, since they wait for the disk; parts of an upload do not."""
+"""How many more than there are cores, in a folder: they wait for the disk. Uploads have threads of their own."""
 _BUFFERS = 4
 """Blocks of one lane on their way."""
 
