@@ -349,6 +349,7 @@ def test_a_broken_line_is_named_and_the_rest_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "broken.jsonl", *BROKEN)
     report = Report()
     assert [c.id for c in readers.read(path, report=report)] == ["MS_1"]
+    assert report.to_dict()["remarks"] == {}
     assert (report.read, report.kept, report.dropped) == (6, 1, 5)
     assert report.findings == {"unreadable": 2, "role": 1, "role_order": 1, "no_assistant": 1, "format": 1}
     assert report.examples["unreadable"][0].startswith(f"{path}:2: not JSON:")

@@ -27,16 +27,15 @@ def read(
     strict: Strict = "drop",
     report: Report | None = None,
     cache_dir: Path | None = None,
-    processes: Processes | None = None,
 ) -> Iterator[Conversation]:
     """Yield the conversations of the corpus at `path`, in order.
 
     `format` is one of `FORMATS`, or `auto`, which looks at the first row that can be read. A faulty row raises
     `InvalidInput` (`fail`), is left out (`drop`), or is yielded all the same where it can be read (`keep`); `report`
     counts it in every case. A remote corpus is copied to `cache_dir`. Of each row some bytes are kept, to know it when
-    it comes again. `processes` share the work. Raises as `sources.resolve` does.
+    it comes again. Raises as `sources.resolve` does.
     """
-    lines = read_lines(path, format, strict=strict, report=report, cache_dir=cache_dir, processes=processes)
+    lines = read_lines(path, format, strict=strict, report=report, cache_dir=cache_dir)
     return (Conversation.from_json(row.line) for row in lines)
 
 
@@ -62,7 +61,7 @@ def read_lines(
     cache_dir: Path | None = None,
     processes: Processes | None = None,
 ) -> Iterator[Usable]:
-    """What `read` yields, as the bytes that processes hand on."""
+    """What `read` yields, as the bytes that processes hand on; `processes` share the work."""
     report = Report() if report is None else report
     reader = _Reader(str(path), format, cache_dir)
     for line, usable, found in reader.judged(processes or Processes(1)):
@@ -74,7 +73,8 @@ def read_lines(
         kept = usable is not None and (not found or strict == "keep")
         report.record(reader.source, line, found, kept=kept)
         if usable is not None and kept:
-            report.remarks["thought_before_answer_left_out"] += usable.left_out
+            if usable.left_out:
+                report.remarks["thought_before_answer_left_out"] += 1
             yield usable
 
 

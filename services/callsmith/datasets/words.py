@@ -8,7 +8,6 @@ are left to the tokenizer. Knows no line, no position and no conversation.
 
 import unicodedata
 from array import array
-from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -81,7 +80,6 @@ class WordMaker:
         return True
 
 
-@lru_cache(maxsize=4096)
 def _is_settled(character: str) -> bool:
     """Whether engines of any Unicode version know the character's category."""
     return unicodedata.ucd_3_2_0.category(character) not in ("Cn", "Cs")
