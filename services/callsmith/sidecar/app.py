@@ -14,10 +14,11 @@ from starlette.routing import Route
 from callsmith import __version__, dialects
 from callsmith.sidecar.catalog import Catalog
 from callsmith.sidecar.config import SidecarConfig
-from callsmith.sidecar.endpoints import Chat, Parts, Relay
+from callsmith.sidecar.endpoints import Chat, Relay
 from callsmith.sidecar.gate import Gate
 from callsmith.sidecar.keys import Keys
 from callsmith.sidecar.metrics import Metrics
+from callsmith.sidecar.parts import Parts
 from callsmith.sidecar.toolrole import ToolRole
 from callsmith.sidecar.tracing import Tracing
 from callsmith.sidecar.upstream import Upstream

@@ -34,6 +34,9 @@ class SidecarConfig(BaseModel):
     """What `"tool_choice": null` means: `auto`, as when it is left out, or `none`, as ms-swift reads it."""
     enforce: bool = True
     """Constrain decoding to a valid call where the request demands one: `required`, a named tool, `strict`."""
+    retry_malformed_calls: bool = False
+    """Let the model try once more where it wrote a malformed call and no other, told why as a tool's result; a request
+    says otherwise in its field of that name. Not with `n` over 1."""
     manifest_seconds: float = Field(default=10.0, gt=0)
     """How long a manifest, and which version is promoted, is remembered."""
     max_body_bytes: int = Field(default=8 * 1024**2, ge=1024)

@@ -40,6 +40,10 @@ class Metrics(Observed):
         self.malformed_calls = Counter(
             "callsmith_malformed_tool_calls", "Calls that could not be read, by reason.", ("reason",), registry=registry
         )
+        self.repairs = Counter(
+            "callsmith_repairs", "Second tries after a malformed call; repaired: the second had none.",
+            ("result",), registry=registry,
+        )  # fmt: skip
         self.disconnects = Counter(
             "callsmith_client_disconnects", "Requests that the client gave up.", registry=registry
         )

@@ -16,8 +16,10 @@ from callsmith.sidecar.config import SidecarConfig
 from callsmith.sidecar.problems import Refused
 
 Json = dict[str, Any]
+RETRY = "retry_malformed_calls"
 _OURS = (
     "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "tools_prompt", "eager_tool_calls",
+    RETRY,
 )  # fmt: skip
 _MARKS = (b'"tool', b'"function')
 
@@ -42,6 +44,8 @@ class Plan:
 
     show_usage: bool
     """The client asked for the usage at the end of the stream."""
+    retry: bool = False
+    """The model gets one more try where it wrote a malformed call and no other."""
     loose_body: Json | None = None
     """The request to try when the engine refuses the schemas in `body`."""
 
@@ -123,6 +127,7 @@ def make_plan(request: Json, speech: Speech, config: SidecarConfig, *, tool_role
         eager=eager,
         legacy=legacy,
         show_usage=options.get("include_usage") is True,
+        retry=_boolean(request, RETRY, default=config.retry_malformed_calls) and choice != "none" and _one(request),
     )
     return _enforced(plan, choice) if config.enforce else plan
 
@@ -262,6 +267,10 @@ def _check_numbers(request: Json, config: SidecarConfig) -> None:
         not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= config.max_choices
     ):
         raise Refused(f"n: expected a number from 1 to {config.max_choices}", param="n")
+
+
+def _one(request: Json) -> bool:
+    return (request.get("n") or 1) == 1
 
 
 def _deeper(value: object, depth: int) -> bool:

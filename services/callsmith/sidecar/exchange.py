@@ -1,0 +1,206 @@
+"""`Exchange`: one request on its way to the engine and back.
+
+Owns how an answer is sent, whole or as a stream, a second try, and what the client is told when something fails.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
+
+from callsmith.errors import CallsmithError, Unavailable
+from callsmith.sidecar import events, http, requests, retry
+from callsmith.sidecar.answers import is_malformed, translate
+from callsmith.sidecar.metrics import Metrics
+from callsmith.sidecar.parts import Parts, Turn, pieces
+from callsmith.sidecar.problems import error_event, error_response
+from callsmith.sidecar.streams import StreamTranslation
+
+Again = Callable[[requests.Plan, retry.Failure], Awaitable[requests.Plan]]
+"""The plan of a second try. Raises `CallsmithError` when there can be none."""
+_LONGEST_ANSWER = 64 * 1024**2
+_STREAM_HEADERS: http.Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Exchange:
+    """One request on its way to the engine and back."""
+
+    def __init__(self, parts: Parts, scope: http.Scope, send: http.Send) -> None:
+        self._parts, self.scope, self._client = parts, scope, send
+        self._started = self._last = time.monotonic()
+        self._status = 0
+        self._stream = False
+        self._dialect = "no"
+        self._beating: asyncio.Future[None] | None = None
+        self._trace = parts.tracing.begin(scope) if parts.tracing else None
+
+    async def relay(self, body: bytes) -> None:
+        """Pass everything on as it is."""
+        async with self._engine(body) as response:
+            self._stream = response.content_type == "text/event-stream"
+            await self._head(response.status, http.response_headers(response.headers.items()))
+            async for piece in pieces(response):
+                await self._body(piece)
+            await self._end()
+
+    async def translate(self, plan: requests.Plan, again: Again) -> None:
+        """Send the plan's request; translate what comes back, that of a second try where the plan wants one."""
+        self._dialect = plan.dialect.name
+        stream: StreamTranslation | None = None
+        try:
+            async with self._asked(plan) as response:
+                status, headers = response.status, http.response_headers(response.headers.items())
+                if status == 200 and response.content_type == "text/event-stream":
+                    stream = await self._begin_stream(plan)
+                    await self._translate_stream(response, stream)
+                else:
+                    body = b"".join([piece async for piece in pieces(response, _LONGEST_ANSWER)])
+            if stream is None:
+                body = await self._translated(body, plan, again) if status == 200 else body
+                await self._whole(status, headers, body)
+                return
+            if stream.failure is not None:
+                await self._stream_again(stream, plan, stream.failure, again)
+            await self._end()
+        finally:
+            if self._beating is not None:
+                self._beating.cancel()
+
+    async def fail(self, error: CallsmithError) -> None:
+        """Say what went wrong, as an answer or within the stream that has begun."""
+        if not self._status:
+            await self._whole(*error_response(error))
+        elif self._stream:
+            await self._body(error_event(error) + events.DONE)
+            await self._end()
+        # Else an answer of declared length is short: the server ends the connection, which says so.
+
+    def count(self) -> None:
+        """Count the request as answered, and end its trace."""
+        if self._trace:
+            self._trace.end(self._status, self._dialect)
+        path = self.scope["path"] if self.scope["path"] in ("/v1/chat/completions", "/v1/completions") else "other"
+        self._parts.metrics.requests.labels(path, self._status, self._dialect).inc()
+
+    @contextlib.asynccontextmanager
+    async def _asked(self, plan: requests.Plan) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The engine's response to the plan's request, or to its loose one where it refuses the schemas."""
+        for body in (plan.body, plan.loose_body):
+            if body is None:
+                continue
+            async with self._engine(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")) as response:
+                if response.status == 400 and body is plan.body and plan.loose_body is not None:
+                    continue
+                yield response
+                return
+
+    async def _translated(self, body: bytes, plan: requests.Plan, again: Again) -> bytes:
+        answer, failed = _read(body, plan, self._parts.metrics)
+        if failed is not None and (second := await self._second(plan, failed, again)) is not None:
+            answer = second | {"usage": retry.with_spent(second.get("usage"), answer.get("usage"))}
+        return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
+
+    async def _second(self, plan: requests.Plan, failed: retry.Failure, again: Again) -> requests.Json | None:
+        """The answer of a second try, or None when the engine has none: then the first stands."""
+        answer = None
+        with contextlib.suppress(CallsmithError):
+            plan = await again(plan, failed)
+            async with self._asked(plan) as response:
+                if response.status == 200:
+                    body = b"".join([piece async for piece in pieces(response, _LONGEST_ANSWER)])
+                    answer, _ = _read(body, plan, self._parts.metrics)
+        self._count_repair(answer is not None and not is_malformed(answer))
+        return answer
+
+    async def _stream_again(
+        self, stream: StreamTranslation, plan: requests.Plan, failed: retry.Failure, again: Again
+    ) -> None:
+        """Go on with a second try, or end the stream with what was kept back for it."""
+        try:
+            plan = await again(plan, failed)
+            async with self._asked(plan) as response:
+                if response.status != 200:
+                    raise Unavailable("the engine refused the second try")
+                await self._send_events(stream.again(plan))
+                await self._translate_stream(response, stream)
+        except CallsmithError:
+            self._count_repair(False)
+            if stream.failure is None:
+                raise  # within the second answer
+            await self._send_events(stream.give_up())
+            return
+        self._count_repair(not stream.malformed)
+
+    async def _begin_stream(self, plan: requests.Plan) -> StreamTranslation:
+        self._stream = True
+        await self._head(200, _STREAM_HEADERS)
+        self._beating = asyncio.ensure_future(self._keep_alive())
+        return StreamTranslation(plan, self._parts.metrics)
+
+    async def _translate_stream(self, response: aiohttp.ClientResponse, translation: StreamTranslation) -> None:
+        reader = events.EventReader()
+        async for piece in pieces(response):
+            out = [events.event(made) for data in reader.feed(piece) for made in translation.event(data)]
+            if out:
+                await self._body(b"".join(out))
+        if not translation.done:
+            raise Unavailable("the engine ended the stream early")
+
+    async def _send_events(self, made: list[bytes]) -> None:
+        if made:
+            await self._body(b"".join(map(events.event, made)))
+
+    def _count_repair(self, repaired: bool) -> None:
+        self._parts.metrics.repairs.labels("repaired" if repaired else "failed").inc()
+
+    async def _whole(self, status: int, headers: http.Headers, body: bytes) -> None:
+        headers = [(name, value) for name, value in headers if name != b"content-length"]
+        await self._head(status, [*headers, (b"content-length", str(len(body)).encode())])
+        await self._body(body)
+        await self._end()
+
+    def _engine(self, body: bytes) -> Turn:
+        headers = http.request_headers(self.scope) | (self._trace.headers if self._trace else {})
+        return Turn(self._parts, self.scope, headers, body)
+
+    async def _head(self, status: int, headers: http.Headers) -> None:
+        self._status = status
+        await self._client({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _body(self, piece: bytes) -> None:
+        now = time.monotonic()
+        if self._last == self._started:
+            self._parts.metrics.first_token.observe(now - self._started)
+        self._last = now
+        await self._client({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def _end(self) -> None:
+        await self._client({"type": "http.response.body", "body": b""})
+
+    async def _keep_alive(self) -> None:
+        pause = self._parts.config.keep_alive_seconds
+        while True:
+            idle = time.monotonic() - self._last
+            if idle >= pause:
+                await self._body(events.KEEP_ALIVE)
+                idle = 0.0
+            await asyncio.sleep(pause - idle)
+
+
+def _read(body: bytes, plan: requests.Plan, metrics: Metrics) -> tuple[requests.Json, retry.Failure | None]:
+    """The client's answer, and the turn as the engine wrote it where it is to be tried again."""
+    try:
+        answer: requests.Json = json.loads(body)
+        failed = retry.failure(answer, plan)
+        translate(answer, plan, metrics)
+    except (ValueError, AttributeError):
+        raise Unavailable("the engine's answer is not a chat completion") from None
+    metrics.usage(answer.get("usage"))
+    return answer, failed
