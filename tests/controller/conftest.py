@@ -8,10 +8,12 @@ import helm_python as helm
 import pytest
 import yaml
 from cast import Play
+from turns import world_of
 
 import kube
 from callsmith.controller.cluster import Cluster, Kind
 from callsmith.controller.config import ControllerConfig, Images
+from callsmith.controller.look import World
 from callsmith.store import Store
 from kube import connect
 
@@ -78,3 +80,9 @@ def config(watched: tuple[str, ...], store: Store) -> ControllerConfig:
     rooms = ("trainer", "merger", "evaluator", "server", "sidecar")
     images = {room: f"registry.example/callsmith-{room}:1.0" for room in rooms}
     return ControllerConfig(store=store.url, images=Images(**images), namespaces=watched, poll_seconds=0.3)
+
+
+@pytest.fixture
+def world(kubeconfig: Path, store: Store) -> World:
+    """What the controller looks at, under its chart's role."""
+    return world_of(connect(kubeconfig), store)

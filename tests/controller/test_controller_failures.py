@@ -1,25 +1,17 @@
 """Everything that goes wrong on the way, against the real API server: what is said, what stays, what is tried again."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cast import Play, evaluated, publish
-from turns import SERVICE, install_service, live, rolled_out, world_of
+from turns import SERVICE, install_service, live, rolled_out
 
-import kube
 from callsmith.controller.cluster import JOB, POD, RAY_JOB, RAY_SERVICE
 from callsmith.controller.look import World
 from callsmith.controller.reconcile import reconcile
 from callsmith.controller.reports import RunReports
 from callsmith.errors import Conflict, Unavailable
 from callsmith.store import Registry, Store
-
-
-@pytest.fixture
-def world(kubeconfig: Path, store: Store) -> World:
-    """The controller's, under its chart's role."""
-    return world_of(kube.connect(kubeconfig), store)
 
 
 def look(world: World, play: Play) -> dict[str, Any]:

@@ -26,11 +26,20 @@ def promote(look: Look, status: Status) -> Status:
 
 
 def deploy(look: Look, status: Status) -> Status:
-    """Bring the version into the named RayService and see it served; without one, the run ends promoted."""
+    """Bring the version into the named RayService and see it served; without one, the run ends promoted.
+
+    A run does so once, and while its version is the promoted one: an edit of the document that makes no new run undoes
+    no rollback, and what a RayService served since then stays.
+    """
     service, model, version = look.finetune.spec.deploy.service, look.finetune.model_name, look.run.version
+    if (promoted := look.reports.promoted(model)) != version:
+        return _superseded(look, status, promoted)
     if service is None:
         message = f"version {version} of {model} is promoted"
         return transitions.finish(status, "Promoted", "Promoted", message, now=look.now)
+    if status.holds("Deployed") and status.service == service:
+        message = f"RayService {service} took version {version} of {model}"
+        return transitions.finish(status, "Promoted", "Deployed", message, now=look.now)
     found = look.cluster.get(RAY_SERVICE, look.run.namespace, service)
     if found is None:
         missing = f"no RayService {service} in {look.run.namespace}; install charts/serving"
@@ -46,12 +55,21 @@ def deploy(look: Look, status: Status) -> Status:
     match seen.state:
         case "succeeded":
             status = transitions.condition(status, "Deployed", "True", "Succeeded", now=look.now)
+            status = status.model_copy(update={"service": service})
             message = f"RayService {service} serves version {version} of {model}"
             return transitions.finish(status, "Promoted", "Deployed", message, now=look.now)
         case "failed":
             message = f"RayService {service} does not take version {version}: {seen.message}"
             return transitions.fail(status, "Deployed", seen.reason, message, now=look.now)
     return look.under_way(status, "Deployed", "Deploying", "Updating", f"RayService {service}: {seen.message}")
+
+
+def _superseded(look: Look, status: Status, promoted: str | None) -> Status:
+    """End without touching the RayService: somebody rolled back, or promoted another version, after this run did."""
+    service, model, version = look.finetune.spec.deploy.service, look.finetune.model_name, look.run.version
+    again = f"callsmith promote {model} {version}" + (f" --service {service}" if service else "")
+    message = f"version {version} of {model} was promoted, and {promoted or 'none'} is now; to go back to it: {again}"
+    return transitions.finish(status, "Completed", "Superseded", message, now=look.now)
 
 
 def put_version(cluster: Cluster, service: Object, *, model: str, version: str, dry_run: bool = False) -> bool:

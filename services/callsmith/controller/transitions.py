@@ -19,7 +19,7 @@ def begin(status: Status, *, run: str, generation: int, now: str) -> Status:
 def resume(status: Status, *, generation: int, now: str) -> Status:
     """The same run under a changed document: what is done stays done, a failed stage is tried again."""
     failed = status.phase == "Failed"
-    undone = {"Failed", "Complete", "Deployed"}
+    undone = {"Failed", "Complete"}
     kept = tuple(entry for entry in status.conditions if entry.status == "True" and entry.type not in undone)
     resumed = status.model_copy(
         update={"attempt": status.attempt + failed, "conditions": kept, "observed_generation": generation}

@@ -45,6 +45,8 @@ class Status(Part):
     """How often a failed stage of this run was taken up again."""
     version: str | None = None
     """Version of the merged model in the registry."""
+    service: str | None = None
+    """RayService that has taken the version. It does so once: what it serves after that is its users' to say."""
     progress: str | None = None
     """Training steps, done/total."""
     loss: float | None = None

@@ -1,0 +1,112 @@
+"""What is served is the user's to take back: a rollback holds until a new run is promoted or somebody promotes by hand.
+
+Against the real API server: the pointer in the store and the RayService's version after each edit of the document.
+"""
+
+from typing import Any
+
+import pytest
+import yaml
+from cast import Play, publish
+from turns import SERVICE, install_service, live
+
+from callsmith.controller.cluster import FINE_TUNE, RAY_SERVICE
+from callsmith.controller.look import World
+from callsmith.controller.promotion import put_version
+from callsmith.store import Registry, Store
+
+
+@pytest.fixture
+def registry(store: Store) -> Registry:
+    """With a version that was promoted before."""
+    publish(store, "weather", "before")
+    found = Registry(store)
+    found.promote("weather", "before")
+    return found
+
+
+def serve(play: Play, version: str) -> None:
+    """What `--service` of `callsmith promote` and `rollback` does, and a Helm upgrade with a pinned version."""
+    found = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
+    assert found is not None
+    put_version(play.cluster, found, model="weather", version=version)
+
+
+def served(play: Play) -> str:
+    found = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
+    assert found is not None
+    (application,) = yaml.safe_load(found["spec"]["serveConfigV2"])["applications"]
+    return str(application["args"]["models"][0]["version"])
+
+
+def edit(play: Play, world: World, store: Store, *, until: str, **spec: Any) -> dict[str, Any]:
+    """Change the document and see it through to its end."""
+    play.change(**spec)
+    changed = play.cluster.get(FINE_TUNE, play.namespace, "weather")
+    assert changed is not None
+    status = live(world, play, store, until=until)
+    assert status["observedGeneration"] == changed["metadata"]["generation"]
+    return status
+
+
+def test_an_edit_that_makes_no_new_run_leaves_a_rollback(
+    play: Play, store: Store, world: World, registry: Registry
+) -> None:
+    install_service(play, "weather")
+    play.apply(play.document(deploy={"service": SERVICE}))
+    run = live(world, play, store)["run"]
+    assert (registry.promoted("weather"), served(play)) == (run, run)
+    registry.rollback("weather")
+    serve(play, "before")
+
+    status = edit(play, world, store, until="Completed", cluster={"secret": "other"})
+    assert (status["run"], registry.promoted("weather"), served(play)) == (run, "before", "before")
+    for words in ("before is now", f"callsmith promote weather {run} --service {SERVICE}"):
+        assert words in status["message"]
+
+    registry.promote("weather", run)
+    serve(play, run)
+    edit(play, world, store, until="Promoted", cluster={"secret": "third"})
+    assert (registry.promoted("weather"), served(play)) == (run, run)
+
+
+def test_a_new_run_is_served_after_a_rollback(play: Play, store: Store, world: World, registry: Registry) -> None:
+    install_service(play, "weather")
+    play.apply(play.document(deploy={"service": SERVICE}))
+    first = live(world, play, store)["run"]
+    registry.rollback("weather")
+    serve(play, "before")
+    second = edit(play, world, store, until="Promoted", train={"seed": 7})["run"]
+    assert second != first
+    assert (registry.promoted("weather"), served(play)) == (second, second)
+
+
+def test_a_rollback_while_the_service_takes_the_version_is_not_fought(
+    play: Play, store: Store, world: World, registry: Registry
+) -> None:
+    install_service(play, "weather")
+    play.apply(play.document(deploy={"service": SERVICE}))
+    run = live(world, play, store, until="Deploying", but="deploy")["run"]
+    assert served(play) == run
+    registry.rollback("weather")
+    serve(play, "before")
+    live(world, play, store, until="Completed")
+    assert served(play) == "before"
+
+
+def test_a_version_pinned_in_the_service_stays(play: Play, store: Store, world: World, registry: Registry) -> None:
+    install_service(play, "weather")
+    play.apply(play.document(deploy={"service": SERVICE}))
+    run = live(world, play, store)["run"]
+    serve(play, "before")  # with Helm, say: the pointer stays
+    status = edit(play, world, store, until="Promoted", cluster={"secret": "other"})
+    assert (status["service"], registry.promoted("weather"), served(play)) == (SERVICE, run, "before")
+
+
+def test_a_service_that_is_named_later_takes_the_promoted_version(play: Play, store: Store, world: World) -> None:
+    install_service(play, "weather")
+    play.apply(play.document())
+    run = live(world, play, store)["run"]
+    assert served(play) == ""
+    assert edit(play, world, store, until="Promoted", deploy={"service": SERVICE})["run"] == run
+    assert served(play) == run
