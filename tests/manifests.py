@@ -85,24 +85,22 @@ def pods(value: Any, path: str = "", claims: tuple[str, ...] = ()) -> Iterator[t
 
 def unsafe(pod: Object) -> list[str]:
     """How a pod breaks the rules: the restricted standard, read-only root, requests, limits, named ports, tags."""
-    found = []
-    context = pod.get("securityContext", {})
-    if not (context.get("runAsNonRoot") and context.get("runAsUser", 0) > 0):
-        found.append("may run as root")
-    if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
-        found.append("has no seccomp profile")
+    found: list[str] = []
     if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
         found.append("shares the host's namespaces")
     if any("hostPath" in volume for volume in pod.get("volumes", ())):
         found.append("mounts a host path")
-    volumes = {volume["name"] for volume in pod.get("volumes", ())}
     for container in [*pod.get("initContainers", ()), *pod["containers"]]:
-        found += [f"{container['name']}: {fault}" for fault in _unsafe_container(container, volumes)]
+        found += [f"{container['name']}: {fault}" for fault in _unsafe_container(container, pod)]
     return found
 
 
-def _unsafe_container(container: Object, volumes: set[str]) -> Iterator[str]:
-    context = container.get("securityContext", {})
+def _unsafe_container(container: Object, pod: Object) -> Iterator[str]:
+    context = pod.get("securityContext", {}) | container.get("securityContext", {})
+    if not (context.get("runAsNonRoot") and context.get("runAsUser", 0) > 0):
+        yield "may run as root"
+    if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
+        yield "has no seccomp profile"
     if context.get("allowPrivilegeEscalation") is not False or context.get("privileged"):
         yield "may gain privileges"
     if context.get("readOnlyRootFilesystem") is not True:
@@ -117,5 +115,6 @@ def _unsafe_container(container: Object, volumes: set[str]) -> Iterator[str]:
     image = container["image"]
     if "@" not in image and (":" not in image.rsplit("/", 1)[-1] or image.endswith(":latest")):
         yield f"image {image} has no tag"
+    volumes = {volume["name"] for volume in pod.get("volumes", ())}
     if missing := {mount["name"] for mount in container.get("volumeMounts", ())} - volumes:
         yield f"mounts {missing}, which the pod does not have"
