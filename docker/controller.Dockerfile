@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # Carries FineTunes out in a cluster, and the callsmith command.
 # Built from the repository's root: docker build -f docker/controller.Dockerfile .
-ARG PYTHON=3.11-slim-bookworm
+ARG PYTHON=3.11.15-slim-bookworm
 
 FROM python:${PYTHON} AS packages
 WORKDIR /build

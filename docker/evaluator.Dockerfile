@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # Measures a candidate through its endpoint and decides by the gate.
 # Built from the repository's root: docker build -f docker/evaluator.Dockerfile .
-ARG PYTHON=3.11-slim-bookworm
+ARG PYTHON=3.11.15-slim-bookworm
 
 FROM python:${PYTHON} AS packages
 WORKDIR /build

@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # Merges an adapter into its base and publishes the version.
 # Built from the repository's root: docker build -f docker/merger.Dockerfile .
-ARG PYTHON=3.11-slim-bookworm
+ARG PYTHON=3.11.15-slim-bookworm
 
 FROM python:${PYTHON} AS packages
 # Where an index lacks the CPU build of torch, PyTorch's own: --build-arg PIP_EXTRA_INDEX_URL=…

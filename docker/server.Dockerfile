@@ -2,7 +2,7 @@
 # Ray head and workers that serve models with vLLM.
 # Built from the repository's root: docker build -f docker/server.Dockerfile .
 # For machines without an accelerator: --build-arg LOCK=cpu
-ARG PYTHON=3.11-slim-bookworm
+ARG PYTHON=3.11.15-slim-bookworm
 
 FROM python:${PYTHON} AS packages
 # Where an index lacks the CPU build of torch, PyTorch's own: --build-arg PIP_EXTRA_INDEX_URL=…

@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # The tool-call sidecar in front of an engine.
 # Built from the repository's root: docker build -f docker/sidecar.Dockerfile .
-ARG PYTHON=3.11-slim-bookworm
+ARG PYTHON=3.11.15-slim-bookworm
 
 FROM python:${PYTHON} AS packages
 WORKDIR /build

@@ -57,6 +57,15 @@ def test_image_is_built_from_what_is_there(image: str) -> None:
     assert f'org.opencontainers.image.title="callsmith-{image}"' in labels
 
 
+def test_images_stand_on_one_exact_base_that_a_build_may_pin_by_digest() -> None:
+    bases = {line for image in IMAGES for line in instructions(image) if line.startswith("ARG PYTHON")}
+    assert len(bases) == 1
+    assert re.fullmatch(r"ARG PYTHON=3\.11\.\d+-slim-[a-z]+", bases.pop())
+    pulled = {line.split()[1] for image in IMAGES for line in instructions(image) if line.startswith("FROM")}
+    assert pulled == {"python:${PYTHON}", "packages"}
+    assert "PYTHON = PYTHON" in (ROOT / "docker/docker-bake.hcl").read_text()
+
+
 @pytest.mark.parametrize("image", IMAGES)
 def test_what_the_image_imports_is_in_its_lock(image: str) -> None:
     have = locked(image)
