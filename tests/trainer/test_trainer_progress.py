@@ -56,6 +56,36 @@ def test_mlflow_is_told_settings_and_numbers(tmp_path: Path, monkeypatch: pytest
     assert mlflow.ended
 
 
+def told(folder: Path, name: str) -> None:
+    """Tell all lines to a real tracker."""
+    pytest.importorskip(name, reason=f"needs {name} itself, which is in no lock: pip install {name}")
+    journal = Journal(folder, trackers(folder, name))
+    for line in LINES:
+        journal.add(line)
+    journal.close()
+
+
+def test_mlflow_itself_keeps_settings_and_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    told(tmp_path, "mlflow")
+    (param,) = (tmp_path / "mlruns").glob("*/*/params/lora.rank")
+    assert param.read_text() == "8"
+    losses = (param.parent.parent / "metrics" / "loss").read_text().splitlines()
+    assert [line.split()[1:] for line in losses] == [["2.5", "1"], ["2.25", "2"]]
+    assert "status: 3" in (param.parent.parent / "meta.yaml").read_text(), "the run is finished"
+
+
+def test_weights_and_biases_itself_keeps_settings_and_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}.items():
+        monkeypatch.setenv(name, value)
+    told(tmp_path, "wandb")
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    written = file.read_bytes()  # records, uncompressed; there since the run is finished
+    for expected in (b"tiny", b"lora.rank", b"train/loss", b"train/tokens_per_second", b"eval/token_accuracy", b"2.25"):
+        assert expected in written
+
+
 def test_a_tracker_that_fails_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

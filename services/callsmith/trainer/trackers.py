@@ -3,6 +3,7 @@
 Knows no metric by name. A tracker that fails is left out from then on: no training ends for want of one.
 """
 
+import importlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,8 +50,13 @@ class Trackers:
 
     def close(self) -> None:
         """End the runs."""
-        self._each(lambda callback: callback.on_train_end(self._arguments, self._state, self._control, model=None))
+        self._each(self._end)
         self._thread.shutdown()
+
+    def _end(self, callback: Any) -> None:
+        callback.on_train_end(self._arguments, self._state, self._control, model=None)
+        if callback is self._callbacks.get("wandb"):
+            importlib.import_module("wandb").finish()  # which the callback leaves to the end of the process
 
     def _each(self, tell: Callable[[Any], None]) -> None:
         for name, callback in list(self._callbacks.items()):
