@@ -1,5 +1,6 @@
 """The step's law: gradients depend on the step's sequences alone, not on how workers and micro-batches share them."""
 
+import copy
 import itertools
 from pathlib import Path
 from typing import Any
@@ -124,17 +125,19 @@ def test_one_seed_gives_one_training_and_another_seed_another(base_dir: Path, ro
     assert not torch.equal(first, trained(2))
 
 
-def test_resumed_equals_uninterrupted(base_dir: Path, rows: Rows) -> None:
-    straight = learner(base_dir, rows, settings(batch_size=4))
-    straight.step = 0
-    interrupted = learner(base_dir, rows, settings(batch_size=4))
-    interrupted.step = 0
+@pytest.mark.parametrize("dropout", [0, 0.3])
+def test_resumed_equals_uninterrupted(base_dir: Path, rows: Rows, dropout: float) -> None:
+    def fresh() -> Learner:
+        train = settings(batch_size=4, neftune_alpha=5 if dropout else None)
+        lora = Lora(rank=4, dropout=dropout)
+        return Learner(load_model(base_dir, Base(model="base"), lora, train, torch.device("cpu")), rows, train)
+
+    straight, interrupted, resumed = fresh(), fresh(), fresh()
     for _ in range(4):
         straight.advance()
     for _ in range(2):
         interrupted.advance()
-    resumed = learner(base_dir, rows, settings(batch_size=4))
-    resumed.load_state(interrupted.state())
+    resumed.load_state(copy.deepcopy(interrupted.state()))
     for _ in range(2):
         resumed.advance()
     for one, other in zip(straight.parameters, resumed.parameters, strict=True):
