@@ -179,10 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--trial", action="store_true", help="a few requests, written nowhere")
-    parser.add_argument("--haproxy", action="store_true", help="ours behind Serve's HAProxy; written nowhere")
     given = parser.parse_args()
-    if given.haproxy:
-        os.environ |= {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
     rounds, per_client = (2, {1: 2, 8: 1, 32: 1}) if given.trial else (given.rounds, {1: 6, 8: 4, 32: 2})
     os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
     with tempfile.TemporaryDirectory(prefix="callsmith-bench-") as folder, ExitStack() as stack:
@@ -197,7 +194,7 @@ def main() -> None:
             "concurrency": measure(servers, rounds=rounds, per_client=per_client),
         }
     text = json.dumps(report, indent=2)
-    if not (given.trial or given.haproxy):
+    if not given.trial:
         (ROOT / "bench" / "results").mkdir(exist_ok=True)
         (ROOT / "bench" / "results" / "server.json").write_text(text + "\n")
     print(text)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from rendering import CHARTS, SERVING, Object, only, render
 
+from callsmith.server import ingress
 from callsmith.sidecar.app import create_app
 from callsmith.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
@@ -186,3 +187,12 @@ def test_dashboard_shows_what_the_sidecar_counts(production: list[Object], sidec
     names = {word for word in asked.replace("(", " ").replace("{", " ").split() if word.startswith("callsmith_")}
     assert names
     assert names <= known | {f"{name}_bucket" for name in known} | {f"{name}_total" for name in known}
+
+
+def test_ray_lets_requests_in_as_on_one_machine(production: list[Object]) -> None:
+    drain = yaml.safe_load((CHARTS / "serving/ci/production-values.yaml").read_text())["serve"].get("drainSeconds", 120)
+    for template in (cluster_of(production)["headGroupSpec"]["template"], worker_of(production)):
+        (ray,) = template["spec"]["containers"]
+        env = {each["name"]: each.get("value") for each in ray["env"]}
+        assert ingress.ALWAYS.items() <= env.items()
+        assert env["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == str(drain)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from callsmith.errors import NotFound
@@ -192,3 +193,13 @@ def test_a_replica_killed_in_a_stream_ends_that_stream_alone(stack: Stack) -> No
                 assert done == "[DONE]"
         assert stack.ask() == "v3"
         assert all(stream.finish() for stream in others)
+
+
+def test_on_one_machine_what_takes_requests_listens_on_loopback_alone(stack: Stack) -> None:
+    addresses: dict[str, set[str]] = {}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            listening = {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
+            addresses.setdefault(process.name(), set()).update(listening)
+    assert addresses["haproxy"] == {"127.0.0.1"}
+    assert stack.ask()

@@ -39,6 +39,17 @@ env:
     value: {{ .Values.store.url | quote }}
   - name: HF_HUB_OFFLINE
     value: "1"
+  # How requests reach replicas: see callsmith.server.ingress.
+  - name: RAY_SERVE_ENABLE_HA_PROXY
+    value: "1"
+  - name: RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
+    value: "0"
+  - name: RAY_SERVE_HAPROXY_NBTHREAD
+    value: "1"
+  - name: RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S
+    value: "2"
+  - name: RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S
+    value: {{ max 1 (int .Values.serve.drainSeconds) | quote }}
 {{- with .Values.store.existingSecret }}
 envFrom:
   - secretRef:

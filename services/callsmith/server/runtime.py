@@ -14,6 +14,7 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 
 from callsmith.errors import CallsmithError, InvalidInput, StageFailed, TimedOut
+from callsmith.server import ingress
 from callsmith.server.app import build
 from callsmith.server.config import ServerConfig
 from callsmith.server.preflight import Stop
@@ -29,17 +30,18 @@ def running(config: ServerConfig, stop: Stop) -> Iterator[None]:
     Raises `InvalidInput` for a model that the engine refuses, `StageFailed` or `TimedOut` when it doesn't come up.
     """
     application = build(config)
-    _start_ray(config)
-    stop.listen()  # Ray takes SIGTERM for itself
-    try:
-        serve.start(http_options={"host": config.host, "port": config.port})
-        serve.run_many([serve.RunTarget(application, name=APPLICATION)], wait_for_applications_running=False)
-        _wait(config, stop)
-        yield
-    finally:
-        with contextlib.suppress(RuntimeError):
-            serve.shutdown()
-        ray.shutdown()
+    with ingress.environment(config):
+        _start_ray(config)
+        stop.listen()  # Ray takes SIGTERM for itself
+        try:
+            serve.start(http_options={"host": config.host, "port": config.port})
+            serve.run_many([serve.RunTarget(application, name=APPLICATION)], wait_for_applications_running=False)
+            _wait(config, stop)
+            yield
+        finally:
+            with contextlib.suppress(RuntimeError):
+                serve.shutdown()
+            ray.shutdown()
 
 
 def _start_ray(config: ServerConfig) -> None:

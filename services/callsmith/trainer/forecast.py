@@ -142,12 +142,15 @@ def _shared_weights(model: Any, dtype: torch.dtype, workers: int) -> int:
 
 
 def _activations(config: Any, train: Train, lengths: Sequence[int], dtype: torch.dtype) -> int:
-    """Tensors kept by each layer, about: its input and norms, attention's four, the three of its MLP."""
+    """Tensors kept by each layer, about: its input and norms, attention's four, the three of its MLP.
+
+    With checkpointing each keeps its input and attention's output, and one layer at a time keeps everything.
+    """
     tokens = sum(sorted(lengths, reverse=True)[: train.batch_size])
     width, layers = int(config.hidden_size), int(config.num_hidden_layers)
     inner = int(getattr(config, "intermediate_size", None) or 4 * width)
     layer = tokens * dtype.itemsize * (10 * width + 4 * inner)
-    kept = layer + layers * tokens * width * dtype.itemsize if train.gradient_checkpointing else layers * layer
+    kept = layer + layers * tokens * 2 * width * dtype.itemsize if train.gradient_checkpointing else layers * layer
     logits = min(tokens, CHUNK_POSITIONS) * int(config.vocab_size) * (dtype.itemsize + 8)
     return kept + logits
 

@@ -153,7 +153,9 @@ def load_model(
     adapted.peft_config["default"].base_model_name_or_path = base.model
     adapted.peft_config["default"].revision = base.revision
     if train.gradient_checkpointing:
-        adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        adapted.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": attention.checkpoint_contexts}
+        )
     bits = fuse(adapted, lora.dropout)
     if shards > 1:
         shard(adapted.get_base_model(), device, shards)
