@@ -14,6 +14,7 @@ import pytest
 from callsmith.server import local
 from callsmith.server.config import ServedAdapter, ServedModel, ServerConfig
 from callsmith.spec.model import Engine
+from callsmith.store import Store
 from models import scripted_model, tiny_adapter, tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -49,17 +50,21 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Stack]:
-    """Two models in one application: one that follows a script, one with random weights."""
+    """Two models in one application: one that follows a script, one with random weights and a run's adapter."""
     folder = tmp_path_factory.mktemp("served")
     engine = Engine(dtype="float32", max_model_len=2048)
     scripted, tiny = scripted_model(folder / "scripted"), tiny_model(folder / "tiny")
-    adapter = ServedAdapter(id="adapted", path=str(tiny_adapter(folder / "adapter", tiny)))
+    store = Store.open((folder / "store").as_uri())
+    store.put_tree("runs/first/adapter", tiny_adapter(folder / "adapter", tiny))
+    adapter = ServedAdapter(id="adapted", path="run:first")
     config = ServerConfig(
         models=(
             ServedModel(id="scripted", aliases=("newest",), path=str(scripted), engine=engine),
             ServedModel(id="tiny", path=str(tiny), adapters=(adapter,), engine=engine),
         ),
         port=free_port(),
+        store=store.url,
+        cache_dir=str(folder / "cache"),
         kv_cache_bytes=64 * 1024**2,
     )
     with local.serving(config, workdir=folder, port=free_port(), dialects={"*": "react_en"}) as running:
@@ -147,7 +152,7 @@ def test_what_the_evaluator_needs_of_the_prompt(stack: local.Stack) -> None:
     assert [next(iter(entry.values()))["decoded_token"] for entry in rest[-9:]] == list("It rains.")
 
 
-def test_an_adapter_is_served_beside_its_base(client: openai.OpenAI) -> None:
+def test_an_adapter_of_a_run_in_the_store_is_served_beside_its_base(client: openai.OpenAI) -> None:
     request: dict[str, Any] = {"messages": USER, "temperature": 0, "max_tokens": 20}
     said = [
         client.chat.completions.create(model=model, **request).choices[0].message.content

@@ -17,8 +17,9 @@ def build(args: ServerConfig) -> Application:
     """The application of `args`, in which every version is exact. Raises `NotFound` for a version that is not there.
 
     `ray.serve.llm.build_openai_app` sends every request through an ingress replica and every token through two
-    pickling hops, and starts six processes that import vLLM. Here Serve's proxy speaks to the replica that holds
-    vLLM's application, and two processes import vLLM. Autoscaling, rolling updates and health checks are Serve's own.
+    pickling hops, and starts six processes that import vLLM. Here HAProxy (`callsmith.server.ingress`) speaks to the
+    replica that holds vLLM's application, and two processes import vLLM. Autoscaling, rolling updates and health checks
+    are Serve's own.
     """
     config = args.model_copy(update={"models": tuple(_pinned(model, args) for model in args.models)})
     deployment = serve.deployment(

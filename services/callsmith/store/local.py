@@ -7,6 +7,7 @@ network file systems that support flock. The kernel drops the lock of a process 
 """
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -21,6 +22,10 @@ from typing import Self
 
 from callsmith.errors import CallsmithError, Conflict, InvalidInput, NotFound, Unavailable
 from callsmith.store.objects import Buffer, Entry, Stored
+
+_AHEAD_BYTES = 8 * 1024**2
+"""How much is written before the disk is told of it."""
+_sync_file_range, _WRITE = getattr(ctypes.CDLL(None), "sync_file_range", None), 2
 
 STAGED = re.compile(r"#\d+$")
 """Names of what is being written, and of locks."""
@@ -134,14 +139,19 @@ class LocalWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._staged = path.with_name(f"{path.name}#{secrets.randbelow(10**12) + 1}")
+        self._size = self._begun = 0
         with _explained("writing", path):
             self._handle = self._open()
 
     def write(self, data: Buffer) -> None:
         with _explained("writing", self._path):
             rest = memoryview(data)
+            self._size += rest.nbytes
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
+        if self._size - self._begun >= _AHEAD_BYTES:
+            _begin_writeback(self._handle, self._begun, self._size - self._begun)
+            self._begun = self._size
 
     def commit(self) -> None:
         with _explained("writing", self._path):
@@ -176,6 +186,12 @@ class LocalWriter:
                 if attempt == 3:
                     raise
         raise AssertionError("unreachable")
+
+
+def _begin_writeback(handle: int, offset: int, count: int) -> None:
+    """Let the disk begin now with what `fsync` will wait for, instead of standing idle until then. A hint, on Linux."""
+    if _sync_file_range is not None:
+        _sync_file_range(handle, ctypes.c_int64(offset), ctypes.c_int64(count), _WRITE)
 
 
 def make_folder(folder: Path) -> None:
