@@ -140,7 +140,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         port = probe.getsockname()[1]
     model = ServedModel(id="m", path=str(folder / "v1"))
     upstream = f"http://127.0.0.1:{port}"
-    config = ServerConfig(models=(model,), port=port, cpus=0.1, max_replicas=2, drain_seconds=60)
+    config = ServerConfig(
+        models=(model,), port=port, cpus=0.1, max_replicas=2, target_ongoing_requests=4, scale_up_seconds=0,
+        drain_seconds=60,
+    )  # fmt: skip
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "Replica", ScriptedReplica)
@@ -203,3 +206,17 @@ def test_on_one_machine_what_takes_requests_listens_on_loopback_alone(stack: Sta
             addresses.setdefault(process.name(), set()).update(listening)
     assert addresses["haproxy"] == {"127.0.0.1"}
     assert stack.ask()
+
+
+def test_a_second_replica_comes_when_one_has_too_much_to_do(stack: Stack) -> None:
+    stack.deploy("v1")
+    with contextlib.ExitStack() as streams:
+        first, *others = [streams.enter_context(stack.stream()) for _ in range(8)]
+        assert {stream.pid for stream in others} == {first.pid}
+        while True:
+            with stack.stream() as new:
+                assert new.finish()
+            if new.pid != first.pid:
+                break
+            time.sleep(0.1)
+        assert all(stream.finish() for stream in (first, *others))

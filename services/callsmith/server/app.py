@@ -31,6 +31,8 @@ def build(args: ServerConfig) -> Application:
             "initial_replicas": max(config.min_replicas, 1),
             "max_replicas": config.max_replicas,
             "target_ongoing_requests": config.target_ongoing_requests,
+            "upscale_delay_s": config.scale_up_seconds,
+            "downscale_delay_s": config.scale_down_seconds,
         },
         max_ongoing_requests=config.max_ongoing_requests,
         max_queued_requests=config.max_queued_requests,

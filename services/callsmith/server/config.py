@@ -71,6 +71,10 @@ class ServerConfig(Part):
     """Most replicas."""
     target_ongoing_requests: int = Field(default=32, ge=1)
     """Requests per replica that autoscaling aims at."""
+    scale_up_seconds: float = Field(default=30.0, ge=0)
+    """How long more replicas must be wanted before they start."""
+    scale_down_seconds: float = Field(default=600.0, ge=0)
+    """How long fewer must be enough before some stop."""
     max_ongoing_requests: int = Field(default=512, ge=1)
     """Requests that a replica takes at once."""
     max_queued_requests: int = Field(default=1024, ge=1)
