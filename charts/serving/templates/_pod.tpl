@@ -49,7 +49,7 @@ env:
   - name: RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S
     value: "2"
   - name: RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S
-    value: {{ max 1 (int .Values.serve.drainSeconds) | quote }}
+    value: "3600"
 {{- with .Values.store.existingSecret }}
 envFrom:
   - secretRef:

