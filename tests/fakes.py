@@ -184,7 +184,9 @@ class Engine:
             return
         if scope["path"] != "/v1/chat/completions":
             listing = {"object": "list", "data": [{"id": "m", "object": "model"}]}
-            await self._whole(send, Raw(json.dumps(listing if scope["method"] == "GET" else {"echo": body.decode()})))
+            await self._whole(
+                send, Raw(json.dumps(listing if scope["method"] == "GET" else {"echo": body.decode(errors="replace")}))
+            )
             return
         try:
             request = dict(json.loads(body))

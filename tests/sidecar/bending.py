@@ -21,6 +21,37 @@ GOOD: dict[str, Any] = {
     "stop": ["END"],
     "n": 1,
 }  # fmt: skip
+MESSAGES: dict[str, Any] = {
+    "model": "m",
+    "max_tokens": 20,
+    "system": [{"type": "text", "text": "Be brief."}],
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+        {"role": "assistant", "content": [
+            {"type": "text", "text": "So."}, {"type": "tool_use", "id": "1", "name": "f", "input": {}},
+        ]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "done"}]},
+    ],
+    "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}],
+    "tool_choice": {"type": "auto", "disable_parallel_tool_use": False},
+    "stop_sequences": ["END"],
+    "stream": False,
+}  # fmt: skip
+RESPONSES: dict[str, Any] = {
+    "model": "m",
+    "instructions": "Be brief.",
+    "input": [
+        {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "So."}]},
+        {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "1", "output": "done"},
+    ],
+    "tools": [{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}],
+    "tool_choice": {"type": "function", "name": "f"},
+    "text": {"format": {"type": "text"}},
+    "max_output_tokens": 20,
+    "stream": False,
+}  # fmt: skip
 _ODD: list[Any] = [
     None, True, 0, -1, 1e308, "", "x", "none", "\x00", "\ud800", "Observation:", "Action: f\nAction Input: {", [], {},
     [None], [[]], {"a": {"b": [1]}}, {"role": "tool"}, {"role": "assistant", "tool_calls": [{}]}, "é" * 300,
@@ -50,5 +81,5 @@ def bend(value: Any, chance: random.Random) -> None:
                     json.loads(json.dumps(chance.choice(_ODD)))
                 )
             case _:
-                value[key] = chance.choice(_ODD)
+                value[key] = json.loads(json.dumps(chance.choice(_ODD)))
         break

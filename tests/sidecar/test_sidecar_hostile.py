@@ -3,13 +3,18 @@
 import asyncio
 import json
 import random
+from typing import Any
 
-from bending import GOOD, bend
+import httpx
+import pytest
+from asking import bench
+from bending import GOOD, MESSAGES, RESPONSES, bend
 from processes import resident_bytes, started
 
 from callsmith import dialects
 from fakes import Engine, Served, Text
 
+APIS = [(b"/v1/chat/completions", GOOD), (b"/v1/messages", MESSAGES), (b"/v1/responses", RESPONSES)]
 REQUESTS, CONNECTIONS = 10_000, 10
 METHODS = ["GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "WIZARD"]
 PATHS = [
@@ -28,11 +33,12 @@ HEADERS = [b"", b"x-callsmith-dialect: klingon\r\n", b"x-callsmith-keep-stop: 1\
 
 def request(chance: random.Random) -> bytes:
     """One request: bent JSON most of the time, now and then with bytes changed or on another path."""
-    bent = json.loads(json.dumps(GOOD | {"model": chance.choice(dialects.NAMES), "stream": chance.random() < 0.5}))
+    endpoint, good = chance.choice(APIS)
+    bent = json.loads(json.dumps(good | {"model": chance.choice(dialects.NAMES), "stream": chance.random() < 0.5}))
     for _ in range(chance.randint(1, 4)):
         bend(bent, chance)
     body = bytearray(json.dumps(bent, ensure_ascii=chance.random() < 0.5).encode("utf-8", "replace"))
-    method, path = b"POST", b"/v1/chat/completions"
+    method, path = b"POST", endpoint
     match chance.randrange(10):
         case 0:
             for _ in range(chance.randint(1, 8)):
@@ -66,7 +72,7 @@ async def ask_all(port: int, count: int, seed: str) -> list[int]:
             sent = request(chance)
             status, rest = await asyncio.wait_for(ask(port, sent), 30)
             assert status < 500, (status, sent, rest)
-            if status in (400, 413) and sent.startswith(b"POST /v1/chat/completions HTTP"):
+            if status in (400, 413) and any(sent.startswith(b"POST %s HTTP" % path) for path, _ in APIS):
                 assert json.loads(rest)["error"]["message"], sent
             statuses.append(status)
 
@@ -89,3 +95,13 @@ def test_ten_thousand_bad_requests() -> None:
     assert len(statuses) == REQUESTS
     assert statuses.count(200) > 1_000
     assert statuses.count(400) > 2_000
+
+
+@pytest.mark.parametrize(("path", "good"), APIS)
+def test_nesting_that_can_be_read_but_not_written_is_refused(path: bytes, good: dict[str, Any]) -> None:
+    with bench("Hello.", dialects={"*": "react_en"}) as b, httpx.Client() as client:
+        for depth in (10, *range(900, 1_000, 4), 10_000):
+            for key in ("x", "top_p"):
+                body = json.dumps(good | {key: 7}).replace(f'"{key}": 7', f'"{key}": {"[" * depth}{"]" * depth}')
+                answer = client.post(b.url + path.decode(), content=body)
+                assert answer.status_code in (200, 400), depth

@@ -17,8 +17,10 @@ from callsmith.sidecar.config import SidecarConfig
 from callsmith.sidecar.endpoints import Chat, Relay
 from callsmith.sidecar.gate import Gate
 from callsmith.sidecar.keys import Keys
+from callsmith.sidecar.messages import Messages
 from callsmith.sidecar.metrics import Metrics
 from callsmith.sidecar.parts import Parts
+from callsmith.sidecar.responses import Responses
 from callsmith.sidecar.toolrole import ToolRole
 from callsmith.sidecar.tracing import Tracing
 from callsmith.sidecar.upstream import Upstream
@@ -55,6 +57,9 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastA
     app.router.routes += [
         *_own_routes(parts),
         Route("/v1/chat/completions", Chat(parts), methods=["POST"]),
+        Route("/v1/messages", Chat(parts, Messages), methods=["POST"]),
+        Route("/v1/responses", Chat(parts, Responses), methods=["POST"]),
+        Route("/v1/messages/{rest:path}", Relay(parts, Messages)),
         Route("/{path:path}", Relay(parts)),  # every method: the engine knows which it has
     ]
     return app

@@ -5,9 +5,11 @@ pass as they are, both ways.
 """
 
 import json
+from collections.abc import Callable
 
 from callsmith.errors import CallsmithError
 from callsmith.sidecar import http, requests, retry
+from callsmith.sidecar.apis import Api, Completions
 from callsmith.sidecar.catalog import Speech, speech
 from callsmith.sidecar.exchange import Exchange
 from callsmith.sidecar.parts import Parts
@@ -20,20 +22,22 @@ KEEP_STOP_HEADER = b"x-callsmith-keep-stop"
 class Relay:
     """Passes requests and answers on as they are."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, api: Callable[[], Api] = Completions) -> None:
+        self._parts, self._api = parts, api
 
     async def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         """Answer one request."""
-        exchange = Exchange(self._parts, scope, send)
+        exchange = Exchange(self._parts, scope, send, self._api())
         try:
-            self._parts.keys.check(http.header(scope, b"authorization"))
+            self._parts.keys.check(http.header(scope, b"authorization"), http.header(scope, b"x-api-key"))
             body = await http.read_body(scope, receive, self._parts.config.max_body_bytes)
             await http.until_gone(self._answer(exchange, body), receive)
         except http.ClientGone:
             self._parts.metrics.disconnects.inc()
         except CallsmithError as error:
             await exchange.fail(error)
+        except RecursionError:  # JSON that could just be read may be too deep to be written
+            await exchange.fail(Refused("the body is nested too deeply", code="invalid_json"))
         exchange.count()
 
     async def _answer(self, exchange: Exchange, body: bytes) -> None:
@@ -41,7 +45,7 @@ class Relay:
 
 
 class Chat(Relay):
-    """`/v1/chat/completions`."""
+    """Chat completions, and the APIs that are translations in front of them."""
 
     async def _answer(self, exchange: Exchange, body: bytes) -> None:
         if http.header(exchange.scope, KEEP_STOP_HEADER):
@@ -49,9 +53,8 @@ class Chat(Relay):
         if not requests.may_need_dialect(body):
             await exchange.relay(body)
             return
-        request = requests.parse(body)
-        if not requests.needs_dialect(request):
-            requests.check_without_tools(request)
+        request = exchange.api.chat(requests.parse(body))
+        if request is None:
             await exchange.relay(body)
             return
         spoken = await self._speech(exchange.scope, request)

@@ -3,6 +3,9 @@
 Knows the wire format only.
 """
 
+import json
+from typing import Any
+
 from callsmith.errors import Unavailable
 
 LONGEST_EVENT = 4 * 1024**2
@@ -28,6 +31,21 @@ class EventReader:
 def event(data: bytes) -> bytes:
     """One event."""
     return b"data: " + data + b"\n\n"
+
+
+def typed(kind: str, data: dict[str, Any]) -> bytes:
+    """One event with a name."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return f"event: {kind}\ndata: {text}\n\n".encode("utf-8", "replace")
+
+
+def parsed(data: bytes) -> dict[str, Any]:
+    """An event's JSON object; an error for what is none."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"error": {"message": "the engine sent an event that is not JSON"}}
 
 
 KEEP_ALIVE = b": keep-alive\n\n"

@@ -14,13 +14,17 @@ import aiohttp
 from callsmith.errors import CallsmithError, Unavailable
 from callsmith.sidecar import events, http, requests, retry
 from callsmith.sidecar.answers import is_malformed, translate
+from callsmith.sidecar.apis import Api
 from callsmith.sidecar.metrics import Metrics
 from callsmith.sidecar.parts import Parts, Turn, pieces
-from callsmith.sidecar.problems import error_event, error_response
+from callsmith.sidecar.problems import error_object, error_response, status_of
 from callsmith.sidecar.streams import StreamTranslation
 
 Again = Callable[[requests.Plan, retry.Failure], Awaitable[requests.Plan]]
 """The plan of a second try. Raises `CallsmithError` when there can be none."""
+_CHAT = "/v1/chat/completions"
+_COUNTED = (_CHAT, "/v1/completions", "/v1/messages", "/v1/responses")
+_NO_COMPLETION = "the engine's answer is not a chat completion"
 _LONGEST_ANSWER = 64 * 1024**2
 _STREAM_HEADERS: http.Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -32,8 +36,9 @@ _STREAM_HEADERS: http.Headers = [
 class Exchange:
     """One request on its way to the engine and back."""
 
-    def __init__(self, parts: Parts, scope: http.Scope, send: http.Send) -> None:
+    def __init__(self, parts: Parts, scope: http.Scope, send: http.Send, api: Api) -> None:
         self._parts, self.scope, self._client = parts, scope, send
+        self.api = api
         self._started = self._last = time.monotonic()
         self._status = 0
         self._stream = False
@@ -63,7 +68,7 @@ class Exchange:
                 else:
                     body = b"".join([piece async for piece in pieces(response, _LONGEST_ANSWER)])
             if stream is None:
-                body = await self._translated(body, plan, again) if status == 200 else body
+                body = await self._translated(body, plan, again) if status == 200 else self._refusal(body, status)
                 await self._whole(status, headers, body)
                 return
             if stream.failure is not None:
@@ -76,9 +81,9 @@ class Exchange:
     async def fail(self, error: CallsmithError) -> None:
         """Say what went wrong, as an answer or within the stream that has begun."""
         if not self._status:
-            await self._whole(*error_response(error))
+            await self._whole(*error_response(error, self.api.error))
         elif self._stream:
-            await self._body(error_event(error) + events.DONE)
+            await self._body(self.api.error_event(error_object(error), status_of(error)))
             await self._end()
         # Else an answer of declared length is short: the server ends the connection, which says so.
 
@@ -86,7 +91,7 @@ class Exchange:
         """Count the request as answered, and end its trace."""
         if self._trace:
             self._trace.end(self._status, self._dialect)
-        path = self.scope["path"] if self.scope["path"] in ("/v1/chat/completions", "/v1/completions") else "other"
+        path = self.scope["path"] if self.scope["path"] in _COUNTED else "other"
         self._parts.metrics.requests.labels(path, self._status, self._dialect).inc()
 
     @contextlib.asynccontextmanager
@@ -95,7 +100,7 @@ class Exchange:
         for body in (plan.body, plan.loose_body):
             if body is None:
                 continue
-            async with self._engine(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")) as response:
+            async with self._engine(_dump(body), chat=True) as response:
                 if response.status == 400 and body is plan.body and plan.loose_body is not None:
                     continue
                 yield response
@@ -105,7 +110,16 @@ class Exchange:
         answer, failed = _read(body, plan, self._parts.metrics)
         if failed is not None and (second := await self._second(plan, failed, again)) is not None:
             answer = second | {"usage": retry.with_spent(second.get("usage"), answer.get("usage"))}
-        return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
+        try:
+            return _dump(self.api.whole(answer))
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise Unavailable(_NO_COMPLETION) from None
+
+    def _refusal(self, body: bytes, status: int) -> bytes:
+        try:
+            return _dump(self.api.error(json.loads(body), status))
+        except (ValueError, AttributeError):
+            return body  # no JSON object: whatever stands before the engine has sent it
 
     async def _second(self, plan: requests.Plan, failed: retry.Failure, again: Again) -> requests.Json | None:
         """The answer of a second try, or None when the engine has none: then the first stands."""
@@ -145,9 +159,9 @@ class Exchange:
         return StreamTranslation(plan, self._parts.metrics)
 
     async def _translate_stream(self, response: aiohttp.ClientResponse, translation: StreamTranslation) -> None:
-        reader = events.EventReader()
+        reader, written = events.EventReader(), self.api.event
         async for piece in pieces(response):
-            out = [events.event(made) for data in reader.feed(piece) for made in translation.event(data)]
+            out = [written(made) for data in reader.feed(piece) for made in translation.event(data)]
             if out:
                 await self._body(b"".join(out))
         if not translation.done:
@@ -155,7 +169,7 @@ class Exchange:
 
     async def _send_events(self, made: list[bytes]) -> None:
         if made:
-            await self._body(b"".join(map(events.event, made)))
+            await self._body(b"".join(map(self.api.event, made)))
 
     def _count_repair(self, repaired: bool) -> None:
         self._parts.metrics.repairs.labels("repaired" if repaired else "failed").inc()
@@ -166,9 +180,10 @@ class Exchange:
         await self._body(body)
         await self._end()
 
-    def _engine(self, body: bytes) -> Turn:
+    def _engine(self, body: bytes, *, chat: bool = False) -> Turn:
         headers = http.request_headers(self.scope) | (self._trace.headers if self._trace else {})
-        return Turn(self._parts, self.scope, headers, body)
+        target = _CHAT if chat and self.scope["path"] != _CHAT else http.target(self.scope)
+        return Turn(self._parts, self.scope["method"], target, headers, body)
 
     async def _head(self, status: int, headers: http.Headers) -> None:
         self._status = status
@@ -189,7 +204,7 @@ class Exchange:
         while True:
             idle = time.monotonic() - self._last
             if idle >= pause:
-                await self._body(events.KEEP_ALIVE)
+                await self._body(self.api.keep_alive)
                 idle = 0.0
             await asyncio.sleep(pause - idle)
 
@@ -201,6 +216,10 @@ def _read(body: bytes, plan: requests.Plan, metrics: Metrics) -> tuple[requests.
         failed = retry.failure(answer, plan)
         translate(answer, plan, metrics)
     except (ValueError, AttributeError):
-        raise Unavailable("the engine's answer is not a chat completion") from None
+        raise Unavailable(_NO_COMPLETION) from None
     metrics.usage(answer.get("usage"))
     return answer, failed
+
+
+def _dump(value: requests.Json) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")

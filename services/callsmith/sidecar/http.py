@@ -18,7 +18,7 @@ Headers = list[tuple[bytes, bytes]]
 _HOP_BY_HOP = frozenset(
     (
         "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
-        "upgrade", "host", "content-length", "expect", "authorization", "accept-encoding",
+        "upgrade", "host", "content-length", "expect", "authorization", "x-api-key", "accept-encoding",
     )
 )  # fmt: skip
 

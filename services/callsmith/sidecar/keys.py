@@ -33,17 +33,19 @@ class Keys:
             if not self._keys:
                 raise InvalidInput(f"reading the API keys: {self._path} holds none")
 
-    def check(self, authorization: str | None) -> None:
-        """Raise `Refused` with status 401 unless `authorization` is `Bearer` and a key."""
+    def check(self, authorization: str | None, x_api_key: str | None = None) -> None:
+        """Raise `Refused` with status 401 unless `authorization` is `Bearer` and a key, or `x_api_key` is one."""
         if self._path is None and not self._given:
             return
         if self._path is not None and time.monotonic() - self._looked > _LOOK_SECONDS:
             self._look()
-        scheme, _, given = (authorization or "").partition(" ")
+        scheme, _, bearer = (authorization or "").partition(" ")
+        given = [key for key in (bearer if scheme.lower() == "bearer" else None, x_api_key) if key]
         known = False
         for key in (*self._given, *self._keys):  # all of them, whichever it is
-            known |= hmac.compare_digest(key, given.strip().encode())
-        if scheme.lower() != "bearer" or not known:
+            for each in given:
+                known |= hmac.compare_digest(key, each.strip().encode())
+        if not known:
             raise Refused("the API key is missing or unknown", code="invalid_api_key", status=401)
 
     def _look(self) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import aiohttp
 
 from callsmith.errors import Unavailable
-from callsmith.sidecar import http
 from callsmith.sidecar.catalog import Catalog
 from callsmith.sidecar.config import SidecarConfig
 from callsmith.sidecar.gate import Gate
@@ -37,9 +36,9 @@ class Parts:
 class Turn:
     """A place at the gate and the engine's response, for as long as the block lasts."""
 
-    def __init__(self, parts: Parts, scope: http.Scope, headers: dict[str, str], body: bytes) -> None:
+    def __init__(self, parts: Parts, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
         self._gate = parts.gate
-        self._request = parts.upstream.request(scope["method"], http.target(scope), headers, body or None)
+        self._request = parts.upstream.request(method, target, headers, body or None)
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
         await self._gate.__aenter__()

@@ -4,10 +4,12 @@ The one place where an exception becomes an answer of the sidecar. Never shows a
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from callsmith.errors import CallsmithError, InvalidInput, Temporary
 
+Json = dict[str, Any]
 RETRY_AFTER_SECONDS = 1
 
 
@@ -25,7 +27,7 @@ class Overloaded(Temporary):
     http_status = 429
 
 
-def error_object(error: CallsmithError) -> dict[str, Any]:
+def error_object(error: CallsmithError) -> Json:
     """The body that OpenAI's clients turn into an exception."""
     status = status_of(error)
     return {
@@ -38,21 +40,18 @@ def error_object(error: CallsmithError) -> dict[str, Any]:
     }
 
 
-def error_response(error: CallsmithError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body."""
+def error_response(
+    error: CallsmithError, shaped: Callable[[Json, int], Json] = lambda error, status: error
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body; `shaped` makes another API's error of OpenAI's."""
     status = status_of(error)
-    body = json.dumps(error_object(error)).encode()
+    body = json.dumps(shaped(error_object(error), status)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status in (429, 503):
         headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return status, headers, body
-
-
-def error_event(error: CallsmithError) -> bytes:
-    """The same within a stream that has begun."""
-    return b"data: " + json.dumps(error_object(error)).encode() + b"\n\n"
 
 
 def status_of(error: CallsmithError) -> int:

@@ -1,0 +1,193 @@
+"""OpenAI's `/v1/responses` with functions, with OpenAI's SDK as the client and its types as the judge."""
+
+import json
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from asking import ANSWER, CALL, TWO, Bench, bench
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from fakes import Raw, Text
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+TOOL = {"type": "function", "name": "get_weather", "description": "Tells.", "parameters": SCHEMA, "strict": None}
+ASKED: dict[str, Any] = {"model": "m", "input": "What is the weather in Paris?", "tools": [TOOL]}
+MALFORMED = 'Action: get_rain\nAction Input: {"city": "Paris"}'
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+def post(b: Bench, **changes: Any) -> httpx.Response:
+    return httpx.post(f"{b.url}/v1/responses", json=ASKED | changes)
+
+
+def shown(response: Any) -> Any:
+    """The output without ids, and without what the SDK's stream helper has read from it."""
+    parsed = {"parsed_arguments": True, "content": {"__all__": {"parsed"}}}
+    dumped = [item.model_dump(exclude={"id": True, "call_id": True} | parsed) for item in response.output]
+    return [{key: value for key, value in item.items() if value is not None} for item in dumped]
+
+
+def test_a_call_is_a_function_call() -> None:
+    with bench(CALL) as b:
+        response = b.client.responses.create(
+            **ASKED, instructions="Be brief.", max_output_tokens=50, temperature=0.5, store=True, metadata={"a": "b"}
+        )
+    said, call = response.output
+    assert (said.type, said.content[0].text) == ("message", "I should look.")
+    assert (call.type, call.name, json.loads(call.arguments)) == ("function_call", "get_weather", {"city": "Paris"})
+    assert call.call_id.startswith("call_")
+    assert (response.status, response.output_text) == ("completed", "I should look.")
+    assert (response.usage.input_tokens, response.usage.output_tokens, response.usage.total_tokens) == (7, 5, 12)
+    assert (response.store, response.instructions, response.metadata) == (False, "Be brief.", {"a": "b"})
+    (sent,) = b.engine.requests
+    assert b.engine.paths == ["/v1/chat/completions"]
+    assert (sent["max_completion_tokens"], sent["temperature"]) == (50, 0.5)
+    assert sent["messages"][0]["content"].startswith("Be brief.")
+    assert not {"store", "metadata", "instructions", "input"} & set(sent)
+
+
+@pytest.mark.parametrize("text", [CALL, TWO, ANSWER, "Hello.", "", MALFORMED])
+def test_a_stream_adds_up_to_the_whole_and_every_event_is_openai_s(text: str) -> None:
+    with bench(text) as b:
+        whole = b.client.responses.create(**ASKED)
+        with b.client.responses.stream(**ASKED) as stream:
+            streamed = stream.get_final_response()
+        raw = post(b, stream=True)
+        Response.model_validate_json(post(b).content, strict=True)
+    assert shown(streamed) == shown(whole)
+    assert streamed.usage == whole.usage
+    events = [event.split("\n") for event in raw.text.strip().split("\n\n")]
+    found = [json.loads(data.removeprefix("data: ")) for _, data in events]
+    assert [name.removeprefix("event: ") for name, _ in events] == [event["type"] for event in found]
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
+    for event in found:
+        EVENT.validate_json(json.dumps(event), strict=True)
+    names = [event["type"] for event in found]
+    assert (names[:2], names[-1]) == (["response.created", "response.in_progress"], "response.completed")
+    done = [event["item"] for event in found if event["type"] == "response.output_item.done"]
+    assert done == found[-1]["response"]["output"]
+    assert all(item["status"] == "completed" for item in done)
+
+
+def test_results_go_back_and_the_answer_comes() -> None:
+    with bench(lambda request: Text([ANSWER if "21" in json.dumps(request["messages"]) else TWO])) as b:
+        first = b.client.responses.create(**ASKED)
+        calls = [item for item in first.output if item.type == "function_call"]
+        items: list[Any] = [{"role": "user", "content": [{"type": "input_text", "text": ASKED["input"]}]}]
+        items += [{"type": "reasoning", "id": "rs_1", "summary": []}, *first.output]
+        items += [{"type": "function_call_output", "call_id": calls[1].call_id, "output": "rain"}]
+        items += [{"type": "function_call_output", "call_id": calls[0].call_id, "output": "sunny, 21"}]
+        second = b.client.responses.create(**ASKED | {"input": items})
+    assert (second.status, second.output_text) == ("completed", "It is sunny.")
+    sent = b.engine.requests[1]
+    assert sent["continue_final_message"] is True
+    assert sent["messages"][-1]["content"].startswith("Thought: I should look.\nAction: get_weather\n")
+    assert sent["messages"][-1]["content"].endswith("Observation: sunny, 21\nObservation: rain\n")
+
+
+@pytest.mark.parametrize(
+    ("asked", "constrained", "calls"),
+    [
+        ({"tool_choice": "auto"}, False, 2),
+        ({"tool_choice": "required"}, True, 2),
+        ({"tool_choice": {"type": "function", "name": "get_weather"}}, True, 2),
+        ({"tool_choice": "none"}, False, 0),
+        ({"parallel_tool_calls": False}, False, 1),
+        ({"tools": [TOOL | {"strict": True}]}, True, 2),
+    ],
+)
+def test_tool_choice_and_strict(asked: Any, constrained: bool, calls: int) -> None:
+    with bench(TWO) as b:
+        response = b.client.responses.create(**ASKED | asked)
+    assert sum(item.type == "function_call" for item in response.output) == calls
+    assert ("structured_outputs" in b.engine.requests[0]) == constrained
+
+
+def test_an_answer_that_the_length_cut_is_incomplete() -> None:
+    with bench(lambda request: Text(['Thought: hm\nAction: get_weather\nAction Input: {"ci'], finish="length")) as b:
+        whole = b.client.responses.create(**ASKED)
+        *_, last = b.client.responses.create(**ASKED, stream=True)
+    assert last.type == "response.incomplete"
+    for response in (whole, last.response):
+        assert (response.status, response.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+        assert [item.type for item in response.output] == ["message"]
+        assert response.output[0].status == "incomplete"
+
+
+def test_a_malformed_call_is_text_with_a_reason() -> None:
+    with bench(MALFORMED) as b:
+        whole = b.client.responses.create(**ASKED)
+        *_, last = b.client.responses.create(**ASKED, stream=True)
+    for response in (whole, last.response):
+        assert response.malformed_tool_calls[0]["name"] == "get_rain"
+        assert "get_rain" in response.output_text
+
+
+def test_a_text_format_reaches_the_engine() -> None:
+    form = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
+    with bench(ANSWER) as b:
+        b.client.responses.create(**ASKED, text={"format": form})
+    named = {"name": "n", "schema": {"type": "object"}, "strict": True}
+    assert b.engine.requests[0]["response_format"] == {"type": "json_schema", "json_schema": named}
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"background": True}, "background"),
+        ({"instructions": 7}, "instructions"),
+        ({"input": None}, "input"),
+        ({"input": [7]}, "input[0]"),
+        ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
+        ({"input": [{"type": "function_call_output", "call_id": "x", "output": {}}]}, "input[0].output"),
+        ({"input": [{"type": "function_call", "call_id": "x", "name": "f", "arguments": "{"}]}, "messages"),
+        ({"tools": [TOOL, {"type": "web_search"}]}, "tools[1].type"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function.name"),
+        ({"tool_choice": {"type": "mcp"}}, "tool_choice"),
+        ({"tool_choice": "always"}, "tool_choice"),
+        ({"stream": "yes"}, "stream"),
+    ],
+)
+def test_a_refusal_names_its_param(change: dict[str, Any], param: str) -> None:
+    with bench(CALL) as b:
+        answer = post(b, **change)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert b.engine.requests == []
+
+
+def test_an_engine_that_breaks_off_fails_the_response() -> None:
+    def engine(request: dict[str, Any]) -> Text | Raw:
+        return (
+            Text([ANSWER], break_after=6) if request.get("stream") else Raw('{"error": {"message": "too long"}}', 400)
+        )
+
+    with bench(engine) as b:
+        *_, last = b.client.responses.create(**ASKED, stream=True)
+        assert (last.type, last.response.status, last.response.error.code) == (
+            "response.failed",
+            "failed",
+            "server_error",
+        )
+        EVENT.validate_json(last.model_dump_json(exclude_unset=True), strict=True)
+        with pytest.raises(openai.BadRequestError, match="too long"):
+            b.client.responses.create(**ASKED)
+
+
+def test_without_functions_bytes_pass() -> None:
+    with bench(CALL) as b:
+        b.engine.others["/v1/responses"] = lambda body: Raw(b'{"by": "the engine"}')
+        body = b'{"model":"m",  "input": "\\"tools\\"", "tools": [{"type": "web_search"}], "previous_response_id": "r"}'
+        assert httpx.post(f"{b.url}/v1/responses", content=body).json() == {"by": "the engine"}
+        assert b.engine.bodies[-1] == body
