@@ -10,6 +10,7 @@ CLIENTS ?= .venv-clients
 STAMP := $(VENV)/.installed
 KEEP ?=
 TARGETS ?=
+BUILDER ?=
 # The real kube-apiserver and etcd of the envtest convention, where they stand beside the repository.
 ASSETS := $(wildcard ../shared/kube/envtest-assets)
 
@@ -49,7 +50,7 @@ lint: $(STAMP) ## Style, the import law between the rooms, shell scripts, Docker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run locks/compile k8s/kind-up
+	$(BIN)/shellcheck .ci/run docker/build locks/compile k8s/kind-up
 	$(BIN)/hadolint docker/*.Dockerfile
 
 typecheck: $(STAMP) ## Types, strictly
@@ -73,8 +74,8 @@ lock: $(STAMP) ## Resolve the locks anew
 	$(BIN)/pip install -q uv
 	UV_FIND_LINKS="$$PIP_FIND_LINKS" bash locks/compile $(BIN)/uv
 
-images: ## Build every image (needs Docker with buildx); TARGETS=cpu for machines without an accelerator
-	REVISION=$$(git rev-parse HEAD) docker buildx bake -f docker/docker-bake.hcl $(TARGETS)
+images: ## Build every image (Docker with buildx; BUILDER=buildah or podman); TARGETS=cpu for machines without an accelerator
+	REVISION=$$(git rev-parse HEAD) $(if $(BUILDER),docker/build $(BUILDER),docker buildx bake -f docker/docker-bake.hcl) $(TARGETS)
 
 kind-up: ## A kind cluster with KubeRay, an object store, the charts, and the quick start served (needs Docker, kind, helm, kubectl)
 	k8s/kind-up

@@ -23,6 +23,8 @@ LABEL org.opencontainers.image.title="callsmith-evaluator" \
 COPY --from=packages /install /usr/local
 COPY --from=build /own /usr/local
 ENV HOME=/scratch PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# For whoever runs it: on the cluster a volume lies over it, and the root is read-only.
+RUN mkdir -m 1777 /scratch
 WORKDIR /scratch
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "callsmith.evaluator"]

@@ -32,6 +32,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev l
 COPY --from=packages /install /usr/local
 COPY --from=build /own /usr/local
 ENV HOME=/scratch PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 RAY_USAGE_STATS_ENABLED=0
+# For whoever runs it: on the cluster a volume lies over it, and the root is read-only.
+RUN mkdir -m 1777 /scratch
 WORKDIR /scratch
 USER 65532:65532
 # No entry point: KubeRay brings the command of head, workers and submitter.

@@ -5,7 +5,10 @@ Also: who they run as, that the charts' images are among them, and that the side
 
 import ast
 import importlib.metadata
+import os
 import re
+import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -113,6 +116,35 @@ def test_images_to_bake_are_those_here() -> None:
         assert yaml.safe_load((ROOT / "charts" / chart / "Chart.yaml").read_text())["appVersion"] == version
     tested = yaml.safe_load((ROOT / "charts/finetune/values.yaml").read_text())["test"]["image"]
     assert tested == f"callsmith-controller:{version}"
+
+
+@pytest.mark.parametrize("group", ["default", "cpu"])
+def test_other_builders_make_what_bake_does(group: str, tmp_path: Path) -> None:
+    """`docker/build` with a program in the builder's place that writes down how it was called."""
+    (tmp_path / "builder").write_text(f'#!/bin/bash\nprintf "%q " "$@" >>{tmp_path}/log; echo >>{tmp_path}/log\n')
+    (tmp_path / "builder").chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "REGISTRY": "registry.example/team", "TAG": "2.0", "REVISION": "abc"}
+    environment |= {"PYTHON": "3.11.15-slim-bookworm@sha256:0", "BUILD_OPTIONS": "--network host"}
+    subprocess.run([ROOT / "docker/build", tmp_path / "builder", group], env=environment, check=True)
+    baked = (ROOT / "docker/docker-bake.hcl").read_text()
+    targets = re.search(rf'group "{group}" {{\s*targets = \[(.*?)\]', baked)
+    assert targets is not None
+    wanted = {}
+    for target in re.findall(r'"([\w-]+)"', targets[1]):
+        rooms = re.search(rf'target "{target}" {{.*?room = \[(.*?)\]', baked, re.DOTALL)
+        assert rooms is not None
+        suffix = "-cpu" if target.endswith("-cpu") else ""
+        wanted |= {
+            f"registry.example/team/callsmith-{room}{suffix}:2.0": (f"docker/{room}.Dockerfile", bool(suffix))
+            for room in re.findall(r'"(\w+)"', rooms[1])
+        }
+    calls = [shlex.split(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
+    made = {call[call.index("--tag") + 1]: (call[call.index("--file") + 1], "LOCK=cpu" in call) for call in calls}
+    assert made == wanted
+    labels = {f"org.opencontainers.image.{key}" for key in re.findall(r'"org\.opencontainers\.image\.(\w+)" +=', baked)}
+    for call in calls:
+        assert {word.partition("=")[0] for word in call if word.startswith("org.")} == labels
+        assert {"--network", "PYTHON=3.11.15-slim-bookworm@sha256:0"} <= set(call)
 
 
 @pytest.mark.parametrize("image", IMAGES)
