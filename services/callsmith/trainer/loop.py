@@ -39,12 +39,16 @@ class Loop:
     """Takes a metric line; called on rank 0."""
     wants_stop: Callable[[], bool] = lambda: False
     """Whether this worker was asked to stop; the others learn of it in the step."""
+    is_leaving: Callable[[], bool] = lambda: False
+    """Whether a worker's machine is known to be taken away soon, the same for all workers; all ask after every step."""
     agree: Callable[[str], str] = lambda text: text
     """Gives rank 0's text to all workers."""
     evaluations: list[tuple[int, float]] = field(default_factory=list)
     """Step and loss of every evaluation so far."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The newest training metrics."""
+    _noticed: bool = False
+    """Whether a checkpoint was made because a machine is about to be taken away."""
 
     def run(self) -> None:
         """Train until the plan is done, it was enough, somebody says stop, or the loss is no number any more."""
@@ -76,7 +80,7 @@ class Loop:
         if step % train.eval_steps == 0 or last or (saves and train.publish == "best"):
             self._evaluate()
             meter.restart()
-        if saves or stopping or self._is_enough():
+        if self._is_newly_leaving() or saves or stopping or self._is_enough():
             self._save()
             meter.restart()
 
@@ -85,6 +89,17 @@ class Loop:
         patience = self.learner.plan.train.early_stopping
         losses = [loss for _, loss in self.evaluations]
         return patience is not None and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
+
+    def _is_newly_leaving(self) -> bool:
+        """Whether notice came, since the training began or went on, that a worker's machine is about to be taken away.
+
+        The training goes on for as long as it may; what comes after this checkpoint is done again elsewhere.
+        """
+        if self._noticed or not self.is_leaving():
+            return False
+        self._noticed = True
+        self._tell({"notice_step": self.learner.step})
+        return True
 
     def _evaluate(self) -> None:
         if self.test.lengths:

@@ -4,6 +4,7 @@ Owns the worker's device, its copy of the data, and how workers talk to each oth
 """
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,30 @@ def run_worker(settings: dict[str, Any]) -> None:
         Checkpoints(store, config.run),
         publish=lambda line: ray.get(board.publish.remote(line)),
         wants_stop=lambda: stopping is not None and bool(ray.wait([stopping], timeout=0)[0]),
+        is_leaving=_Notices(),
         agree=broadcast_from_rank_zero,
     ).run()
+
+
+class _Notices:
+    """Ray Train's word that a worker's node is about to be taken away.
+
+    To ask, every worker waits for all others: about as often as Ray Train looks itself, whatever a step takes.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = float(os.environ.get("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "5"))
+        self._every, self._steps, self._since = 1, 0, time.monotonic()
+
+    def __call__(self) -> bool:
+        self._steps += 1
+        if self._steps < self._every:
+            return False
+        leaving = ray_train.get_preemption_info() is not None
+        rate = self._steps / (time.monotonic() - self._since)
+        self._every = broadcast_from_rank_zero(max(1, round(rate * self._seconds)))
+        self._steps, self._since = 0, time.monotonic()
+        return leaving
 
 
 def device_bytes(device: torch.device) -> int:
