@@ -9,19 +9,21 @@
     │   └── GateFailed     the candidate is worse than allowed          exit 1, HTTP 409
     └── Temporary          trying again may help
         ├── Unavailable    a store, server or engine does not answer    exit 1, HTTP 503
-        └── TimedOut       it answered too late                         exit 1, HTTP 504
+        ├── TimedOut       it answered too late                         exit 1, HTTP 504
+        └── Interrupted    Ctrl-C or SIGTERM ended it; its work is kept exit 130, 143
 
 What a model got wrong is a value (`callsmith.dialects.MalformedCall`), never an exception.
 Messages read `what failed: got X; expected Y; do Z` and never hold a secret's value.
 """
 
+import signal
 from typing import ClassVar
 
 
 class CallsmithError(Exception):
     """Any failure that Callsmith foresees; everything else is a bug and keeps its traceback."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
     http_status: ClassVar[int] = 500
 
     @property
@@ -82,3 +84,14 @@ class TimedOut(Temporary):
     """It answered too late."""
 
     http_status = 504
+
+
+class Interrupted(Temporary):
+    """A signal ended it before its time; `kept` says what is there already, the message also how to go on from it."""
+
+    def __init__(
+        self, kept: str, number: signal.Signals = signal.SIGINT, *, again: str = "run the same again to carry on"
+    ) -> None:
+        self.kept, self.number = kept, number
+        self.exit_code = 128 + number  # as a shell says it
+        super().__init__(f"{kept}; {again}")

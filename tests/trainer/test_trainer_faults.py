@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ spec:
   dialect: hermes
   data: {{sources: [{{path: {data}, format: openai}}], testFraction: 0, maxLength: 1200}}
   lora: {{rank: 4, dropout: 0}}
-  train: {{steps: {steps}, batchSize: 4, sequencesPerStep: 16, learningRate: 1.0e-2, logSteps: 1, saveSteps: 3}}
+  train: {{steps: {steps}, batchSize: 4, sequencesPerStep: 16, learningRate: 1.0e-2, logSteps: 1, saveSteps: 3{train}}}
   resources: {{workers: 2}}
 """
 
@@ -50,8 +51,8 @@ class Setting:
     def checkpoints(self, store: Path) -> Checkpoints:
         return Checkpoints(Store.open(store.as_uri()), RUN)
 
-    def report(self, store: Path) -> dict[str, float]:
-        report: dict[str, float] = json.loads((store / "runs" / RUN / "report.json").read_text())
+    def report(self, store: Path) -> dict[str, Any]:
+        report: dict[str, Any] = json.loads((store / "runs" / RUN / "report.json").read_text())
         return report
 
 
@@ -64,8 +65,10 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
             words = " ".join(f"word{number * k % 89}" for k in range(1, 30 + 2 * number))
             turns = [{"role": "user", "content": f"say {number}"}, {"role": "assistant", "content": words}]
             file.write(json.dumps({"messages": turns}) + "\n")
+    values = {"base": base, "data": folder / "data.jsonl", "steps": STEPS}
     document = folder / "finetune.yaml"
-    document.write_text(DOCUMENT.format(base=base, data=folder / "data.jsonl", steps=STEPS))
+    document.write_text(DOCUMENT.format(**values, train=""))
+    (folder / "shared.yaml").write_text(DOCUMENT.format(**values, train=", sharding: full, maxFailures: 1"))
     asked = spec.load(document).spec
     rows = Rows.open(prepare(asked.data, dialect=asked.dialect, base_dir=base, folder=folder / "data").train)
     learner = Learner(load_model(base, asked.base, asked.lora, asked.train, torch.device("cpu")), rows, asked.train)
@@ -75,11 +78,11 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
 
 
 @contextmanager
-def driver(setting: Setting, work: Path) -> Iterator[subprocess.Popen[str]]:
+def driver(setting: Setting, work: Path, document: str = "finetune.yaml") -> Iterator[subprocess.Popen[str]]:
     """Run `python -m callsmith.trainer`, as a RayJob does, until the block's end."""
-    command = [sys.executable, "-m", "callsmith.trainer", "--spec", str(setting.folder / "finetune.yaml")]
+    command = [sys.executable, "-m", "callsmith.trainer", "--spec", str(setting.folder / document)]
     command += ["--run", RUN, "--store", (work / "store").as_uri(), "--workdir", str(work)]
-    environment = {**os.environ, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+    environment = os.environ | {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             yield process
@@ -87,15 +90,16 @@ def driver(setting: Setting, work: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def wait_for_step(process: subprocess.Popen[str], step: int) -> None:
-    """Return when the driver tells of `step` or a later one, which is not the last."""
+def wait_for_step(process: subprocess.Popen[str], step: int, *, resumed: Path | None = None) -> None:
+    """Return when the driver tells of `step` or a later one before the last, after going on again by `resumed`."""
     assert process.stderr
     said = []
     for line in process.stderr:
         said.append(line)
         if (found := re.search(rf" (\d+)/{STEPS} ", line)) and int(found[1]) >= step:
             assert int(found[1]) < STEPS, "the run was over before it could be disturbed"
-            return
+            if resumed is None or "resumed_step" in resumed.read_text():
+                return
     pytest.fail("".join(said))
 
 
@@ -105,15 +109,14 @@ def finish(process: subprocess.Popen[str]) -> str:
     return said
 
 
-def training_workers(driver: int) -> list[int]:
-    """Process ids of the driver's training workers."""
-    parents, workers = {}, []
+def processes(driver: int) -> dict[int, str]:
+    """Command lines of the driver and of all that descends from it, by process id."""
+    parents, lines = {}, {}
     for entry in Path("/proc").iterdir():
         try:
             pid, state = int(entry.name), (entry / "stat").read_text()
             parents[pid] = int(state.rpartition(")")[2].split()[1])
-            if b"RayTrainWorker" in (entry / "cmdline").read_bytes():
-                workers.append(pid)
+            lines[pid] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except (ValueError, OSError):
             continue
 
@@ -122,7 +125,12 @@ def training_workers(driver: int) -> list[int]:
             pid = parents[pid]
         return pid == driver
 
-    return [pid for pid in workers if descends(pid)]
+    return {pid: line for pid, line in lines.items() if descends(pid)}
+
+
+def training_workers(driver: int) -> list[int]:
+    """Process ids of the driver's training workers."""
+    return [pid for pid, line in processes(driver).items() if "RayTrainWorker" in line]
 
 
 def wait_for_end(pids: list[int]) -> None:
@@ -137,13 +145,18 @@ def wait_for_end(pids: list[int]) -> None:
         assert ready, f"process {pid} outlives its driver"
 
 
+def kill_a_worker(driver: int) -> None:
+    """Kill a training worker of the driver in the middle of a step."""
+    workers = training_workers(driver)
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGSTOP)  # the other now waits for it
+    os.kill(workers[1], signal.SIGKILL)
+
+
 def test_a_worker_killed_in_the_middle_of_a_step_changes_nothing(setting: Setting, tmp_path: Path) -> None:
     with driver(setting, tmp_path) as process:
         wait_for_step(process, 4)
-        workers = training_workers(process.pid)
-        assert len(workers) == 2
-        os.kill(workers[1], signal.SIGSTOP)  # the other now waits for it, in the middle of a step
-        os.kill(workers[1], signal.SIGKILL)
+        kill_a_worker(process.pid)
         said = finish(process)
     assert process.returncode == 0, said
     report = setting.report(tmp_path / "store")
@@ -166,7 +179,7 @@ def test_a_killed_driver_and_a_notice_to_stop_change_nothing(setting: Setting, t
         wait_for_step(process, killed_at + 1)
         process.terminate()
         said = finish(process)
-    assert process.returncode == 1
+    assert process.returncode == 128 + signal.SIGTERM
     stopped_at = checkpoints.list()[-1].step
     assert f"stopped by SIGTERM after step {stopped_at} of {STEPS}" in said
     assert killed_at < stopped_at < STEPS
@@ -178,4 +191,30 @@ def test_a_killed_driver_and_a_notice_to_stop_change_nothing(setting: Setting, t
     report = setting.report(tmp_path / "store")
     assert report["resumed_step"] == stopped_at
     assert report["step"] == STEPS
+    assert report["loss"] == pytest.approx(setting.expected_loss, abs=1e-4)
+
+
+def test_a_training_that_fails_too_often_says_what_is_kept_and_goes_on_when_asked(
+    setting: Setting, tmp_path: Path
+) -> None:
+    checkpoints = setting.checkpoints(tmp_path / "store")
+    with driver(setting, tmp_path, "shared.yaml") as process:
+        wait_for_step(process, 4)
+        kill_a_worker(process.pid)
+        wait_for_step(process, 4, resumed=tmp_path / RUN / "metrics.jsonl")
+        kill_a_worker(process.pid)
+        said = finish(process)
+    kept = checkpoints.list()[-1].step
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert "training: its workers failed again after 1 restart, and train.maxFailures 1 allows no more: " in said
+    assert "'s process is gone (killed, out of memory, or its node was lost); " in said
+    assert f"the newest checkpoint is that of step {kept}; mend what made it fail, then run the same again" in said
+    assert setting.report(tmp_path / "store")["status"] == "failed"
+
+    with driver(setting, tmp_path, "shared.yaml") as process:
+        said = finish(process)
+    assert process.returncode == 0, said
+    report = setting.report(tmp_path / "store")
+    assert report["resumed_step"] == kept
     assert report["loss"] == pytest.approx(setting.expected_loss, abs=1e-4)

@@ -1,11 +1,14 @@
-"""`callsmith …`: registers the commands and turns what they raise into exit codes 0, 1 and 2, without tracebacks.
+"""`callsmith …`: registers the commands and turns what they raise into exit codes, without tracebacks.
 
 Each command is a module of its own that imports its room inside the function, so that `--help` is fast.
 """
 
+import signal
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from callsmith import __version__
 from callsmith.cli import (
@@ -25,10 +28,27 @@ from callsmith.cli import (
     submit,
     train,
 )
-from callsmith.errors import CallsmithError
+from callsmith.errors import CallsmithError, Interrupted
+
+_RESUMABLE = ("run", "train", "evaluate")
+"""Commands that carry on where they were interrupted."""
+
+
+class _Commands(TyperGroup):
+    """Says how to go on after Ctrl-C where there is a way, which Typer ends in silence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if ctx.invoked_subcommand not in _RESUMABLE:
+                raise
+            raise Interrupted("interrupted", again="run the same command again to carry on") from None
+
 
 app = typer.Typer(
     name="callsmith",
+    cls=_Commands,
     help="Turn a small open LLM into one that calls tools well, and serve it behind an OpenAI endpoint.",
     no_args_is_help=True,
     add_completion=False,
@@ -69,11 +89,10 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Entry point of the `callsmith` command."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; whoever sends it one means it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
     except CallsmithError as error:
         output.fail(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        output.fail("interrupted; run the same command again to carry on")
-        sys.exit(130)

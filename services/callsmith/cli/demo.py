@@ -1,8 +1,12 @@
 """`callsmith demo`: the whole loop on one machine, from generated conversations to a served tool call."""
 
+import contextlib
 import json
 import os
+import shlex
 import shutil
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callsmith.cli import output
-from callsmith.errors import GateFailed
+from callsmith.errors import GateFailed, Interrupted
 
 if TYPE_CHECKING:
     from callsmith.cli.stages import LocalRun
@@ -50,6 +54,16 @@ def demo(
         file = write_document(root / "finetune.yaml", corpus)
     local = LocalRun(spec.load(file), store=(root / "store").as_uri(), root=root)
     output.note(f"the document: {_short(file)}")
+    try:
+        _play(local, clock, root=root, keep=keep, port=port, engine_port=engine_port)
+    except (KeyboardInterrupt, Interrupted) as stop:
+        kept, number = (stop.kept, stop.number) if isinstance(stop, Interrupted) else ("interrupted", signal.SIGINT)
+        command = shlex.join([_program(), "run", _short(file), "--root", _short(root), "--store", local.store.url])
+        again = f"what is done stays in {_short(root)}; to carry on: {command}"
+        raise Interrupted(kept, number, again=again) from None
+
+
+def _play(local: "LocalRun", clock: "_Clock", *, root: Path, keep: bool, port: int, engine_port: int) -> None:
     with clock.stage("data"):
         prepared = local.data(output.progress)
     output.note(f"data: {prepared.train_rows} conversations, {prepared.train_tokens} tokens to train on")
@@ -74,7 +88,8 @@ def demo(
         output.note(f"the report: {_short(root / 'report.json')}")
         if keep:
             _show_curl(stack, local.document.model_name)
-            stack.wait()
+            with contextlib.suppress(KeyboardInterrupt):
+                stack.wait()
     if failed:
         raise failed
 
@@ -154,6 +169,11 @@ def _show_curl(stack: "Stack", model: str) -> None:
 
 def _short(path: Path) -> str:
     return os.path.relpath(path)
+
+
+def _program() -> str:
+    """How to call this program here."""
+    return "callsmith" if shutil.which("callsmith") else _short(Path(sys.argv[0]))
 
 
 class _Clock:

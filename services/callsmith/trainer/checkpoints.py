@@ -67,6 +67,11 @@ class Checkpoints:
         """The one with the least evaluation loss, the earliest of equals; None where none was evaluated."""
         return _best(self.list())
 
+    def describe_newest(self) -> str:
+        """Which checkpoint is the newest, for people."""
+        whole = self.list()
+        return f"the newest checkpoint is that of step {whole[-1].step}" if whole else "there is no checkpoint yet"
+
     def fetch(self, checkpoint: Checkpoint, folder: Path) -> None:
         """Copy its files into `folder`. Raises `Unavailable` when a file is gone or its digest differs."""
         for name, entry in checkpoint.files.items():

@@ -8,7 +8,6 @@ import os
 import platform
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,17 +20,19 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, Tr
 from ray.train.torch import TorchConfig, TorchTrainer
 
 import callsmith
-from callsmith.errors import InvalidInput, StageFailed, Temporary
+from callsmith.errors import CallsmithError, Interrupted, InvalidInput, StageFailed
 from callsmith.spec import FineTune
 from callsmith.store import Store, resolve_base
 from callsmith.trainer.checkpoints import Checkpoint, Checkpoints
 from callsmith.trainer.config import WorkerConfig
+from callsmith.trainer.failures import explain
 from callsmith.trainer.following import Advance, Follower, write_report
 from callsmith.trainer.forecast import Forecast, forecast
 from callsmith.trainer.loop import ADAPTER
 from callsmith.trainer.model import resolve_dtype
 from callsmith.trainer.progress import Journal, start_board
 from callsmith.trainer.rows import Rows
+from callsmith.trainer.signals import run_aside, stopping_on_signals
 from callsmith.trainer.trackers import Trackers
 from callsmith.trainer.worker import device_bytes, run_worker
 
@@ -51,7 +52,7 @@ def train(
     Writes `runs/<run>/adapter/`, `runs/<run>/report.json` and the checkpoints to `store`; metrics and the curve to
     `workdir`; a line on what is going to be trained to `on_note`. Returns the report. Raises `InvalidInput` for what
     the base or this machine cannot do, `StageFailed` when the loss is no number or the workers failed more often than
-    allowed, and `Temporary` when SIGTERM stopped it, with a checkpoint, before its end.
+    allowed, and `Interrupted` when SIGTERM or Ctrl-C stopped it before its end.
     """
     spec = document.spec
     cache = (workdir / "cache").absolute()
@@ -79,11 +80,14 @@ def train(
                 logging_config=LoggingConfig(log_level="ERROR"),
             ),
         )
-        journal = Journal(workdir, trackers)
-        with Follower(board, journal, store, run, on_progress), _stopping_on_sigterm(board):
-            _fit(trainer)
-    checkpoints = Checkpoints(store, run)
-    last = _finished(journal.latest, checkpoints)
+        journal, checkpoints = Journal(workdir, trackers), Checkpoints(store, run)
+        following = Follower(board, journal, store, run, on_progress)
+        try:
+            last = _fit(trainer, following, checkpoints, ask=board.stop.remote, on_note=on_note)
+        except CallsmithError as error:
+            status = "stopped" if isinstance(error, Interrupted) else "failed"
+            write_report(store, run, {**journal.latest, "run": run, "status": status, "message": str(error)})
+            raise
     best = checkpoints.best()
     chosen = best if best and spec.train.publish == "best" else last
     _publish_adapter(checkpoints, chosen)
@@ -123,7 +127,8 @@ def _expected(document: FineTune, data: Path, cache: Path) -> Forecast:
     if device.type == "cuda":
         capacity, where = device_bytes(device), "a GPU here"
     elif not joins and not gpus:
-        capacity, where = device_bytes(device) // workers, f"this machine, shared by {workers} workers,"
+        shared = f", shared by {workers} workers," if workers > 1 else ""
+        capacity, where = device_bytes(device) // workers, f"this machine{shared}"
     expected = forecast(
         resolve_base(spec.base.model, spec.base.revision, cache), spec.base, spec.lora, spec.train,
         lengths=Rows.open(data / "train.arrow").lengths, workers=workers,
@@ -168,50 +173,36 @@ def _scaling(document: FineTune) -> ScalingConfig:
     )
 
 
-@contextmanager
-def _stopping_on_sigterm(board: Any) -> Iterator[None]:
-    """Have SIGTERM ask the workers for a checkpoint and an end, where this thread may handle signals.
-
-    At the end both handlers are as before: Ray Train leaves one of its own for SIGINT, which fails without its cluster.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    interrupt = signal.getsignal(signal.SIGINT)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: board.stop.remote())
+def _fit(
+    trainer: TorchTrainer,
+    following: Follower,
+    checkpoints: Checkpoints,
+    *,
+    ask: Callable[[], object],
+    on_note: Callable[[str], None] | None,
+) -> Checkpoint:
+    """Train to the end; the last checkpoint. A signal calls `ask`, which ends it early."""
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, interrupt)
-
-
-def _fit(trainer: TorchTrainer) -> None:
-    try:
-        trainer.fit()
+        with following, stopping_on_signals(ask, on_note) as notice:
+            run_aside(trainer.fit)
+    except KeyboardInterrupt:
+        raise Interrupted(f"training: stopped by Ctrl-C; {checkpoints.describe_newest()}") from None
     except TrainingFailedError as error:
-        for failure in getattr(error, "worker_failures", {}).values():
-            cause: BaseException | None = failure
-            while cause is not None:
-                if isinstance(cause, InvalidInput):
-                    raise cause from None
-                cause = cause.__cause__ or getattr(cause, "cause", None)
-        last = [line for line in str(error).strip().splitlines() if line.strip()][-1:]
-        raise StageFailed(f"training: the workers failed: {' '.join(last)}") from error
+        allowed = trainer.run_config.failure_config.max_failures
+        raise explain(error, allowed=allowed, checkpoints=checkpoints) from error
+    return _finished(following.journal.latest, checkpoints, notice.number)
 
 
-def _finished(latest: dict[str, Any], checkpoints: Checkpoints) -> Checkpoint:
-    """The last checkpoint of a training that ended well. Raises `StageFailed` or `Temporary` for another end."""
+def _finished(latest: dict[str, Any], checkpoints: Checkpoints, stopped_by: signal.Signals | None) -> Checkpoint:
+    """The last checkpoint of a training that ended well. Raises `StageFailed` or `Interrupted` for another end."""
     if failed := latest.get("failed"):
         raise StageFailed(failed)
     whole = checkpoints.list()
     if not whole:
         raise StageFailed("training: got no checkpoint; expected one at the last step")
-    if latest.get("stopped_step") == whole[-1].step:
-        raise Temporary(
-            f"training: stopped by SIGTERM after step {whole[-1].step} of {latest['steps']}, with a checkpoint; "
-            "run the same again to carry on"
-        )
+    if stopped_by and latest.get("stopped_step") == whole[-1].step:
+        where = f"after step {whole[-1].step} of {latest['steps']}, with a checkpoint"
+        raise Interrupted(f"training: stopped by {stopped_by.name} {where}", stopped_by)
     return whole[-1]
 
 

@@ -1,0 +1,124 @@
+"""What `callsmith train` prints; of what it cannot train a line, an exit code, and never a traceback."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from callsmith import spec
+from callsmith.cli.app import main
+from callsmith.cli.stages import LocalRun
+from callsmith.trainer import training
+from models import tiny_model
+
+
+@pytest.fixture(scope="module")
+def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("base"))
+
+
+Write = Callable[..., Path]
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path, base_dir: Path) -> Write:
+    """Writes a document that is changed as the arguments say."""
+    with (tmp_path / "rows.jsonl").open("w") as file:
+        for n in range(8):
+            turns = [{"from": "user", "value": f"I am number {n}"}, {"from": "assistant", "value": "Hello " * (n + 1)}]
+            file.write(json.dumps({"conversations": turns}) + "\n")
+
+    def written(base: Path = base_dir, **changed: dict[str, Any]) -> Path:
+        asked: dict[str, Any] = {
+            "base": {"model": str(base)},
+            "store": (tmp_path / "store").as_uri(),
+            "data": {"sources": [{"path": str(tmp_path / "rows.jsonl")}], "testFraction": 0.2},
+            "train": {"steps": 2, "batchSize": 2, "sequencesPerStep": 4},
+        }
+        for name, values in changed.items():
+            asked[name] = asked.get(name, {}) | values
+        document = {"apiVersion": "callsmith.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "x"}, "spec": asked}
+        file = tmp_path / "finetune.yaml"
+        file.write_text(yaml.safe_dump(document))
+        return file
+
+    return written
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs `callsmith train` on a document that it refuses; returns what stands on stderr."""
+
+    def run(file: Path, *, code: int = 2) -> str:
+        monkeypatch.setattr(sys, "argv", ["callsmith", "train", str(file), "--root", str(tmp_path / "root")])
+        with pytest.raises(SystemExit) as end:
+            main()
+        told = capsys.readouterr()
+        assert (end.value.code, told.out) == (code, ""), told.err
+        return told.err
+
+    return run
+
+
+def test_what_is_trained_is_told_and_not_trained_again(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, root = write(), tmp_path / "root"
+    run, report = LocalRun(spec.load(file), root=root), {"status": "completed", "loss": 1.5, "step": 2}
+    run.store.put_bytes(f"runs/{run.name}/report.json", json.dumps(report).encode())
+    run.store.put_bytes(f"runs/{run.name}/adapter/adapter_config.json", b"{}")
+    monkeypatch.setattr(sys, "argv", ["callsmith", "train", str(file), "--root", str(root), "--json"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert json.loads(capsys.readouterr().out) == report
+
+
+def test_a_rank_above_a_layers(write: Write, refused: Refused) -> None:
+    said = refused(write(lora={"rank": 100}))
+    assert "lora.rank is 100, larger than 7 of the layers, such as model.layers.0.self_attn.q_proj with 64" in said
+
+
+def test_targets_that_the_base_does_not_have_name_those_it_has(write: Write, refused: Refused) -> None:
+    said = refused(write(lora={"targets": ["c_attn", "q_proj"]}))
+    assert "lora.targets names c_attn, which it does not have; expected some of down_proj, embed_tokens, gate_" in said
+
+
+def test_a_base_without_a_chat_template(write: Write, refused: Refused, tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "bare")
+    (base / "chat_template.jinja").unlink()
+    assert "chat template" in refused(write(base))
+
+
+def test_a_gpu_that_is_not_there(write: Write, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    said = refused(write(resources={"gpusPerWorker": 1}))
+    assert "resources.gpusPerWorker is 1 for 1 workers; got 0 GPUs for torch; set resources.gpusPerWorker to 0" in said
+
+
+def test_nothing_left_to_train_on(write: Write, refused: Refused) -> None:
+    said = refused(write(data={"maxLength": 16}))
+    assert "got no row to train on; expected at least one" in said
+
+
+def test_what_does_not_fit(write: Write, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "device_bytes", lambda device: 1_000_000)
+    said = refused(write())
+    assert "a worker needs about " in said
+    assert "this machine has 1 MB for it; lower train.batchSize or data.maxLength" in said
+
+
+def test_a_loss_that_is_no_number(write: Write, refused: Refused, tmp_path: Path) -> None:
+    said = refused(write(train={"learningRate": 1.0e30, "warmupRatio": 0, "steps": 5}), code=1)
+    assert said.index("trained parameters (") < said.index("expected finite ones")
+    (batch,) = (tmp_path / "store").glob("runs/*/failed-batch.json")
+    assert f"its sequences are in runs/{batch.parent.name}/failed-batch.json of the store; look for faulty rows" in said
+    assert len(json.loads(batch.read_text())["rows"]) == 4
+    report = json.loads((batch.parent / "report.json").read_text())
+    assert (report["status"], report["step"]) == ("failed", 2)
+    assert report["message"] in said
