@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,17 @@ def test_what_does_not_fit(write: Write, refused: Refused, monkeypatch: pytest.M
     assert "this machine has 1 MB for it; lower train.batchSize or data.maxLength" in said
 
 
+@pytest.fixture
+def stale_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder of Ray's in which a cluster that is gone has left its address."""
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:  # a short path, for Ray's sockets
+        (Path(folder) / "ray").mkdir()
+        (Path(folder) / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield
+
+
+@pytest.mark.usefixtures("stale_cluster")
 def test_a_loss_that_is_no_number(write: Write, refused: Refused, tmp_path: Path) -> None:
     said = refused(write(train={"learningRate": 1.0e30, "warmupRatio": 0, "steps": 5}), code=1)
     assert said.index("trained parameters (") < said.index("expected finite ones")

@@ -154,6 +154,7 @@ def _ray(*, workers: int, cpus: float) -> Iterator[None]:
     # Logical CPUs: the machine's own, or as many as the workers and Ray Train's controller ask for.
     logical = max(os.cpu_count() or 1, int(workers * cpus + 1))
     ray.init(
+        "local",  # and none that happens to run on this machine
         num_cpus=logical, include_dashboard=False, logging_level="ERROR", log_to_driver=False,
         _node_ip_address="127.0.0.1", object_store_memory=200_000_000,
     )  # fmt: skip
