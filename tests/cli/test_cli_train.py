@@ -102,6 +102,12 @@ def test_a_gpu_that_is_not_there(write: Write, refused: Refused, monkeypatch: py
     assert "resources.gpusPerWorker is 1 for 1 workers; got 0 GPUs for torch; set resources.gpusPerWorker to 0" in said
 
 
+def test_four_bits_without_a_gpu(write: Write, refused: Refused) -> None:
+    said = refused(write(lora={"quantize": "nf4"}))
+    assert "lora.quantize is nf4; got cpu" in said
+    assert "expected a GPU and bitsandbytes; set resources.gpusPerWorker and install callsmith[gpu]" in said
+
+
 def test_nothing_left_to_train_on(write: Write, refused: Refused) -> None:
     said = refused(write(data={"maxLength": 16}))
     assert "got no row to train on; expected at least one" in said

@@ -133,7 +133,7 @@ def load_model(
     transformers_logging.disable_progress_bar()
     attention.register()
     model = AutoModelForCausalLM.from_pretrained(
-        base_dir, dtype=resolve_dtype(train.dtype, device), local_files_only=True, **_quantization(lora, device)
+        base_dir, dtype=resolve_dtype(train.dtype, device), local_files_only=True, **quantization(lora, device)
     )
     if lora.quantize == "none":
         model = model.to(device) if shards == 1 else model
@@ -169,7 +169,8 @@ def _is_packable(model: Any) -> bool:
     return bool(model._supports_attention_backend and model._supports_sdpa and kinds <= _PACKABLE_LAYERS)
 
 
-def _quantization(lora: Lora, device: torch.device) -> dict[str, Any]:
+def quantization(lora: Lora, device: torch.device) -> dict[str, Any]:
+    """How transformers is to load the base, for `lora.quantize`. Raises `InvalidInput` where that cannot be done."""
     if lora.quantize == "none":
         return {}
     from transformers import BitsAndBytesConfig

@@ -29,7 +29,7 @@ from callsmith.trainer.failures import explain
 from callsmith.trainer.following import Advance, Follower, write_report
 from callsmith.trainer.forecast import Forecast, forecast
 from callsmith.trainer.loop import ADAPTER
-from callsmith.trainer.model import resolve_dtype
+from callsmith.trainer.model import quantization, resolve_dtype
 from callsmith.trainer.progress import Journal, start_board
 from callsmith.trainer.rows import Rows
 from callsmith.trainer.signals import run_aside, stopping_on_signals
@@ -123,6 +123,8 @@ def _expected(document: FineTune, data: Path, cache: Path) -> Forecast:
             "set resources.gpusPerWorker to 0, or run where they are"
         )
     device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+    if not (gpus and joins):
+        quantization(spec.lora, device)
     capacity, where = None, "a worker"
     if device.type == "cuda":
         capacity, where = device_bytes(device), "a GPU here"
