@@ -84,6 +84,16 @@ def test_wherever_the_length_cuts_no_call_is_half(name: str) -> None:
             assert not calls or length >= len(begin) + len('{"city": "Paris"}')
 
 
+@pytest.mark.parametrize("asked", [{"tool_choice": "required"}, {"extra_body": {"eager_tool_calls": True}}])
+def test_a_call_that_began_before_the_length_cut_it_does_not_pass_for_one(asked: dict[str, Any]) -> None:
+    """Eager arguments can't be unsent: the finish reason says that they end early. A whole answer has no such call."""
+    with bench(lambda request: Text([CALL[:-4]], finish="length")) as b:
+        message, whole = joined(b.stream(**asked)), b.ask(**asked).choices[0]
+    assert (message["finish"], whole.finish_reason) == ("length", "length")
+    assert message["calls"][0]["arguments"] == '{"city": "Par'
+    assert whole.message.tool_calls is None
+
+
 def test_ids_are_unique_over_choices_and_requests() -> None:
     with bench(TWO) as b:
         ids = [c.id for _ in range(5) for choice in b.ask(n=3).choices for c in choice.message.tool_calls]

@@ -212,18 +212,31 @@ def test_sigterm_lets_streams_finish(engine: tuple[Engine, str]) -> None:
         assert process.wait(30) == 0
 
 
-def test_sigterm_ends_what_does_not_finish(engine: tuple[Engine, str]) -> None:
+@pytest.mark.parametrize("tools", [[TOOL], None])
+def test_sigterm_ends_what_does_not_finish_with_an_error(
+    engine: tuple[Engine, str], tools: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     fake, url = engine
     fake.answer = lambda request: Text(["Hello there."], hold=threading.Event())
+    body = BODY | {"stream": True, "tools": tools}
     with (
         started(url, "--dialect", "m=react_en", "--drain-seconds", "1") as (process, address),
         httpx.Client() as client,
     ):
-        request = httpx.Request("POST", f"{address}/v1/chat/completions", json=BODY | {"stream": True})
-        client.send(request, stream=True)
+        streams = [
+            client.send(httpx.Request("POST", f"{address}/v1/chat/completions", json=body), stream=True)
+            for _ in range(3)
+        ]
         process.send_signal(signal.SIGTERM)
+        for stream in streams:
+            *_, error, done = events(stream.read().decode())
+            assert "shutting down" in error["error"]["message"]
+            assert done == "[DONE]"
         assert process.wait(30) == 0
         assert fake.left.wait(5)
+    logged = capfd.readouterr().err
+    assert logged.count("a request to /v1/chat/completions has not finished") == 3
+    assert "Traceback" not in logged
 
 
 def test_one_stream_that_breaks_leaves_the_others(engine: tuple[Engine, str]) -> None:

@@ -1,5 +1,9 @@
 """Labels that clients and models can make up stay few."""
 
+import httpx
+import pytest
+from asking import CALL, WEATHER, bench
+
 from callsmith.dialects.types import MalformedCall
 from callsmith.sidecar.gate import Gate
 from callsmith.sidecar.metrics import Metrics
@@ -19,3 +23,37 @@ def test_labels_are_bounded_and_hold_nothing_that_was_quoted() -> None:
     assert "secret" not in text
     assert 'callsmith_tool_calls_total{tool="other"} 800.0' in text
     assert len(text.splitlines()) < 1_000
+
+
+def test_every_number_is_there_after_a_request_of_each_kind() -> None:
+    with bench(CALL) as b:
+        b.ask()
+        b.stream()
+        b.client.completions.create(model="m", prompt="p")
+        text = httpx.get(f"{b.url}/metrics").text
+    for sample in (
+        'callsmith_requests_total{dialect="react_en",path="/v1/chat/completions",status="200"} 2.0',
+        'callsmith_requests_total{dialect="no",path="/v1/completions",status="200"} 1.0',
+        "callsmith_first_token_seconds_count 3.0",
+        'callsmith_tokens_total{kind="prompt"} 14.0',
+        'callsmith_tokens_total{kind="completion"} 10.0',
+        'callsmith_tool_calls_total{tool="get_weather"} 2.0',
+        "callsmith_active_requests 0.0",
+        "callsmith_waiting_requests 0.0",
+        "callsmith_client_disconnects_total 0.0",
+    ):
+        assert f"\n{sample}\n" in text
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/Hush"])
+def test_no_log_and_no_metric_holds_what_was_said(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither of a request that is served, nor of one that is refused or fails."""
+    caplog.set_level("DEBUG", logger="callsmith")
+    hushed = {"model": "Hush", "messages": [{"role": "user", "content": "Hush"}], "input": "Hush", "max_tokens": 5}
+    with bench(CALL.replace("Paris", "Hush"), dialects={"*": "react_en"}) as b:
+        for change in ({}, {"tools": [WEATHER]}, {"tools": "Hush"}, {"tools": [{"name": "Hush"}], "stream": True}):
+            httpx.post(b.url + path, json=hushed | change)
+        httpx.post(b.url + path, content=b"Hush {")
+        text = httpx.get(f"{b.url}/metrics").text
+    assert "Hush" not in text
+    assert not any("Hush" in record.getMessage() for record in caplog.records)

@@ -4,10 +4,12 @@ Owns the order of things in a request: key, body, plan, turn at the gate, engine
 pass as they are, both ways.
 """
 
+import asyncio
 import json
+import logging
 from collections.abc import Callable
 
-from callsmith.errors import CallsmithError
+from callsmith.errors import CallsmithError, Unavailable
 from callsmith.sidecar import http, requests, retry
 from callsmith.sidecar.apis import Api, Completions
 from callsmith.sidecar.catalog import Speech, speech
@@ -15,6 +17,7 @@ from callsmith.sidecar.exchange import Exchange
 from callsmith.sidecar.parts import Parts
 from callsmith.sidecar.problems import Refused
 
+_LOG = logging.getLogger(__name__)
 DIALECT_HEADER = b"x-callsmith-dialect"
 KEEP_STOP_HEADER = b"x-callsmith-keep-stop"
 
@@ -36,6 +39,9 @@ class Relay:
             self._parts.metrics.disconnects.inc()
         except CallsmithError as error:
             await exchange.fail(error)
+        except asyncio.CancelledError:  # by the server, whose time to drain is over
+            _LOG.warning("shutting down: a request to %s has not finished and is ended", exchange.path)
+            await exchange.fail(Unavailable("the sidecar is shutting down; try again"))
         except RecursionError:  # JSON that could just be read may be too deep to be written
             await exchange.fail(Refused("the body is nested too deeply", code="invalid_json"))
         exchange.count()

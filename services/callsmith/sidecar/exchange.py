@@ -46,6 +46,12 @@ class Exchange:
         self._beating: asyncio.Future[None] | None = None
         self._trace = parts.tracing.begin(scope) if parts.tracing else None
 
+    @property
+    def path(self) -> str:
+        """The request's path, as far as it is one of the API's own: clients can make up others."""
+        path = str(self.scope["path"])
+        return path if path in _COUNTED else "other"
+
     async def relay(self, body: bytes) -> None:
         """Pass everything on as it is."""
         async with self._engine(body) as response:
@@ -91,8 +97,7 @@ class Exchange:
         """Count the request as answered, and end its trace."""
         if self._trace:
             self._trace.end(self._status, self._dialect)
-        path = self.scope["path"] if self.scope["path"] in _COUNTED else "other"
-        self._parts.metrics.requests.labels(path, self._status, self._dialect).inc()
+        self._parts.metrics.requests.labels(self.path, self._status, self._dialect).inc()
 
     @contextlib.asynccontextmanager
     async def _asked(self, plan: requests.Plan) -> AsyncIterator[aiohttp.ClientResponse]:
