@@ -116,6 +116,8 @@ def _add(item: object, made: list[Json], where: str) -> None:
             made.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": text})
         case "reasoning":
             pass
+        case "item_reference":
+            raise Refused(f"{where}: nothing is stored here; ask with store false, send items whole", param=where)
         case _:
             raise Refused(f"{where}.type: only messages and function calls go with functions", param=f"{where}.type")
 

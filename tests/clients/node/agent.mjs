@@ -1,13 +1,23 @@
-// The Vercel AI SDK's agent loop against BASE_URL: prints one line of JSON with what its tool got and its answer.
+// The Vercel AI SDK's agent loop against BASE_URL, on one of the sidecar's three APIs: prints one line of JSON with what its tool got and its answer.
+import { createAnthropic } from "@ai-sdk/anthropic";
+import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
-const [baseURL, model, how] = process.argv.slice(2);
+const [baseURL, model, how, api] = process.argv.slice(2);
+const apiKey = "none";
+const apis = {
+  chat: () => createOpenAICompatible({ name: "callsmith", baseURL, apiKey, includeUsage: true }).chatModel(model),
+  messages: () => createAnthropic({ baseURL, apiKey })(model),
+  responses: () => createOpenAI({ baseURL, apiKey }).responses(model),
+};
 const places = [];
 const asked = {
-  model: createOpenAICompatible({ name: "callsmith", baseURL, apiKey: "none", includeUsage: true }).chatModel(model),
+  model: apis[api](),
   prompt: "What's the weather like in Boston today?",
+  providerOptions: { openai: { store: false } },
+  maxOutputTokens: 200,
   stopWhen: stepCountIs(5),
   tools: {
     get_current_weather: tool({
