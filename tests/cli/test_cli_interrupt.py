@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from callsmith.cli.app import main
+
 pytestmark = pytest.mark.timeout(240)
 BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 """Starts a command as a script's background job is started: with SIGINT ignored."""
@@ -41,3 +43,21 @@ def test_an_interrupted_demo_says_how_to_carry_on(tmp_path: Path) -> None:
     again = [sys.executable, "-m", "callsmith.cli", *shlex.split(found[2]), "--until", "data", "--json"]
     done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(done.stdout)["run"] == made.name
+
+
+@pytest.mark.parametrize(("command", "expected"), [
+    (("run", "finetune.yaml"), "error: interrupted; run the same command again to carry on\n"),
+    (("models", "list"), ""),
+])  # fmt: skip
+def test_commands_that_carry_on_say_so(
+    command: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("callsmith.spec.load", interrupt)
+    monkeypatch.setattr("callsmith.store.Store.open", interrupt)
+    monkeypatch.setattr(sys, "argv", ["callsmith", *command])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code, capsys.readouterr().err) == (130, expected)
