@@ -57,6 +57,7 @@ def bench(answer: Callable[[dict[str, Any]], Text | Raw] | str, **settings: Any)
             openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client,
         ):
             yield Bench(client, engine, served.url)
+            upstream.server.should_exit = True  # with the sidecar: each takes its time to stop
 
 
 def joined(chunks: list[Any], index: int = 0) -> dict[str, Any]:

@@ -37,6 +37,12 @@ def asking(answer: Any, **settings: Any) -> Iterator[tuple[anthropic.Anthropic, 
         yield client, b
 
 
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[Bench]:
+    with bench(CALL) as b:
+        yield b
+
+
 def post(b: Bench, **changes: Any) -> httpx.Response:
     return httpx.post(f"{b.url}/v1/messages", json=ASKED | changes)
 
@@ -167,13 +173,12 @@ def test_why_it_ended() -> None:
         ({"stop_sequences": "END"}, "stop_sequences"),
     ],
 )
-def test_a_refusal_is_anthropic_s(change: dict[str, Any], told: str) -> None:
-    with asking(CALL) as (_, b):
-        answer = post(b, **change)
+def test_a_refusal_is_anthropic_s(change: dict[str, Any], told: str, refusing: Bench) -> None:
+    answer = post(refusing, **change)
     assert (answer.status_code, answer.json()["type"]) == (400, "error")
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert told in answer.json()["error"]["message"]
-    assert b.engine.requests == []
+    assert refusing.engine.requests == []
 
 
 def test_other_errors_are_anthropic_s_too() -> None:

@@ -1,6 +1,7 @@
 """OpenAI's `/v1/responses` with functions, with OpenAI's SDK as the client and its types as the judge."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -22,6 +23,12 @@ TOOL = {"type": "function", "name": "get_weather", "description": "Tells.", "par
 ASKED: dict[str, Any] = {"model": "m", "input": "What is the weather in Paris?", "tools": [TOOL]}
 MALFORMED = 'Action: get_rain\nAction Input: {"city": "Paris"}'
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[Bench]:
+    with bench(CALL) as b:
+        yield b
 
 
 def post(b: Bench, **changes: Any) -> httpx.Response:
@@ -161,11 +168,10 @@ def test_a_text_format_reaches_the_engine() -> None:
         ({"stream": "yes"}, "stream"),
     ],
 )
-def test_a_refusal_names_its_param(change: dict[str, Any], param: str) -> None:
-    with bench(CALL) as b:
-        answer = post(b, **change)
+def test_a_refusal_names_its_param(change: dict[str, Any], param: str, refusing: Bench) -> None:
+    answer = post(refusing, **change)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
-    assert b.engine.requests == []
+    assert refusing.engine.requests == []
 
 
 def test_an_engine_that_breaks_off_fails_the_response() -> None:

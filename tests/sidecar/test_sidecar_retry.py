@@ -113,28 +113,22 @@ def test_the_first_answer_stands_where_the_engine_has_no_second(stream: bool, se
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("text", "asked"),
-    [
-        (f"{RAIN}\n{CALL}", {}),
-        (f"{CALL}\n{RAIN}", {}),
-        (ANSWER, {}),
-        (RAIN, {"tool_choice": "none"}),
-        (RAIN, {"n": 2}),
-        (RAIN, {"extra_body": {"retry_malformed_calls": False}}),
-    ],
+    [(f"{RAIN}\n{CALL}", {}), (f"{CALL}\n{RAIN}", {}), (ANSWER, {}), (RAIN, {"tool_choice": "none"}), (RAIN, {"n": 2})],
 )
 def test_no_second_try(text: str, asked: dict[str, Any], stream: bool) -> None:
-    """With a proper call, without a malformed one, and where it isn't wanted: the answer is as without the option."""
-    with bench(answers(*[text] * 4), retry_malformed_calls=True) as b, bench(answers(*[text] * 4)) as plain:
+    """With a proper call, without a malformed one, and where there can be none: the answer is as without the option."""
+    without = {"extra_body": {"retry_malformed_calls": False}}
+    with bench(text, retry_malformed_calls=True) as b:
         if stream:
-            message, expected = joined(b.stream(**asked)), joined(plain.stream(**asked))
+            message, expected = joined(b.stream(**asked)), joined(b.stream(**asked, **without))
             for call in [*message["calls"].values(), *expected["calls"].values()]:
                 call["id"] = None
             assert message == expected
         else:
             exclude = {"choices": {"__all__": {"message": {"tool_calls": {"__all__": {"id"}}}}}}
-            answer, other = b.ask(**asked), plain.ask(**asked)
+            answer, other = b.ask(**asked), b.ask(**asked, **without)
             assert answer.model_dump(exclude=exclude) == other.model_dump(exclude=exclude)
-    assert len(b.engine.requests) == 1
+    assert len(b.engine.requests) == 2
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -148,6 +142,9 @@ def test_what_the_length_cut_is_not_tried_again(stream: bool) -> None:
 def test_a_request_may_ask_for_it_and_giving_up_is_no_mistake() -> None:
     with bench(answers(RAIN, CALL)) as b:
         assert b.ask(extra_body={"retry_malformed_calls": True}).choices[0].finish_reason == "tool_calls"
+    with bench(RAIN, retry_malformed_calls=True) as without:
+        assert without.ask(extra_body={"retry_malformed_calls": False}).choices[0].message.malformed_tool_calls
+    assert len(without.engine.requests) == 1
     assert all("retry_malformed_calls" not in request for request in b.engine.requests)
     gives_up = 'Thought:\nAction: Finish\nAction Input: {"return_type": "give_up_and_restart"}'
     with bench(gives_up, dialects={"m": "toolbench"}, retry_malformed_calls=True) as b:
