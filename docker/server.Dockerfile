@@ -10,7 +10,7 @@ ARG PIP_EXTRA_INDEX_URL
 ARG LOCK=server
 WORKDIR /build
 COPY locks/${LOCK}.txt ./
-RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --prefix=/install -r ${LOCK}.txt
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --ignore-installed --prefix=/install -r ${LOCK}.txt
 
 FROM packages AS build
 ARG SETUPTOOLS=84.2.1
@@ -27,13 +27,14 @@ LABEL org.opencontainers.image.title="callsmith-server" \
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libnuma1 wget && \
     rm -rf /var/lib/apt/lists/*
+# The base's installers go, so that a lock's setuptools does not mix with theirs; whoever runs it may write to /scratch,
+# over which a volume lies on the cluster.
+RUN pip uninstall --yes --root-user-action=ignore setuptools wheel pip && mkdir -m 1777 /scratch
 # The locked packages first: they change less often than the code.
 # Into /usr/local, not a virtual environment: KubeRay starts Ray in a login shell, which resets PATH.
 COPY --from=packages /install /usr/local
 COPY --from=build /own /usr/local
 ENV HOME=/scratch PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 RAY_USAGE_STATS_ENABLED=0
-# For whoever runs it: on the cluster a volume lies over it, and the root is read-only.
-RUN mkdir -m 1777 /scratch
 WORKDIR /scratch
 USER 65532:65532
 # No entry point: KubeRay brings the command of head, workers and submitter.

@@ -161,6 +161,10 @@ def test_code_that_changes_leaves_the_layer_of_packages_alone(image: str) -> Non
         ["--from=packages", "/install", "/usr/local"],
         ["--from=build", "/own", "/usr/local"],
     ]
+    # What the base brings of its own would mix with the locked one of the same name.
+    (removed,) = [number for number, line in enumerate(final) if "pip uninstall" in line]
+    assert "setuptools wheel pip" in final[removed]
+    assert removed < next(number for number, line in enumerate(final) if line.startswith("COPY"))
 
 
 def test_sidecar_image_is_small() -> None:
