@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 import torch
+from ray._raylet import GcsClient
+from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
 
 from callsmith import spec
 from callsmith.datasets.prepare import prepare
@@ -82,7 +85,8 @@ def driver(setting: Setting, work: Path, document: str = "finetune.yaml") -> Ite
     """Run `python -m callsmith.trainer`, as a RayJob does, until the block's end."""
     command = [sys.executable, "-m", "callsmith.trainer", "--spec", str(setting.folder / document)]
     command += ["--run", RUN, "--store", (work / "store").as_uri(), "--workdir", str(work)]
-    environment = os.environ | {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+    settings = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.1"}
+    environment = os.environ | settings | {"RAY_AUTH_MODE": "disabled"}  # so that the test may speak to Ray too
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             yield process
@@ -131,6 +135,15 @@ def processes(driver: int) -> dict[int, str]:
 def training_workers(driver: int) -> list[int]:
     """Process ids of the driver's training workers."""
     return [pid for pid, line in processes(driver).items() if "RayTrainWorker" in line]
+
+
+def give_notice(driver: int) -> None:
+    """Tell Ray that the driver's node will soon be taken away, as `ray start` does when its pod gets SIGTERM."""
+    (raylet,) = (line for line in processes(driver).values() if "/raylet " in line)
+    address, node = (re.findall(rf"--{name}=(\S+)", raylet)[0] for name in ("gcs-address", "node_id"))
+    deadline = int((time.time() + 600) * 1000)
+    accepted, why = GcsClient(address=address).drain_node(node, DRAIN_NODE_REASON_PREEMPTION, "evicted", deadline)
+    assert accepted, why
 
 
 def wait_for_end(pids: list[int]) -> None:
@@ -213,8 +226,13 @@ def test_a_training_that_fails_too_often_says_what_is_kept_and_goes_on_when_aske
     assert setting.report(tmp_path / "store")["status"] == "failed"
 
     with driver(setting, tmp_path, "shared.yaml") as process:
+        wait_for_step(process, kept + 1)
+        give_notice(process.pid)
         said = finish(process)
     assert process.returncode == 0, said
     report = setting.report(tmp_path / "store")
     assert report["resumed_step"] == kept
+    lines = [json.loads(line) for line in (tmp_path / RUN / "metrics.jsonl").read_text().splitlines()]
+    assert kept < report["notice_step"] < STEPS
+    assert report["notice_step"] in [line.get("saved_step") for line in lines]
     assert report["loss"] == pytest.approx(setting.expected_loss, abs=1e-4)
