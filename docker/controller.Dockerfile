@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 # Carries FineTunes out in a cluster, and the callsmith command.
 # Built from the repository's root: docker build -f docker/controller.Dockerfile .
-ARG PYTHON=3.11.15-slim-bookworm
+ARG PYTHON_TAG=3.11.15-slim-bookworm
 
-FROM python:${PYTHON} AS packages
+FROM python:${PYTHON_TAG} AS packages
 WORKDIR /build
 COPY locks/controller.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --ignore-installed --prefix=/install -r controller.txt
@@ -15,7 +15,7 @@ COPY services ./services
 RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTOOLS} && \
     pip install --no-deps --no-build-isolation --prefix=/own .
 
-FROM python:${PYTHON}
+FROM python:${PYTHON_TAG}
 LABEL org.opencontainers.image.title="callsmith-controller" \
       org.opencontainers.image.description="Carries FineTunes out in a cluster, and the callsmith command" \
       org.opencontainers.image.licenses="Apache-2.0"

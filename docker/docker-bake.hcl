@@ -18,7 +18,7 @@ variable "PIP_EXTRA_INDEX_URL" {
 
 # Tag of the base image `python` with its digest, 3.11.15-slim-bookworm@sha256:…, for builds that must not move under it:
 # `docker buildx imagetools inspect python:TAG` prints it. The Dockerfiles' own tag when absent.
-variable "PYTHON" {
+variable "PYTHON_TAG" {
   default = null
 }
 
@@ -33,7 +33,7 @@ group "cpu" {
 
 target "base" {
   context = "."
-  args    = { PIP_EXTRA_INDEX_URL = PIP_EXTRA_INDEX_URL, PYTHON = PYTHON }
+  args    = { PIP_EXTRA_INDEX_URL = PIP_EXTRA_INDEX_URL, PYTHON_TAG = PYTHON_TAG }
   labels = {
     "org.opencontainers.image.version"  = TAG
     "org.opencontainers.image.revision" = REVISION

@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 # Measures a candidate through its endpoint and decides by the gate.
 # Built from the repository's root: docker build -f docker/evaluator.Dockerfile .
-ARG PYTHON=3.11.15-slim-bookworm
+ARG PYTHON_TAG=3.11.15-slim-bookworm
 
-FROM python:${PYTHON} AS packages
+FROM python:${PYTHON_TAG} AS packages
 WORKDIR /build
 COPY locks/evaluator.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --ignore-installed --prefix=/install -r evaluator.txt
@@ -15,7 +15,7 @@ COPY services ./services
 RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTOOLS} && \
     pip install --no-deps --no-build-isolation --prefix=/own .
 
-FROM python:${PYTHON}
+FROM python:${PYTHON_TAG}
 LABEL org.opencontainers.image.title="callsmith-evaluator" \
       org.opencontainers.image.description="Measures a candidate through its endpoint and decides by the gate" \
       org.opencontainers.image.licenses="Apache-2.0"

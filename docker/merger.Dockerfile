@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 # Merges an adapter into its base and publishes the version.
 # Built from the repository's root: docker build -f docker/merger.Dockerfile .
-ARG PYTHON=3.11.15-slim-bookworm
+ARG PYTHON_TAG=3.11.15-slim-bookworm
 
-FROM python:${PYTHON} AS packages
+FROM python:${PYTHON_TAG} AS packages
 # Where an index lacks the CPU build of torch, PyTorch's own: --build-arg PIP_EXTRA_INDEX_URL=…
 ARG PIP_EXTRA_INDEX_URL
 WORKDIR /build
@@ -17,7 +17,7 @@ COPY services ./services
 RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTOOLS} && \
     pip install --no-deps --no-build-isolation --prefix=/own .
 
-FROM python:${PYTHON}
+FROM python:${PYTHON_TAG}
 LABEL org.opencontainers.image.title="callsmith-merger" \
       org.opencontainers.image.description="Merges an adapter into its base and publishes the version" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -2,9 +2,9 @@
 # Ray head and workers that serve models with vLLM.
 # Built from the repository's root: docker build -f docker/server.Dockerfile .
 # For machines without an accelerator: --build-arg LOCK=cpu
-ARG PYTHON=3.11.15-slim-bookworm
+ARG PYTHON_TAG=3.11.15-slim-bookworm
 
-FROM python:${PYTHON} AS packages
+FROM python:${PYTHON_TAG} AS packages
 # Where an index lacks the CPU build of torch, PyTorch's own: --build-arg PIP_EXTRA_INDEX_URL=…
 ARG PIP_EXTRA_INDEX_URL
 ARG LOCK=server
@@ -19,7 +19,7 @@ COPY services ./services
 RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTOOLS} && \
     pip install --no-deps --no-build-isolation --prefix=/own .
 
-FROM python:${PYTHON}
+FROM python:${PYTHON_TAG}
 LABEL org.opencontainers.image.title="callsmith-server" \
       org.opencontainers.image.description="Ray head and workers that serve models with vLLM" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -17,11 +17,11 @@ import openai
 import pytest
 import yaml
 
-from callsmith.cli.stages import free_ports
 from callsmith.datasets import readers
 from callsmith.demo.corpus import Sizes, write_corpus
 from callsmith.demo.document import BASE_DIR, write_document
 from callsmith.demo.tools import SEEN
+from callsmith.server.preflight import free_ports
 from callsmith.store import Registry, Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

@@ -95,3 +95,10 @@ class Interrupted(Temporary):
         self.kept, self.number = kept, number
         self.exit_code = 128 + number  # as a shell says it
         super().__init__(f"{kept}; {again}")
+
+    @classmethod
+    def told(cls, stop: "KeyboardInterrupt | Interrupted", again: str) -> "Interrupted":
+        """What `stop` says, with another way to go on."""
+        if isinstance(stop, Interrupted):
+            return cls(stop.kept, stop.number, again=again)
+        return cls("interrupted", again=again)

@@ -1,6 +1,7 @@
 """Ctrl-C: what is kept, the command that goes on from it, and exit code 130."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -9,17 +10,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+import callsmith
 from callsmith.cli.app import main
+from callsmith.errors import Interrupted
+from callsmith.server.preflight import free_ports
 
 pytestmark = pytest.mark.timeout(240)
-BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
-"""Starts a command as a script's background job is started: with SIGINT ignored."""
 
 
 def test_an_interrupted_demo_says_how_to_carry_on(tmp_path: Path) -> None:
-    command = [*BACKGROUND, sys.executable, "-m", "callsmith.cli", "demo", "--root", "demo"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    port, engine_port = free_ports(2)
+    ports = ["--port", str(port), "--engine-port", str(engine_port)]
+    command = [sys.executable, "-m", "callsmith.cli", "demo", "--root", "demo", *ports]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr
         try:
             said = []
@@ -27,7 +32,7 @@ def test_an_interrupted_demo_says_how_to_carry_on(tmp_path: Path) -> None:
                 said.append(line)
                 if re.match(r"train: \d+/900 ", line):
                     break
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
             rest = process.communicate(timeout=120)[1]
         finally:
             process.kill()
@@ -35,18 +40,18 @@ def test_an_interrupted_demo_says_how_to_carry_on(tmp_path: Path) -> None:
     assert "train: stopping after this step, with a checkpoint; Ctrl-C stops at once" in rest
     found = re.search(
         r"error: training: stopped by SIGINT after step \d+ of 900, with a checkpoint; what is done stays in demo; "
-        r"to carry on: (.*) (run demo/finetune.yaml --root demo --store \S+)\n$", rest
+        r"to carry on: (.* run demo/finetune.yaml --root demo --store \S+)\n$", rest
     )  # fmt: skip
     assert found, rest
     (made,) = (tmp_path / "demo" / "store" / "runs").iterdir()
     assert json.loads((made / "report.json").read_text())["status"] == "stopped"
-    again = [sys.executable, "-m", "callsmith.cli", *shlex.split(found[2]), "--until", "data", "--json"]
+    again = [*shlex.split(found[1]), "--until", "data", "--json"]
     done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(done.stdout)["run"] == made.name
 
 
 @pytest.mark.parametrize(("command", "expected"), [
-    (("run", "finetune.yaml"), "error: interrupted; run the same command again to carry on\n"),
+    (("run", "finetune.yaml"), "error: interrupted; run the same again to carry on\n"),
     (("models", "list"), ""),
 ])  # fmt: skip
 def test_commands_that_carry_on_say_so(
@@ -61,3 +66,24 @@ def test_commands_that_carry_on_say_so(
     with pytest.raises(SystemExit) as end:
         main()
     assert (end.value.code, capsys.readouterr().err) == (130, expected)
+
+
+def test_a_run_done_anew_goes_on_without_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise Interrupted("training: stopped by SIGINT after step 3 of 9, with a checkpoint")
+
+    data = {"sources": [{"path": str(tmp_path / "rows.jsonl")}]}
+    (tmp_path / "rows.jsonl").touch()
+    base = Path(callsmith.__file__).parent / "demo" / "base"
+    spec = {"base": {"model": str(base)}, "dialect": "hermes", "data": data}
+    document = {"apiVersion": "callsmith.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "m"}, "spec": spec}
+    (tmp_path / "finetune.yaml").write_text(yaml.safe_dump(document))
+    monkeypatch.setattr("callsmith.cli.run._do", interrupt)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["callsmith", "run", "finetune.yaml", "--from", "train"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err.endswith("with a checkpoint; run it again without --from to carry on\n")

@@ -123,7 +123,7 @@ def test_what_does_not_fit(write: Write, refused: Refused, monkeypatch: pytest.M
 @pytest.fixture
 def stale_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A folder of Ray's in which a cluster that is gone has left its address."""
-    with tempfile.TemporaryDirectory(prefix="ray") as folder:  # a short path, for Ray's sockets
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # short, for sockets
         (Path(folder) / "ray").mkdir()
         (Path(folder) / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
         monkeypatch.setenv("RAY_TMPDIR", folder)

@@ -90,8 +90,10 @@ def test_a_rollback_while_the_service_takes_the_version_is_not_fought(
     assert served(play) == run
     registry.rollback("weather")
     serve(play, "before")
-    live(world, play, store, until="Completed")
+    status = live(world, play, store, until="Completed")
     assert served(play) == "before"
+    (deployed,) = (each for each in status["conditions"] if each["type"] == "Deployed")
+    assert (deployed["status"], deployed["reason"]) == ("False", "Superseded")
 
 
 def test_a_version_pinned_in_the_service_stays(play: Play, store: Store, world: World, registry: Registry) -> None:

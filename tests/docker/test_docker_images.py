@@ -61,12 +61,12 @@ def test_image_is_built_from_what_is_there(image: str) -> None:
 
 
 def test_images_stand_on_one_exact_base_that_a_build_may_pin_by_digest() -> None:
-    bases = {line for image in IMAGES for line in instructions(image) if line.startswith("ARG PYTHON")}
+    bases = {line for image in IMAGES for line in instructions(image) if line.startswith("ARG PYTHON_TAG")}
     assert len(bases) == 1
-    assert re.fullmatch(r"ARG PYTHON=3\.11\.\d+-slim-[a-z]+", bases.pop())
+    assert re.fullmatch(r"ARG PYTHON_TAG=3\.11\.\d+-slim-[a-z]+", bases.pop())
     pulled = {line.split()[1] for image in IMAGES for line in instructions(image) if line.startswith("FROM")}
-    assert pulled == {"python:${PYTHON}", "packages"}
-    assert "PYTHON = PYTHON" in (ROOT / "docker/docker-bake.hcl").read_text()
+    assert pulled == {"python:${PYTHON_TAG}", "packages"}
+    assert "PYTHON_TAG = PYTHON_TAG" in (ROOT / "docker/docker-bake.hcl").read_text()
 
 
 @pytest.mark.parametrize("image", IMAGES)
@@ -124,7 +124,7 @@ def test_other_builders_make_what_bake_does(group: str, tmp_path: Path) -> None:
     (tmp_path / "builder").write_text(f'#!/bin/bash\nprintf "%q " "$@" >>{tmp_path}/log; echo >>{tmp_path}/log\n')
     (tmp_path / "builder").chmod(0o755)
     environment = {"PATH": os.environ["PATH"], "REGISTRY": "registry.example/team", "TAG": "2.0", "REVISION": "abc"}
-    environment |= {"PYTHON": "3.11.15-slim-bookworm@sha256:0", "BUILD_OPTIONS": "--network host"}
+    environment |= {"PYTHON_TAG": "3.11.15-slim-bookworm@sha256:0", "BUILD_OPTIONS": "--network host"}
     subprocess.run([ROOT / "docker/build", tmp_path / "builder", group], env=environment, check=True)
     baked = (ROOT / "docker/docker-bake.hcl").read_text()
     targets = re.search(rf'group "{group}" {{\s*targets = \[(.*?)\]', baked)
@@ -144,7 +144,7 @@ def test_other_builders_make_what_bake_does(group: str, tmp_path: Path) -> None:
     labels = {f"org.opencontainers.image.{key}" for key in re.findall(r'"org\.opencontainers\.image\.(\w+)" +=', baked)}
     for call in calls:
         assert {word.partition("=")[0] for word in call if word.startswith("org.")} == labels
-        assert {"--network", "PYTHON=3.11.15-slim-bookworm@sha256:0"} <= set(call)
+        assert {"--network", "PYTHON_TAG=3.11.15-slim-bookworm@sha256:0"} <= set(call)
 
 
 @pytest.mark.parametrize("image", IMAGES)

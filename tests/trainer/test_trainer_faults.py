@@ -158,12 +158,13 @@ def wait_for_end(pids: list[int]) -> None:
         assert ready, f"process {pid} outlives its driver"
 
 
-def kill_a_worker(driver: int) -> None:
-    """Kill a training worker of the driver in the middle of a step."""
+def kill_a_worker(driver: int) -> list[int]:
+    """Kill a training worker of the driver in the middle of a step; the process ids of all of them."""
     workers = training_workers(driver)
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGSTOP)  # the other now waits for it
     os.kill(workers[1], signal.SIGKILL)
+    return workers
 
 
 def test_a_worker_killed_in_the_middle_of_a_step_changes_nothing(setting: Setting, tmp_path: Path) -> None:
@@ -213,7 +214,8 @@ def test_a_training_that_fails_too_often_says_what_is_kept_and_goes_on_when_aske
     checkpoints = setting.checkpoints(tmp_path / "store")
     with driver(setting, tmp_path, "shared.yaml") as process:
         wait_for_step(process, 4)
-        kill_a_worker(process.pid)
+        killed = kill_a_worker(process.pid)
+        wait_for_end(killed)
         wait_for_step(process, 4, resumed=tmp_path / RUN / "metrics.jsonl")
         kill_a_worker(process.pid)
         said = finish(process)

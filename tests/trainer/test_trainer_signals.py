@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from callsmith.trainer.signals import run_aside, stopping_on_signals
+from callsmith.trainer.signals import run_aside, stopping_on_signals, termination_ends
 
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 
@@ -26,12 +26,13 @@ def test_a_signal_asks_and_the_work_goes_on_to_its_end(number: signal.Signals) -
     assert [signal.getsignal(each) for each in HANDLED] == before
 
 
-def test_a_second_ctrl_c_waits_for_nothing() -> None:
+@pytest.mark.parametrize("first", HANDLED)
+def test_ctrl_c_after_a_signal_waits_for_nothing(first: signal.Signals) -> None:
     before = [signal.getsignal(each) for each in HANDLED]
     asked, ended = threading.Event(), threading.Event()
 
     def work() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), first)
         assert asked.wait(30)
         os.kill(os.getpid(), signal.SIGINT)
         ended.wait(30)
@@ -40,6 +41,17 @@ def test_a_second_ctrl_c_waits_for_nothing() -> None:
         run_aside(work)
     ended.set()
     assert [signal.getsignal(each) for each in HANDLED] == before
+
+
+def test_termination_ends_the_process_as_a_shell_says_and_is_given_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.raises(SystemExit) as end,
+        termination_ends(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)),
+    ):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert end.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_what_the_work_raises_is_raised() -> None:

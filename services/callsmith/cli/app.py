@@ -3,7 +3,6 @@
 Each command is a module of its own that imports its room inside the function, so that `--help` is fast.
 """
 
-import signal
 import sys
 from typing import Any
 
@@ -43,7 +42,7 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             if ctx.invoked_subcommand not in _RESUMABLE:
                 raise
-            raise Interrupted("interrupted", again="run the same command again to carry on") from None
+            raise Interrupted("interrupted") from None
 
 
 app = typer.Typer(
@@ -89,8 +88,6 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Entry point of the `callsmith` command."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; whoever sends it one means it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
     except CallsmithError as error:

@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -57,10 +56,8 @@ def demo(
     try:
         _play(local, clock, root=root, keep=keep, port=port, engine_port=engine_port)
     except (KeyboardInterrupt, Interrupted) as stop:
-        kept, number = (stop.kept, stop.number) if isinstance(stop, Interrupted) else ("interrupted", signal.SIGINT)
-        command = shlex.join([_program(), "run", _short(file), "--root", _short(root), "--store", local.store.url])
-        again = f"what is done stays in {_short(root)}; to carry on: {command}"
-        raise Interrupted(kept, number, again=again) from None
+        command = shlex.join([*_program(), "run", _short(file), "--root", _short(root), "--store", local.store.url])
+        raise Interrupted.told(stop, f"what is done stays in {_short(root)}; to carry on: {command}") from None
 
 
 def _play(local: "LocalRun", clock: "_Clock", *, root: Path, keep: bool, port: int, engine_port: int) -> None:
@@ -171,9 +168,12 @@ def _short(path: Path) -> str:
     return os.path.relpath(path)
 
 
-def _program() -> str:
-    """How to call this program here."""
-    return "callsmith" if shutil.which("callsmith") else _short(Path(sys.argv[0]))
+def _program() -> list[str]:
+    """How to call this program here, as words of a command line."""
+    found = shutil.which("callsmith")
+    if Path(sys.argv[0]).name == "__main__.py":
+        return [sys.executable, "-m", "callsmith.cli"]
+    return ["callsmith"] if found and Path(found).samefile(sys.argv[0]) else [_short(Path(sys.argv[0]))]
 
 
 class _Clock:

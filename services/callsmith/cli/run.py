@@ -1,5 +1,6 @@
 """`callsmith run FILE`: every stage of a run in order, each done once; a run that was interrupted carries on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -7,6 +8,7 @@ import typer
 
 from callsmith.cli import output
 from callsmith.cli.options import JsonOption, StoreOption
+from callsmith.errors import Interrupted
 
 if TYPE_CHECKING:
     from callsmith.cli.stages import LocalRun
@@ -38,6 +40,18 @@ def run(
     output.note(f"run {local.name}: scratch files in {local.workdir}, results in {local.store.url}")
     stages = STAGES[: STAGES.index(until) + 1]
     result: dict[str, object] = {"run": local.name, "model": local.document.model_name}
+    try:
+        _do(stages, local, result)
+    except (KeyboardInterrupt, Interrupted) as stop:
+        if from_stage is None:
+            raise
+        raise Interrupted.told(stop, "run it again without --from to carry on") from None
+    if json:
+        output.emit_json(result)
+
+
+def _do(stages: Sequence[str], local: "LocalRun", result: dict[str, object]) -> None:
+    """Do the stages that are not done yet, and put what came of them into `result`."""
     for stage in stages:
         match stage:
             case "data":
@@ -57,8 +71,6 @@ def run(
             case "promote":
                 result["promotion"] = said = local.promote()
                 output.note(f"promote: {said}")
-    if json:
-        output.emit_json(result)
 
 
 def _evaluate(local: "LocalRun") -> dict[str, Any]:

@@ -5,7 +5,6 @@ work belongs to its room; what a cluster does instead is in `callsmith.controlle
 """
 
 import json
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -145,6 +144,7 @@ class LocalRun:
     def serving_candidate(self, *, port: int | None = None, engine_port: int | None = None) -> Iterator["Stack"]:
         """Serve what the candidate is measured with, behind the sidecar; on free ports where none are named."""
         from callsmith.server import local
+        from callsmith.server.preflight import free_ports
 
         first, second = free_ports(2)
         config = self.trial.server.model_copy(update={"port": engine_port or first})
@@ -198,15 +198,3 @@ class LocalRun:
         except NotFound:
             return {}
         return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -11,7 +11,11 @@ from callsmith.spec.status import Status
 
 
 def promote(look: Look, status: Status) -> Status:
-    """Move the pointer, wait for somebody to do it, or end without."""
+    """Move the pointer, wait for somebody to do it, or end without.
+
+    Killed between the pointer and the status, the next look finds the pointer moved and goes on; a rollback in that
+    very moment is not seen, and the version is promoted again.
+    """
     model, version = look.finetune.model_name, look.run.version
     match look.finetune.spec.evaluate.promote:
         case "never":
@@ -32,6 +36,8 @@ def deploy(look: Look, status: Status) -> Status:
     no rollback, and what a RayService served since then stays.
     """
     service, model, version = look.finetune.spec.deploy.service, look.finetune.model_name, look.run.version
+    # Before the pointer: who takes both back from now on makes a Conflict here, and who did before has moved it.
+    found = look.cluster.get(RAY_SERVICE, look.run.namespace, service) if service else None
     if (promoted := look.reports.promoted(model)) != version:
         return _superseded(look, status, promoted)
     if service is None:
@@ -40,7 +46,6 @@ def deploy(look: Look, status: Status) -> Status:
     if status.holds("Deployed") and status.service == service:
         message = f"RayService {service} took version {version} of {model}"
         return transitions.finish(status, "Promoted", "Deployed", message, now=look.now)
-    found = look.cluster.get(RAY_SERVICE, look.run.namespace, service)
     if found is None:
         missing = f"no RayService {service} in {look.run.namespace}; install charts/serving"
         return look.under_way(status, "Deployed", "Deploying", "Waiting", missing)
@@ -69,6 +74,8 @@ def _superseded(look: Look, status: Status, promoted: str | None) -> Status:
     service, model, version = look.finetune.spec.deploy.service, look.finetune.model_name, look.run.version
     again = f"callsmith promote {model} {version}" + (f" --service {service}" if service else "")
     message = f"version {version} of {model} was promoted, and {promoted or 'none'} is now; to go back to it: {again}"
+    if service and not status.holds("Deployed"):
+        status = transitions.condition(status, "Deployed", "False", "Superseded", now=look.now)
     return transitions.finish(status, "Completed", "Superseded", message, now=look.now)
 
 

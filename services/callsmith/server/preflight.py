@@ -3,6 +3,7 @@
 Errors from here are the user's to mend, and come at once instead of as a failed replica.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -26,6 +27,18 @@ def check_port(host: str, port: int) -> None:
     except OSError as error:
         why = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
         raise InvalidInput(f"listening on {host}:{port}: {why}; stop what uses it or choose another port") from None
+
+
+def free_ports(count: int, *, but: int | None = None) -> list[int]:
+    """Ports of loopback that nobody listens on now, below those that the kernel hands out to whoever asks for any."""
+    found: list[int] = []
+    first = 20_000 + os.getpid() % 5_000  # servers that start together look in different places
+    ports = (port for port in range(first, 30_000) if port != but)
+    while len(found) < count:
+        port = next(ports)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found
 
 
 def check_models(config: ServerConfig) -> None:

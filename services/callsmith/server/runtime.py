@@ -30,7 +30,7 @@ def running(config: ServerConfig, stop: Stop) -> Iterator[None]:
     Raises `InvalidInput` for a model that the engine refuses, `StageFailed` or `TimedOut` when it doesn't come up.
     """
     application = build(config)
-    with ingress.environment():
+    with ingress.environment(config.port):
         _start_ray(config)
         stop.listen()  # Ray takes SIGTERM for itself
         try:

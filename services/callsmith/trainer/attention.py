@@ -78,7 +78,8 @@ def attend(
     are given, else each row is a sequence, padded on the right. `attention_mask` is always None: transformers makes
     none for an attention that it does not know.
     """
-    with _remembering.get() or nullcontext():
+    # Dropout draws random numbers, which what comes later would then find drawn or not.
+    with (not dropout and _remembering.get()) or nullcontext():
         if segments is None:
             made = _sequence(query, key, value, dropout, scaling, sliding_window)
         elif query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:

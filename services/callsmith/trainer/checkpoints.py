@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from callsmith.errors import NotFound, Unavailable
+from callsmith.errors import NotFound, Temporary, Unavailable
 from callsmith.store import Store
 from callsmith.store.manifest import FileEntry
 
@@ -69,7 +69,10 @@ class Checkpoints:
 
     def describe_newest(self) -> str:
         """Which checkpoint is the newest, for people."""
-        whole = self.list()
+        try:
+            whole = self.list()
+        except Temporary as error:
+            return f"which checkpoint is the newest can't be told: {error}"
         return f"the newest checkpoint is that of step {whole[-1].step}" if whole else "there is no checkpoint yet"
 
     def fetch(self, checkpoint: Checkpoint, folder: Path) -> None:

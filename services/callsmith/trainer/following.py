@@ -3,6 +3,7 @@
 Owns the running report. Knows no model and no data; what becomes of a finished training is `training`'s.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import ray
 
+from callsmith.errors import Temporary
 from callsmith.store import Store
 from callsmith.trainer.progress import Journal
 
@@ -54,7 +56,8 @@ class Follower:
             self._on_progress(latest["step"], latest["steps"], _note(latest))
         if time.monotonic() - self._reported >= _REPORT_SECONDS:
             self._reported = time.monotonic()
-            write_report(self._store, self._run, {**latest, "run": self._run, "status": "running"})
+            with contextlib.suppress(Temporary):  # the next report says more
+                write_report(self._store, self._run, {**latest, "run": self._run, "status": "running"})
 
 
 def write_report(store: Store, run: str, report: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from callsmith.trainer.trackers import Trackers
 
@@ -40,8 +41,9 @@ class Board:
 
 
 def start_board() -> Any:
-    """Start the board as an actor; returns its handle."""
-    return ray.remote(num_cpus=0)(Board).remote()
+    """Start the board as an actor on the driver's node, for a worker's may be taken away; returns its handle."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
 
 
 class Journal:

@@ -4,6 +4,7 @@ Owns the process's handlers for SIGTERM and SIGINT while a training runs. How th
 """
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -22,7 +23,7 @@ class Notice:
 def stopping_on_signals(ask: Callable[[], object], on_note: Callable[[str], None] | None = None) -> Iterator[Notice]:
     """Call `ask` on SIGTERM and SIGINT, where this thread may handle signals; the handlers before come back at the end.
 
-    A second SIGINT is a KeyboardInterrupt.
+    SIGINT after either of them is a KeyboardInterrupt.
     """
     notice = Notice()
     if threading.current_thread() is not threading.main_thread():
@@ -30,7 +31,7 @@ def stopping_on_signals(ask: Callable[[], object], on_note: Callable[[str], None
         return
 
     def handle(number: int, frame: object) -> None:
-        if notice.number == number == signal.SIGINT:
+        if number == signal.SIGINT and notice.number is not None:
             raise KeyboardInterrupt
         notice.number = signal.Signals(number)
         if on_note:
@@ -43,6 +44,26 @@ def stopping_on_signals(ask: Callable[[], object], on_note: Callable[[str], None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def termination_ends(start: Callable[[], object]) -> Iterator[None]:
+    """Do `start`, which may take SIGTERM for itself, as Ray does; from then on SIGTERM ends this process.
+
+    With the exit code that a shell gives it, and not before every block has been left. Afterwards SIGTERM is whose it
+    was.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        start()
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        start()
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_aside(work: Callable[[], object]) -> None:
@@ -60,5 +81,8 @@ def run_aside(work: Callable[[], object]) -> None:
         else:
             done.set_result(None)
 
-    threading.Thread(target=run, name="training", daemon=True).start()
+    thread = threading.Thread(target=run, name="training", daemon=True)
+    thread.start()
+    while thread.is_alive():  # one endless wait could miss a signal that comes just before it begins
+        thread.join(0.5)
     done.result()

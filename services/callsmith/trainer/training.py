@@ -10,7 +10,8 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, Tr
 from ray.train.torch import TorchConfig, TorchTrainer
 
 import callsmith
-from callsmith.errors import CallsmithError, Interrupted, InvalidInput, StageFailed
+from callsmith.errors import CallsmithError, Interrupted, InvalidInput, StageFailed, Temporary
 from callsmith.spec import FineTune
 from callsmith.store import Store, resolve_base
 from callsmith.trainer.checkpoints import Checkpoint, Checkpoints
@@ -32,7 +33,7 @@ from callsmith.trainer.loop import ADAPTER
 from callsmith.trainer.model import quantization, resolve_dtype
 from callsmith.trainer.progress import Journal, start_board
 from callsmith.trainer.rows import Rows
-from callsmith.trainer.signals import run_aside, stopping_on_signals
+from callsmith.trainer.signals import run_aside, stopping_on_signals, termination_ends
 from callsmith.trainer.trackers import Trackers
 from callsmith.trainer.worker import device_bytes, run_worker
 
@@ -86,7 +87,8 @@ def train(
             last = _fit(trainer, following, checkpoints, ask=board.stop.remote, on_note=on_note)
         except CallsmithError as error:
             status = "stopped" if isinstance(error, Interrupted) else "failed"
-            write_report(store, run, {**journal.latest, "run": run, "status": status, "message": str(error)})
+            with suppress(Temporary):  # the store may be what failed
+                write_report(store, run, {**journal.latest, "run": run, "status": status, "message": str(error)})
             raise
     best = checkpoints.best()
     chosen = best if best and spec.train.publish == "best" else last
@@ -150,20 +152,22 @@ def _ray(*, workers: int, cpus: float) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names, or start one on this machine and stop it again."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if _joins_cluster():
-        ray.init(ignore_reinit_error=True, logging_level="ERROR", log_to_driver=False)
-        yield
+        with termination_ends(partial(ray.init, ignore_reinit_error=True, logging_level="ERROR", log_to_driver=False)):
+            yield
         return
     # Logical CPUs: the machine's own, or as many as the workers and Ray Train's controller ask for.
     logical = max(os.cpu_count() or 1, int(workers * cpus + 1))
-    ray.init(
+    start = partial(
+        ray.init,
         "local",  # and none that happens to run on this machine
         num_cpus=logical, include_dashboard=False, logging_level="ERROR", log_to_driver=False,
         _node_ip_address="127.0.0.1", object_store_memory=200_000_000,
     )  # fmt: skip
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with termination_ends(start):
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def _scaling(document: FineTune) -> ScalingConfig:

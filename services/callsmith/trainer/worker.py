@@ -63,13 +63,13 @@ def run_worker(settings: dict[str, Any]) -> None:
 
 
 class _Notices:
-    """Ray Train's word that a worker's node is about to be taken away.
+    """Ray Train's word that a worker's node is about to be taken away, the same for all: rank 0's.
 
     To ask, every worker waits for all others: about as often as Ray Train looks itself, whatever a step takes.
     """
 
     def __init__(self) -> None:
-        self._seconds = float(os.environ.get("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "5"))
+        self._seconds = float(os.environ.get("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "5"))  # Ray Train's own
         self._every, self._steps, self._since = 1, 0, time.monotonic()
 
     def __call__(self) -> bool:
