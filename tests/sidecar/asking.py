@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import openai
 
@@ -27,8 +27,44 @@ WEATHER = {
 CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}
 CALL = 'Thought: I should look.\nAction: get_weather\nAction Input: {"city": "Paris"}'
 TWO = CALL + '\nAction: get_weather\nAction Input: {"city": "Rome"}'
+MALFORMED = 'Action: get_rain\nAction Input: {"city": "Paris"}'
 ANSWER = "Thought: I now know the final answer\nFinal Answer: It is sunny."
+MIXED = "\n".join((CALL, CALL.replace("I should look", "Once more").replace("Paris", "Rome")))
+"""Thought, call, thought, call."""
 USER = [{"role": "user", "content": "What is the weather in Paris?"}]
+
+
+class Typed(Raw):
+    """A body with a content type of its own, which may break off."""
+
+    content_type: str
+    breaks: bool
+
+    def __new__(
+        cls, body: bytes | str, status: int = 200, content_type: str = "text/plain", *, breaks: bool = False
+    ) -> Self:
+        made = super().__new__(cls, body, status)
+        made.content_type, made.breaks = content_type, breaks
+        return made
+
+
+def events(*data: str, breaks: bool = False) -> Typed:
+    """A stream as it is, to its `[DONE]` or without."""
+    return Typed("".join(f"data: {each}\n\n" for each in data), 200, "text/event-stream", breaks=breaks)
+
+
+class TypedEngine(Engine):
+    """An engine that may also answer with what is no JSON."""
+
+    async def _whole(self, send: Any, raw: Raw) -> None:
+        if not isinstance(raw, Typed):
+            await super()._whole(send, raw)
+            return
+        headers = [(b"content-type", raw.content_type.encode())]
+        await send({"type": "http.response.start", "status": raw.status, "headers": headers})
+        await send({"type": "http.response.body", "body": bytes(raw), "more_body": raw.breaks})
+        if raw.breaks:
+            raise ConnectionError("as the test asked")
 
 
 @dataclass
@@ -49,7 +85,7 @@ class Bench:
 @contextmanager
 def bench(answer: Callable[[dict[str, Any]], Text | Raw] | str, **settings: Any) -> Iterator[Bench]:
     text = answer
-    engine = Engine((lambda request: Text([text] * (request.get("n") or 1))) if isinstance(text, str) else text)
+    engine = TypedEngine((lambda request: Text([text] * (request.get("n") or 1))) if isinstance(text, str) else text)
     with Served(engine) as upstream:
         config = SidecarConfig(upstream=upstream.url, **({"dialects": {"m": "react_en"}} | settings))
         with (

@@ -101,7 +101,11 @@ def test_ten_thousand_bad_requests() -> None:
 def test_nesting_that_can_be_read_but_not_written_is_refused(path: bytes, good: dict[str, Any]) -> None:
     with bench("Hello.", dialects={"*": "react_en"}) as b, httpx.Client() as client:
         for depth in (10, *range(900, 1_000, 4), 10_000):
-            for key in ("x", "top_p"):
-                body = json.dumps(good | {key: 7}).replace(f'"{key}": 7', f'"{key}": {"[" * depth}{"]" * depth}')
+            for key in ("x", "top_p", "metadata"):
+                asked = good | {key: 7, "stream": key == "metadata"}
+                body = json.dumps(asked).replace(f'"{key}": 7', f'"{key}": {"[" * depth}{"]" * depth}')
                 answer = client.post(b.url + path.decode(), content=body)
                 assert answer.status_code in (200, 400), depth
+                assert (answer.status_code == 200) == (depth == 10) or (key, depth) == ("x", 10)
+        counted = client.get(f"{b.url}/metrics").text
+    assert f'path="{path.decode()}",status="400"' in counted

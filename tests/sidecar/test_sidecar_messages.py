@@ -9,7 +9,7 @@ import anthropic
 import httpx
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
-from asking import ANSWER, CALL, TWO, Bench, bench
+from asking import ANSWER, CALL, MALFORMED, MIXED, TWO, Bench, bench
 from pydantic import TypeAdapter
 
 from callsmith.sidecar.message_events import stop, usage
@@ -24,7 +24,6 @@ ASKED: dict[str, Any] = {
     "model": "m", "max_tokens": 50, "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
     "tools": [TOOL],
 }  # fmt: skip
-MALFORMED = 'Action: get_rain\nAction Input: {"city": "Paris"}'
 EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 
 
@@ -35,12 +34,6 @@ def asking(answer: Any, **settings: Any) -> Iterator[tuple[anthropic.Anthropic, 
         anthropic.Anthropic(base_url=b.url, api_key="none", max_retries=0) as client,
     ):
         yield client, b
-
-
-@pytest.fixture(scope="module")
-def refusing() -> Iterator[Bench]:
-    with bench(CALL) as b:
-        yield b
 
 
 def post(b: Bench, **changes: Any) -> httpx.Response:
@@ -65,7 +58,7 @@ def test_a_call_is_a_tool_use() -> None:
     assert "x-api-key" not in b.engine.headers[-1]
 
 
-@pytest.mark.parametrize("text", [CALL, TWO, ANSWER, "Hello.", "", MALFORMED])
+@pytest.mark.parametrize("text", [CALL, TWO, ANSWER, "Hello.", "", MALFORMED, MIXED])
 def test_a_stream_adds_up_to_the_whole_and_every_event_is_anthropic_s(text: str) -> None:
     with asking(text) as (client, b):
         whole = client.messages.create(**ASKED)
@@ -74,6 +67,10 @@ def test_a_stream_adds_up_to_the_whole_and_every_event_is_anthropic_s(text: str)
         raw = post(b, stream=True)
         Message.model_validate_json(post(b).content, strict=True)
     apart: Any = {"content": {"__all__": {"id"}}, "malformed_tool_calls": True}
+    if text == MIXED:  # text after a call is a block of its own
+        assert [block.type for block in streamed.content] == ["text", "tool_use"] * 2
+        assert "".join(block.text for block in streamed.content if block.type == "text") == whole.content[0].text
+        apart["content"] = True
     assert streamed.model_dump(exclude=apart) == whole.model_dump(exclude=apart)
     events = [event.split("\n") for event in raw.text.strip().split("\n\n")]
     found = [json.loads(data.removeprefix("data: ")) for _, data in events]
@@ -86,7 +83,7 @@ def test_a_stream_adds_up_to_the_whole_and_every_event_is_anthropic_s(text: str)
         "message_stop",
     ]
     indexes = [event["index"] for event in found if event["type"] == "content_block_start"]
-    assert indexes == list(range(len(whole.content)))
+    assert indexes == list(range(len(streamed.content)))
 
 
 def test_results_go_back_and_the_answer_comes() -> None:
@@ -167,7 +164,20 @@ def test_why_it_ended() -> None:
         ({"system": 7}, "system"),
         ({"tools": "x"}, "tools"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0]"),
-        ({"tools": [{"name": ""}]}, "tools[0]"),
+        ({"tools": [{"name": ""}]}, "tools[0].name: "),
+        ({"tools": [{"name": "f", "input_schema": "x"}]}, "tools[0].input_schema: "),
+        (
+            {
+                "system": "x",
+                "messages": [{"role": "assistant", "content": [{"type": "tool_use", "name": "", "input": {}}]}],
+            },
+            "messages[0]: ",
+        ),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
+        ({"container": "c"}, "container"),
+        ({"mcp_servers": [{"name": "x"}]}, "mcp_servers"),
+        ({"output_config": "x"}, "output_config"),
+        ({"output_config": {"format": {"type": "xml"}}}, "output_config.format"),
         ({"tool_choice": "any"}, "tool_choice"),
         ({"tool_choice": {"type": "tool"}}, "tool_choice"),
         ({"stop_sequences": "END"}, "stop_sequences"),
@@ -178,6 +188,7 @@ def test_a_refusal_is_anthropic_s(change: dict[str, Any], told: str, refusing: B
     assert (answer.status_code, answer.json()["type"]) == (400, "error")
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert told in answer.json()["error"]["message"]
+    assert ".function" not in answer.json()["error"]["message"]
     assert refusing.engine.requests == []
 
 
@@ -207,3 +218,20 @@ def test_without_tools_bytes_pass() -> None:
         assert b.engine.bodies[-1] == body
         counted = httpx.post(f"{b.url}/v1/messages/count_tokens", content=body)
         assert counted.json()["echo"] == body.decode()
+
+
+def test_an_output_format_reaches_the_engine_and_what_changes_no_answer_does_not() -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    config = {"effort": "low", "format": {"type": "json_schema", "schema": schema}}
+    harmless = {
+        "metadata": {"user_id": "u"},
+        "service_tier": "auto",
+        "thinking": {"type": "adaptive"},
+        "container": None,
+    }
+    with asking(ANSWER) as (_, b):
+        assert post(b, output_config=config, min_p=0.1, **harmless).status_code == 200
+    (sent,) = b.engine.requests
+    named = {"name": "output", "schema": schema}
+    assert (sent["response_format"], sent["min_p"]) == ({"type": "json_schema", "json_schema": named}, 0.1)
+    assert not {"output_config", *harmless} & set(sent)

@@ -1,13 +1,12 @@
 """OpenAI's `/v1/responses` with functions, with OpenAI's SDK as the client and its types as the judge."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from asking import ANSWER, CALL, TWO, Bench, bench
+from asking import ANSWER, CALL, MALFORMED, MIXED, TWO, Bench, bench
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
@@ -21,14 +20,7 @@ SCHEMA = {
 }
 TOOL = {"type": "function", "name": "get_weather", "description": "Tells.", "parameters": SCHEMA, "strict": None}
 ASKED: dict[str, Any] = {"model": "m", "input": "What is the weather in Paris?", "tools": [TOOL]}
-MALFORMED = 'Action: get_rain\nAction Input: {"city": "Paris"}'
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-
-
-@pytest.fixture(scope="module")
-def refusing() -> Iterator[Bench]:
-    with bench(CALL) as b:
-        yield b
 
 
 def post(b: Bench, **changes: Any) -> httpx.Response:
@@ -61,7 +53,7 @@ def test_a_call_is_a_function_call() -> None:
     assert not {"store", "metadata", "instructions", "input"} & set(sent)
 
 
-@pytest.mark.parametrize("text", [CALL, TWO, ANSWER, "Hello.", "", MALFORMED])
+@pytest.mark.parametrize("text", [CALL, TWO, ANSWER, "Hello.", "", MALFORMED, MIXED])
 def test_a_stream_adds_up_to_the_whole_and_every_event_is_openai_s(text: str) -> None:
     with bench(text) as b:
         whole = b.client.responses.create(**ASKED)
@@ -69,7 +61,11 @@ def test_a_stream_adds_up_to_the_whole_and_every_event_is_openai_s(text: str) ->
             streamed = stream.get_final_response()
         raw = post(b, stream=True)
         Response.model_validate_json(post(b).content, strict=True)
-    assert shown(streamed) == shown(whole)
+    if text == MIXED:  # text after a call is an item of its own
+        assert [item.type for item in streamed.output] == ["message", "function_call"] * 2
+        assert streamed.output_text == whole.output_text
+    else:
+        assert shown(streamed) == shown(whole)
     assert streamed.usage == whole.usage
     events = [event.split("\n") for event in raw.text.strip().split("\n\n")]
     found = [json.loads(data.removeprefix("data: ")) for _, data in events]
@@ -160,9 +156,15 @@ def test_a_text_format_reaches_the_engine() -> None:
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
         ({"input": [{"type": "computer_call", "id": "x"}]}, "input[0].type"),
         ({"input": [{"type": "function_call_output", "call_id": "x", "output": {}}]}, "input[0].output"),
-        ({"input": [{"type": "function_call", "call_id": "x", "name": "f", "arguments": "{"}]}, "messages"),
+        ({"input": [{"type": "function_call", "call_id": "x", "name": "f", "arguments": "{"}]}, "input"),
+        ({"input": []}, "input"),
         ({"tools": [TOOL, {"type": "web_search"}]}, "tools[1].type"),
-        ({"tools": [{"type": "function"}]}, "tools[0].function.name"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name"),
+        ({"tools": [{"type": "function", "name": "f", "parameters": "x"}]}, "tools[0].parameters"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"include": ["message.output_text.logprobs"]}, "include"),
+        ({"context_management": [{"type": "compaction"}]}, "context_management"),
+        ({"text": "x"}, "text"),
         ({"tool_choice": {"type": "mcp"}}, "tool_choice"),
         ({"tool_choice": "always"}, "tool_choice"),
         ({"stream": "yes"}, "stream"),
@@ -171,7 +173,15 @@ def test_a_text_format_reaches_the_engine() -> None:
 def test_a_refusal_names_its_param(change: dict[str, Any], param: str, refusing: Bench) -> None:
     answer = post(refusing, **change)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert "function." not in answer.json()["error"]["message"]
     assert refusing.engine.requests == []
+
+
+def test_a_refusal_of_the_chat_request_names_the_item(refusing: Bench) -> None:
+    said = [{"role": "user", "content": "x"}, {"type": "reasoning"}, {"role": "assistant", "content": "y"}]
+    calls = [{"type": "function_call", "call_id": str(n), "name": "f", "arguments": "{" * n} for n in range(2)]
+    answer = post(refusing, instructions="Be brief.", input=[*said, *calls])
+    assert answer.json()["error"]["message"].startswith("input[4].arguments: got '{'")
 
 
 def test_an_engine_that_breaks_off_fails_the_response() -> None:
@@ -198,3 +208,17 @@ def test_without_functions_bytes_pass() -> None:
         body = b'{"model":"m",  "input": "\\"tools\\"", "tools": [{"type": "web_search"}], "previous_response_id": "r"}'
         assert httpx.post(f"{b.url}/v1/responses", content=body).json() == {"by": "the engine"}
         assert b.engine.bodies[-1] == body
+
+
+@pytest.mark.parametrize("text", [TWO, MIXED, MIXED.replace("I should look.", "I should look.\n\n")])
+def test_a_streamed_turn_goes_back_as_the_whole_one_does(text: str) -> None:
+    with bench(text) as b:
+        whole = b.client.responses.create(**ASKED)
+        *_, last = b.client.responses.create(**ASKED, stream=True)
+        for response in (whole, last.response):
+            calls = [item.call_id for item in response.output if item.type == "function_call"]
+            results = [{"type": "function_call_output", "call_id": call, "output": "sunny"} for call in calls]
+            items = [{"role": "user", "content": "x"}, *(item.model_dump() for item in response.output), *results]
+            b.client.responses.create(**ASKED | {"input": items})
+    *_, first, second = b.engine.requests
+    assert first["messages"] == second["messages"]

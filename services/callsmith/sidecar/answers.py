@@ -56,7 +56,12 @@ def translate(answer: Json, plan: Plan, observed: Observed) -> Json:
 
 def is_malformed(answer: Json) -> bool:
     """Whether a translated answer holds a malformed call."""
-    return any("malformed_tool_calls" in choice.get("message", ()) for choice in answer.get("choices") or ())
+    return any("malformed_tool_calls" in (choice.get("message") or ()) for choice in answer.get("choices") or ())
+
+
+def cached_tokens(usage: Json) -> int:
+    """Tokens of the prompt that were read from the cache, by an OpenAI `usage` object."""
+    return (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
 
 
 def tools_to_call(plan: Plan) -> list[Json] | None:

@@ -7,6 +7,7 @@ import json
 from typing import Any, Protocol
 
 from callsmith.sidecar import events, requests
+from callsmith.sidecar.problems import Refused
 
 Json = dict[str, Any]
 
@@ -24,8 +25,14 @@ class Api(Protocol):
         Raises `Refused`.
         """
 
+    def refused(self, error: Refused) -> Refused:
+        """The refusal of the chat request, in terms of the client's."""
+
     def whole(self, answer: Json) -> Json:
-        """The client's answer for a chat completion. May raise what reading a malformed one raises."""
+        """The client's answer for a chat completion.
+
+        Raises `LookupError`, `TypeError`, `ValueError` or `AttributeError` for a malformed one.
+        """
 
     def event(self, data: bytes) -> bytes:
         """What the client gets for an event of a chat completion's stream."""
@@ -34,7 +41,7 @@ class Api(Protocol):
         """The client's error for OpenAI's."""
 
     def error_event(self, error: Json, status: int) -> bytes:
-        """The same as the end of a stream that has begun."""
+        """The same as the end of a stream that has begun; nothing where that has ended with an error."""
 
 
 class Completions:
@@ -48,6 +55,10 @@ class Completions:
             return request
         requests.check_without_tools(request)
         return None
+
+    def refused(self, error: Refused) -> Refused:
+        """The refusal itself."""
+        return error
 
     def whole(self, answer: Json) -> Json:
         """The answer itself."""

@@ -42,9 +42,8 @@ class Relay:
         except asyncio.CancelledError:  # by the server, whose time to drain is over
             _LOG.warning("shutting down: a request to %s has not finished and is ended", exchange.path)
             await exchange.fail(Unavailable("the sidecar is shutting down; try again"))
-        except RecursionError:  # JSON that could just be read may be too deep to be written
-            await exchange.fail(Refused("the body is nested too deeply", code="invalid_json"))
-        exchange.count()
+        finally:
+            exchange.count()
 
     async def _answer(self, exchange: Exchange, body: bytes) -> None:
         await exchange.relay(body)
@@ -68,7 +67,11 @@ class Chat(Relay):
         async def again(plan: requests.Plan, failed: retry.Failure) -> requests.Plan:
             return await self._plan(retry.request_again(request, plan, failed), spoken)
 
-        await exchange.translate(await self._plan(request, spoken), again)
+        try:
+            plan = await self._plan(request, spoken)
+        except Refused as error:
+            raise exchange.api.refused(error) from None
+        await exchange.translate(plan, again)
 
     async def _plan(self, request: requests.Json, spoken: Speech) -> requests.Plan:
         plan = requests.make_plan(request, spoken, self._parts.config)

@@ -16,7 +16,7 @@ from callsmith.sidecar import events, http, requests, retry
 from callsmith.sidecar.answers import is_malformed, translate
 from callsmith.sidecar.apis import Api
 from callsmith.sidecar.metrics import Metrics
-from callsmith.sidecar.parts import Parts, Turn, pieces
+from callsmith.sidecar.parts import Parts, Turn, pieces, whole
 from callsmith.sidecar.problems import error_object, error_response, status_of
 from callsmith.sidecar.streams import StreamTranslation
 
@@ -25,7 +25,9 @@ Again = Callable[[requests.Plan, retry.Failure], Awaitable[requests.Plan]]
 _CHAT = "/v1/chat/completions"
 _COUNTED = (_CHAT, "/v1/completions", "/v1/messages", "/v1/responses")
 _NO_COMPLETION = "the engine's answer is not a chat completion"
-_LONGEST_ANSWER = 64 * 1024**2
+_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What reading an answer raises that is none."""
+_DOWN = (500, 502, 503, 504)
 _STREAM_HEADERS: http.Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -55,10 +57,18 @@ class Exchange:
     async def relay(self, body: bytes) -> None:
         """Pass everything on as it is."""
         async with self._engine(body) as response:
+            if response.status in _DOWN and response.content_type != "application/json":
+                raise _down(response.status)
             self._stream = response.content_type == "text/event-stream"
             await self._head(response.status, http.response_headers(response.headers.items()))
-            async for piece in pieces(response):
-                await self._body(piece)
+            piece = b"\n"
+            try:
+                async for piece in pieces(response):
+                    await self._body(piece)
+            except CallsmithError:
+                if self._stream and not piece.endswith(b"\n"):
+                    await self._body(b"\n\n")  # so that the error is an event of its own
+                raise
             await self._end()
 
     async def translate(self, plan: requests.Plan, again: Again) -> None:
@@ -72,7 +82,7 @@ class Exchange:
                     stream = await self._begin_stream(plan)
                     await self._translate_stream(response, stream)
                 else:
-                    body = b"".join([piece async for piece in pieces(response, _LONGEST_ANSWER)])
+                    body = await whole(response)
             if stream is None:
                 body = await self._translated(body, plan, again) if status == 200 else self._refusal(body, status)
                 await self._whole(status, headers, body)
@@ -117,14 +127,19 @@ class Exchange:
             answer = second | {"usage": retry.with_spent(second.get("usage"), answer.get("usage"))}
         try:
             return _dump(self.api.whole(answer))
-        except (LookupError, TypeError, ValueError, AttributeError):
+        except _MALFORMED:
             raise Unavailable(_NO_COMPLETION) from None
 
     def _refusal(self, body: bytes, status: int) -> bytes:
         try:
-            return _dump(self.api.error(json.loads(body), status))
-        except (ValueError, AttributeError):
-            return body  # no JSON object: whatever stands before the engine has sent it
+            error = json.loads(body)
+        except (ValueError, RecursionError):
+            error = None
+        if isinstance(error, dict):
+            return _dump(self.api.error(error, status))
+        if status in _DOWN:
+            raise _down(status)
+        return body  # whatever stands before the engine has sent it
 
     async def _second(self, plan: requests.Plan, failed: retry.Failure, again: Again) -> requests.Json | None:
         """The answer of a second try, or None when the engine has none: then the first stands."""
@@ -133,7 +148,7 @@ class Exchange:
             plan = await again(plan, failed)
             async with self._asked(plan) as response:
                 if response.status == 200:
-                    body = b"".join([piece async for piece in pieces(response, _LONGEST_ANSWER)])
+                    body = await whole(response)
                     answer, _ = _read(body, plan, self._parts.metrics)
         self._count_repair(answer is not None and not is_malformed(answer))
         return answer
@@ -155,7 +170,7 @@ class Exchange:
                 raise  # within the second answer
             await self._send_events(stream.give_up())
             return
-        self._count_repair(not stream.malformed)
+        self._count_repair(not stream.malformed and not stream.failed)
 
     async def _begin_stream(self, plan: requests.Plan) -> StreamTranslation:
         self._stream = True
@@ -165,12 +180,21 @@ class Exchange:
 
     async def _translate_stream(self, response: aiohttp.ClientResponse, translation: StreamTranslation) -> None:
         reader, written = events.EventReader(), self.api.event
-        async for piece in pieces(response):
-            out = [written(made) for data in reader.feed(piece) for made in translation.event(data)]
-            if out:
-                await self._body(b"".join(out))
-        if not translation.done:
-            raise Unavailable("the engine ended the stream early")
+        try:
+            async for piece in pieces(response):
+                out = [written(made) for data in reader.feed(piece) for made in translation.event(data)]
+                if out:
+                    await self._body(b"".join(out))
+            if not translation.done:
+                raise Unavailable("the engine ended the stream early")
+        except _MALFORMED:
+            raise Unavailable(_NO_COMPLETION) from None
+        except CallsmithError:
+            if translation.done:
+                return
+            if not translation.failed:
+                raise
+            await self._send_events([b"[DONE]"])  # the engine has said what is wrong
 
     async def _send_events(self, made: list[bytes]) -> None:
         if made:
@@ -220,10 +244,15 @@ def _read(body: bytes, plan: requests.Plan, metrics: Metrics) -> tuple[requests.
         answer: requests.Json = json.loads(body)
         failed = retry.failure(answer, plan)
         translate(answer, plan, metrics)
-    except (ValueError, AttributeError):
+    except _MALFORMED:
         raise Unavailable(_NO_COMPLETION) from None
     metrics.usage(answer.get("usage"))
     return answer, failed
+
+
+def _down(status: int) -> Unavailable:
+    """What a 5xx without a JSON object means: Ray's proxy answers so for a replica that has gone."""
+    return Unavailable(f"the engine answered {status} and not why; try again later")
 
 
 def _dump(value: requests.Json) -> bytes:

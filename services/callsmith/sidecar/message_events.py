@@ -5,6 +5,7 @@ Knows both streams' events; nothing of requests.
 
 from typing import Any
 
+from callsmith.sidecar.answers import cached_tokens
 from callsmith.sidecar.events import parsed, typed
 
 Json = dict[str, Any]
@@ -15,7 +16,9 @@ class MessageEvents:
 
     def __init__(self, stops: list[str]) -> None:
         self._stops = stops
-        self._begun = self._failed = False
+        self._begun = False
+        self.failed = False
+        """The engine has sent an error, after which nothing follows."""
         self._index = -1
         self._open: str | int | None = None
         self._ended: tuple[object, object] = (None, None)
@@ -24,11 +27,13 @@ class MessageEvents:
 
     def feed(self, data: bytes) -> bytes | Json:
         """The events for one of the chat completion's, or the error that it is."""
+        if self.failed:
+            return b""
         if data == b"[DONE]":
-            return b"" if self._failed else self._end()
+            return self._end()
         chunk = parsed(data)
         if "choices" not in chunk:
-            self._failed = True
+            self.failed = True
             return chunk
         self._usage = chunk.get("usage") or self._usage
         out = b"" if self._begun else self._begin(chunk)
@@ -99,7 +104,7 @@ def stop(finish: object, matched: object, stops: list[str]) -> Json:
 def usage(counted: object) -> Json:
     """Anthropic's usage for OpenAI's, whose prompt includes what was read from the cache."""
     counted = counted if isinstance(counted, dict) else {}
-    cached = (counted.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    cached = cached_tokens(counted)
     return {
         "input_tokens": (counted.get("prompt_tokens") or 0) - cached,
         "output_tokens": counted.get("completion_tokens") or 0,

@@ -1,23 +1,27 @@
 """`Messages`: Anthropic's `/v1/messages` as a translation in front of chat completions.
 
 Owns that API's requests, answers and errors; its stream is in `callsmith.sidecar.message_events`. Text and the client's
-own tools only: what else the API has is refused, thinking in earlier turns left out.
+own tools only: what else would change the answer is refused, thinking in earlier turns left out.
 """
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
+from callsmith.sidecar import fields
 from callsmith.sidecar.events import typed
 from callsmith.sidecar.message_events import MessageEvents, head, stop, usage
 from callsmith.sidecar.problems import Refused
-from callsmith.sidecar.requests import RETRY
 
 Json = dict[str, Any]
-_SAME = (
-    "model", "stream", "temperature", "top_p", "top_k", "seed", "chat_template_kwargs", "tools_prompt",
-    "eager_tool_calls", RETRY,
+_TRANSLATED = (
+    "max_tokens", "messages", "system", "stop_sequences", "tools", "tool_choice", "output_config", "thinking", "thread",
 )  # fmt: skip
+_LEFT_OUT = (
+    "cache_control", "diagnostics", "inference_geo", "metadata", "service_tier", "speed", "user_profile_id",
+    "workspace_id",
+)  # fmt: skip
+"""Fields that say where, how fast or for whom an answer is made, not which."""
 _THOUGHTS = ("thinking", "redacted_thinking")
 _UNTHREADED = "thread_unsupported_request"
 """What makes the SDK's tool runner send the whole conversation instead of what is new in it."""
@@ -34,6 +38,7 @@ class Messages:
 
     def __init__(self) -> None:
         self._stops: list[str] = []
+        self._places: dict[str, str] = {}
         self._events: MessageEvents | None = None
 
     def chat(self, request: Json) -> Json | None:
@@ -47,14 +52,21 @@ class Messages:
         self._stops = request.get("stop_sequences") or []
         if not isinstance(self._stops, list) or not all(isinstance(s, str) and s for s in self._stops):
             raise Refused("stop_sequences: expected a list of strings", param="stop_sequences")
-        made = {key: request[key] for key in _SAME if key in request}
+        made = fields.same(request, (*_TRANSLATED, *_LEFT_OUT))
         made |= {"max_tokens": request["max_tokens"], "stop": self._stops}
-        made["messages"] = [*_system(request.get("system")), *_messages(request.get("messages"))]
+        placed = [*_system(request.get("system")), *_messages(request.get("messages"))]
+        self._places = {f"messages[{n}]": where for n, (where, _) in enumerate(placed)}
+        made["messages"] = [message for _, message in placed]
         made["tools"] = _tools(request.get("tools"))
-        made |= _choice(request.get("tool_choice"))
+        made |= _choice(request.get("tool_choice")) | _format(request.get("output_config"))
+        _check_thinking(request.get("thinking"))
         if request.get("stream"):
             made["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         return made
+
+    def refused(self, error: Refused) -> Refused:
+        """The refusal of the chat request in Anthropic's terms."""
+        return fields.renamed(error, self._places, "input_schema")
 
     def whole(self, answer: Json) -> Json:
         """The message."""
@@ -76,7 +88,7 @@ class Messages:
         if self._events is None:
             self._events = MessageEvents(self._stops)
         found = self._events.feed(data)
-        return found if isinstance(found, bytes) else self.error_event(found, 500)
+        return found if isinstance(found, bytes) else typed("error", self.error(found, 500))
 
     def error(self, error: Json, status: int) -> Json:
         """The error in Anthropic's words."""
@@ -89,7 +101,9 @@ class Messages:
         return {"type": "error", "error": made}
 
     def error_event(self, error: Json, status: int) -> bytes:
-        """The same as an event."""
+        """The same as an event; nothing after the engine's own error."""
+        if self._events is not None and self._events.failed:
+            return b""
         return typed("error", self.error(error, status))
 
 
@@ -102,11 +116,14 @@ def _has_calls(messages: object) -> bool:
     )
 
 
-def _system(system: object) -> list[Json]:
-    return [] if system is None else [{"role": "system", "content": _text(_blocks(system, "system"), "system")}]
+def _system(system: object) -> list[tuple[str, Json]]:
+    if system is None:
+        return []
+    return [("system", {"role": "system", "content": _text(_blocks(system, "system"), "system")})]
 
 
-def _messages(messages: object) -> Iterator[Json]:
+def _messages(messages: object) -> Iterator[tuple[str, Json]]:
+    """Each chat message, and which of `messages` it is of."""
     if not isinstance(messages, list):
         raise Refused("messages: expected a list", param="messages")
     for n, message in enumerate(messages):
@@ -115,7 +132,8 @@ def _messages(messages: object) -> Iterator[Json]:
         if role not in ("user", "assistant", "system"):
             raise Refused(f"{where}.role: expected user or assistant", param=f"{where}.role")
         blocks = _blocks(message.get("content"), f"{where}.content")
-        yield from _assistant(blocks, where) if role == "assistant" else _others(blocks, role, where)
+        made = _assistant(blocks, where) if role == "assistant" else _others(blocks, role, where)
+        yield from ((where, each) for each in made)
 
 
 def _assistant(blocks: list[Json], where: str) -> Iterator[Json]:
@@ -181,3 +199,22 @@ def _choice(choice: object) -> Json:
     named = {"type": "function", "function": {"name": choice.get("name")}}
     made = {"auto": "auto", "any": "required", "tool": named, "none": "none"}[choice["type"]]
     return {"tool_choice": made, "parallel_tool_calls": not choice.get("disable_parallel_tool_use")}
+
+
+def _format(config: object) -> Json:
+    """Structured outputs; how much effort a model makes is for others to say."""
+    if not isinstance(config, dict | None):
+        raise Refused("output_config: expected an object", param="output_config")
+    form = (config or {}).get("format")
+    if form is None:
+        return {}
+    if not isinstance(form, dict) or form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
+        raise Refused("output_config.format: expected a json_schema with its schema", param="output_config.format")
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "output", "schema": form["schema"]}}}
+
+
+def _check_thinking(thinking: object) -> None:
+    """Raise `Refused` where thoughts are demanded: `adaptive` leaves it to the model."""
+    kind = thinking.get("type") if isinstance(thinking, dict) else thinking
+    if kind not in (None, "disabled", "adaptive"):
+        raise Refused("thinking.type: only disabled and adaptive go together with tools", param="thinking.type")

@@ -18,6 +18,8 @@ from callsmith.sidecar.toolrole import ToolRole
 from callsmith.sidecar.tracing import Tracing
 from callsmith.sidecar.upstream import Upstream, failures
 
+_LONGEST_ANSWER = 64 * 1024**2
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -53,6 +55,11 @@ class Turn:
             await self._request.__aexit__(None, None, None)
         finally:
             await self._gate.__aexit__(None, None, None)
+
+
+async def whole(response: aiohttp.ClientResponse) -> bytes:
+    """The body. Raises `Unavailable`, also for one that is too large, or `TimedOut`."""
+    return b"".join([piece async for piece in pieces(response, _LONGEST_ANSWER)])
 
 
 async def pieces(response: aiohttp.ClientResponse, limit: int | None = None) -> AsyncIterator[bytes]:

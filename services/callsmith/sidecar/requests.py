@@ -22,6 +22,8 @@ _OURS = (
     RETRY,
 )  # fmt: skip
 _MARKS = (b'"tool', b'"function')
+_DEEPEST = 200
+"""Nesting of a request: what can just be read may be too deep to be written."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def may_need_dialect(body: bytes) -> bool:
 
 
 def parse(body: bytes) -> Json:
-    """The request as JSON. Raises `Refused` for what is no JSON object."""
+    """The request as JSON. Raises `Refused` for what is no JSON object, or nested too deeply to be sent on."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -69,6 +71,8 @@ def parse(body: bytes) -> Json:
         raise Refused(f"the body is not JSON: {why}", code="invalid_json") from None
     if not isinstance(request, dict):
         raise Refused("the body is not a JSON object", code="invalid_json")
+    if _deeper(request, _DEEPEST):
+        raise Refused(f"the body is nested deeper than {_DEEPEST}", code="invalid_json")
     return request
 
 

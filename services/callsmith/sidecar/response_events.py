@@ -6,6 +6,7 @@ Knows both sides' objects; nothing of HTTP.
 import secrets
 from typing import Any
 
+from callsmith.sidecar.answers import cached_tokens
 from callsmith.sidecar.events import parsed, typed
 
 Json = dict[str, Any]
@@ -46,8 +47,10 @@ class ResponseEvents:
 
     def feed(self, data: bytes) -> bytes:
         """The events for one of the chat completion's."""
+        if self._failed:
+            return b""
         if data == b"[DONE]":
-            return b"" if self._failed else self._ended()
+            return self._ended()
         chunk = parsed(data)
         if "choices" not in chunk:
             return self.fail(chunk)
@@ -64,7 +67,9 @@ class ResponseEvents:
         return out
 
     def fail(self, error: Json) -> bytes:
-        """The end of a response that went wrong."""
+        """The end of a response that went wrong; nothing where it has failed before."""
+        if self._failed:
+            return b""
         self._failed = True
         told = error.get("error")
         message = str(told.get("message") if isinstance(told, dict) else told or error.get("message"))
@@ -169,7 +174,7 @@ def _call(call: Json, status: str, arguments: str) -> Json:
 
 def _usage(counted: object) -> Json:
     counted = counted if isinstance(counted, dict) else {}
-    cached = (counted.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    cached = cached_tokens(counted)
     return {
         "input_tokens": counted.get("prompt_tokens") or 0,
         "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},

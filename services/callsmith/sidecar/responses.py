@@ -1,21 +1,26 @@
 """`Responses`: OpenAI's `/v1/responses` as a translation in front of chat completions.
 
 Owns that API's requests; its answers are in `callsmith.sidecar.response_events`. Text and functions only, and nothing
-is stored: the whole conversation comes as `input`, in which reasoning is left out.
+is stored: the whole conversation comes as `input`, in which reasoning is left out. What else would change the answer is
+refused.
 """
 
 from typing import Any
 
+from callsmith.sidecar import fields
 from callsmith.sidecar.events import KEEP_ALIVE, typed
 from callsmith.sidecar.problems import Refused
-from callsmith.sidecar.requests import RETRY
 from callsmith.sidecar.response_events import ResponseEvents, response
 
 Json = dict[str, Any]
-_SAME = (
-    "model", "stream", "temperature", "top_p", "top_k", "seed", "user", "parallel_tool_calls", "chat_template_kwargs",
-    "tools_prompt", "eager_tool_calls", RETRY,
+_SAME = ("parallel_tool_calls", "stop", "user")
+_TRANSLATED = ("input", "instructions", "max_output_tokens", "text", "tool_choice", "tools")
+_LEFT_OUT = (
+    "include", "max_tool_calls", "metadata", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+    "reasoning", "safety_identifier", "service_tier", "store", "stream_options", "truncation",
 )  # fmt: skip
+"""Fields that ask for nothing of text and functions: `max_tool_calls` counts the server's own tools alone."""
+_LOGPROBS = "message.output_text.logprobs"
 _STORED = ("previous_response_id", "conversation", "prompt", "background")
 _TEXTS = ("input_text", "output_text", "text", "refusal")
 
@@ -27,6 +32,7 @@ class Responses:
 
     def __init__(self) -> None:
         self._request: Json = {}
+        self._places: dict[str, str] = {"messages": "input"}
         self._events: ResponseEvents | None = None
 
     def chat(self, request: Json) -> Json | None:
@@ -39,8 +45,11 @@ class Responses:
             if request.get(key):
                 raise Refused(f"{key}: nothing is stored here; send the whole conversation as input", param=key)
         self._request = request
-        made = {key: request[key] for key in _SAME if key in request}
-        made["messages"] = [*_instructions(request.get("instructions")), *_messages(request.get("input"))]
+        if isinstance(request.get("include"), list) and _LOGPROBS in request["include"]:
+            raise Refused("include: log probabilities are not served together with functions", param="include")
+        made = fields.same(request, (*_SAME, *_TRANSLATED, *_LEFT_OUT))
+        made |= {key: request[key] for key in _SAME if key in request}
+        made["messages"] = self._messages(request)
         made["tools"] = _tools(request.get("tools"))
         made |= _choice(request.get("tool_choice")) | _format(request.get("text"))
         if request.get("max_output_tokens") is not None:
@@ -48,6 +57,24 @@ class Responses:
         if request.get("stream"):
             made["stream_options"] = {"include_usage": True}
         return made
+
+    def _messages(self, request: Json) -> list[Json]:
+        made = _instructions(request.get("instructions"))
+        if made:
+            self._places["messages[0]"] = "instructions"
+        items = request.get("input")
+        if not isinstance(items, str | list):
+            raise Refused("input: expected text or a list of items", param="input")
+        for n, item in enumerate([{"role": "user", "content": items}] if isinstance(items, str) else items):
+            where = f"input[{n}]"
+            _add(item, made, where)
+            for place in _places(made):
+                self._places.setdefault(place, where)
+        return made
+
+    def refused(self, error: Refused) -> Refused:
+        """The refusal of the chat request in this API's terms."""
+        return fields.renamed(error, self._places, "parameters")
 
     def whole(self, answer: Json) -> Json:
         """The response."""
@@ -81,15 +108,10 @@ def _instructions(text: object) -> list[Json]:
     return [{"role": "system", "content": text}] if text else []
 
 
-def _messages(items: object) -> list[Json]:
-    if isinstance(items, str):
-        return [{"role": "user", "content": items}]
-    if not isinstance(items, list):
-        raise Refused("input: expected text or a list of items", param="input")
-    made: list[Json] = []
-    for n, item in enumerate(items):
-        _add(item, made, f"input[{n}]")
-    return made
+def _places(made: list[Json]) -> list[str]:
+    """Where the chat request has what was added last."""
+    message, calls = f"messages[{len(made) - 1}]", made[-1].get("tool_calls") if made else None
+    return [message, f"{message}.tool_calls[{len(calls) - 1}]"] if calls else [message]
 
 
 def _add(item: object, made: list[Json], where: str) -> None:
@@ -100,7 +122,7 @@ def _add(item: object, made: list[Json], where: str) -> None:
         case "message" if item.get("role") in ("user", "assistant", "system", "developer"):
             text = _text(item.get("content"), f"{where}.content")
             if item["role"] == "assistant" and called and called.get("tool_calls"):  # one turn is several items
-                called["content"] = f"{called['content']}\n{text}" if called["content"] else text
+                called["content"] = _joined(called["content"] or "", text)
             else:
                 made.append({"role": item["role"], "content": text})
         case "message":
@@ -120,6 +142,12 @@ def _add(item: object, made: list[Json], where: str) -> None:
             raise Refused(f"{where}: nothing is stored here; ask with store false, send items whole", param=where)
         case _:
             raise Refused(f"{where}.type: only messages and function calls go with functions", param=f"{where}.type")
+
+
+def _joined(said: str, text: str) -> str:
+    """Both on lines of their own, as parsers part them: in a stream's second item the line end has been sent."""
+    parted = not said or said.endswith("\n") or text[:1] in ("", "\r", "\n")
+    return said + text if parted else f"{said}\n{text}"
 
 
 def _text(content: object, where: str) -> str:
@@ -156,7 +184,9 @@ def _choice(choice: object) -> Json:
 
 
 def _format(text: object) -> Json:
-    form = text.get("format") if isinstance(text, dict) else None
+    if not isinstance(text, dict | None):
+        raise Refused("text: expected an object", param="text")
+    form = (text or {}).get("format")
     if not isinstance(form, dict) or form.get("type") == "text":
         return {}
     if form.get("type") == "json_schema":

@@ -24,6 +24,8 @@ class StreamTranslation:
         self._choices: dict[int, _Choice] = {}
         self.done = False
         """The engine has ended the stream properly."""
+        self.failed = False
+        """The engine has sent an error, which was passed on."""
         self.failure: Failure | None = None
         """The turn, which is to be tried again: `again` or `give_up` goes on."""
         self._head: Json = {}
@@ -39,7 +41,8 @@ class StreamTranslation:
             chunk = json.loads(data)
             choices = chunk["choices"]
         except (ValueError, KeyError, TypeError):
-            return [data]  # an error
+            self.failed, self.failure = True, None  # no second try either
+            return [data]
         if not choices:
             return self._at_usage(chunk, data)
         events: list[bytes] = []

@@ -1,0 +1,13 @@
+"""What tests of several APIs share."""
+
+from collections.abc import Iterator
+
+import pytest
+from asking import CALL, Bench, bench
+
+
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[Bench]:
+    """A bench for requests that never reach the engine."""
+    with bench(CALL) as b:
+        yield b

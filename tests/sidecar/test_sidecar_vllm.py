@@ -1,0 +1,46 @@
+"""What the sidecar sends is read by vLLM's own types, and none of it is unknown there, which vLLM would pass over."""
+
+from typing import Any
+
+import pytest
+from bending import GOOD, MESSAGES, RESPONSES
+
+from callsmith.sidecar import fields, requests
+from callsmith.sidecar.apis import Api, Completions
+from callsmith.sidecar.catalog import speech
+from callsmith.sidecar.config import SidecarConfig
+from callsmith.sidecar.messages import Messages
+from callsmith.sidecar.responses import Responses
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+FORMS: list[tuple[type[Api], dict[str, Any]]] = [
+    (Completions, GOOD),
+    (Messages, MESSAGES),
+    (Messages, MESSAGES | {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}, "min_p": 0.1}),
+    (Responses, RESPONSES),
+    (Responses, RESPONSES | {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}}}),
+]
+
+
+@pytest.fixture(scope="module")
+def read() -> Any:
+    """vLLM's type of a chat request."""
+    place = "vllm.entrypoints.openai.chat_completion.protocol"
+    return pytest.importorskip(place, reason="needs the engine's own types").ChatCompletionRequest
+
+
+@pytest.mark.parametrize(("api", "request_"), FORMS)
+def test_the_engine_reads_every_field(api: type[Api], request_: dict[str, Any], read: Any) -> None:
+    for stream in (False, True):
+        for dialect in ("react_en", "hermes"):
+            chat = api().chat(request_ | {"stream": stream})
+            assert chat is not None
+            made = read.model_validate(requests.make_plan(chat, speech(dialect), SidecarConfig()).body)
+            assert not made.model_extra
+            assert api is Responses or made.stop[0] == "END"
+            assert (made.response_format is None) == (request_ in (GOOD, MESSAGES, RESPONSES))
+
+
+def test_the_engine_has_every_field_that_the_apis_share(read: Any) -> None:
+    ours = {"tools_prompt", "eager_tool_calls", requests.RETRY}
+    assert set(fields.SAME) - ours <= set(read.model_fields)
