@@ -1,10 +1,12 @@
 """What the README tells people to type exists: make targets, commands, their options, and its document."""
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,34 @@ def test_the_document_in_the_readme_is_valid() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     document = spec.parse(block, where="README.md")
     assert document.spec.data.sources[1].ratio == 2
+
+
+def results(name: str) -> Any:
+    return json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text())
+
+
+def test_the_figures_are_those_of_the_bench() -> None:
+    data, train, merge = results("data")["every_prompt_new"], results("train")["29M on the CPU"], results("merge")
+    peers = ("callsmith", "ms-swift", "Trainer + PEFT")
+    kept, again = (
+        [f"{train[each][peer]['tokens_per_second']:,.0f}" for peer in peers]
+        for each in ("no gradient checkpointing", "gradient checkpointing")
+    )
+    parsing, chunk = results("dialects")["speed_seconds"]["64KiB"], results("sidecar")["results"]
+    served = results("server")["concurrency"]["8"]
+    relays = ("sidecar, parsing", "LiteLLM's proxy", "FastAPI and httpx, bare relay")
+    expected = [
+        [f"{data[name]['rows_per_second']:,.0f}" for name in ("callsmith", "ms-swift", "datasets.map")],
+        kept,
+        again,
+        [f"{merge['results'][name]['seconds']:.1f}" for name in ("ours", "peft", "cp, sync and sha256")],
+        [f"{parsing[name] * 1000:,.0f}" for name in ("hermes", "vllm_hermes")],
+        [f"{chunk[name]['cpu_us_per_event']:.1f}" for name in relays],
+        [f"{served[name]['tokens_per_second']:,.0f}" for name in ("callsmith", "plain vLLM")],
+    ]
+    table = README.partition("## How fast")[2].partition("\n## ")[0]
+    rows = [row.split("|", 2)[2] for row in re.findall(r"^(\|.*\|)$", table, re.MULTILINE)[2:]]
+    assert [re.findall(r"\b\d[\d,.]*\b", row.replace("sha256", "")) for row in rows] == expected
 
 
 def test_every_command_is_in_the_table() -> None:
