@@ -4,7 +4,7 @@ Owns paths and the parts' life; what a request means is in `callsmith.sidecar.en
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
@@ -16,6 +16,7 @@ from callsmith.sidecar.catalog import Catalog
 from callsmith.sidecar.config import SidecarConfig
 from callsmith.sidecar.endpoints import Chat, Relay
 from callsmith.sidecar.gate import Gate
+from callsmith.sidecar.http import Receive, Scope, Send
 from callsmith.sidecar.keys import Keys
 from callsmith.sidecar.messages import Messages
 from callsmith.sidecar.metrics import Metrics
@@ -27,7 +28,32 @@ from callsmith.sidecar.upstream import Upstream
 from callsmith.store import Registry
 
 
-def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastAPI:
+class Sidecar(FastAPI):
+    """FastAPI for life and the sidecar's own answers, past whose middlewares all else goes straight to its endpoint.
+
+    Each middleware would have its part in every chunk of a stream.
+    """
+
+    own: frozenset[str]
+    """Paths of the sidecar's own answers."""
+    posts: Mapping[str, Relay]
+    """Endpoints by the path that is posted to."""
+    others: Mapping[str, Relay]
+    """Endpoints of every method, by what the path begins with, the longest first: the engine knows which it has."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or begin and end."""
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path in self.own:
+            await super().__call__(scope, receive, send)
+            return
+        endpoint = self.posts.get(path) if scope["method"] == "POST" else None
+        if endpoint is None:
+            endpoint = next(relay for begin, relay in self.others.items() if path.startswith(begin))
+        await endpoint(scope, receive, send)
+
+
+def create_app(config: SidecarConfig, registry: Registry | None = None) -> Sidecar:
     """The application; `registry` says the dialects of models in the store.
 
     Raises `InvalidInput` for a dialect that is none and for API keys that can't be read.
@@ -53,15 +79,16 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastA
         if parts.tracing:
             await asyncio.to_thread(parts.tracing.close)
 
-    app = FastAPI(title="callsmith sidecar", version=__version__, lifespan=lifespan, openapi_url=None)
-    app.router.routes += [
-        *_own_routes(parts),
-        Route("/v1/chat/completions", Chat(parts), methods=["POST"]),
-        Route("/v1/messages", Chat(parts, Messages), methods=["POST"]),
-        Route("/v1/responses", Chat(parts, Responses), methods=["POST"]),
-        Route("/v1/messages/{rest:path}", Relay(parts, Messages)),
-        Route("/{path:path}", Relay(parts)),  # every method: the engine knows which it has
-    ]
+    app = Sidecar(title="callsmith sidecar", version=__version__, lifespan=lifespan, openapi_url=None)
+    own = _own_routes(parts)
+    app.router.routes += own
+    app.own = frozenset(route.path for route in own)
+    app.posts = {
+        "/v1/chat/completions": Chat(parts),
+        "/v1/messages": Chat(parts, Messages),
+        "/v1/responses": Chat(parts, Responses),
+    }
+    app.others = {"/v1/messages/": Relay(parts, Messages), "": Relay(parts)}
     return app
 
 

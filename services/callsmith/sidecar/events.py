@@ -8,6 +8,7 @@ from typing import Any
 
 from callsmith.errors import Unavailable
 
+_decode = json.JSONDecoder().raw_decode
 LONGEST_EVENT = 4 * 1024**2
 """Bytes of an event; an engine that sends more is broken."""
 
@@ -28,6 +29,15 @@ class EventReader:
         return [line[5:].strip() for line in lines if line.startswith(b"data:")]
 
 
+def loads(data: bytes) -> Any:
+    """`json.loads` of an event's data, which bears no space around it: two thirds of the time. Raises `ValueError`."""
+    text = data.decode("utf-8", "surrogatepass")
+    found, end = _decode(text)
+    if end != len(text):
+        raise ValueError("more than one JSON value")
+    return found
+
+
 def event(data: bytes) -> bytes:
     """One event."""
     return b"data: " + data + b"\n\n"
@@ -42,7 +52,7 @@ def typed(kind: str, data: dict[str, Any]) -> bytes:
 def parsed(data: bytes) -> dict[str, Any]:
     """An event's JSON object; an error for what is none."""
     try:
-        found = json.loads(data)
+        found = loads(data)
     except ValueError:
         found = None
     return found if isinstance(found, dict) else {"error": {"message": "the engine sent an event that is not JSON"}}

@@ -8,6 +8,7 @@ from typing import Any
 
 from callsmith.dialects.types import CallDelta, ContentDelta, Delta, StreamParser
 from callsmith.sidecar.answers import Observed, malformed_entry, tools_to_call
+from callsmith.sidecar.events import loads
 from callsmith.sidecar.requests import Plan
 from callsmith.sidecar.retry import Failure, Withholding, with_spent
 
@@ -38,7 +39,7 @@ class StreamTranslation:
             self.done = True
             return [data] if self.failure is None else []
         try:
-            chunk = json.loads(data)
+            chunk = loads(data)
             choices = chunk["choices"]
         except (ValueError, KeyError, TypeError):
             self.failed, self.failure = True, None  # no second try either
