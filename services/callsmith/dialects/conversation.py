@@ -157,9 +157,10 @@ class Page:
             self._segments.append(Segment(kind, text, len(self._roles) - 1))
 
     @property
-    def kind(self) -> Kind | None:
-        """The kind of the segment that was written last."""
-        return self._segments[-1].kind if self._segments else None
+    def text(self) -> str:
+        """What was written to the message that was opened last."""
+        last = len(self._roles) - 1
+        return "".join(segment.text for segment in self._segments if segment.message == last)
 
     def render(self, *, continue_final: bool = False) -> Rendered:
         """What was written so far."""

@@ -109,8 +109,13 @@ class ReactDialect:
                     self._write_turn(page, item, shown, resumed=inside)
             inside = isinstance(item, Assistant) and bool(item.results) and self.results_inside
         last = items[-1] if items else None
-        reopened = isinstance(last, Assistant) and not last.results and self._is_open(last.text)
-        if inside or (reopened and page.kind == "observation"):
+        # What is written decides, not what was given: the same text must be read so when it comes again.
+        written = page.text if isinstance(last, Assistant) and not last.results else ""
+        reopened = self._is_open(written)
+        if reopened and self.segment(written)[-1].kind == "observation":
+            page.write("observation", "" if written.endswith("\n") else "\n")
+            inside = True
+        if inside:
             page.write("final", self.resume())
         return page.render(continue_final=inside or reopened)
 
