@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ import psutil
 import pytest
 
 from callsmith.errors import NotFound
-from callsmith.server import ingress, preflight, replica
+from callsmith.server import preflight, replica
 from callsmith.server.config import ServedModel, ServerConfig
 from callsmith.sidecar.app import create_app
 from callsmith.sidecar.config import SidecarConfig
@@ -211,31 +210,6 @@ def test_on_one_machine_what_takes_requests_listens_on_loopback_alone(stack: Sta
     assert any("ServeReplica" in name for name in inside)
     assert any("ProxyActor" in name for name in inside)
     assert stack.ask()
-
-
-def test_what_a_killed_server_left_goes_when_the_next_one_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with subprocess.Popen(["true"]) as ended:
-        ended.wait()
-    killed, alive, other = (tmp_path / f"callsmith-{name}-x" for name in (ended.pid, os.getpid(), "bench"))
-    for folder in (killed, alive, other):
-        folder.mkdir()
-    monkeypatch.setattr(ingress, "_FOLDERS", tmp_path)
-    with ingress.environment(8000):
-        assert len(list(tmp_path.iterdir())) == 3
-    assert {*tmp_path.iterdir()} == {alive, other}
-
-
-def test_a_server_for_the_network_keeps_what_only_ray_asks_to_itself(tmp_path: Path) -> None:
-    with ingress.environment(8000):
-        config = tmp_path / "haproxy.cfg"
-        ports = [os.environ[f"RAY_SERVE_HAPROXY_{name}_PORT"] for name in ("METRICS", "STATS")]
-        config.write_text(f"    bind :{ports[0]}\n    bind *:8000\n  bind *:{ports[1]}\n")
-        program = os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"]
-        subprocess.run([program, "-db", "-f", str(config), "-c"], capture_output=True, check=False)
-        bound = [line.split()[1] for line in config.read_text().splitlines()]
-    assert bound == [f"127.0.0.1:{ports[0]}", "*:8000", f"127.0.0.1:{ports[1]}"]
 
 
 def test_a_second_replica_comes_when_one_has_too_much_to_do(stack: Stack) -> None:
