@@ -170,10 +170,10 @@ def _short(path: Path) -> str:
 
 def _program() -> list[str]:
     """How to call this program here, as words of a command line."""
-    found = shutil.which("callsmith")
-    if Path(sys.argv[0]).name == "__main__.py":
+    called, found = Path(sys.argv[0]), shutil.which("callsmith")
+    if called.name == "__main__.py":
         return [sys.executable, "-m", "callsmith.cli"]
-    return ["callsmith"] if found and Path(found).samefile(sys.argv[0]) else [_short(Path(sys.argv[0]))]
+    return ["callsmith"] if found and Path(found).resolve() == called.resolve() else [_short(called)]
 
 
 class _Clock:

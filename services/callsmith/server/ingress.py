@@ -31,7 +31,6 @@ for file; do case $file in */haproxy.cfg) sed -i 's/bind [*]*:\\({ports}\\)$/bin
 exec '{haproxy}' "$@"
 """
 
-
 _FOLDERS = Path("/tmp")
 """A short path: HAProxy takes 97 bytes for a socket, of which the node takes 57; hence the sockets' names, too."""
 
