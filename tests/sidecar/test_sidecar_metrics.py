@@ -68,7 +68,7 @@ def test_no_log_and_no_metric_holds_what_was_said(
     said = Text([CALL.replace("Paris", "Hush")])
     replies = itertools.cycle((said, Raw("Hush"), Raw("Hush", 500), Raw('{"error": {"message": "Hush"}}', 400)))
     with bench(lambda request: next(replies), dialects={"*": "react_en"}) as b:
-        for name in ("callsmith", "asyncio", "aiohttp", "uvicorn.error"):
+        for name in ("callsmith", "asyncio", "uvicorn.error"):
             caplog.set_level("DEBUG", logger=name)
         monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
         for stream in (False, True):

@@ -55,6 +55,9 @@ class ReactStream(Stream):
 
     def _text(self) -> bool:
         buffer, markers = self._buffer, self._markers
+        if not self._fresh and buffer.find("\n", self._position - 1) < 0:
+            self._say_until(self._before_gap(len(buffer)))  # no line begins, so there is no marker
+            return False
         found = None
         if self._fresh:
             found = markers.head(buffer, self._position)

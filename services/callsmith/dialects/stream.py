@@ -108,5 +108,7 @@ class Stream:
 
     def _before_gap(self, end: int) -> int:
         """Where the white space that ends at `end` begins, LONGEST_GAP before it at most."""
+        if end > self._position and not self._buffer[end - 1].isspace():
+            return end
         start = max(self._position, end - LONGEST_GAP)
         return start + len(self._buffer[start:end].rstrip())

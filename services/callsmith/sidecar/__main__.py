@@ -40,7 +40,9 @@ def main() -> int:
     gc.collect()
     gc.freeze()  # what is loaded by now stays: the collector need not look at it during requests
     drain = int(config.drain_seconds)
-    settings = uvicorn.Config(app, access_log=False, log_level="warning", ws="none", timeout_graceful_shutdown=drain)
+    settings = uvicorn.Config(
+        app, access_log=False, log_level="warning", ws="none", proxy_headers=False, timeout_graceful_shutdown=drain
+    )
     uvicorn.Server(settings).run(sockets=[listening])
     return 0
 

@@ -3,9 +3,10 @@
 Pure: knows the OpenAI protocol and dialect parsers, nothing of HTTP. Streams are `callsmith.sidecar.streams`'.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from callsmith.dialects.types import MalformedCall, ToolCall
+from callsmith.dialects.types import MalformedCall, ToolCall, ToolSpec
 from callsmith.sidecar.requests import Plan
 
 Json = dict[str, Any]
@@ -64,7 +65,7 @@ def cached_tokens(usage: Json) -> int:
     return (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
 
 
-def tools_to_call(plan: Plan) -> list[Json] | None:
+def tools_to_call(plan: Plan) -> Sequence[ToolSpec] | None:
     """The tools that the parser is to know; with none it takes no text for a call."""
     return plan.tools if plan.callable else []
 

@@ -73,9 +73,8 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> Sidec
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await upstream.start()
         yield
-        await upstream.close()
+        upstream.close()
         if parts.tracing:
             await asyncio.to_thread(parts.tracing.close)
 

@@ -21,6 +21,8 @@ class EventReader:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The `data` of each event that `piece` ends. Raises `Unavailable` for one without end."""
+        if not self._rest and piece[:6] == b"data: " and piece[-2:] == b"\n\n" and piece.find(b"\n") == len(piece) - 2:
+            return [piece[6:].strip()]  # one event by itself, as engines send them
         lines = (self._rest + piece if self._rest else piece).split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > LONGEST_EVENT:

@@ -9,14 +9,13 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import aiohttp
-
 from callsmith.errors import CallsmithError, Unavailable
 from callsmith.sidecar import events, http, requests, retry
 from callsmith.sidecar.answers import is_malformed, translate
 from callsmith.sidecar.apis import Api
+from callsmith.sidecar.connection import Response
 from callsmith.sidecar.metrics import Metrics
-from callsmith.sidecar.parts import Parts, Turn, pieces, whole
+from callsmith.sidecar.parts import Parts, Turn
 from callsmith.sidecar.problems import error_object, error_response, status_of
 from callsmith.sidecar.streams import StreamTranslation
 
@@ -60,11 +59,11 @@ class Exchange:
             if response.status in _DOWN and response.content_type != "application/json":
                 raise _down(response.status)
             self._stream = response.content_type == "text/event-stream"
-            await self._head(response.status, http.response_headers(response.headers.items()))
+            await self._head(response.status, http.response_headers(response.headers))
             piece = b"\n"
             try:
-                async for piece in pieces(response):
-                    await self._body(piece)
+                while chunk := await response.read():
+                    await self._body(piece := chunk)
             except CallsmithError:
                 if self._stream and not piece.endswith(b"\n"):
                     await self._body(b"\n\n")  # so that the error is an event of its own
@@ -77,12 +76,12 @@ class Exchange:
         stream: StreamTranslation | None = None
         try:
             async with self._asked(plan) as response:
-                status, headers = response.status, http.response_headers(response.headers.items())
+                status, headers = response.status, http.response_headers(response.headers)
                 if status == 200 and response.content_type == "text/event-stream":
                     stream = await self._begin_stream(plan)
                     await self._translate_stream(response, stream)
                 else:
-                    body = await whole(response)
+                    body = await response.whole()
             if stream is None:
                 body = await self._translated(body, plan, again) if status == 200 else self._refusal(body, status)
                 await self._whole(status, headers, body)
@@ -110,7 +109,7 @@ class Exchange:
         self._parts.metrics.requests.labels(self.path, self._status, self._dialect).inc()
 
     @contextlib.asynccontextmanager
-    async def _asked(self, plan: requests.Plan) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _asked(self, plan: requests.Plan) -> AsyncIterator[Response]:
         """The engine's response to the plan's request, or to its loose one where it refuses the schemas."""
         for body in (plan.body, plan.loose_body):
             if body is None:
@@ -148,7 +147,7 @@ class Exchange:
             plan = await again(plan, failed)
             async with self._asked(plan) as response:
                 if response.status == 200:
-                    body = await whole(response)
+                    body = await response.whole()
                     answer, _ = _read(body, plan, self._parts.metrics)
         self._count_repair(answer is not None and not is_malformed(answer))
         return answer
@@ -178,10 +177,10 @@ class Exchange:
         self._beating = asyncio.ensure_future(self._keep_alive())
         return StreamTranslation(plan, self._parts.metrics)
 
-    async def _translate_stream(self, response: aiohttp.ClientResponse, translation: StreamTranslation) -> None:
+    async def _translate_stream(self, response: Response, translation: StreamTranslation) -> None:
         reader, written = events.EventReader(), self.api.event
         try:
-            async for piece in pieces(response):
+            while piece := await response.read():
                 out = [written(made) for data in reader.feed(piece) for made in translation.event(data)]
                 if out:
                     await self._body(b"".join(out))

@@ -58,13 +58,10 @@ def request_headers(scope: Scope) -> dict[str, str]:
     }
 
 
-def response_headers(headers: Iterable[tuple[str, str]]) -> Headers:
+def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The engine's headers for the client: none that belongs to the connection, its length excepted."""
-    return [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in headers
-        if name.lower() not in _HOP_BY_HOP - {"content-length"}
-    ]
+    kept_back = _HOP_BY_HOP - {"content-length"}
+    return [(name, value) for name, value in headers if name.decode("latin-1") not in kept_back]
 
 
 def target(scope: Scope) -> str:
@@ -81,24 +78,30 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 async def until_gone(work: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Do `work`, but cancel it as soon as the client closes its connection; the body must have been read."""
-    working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(receive))
+    """Do `work`, but cancel it as soon as the client closes its connection; the body must have been read.
+
+    Raises `ClientGone`.
+    """
+    working = asyncio.current_task()
+    assert working is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        working.cancel()
+
+    watching = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
-            raise ClientGone
-        working.result()
+        await work
+    except asyncio.CancelledError:
+        if gone and working.uncancel() == 0:  # else somebody else has cancelled it too
+            raise ClientGone from None
+        raise
     finally:
-        for task in (working, gone):
-            task.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        watching.cancel()
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

@@ -3,22 +3,17 @@
 Knows nothing of what is asked and answered.
 """
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import aiohttp
-
-from callsmith.errors import Unavailable
 from callsmith.sidecar.catalog import Catalog
 from callsmith.sidecar.config import SidecarConfig
+from callsmith.sidecar.connection import Response
 from callsmith.sidecar.gate import Gate
 from callsmith.sidecar.keys import Keys
 from callsmith.sidecar.metrics import Metrics
 from callsmith.sidecar.toolrole import ToolRole
 from callsmith.sidecar.tracing import Tracing
-from callsmith.sidecar.upstream import Upstream, failures
-
-_LONGEST_ANSWER = 64 * 1024**2
+from callsmith.sidecar.upstream import Upstream
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ class Turn:
         self._gate = parts.gate
         self._request = parts.upstream.request(method, target, headers, body or None)
 
-    async def __aenter__(self) -> aiohttp.ClientResponse:
+    async def __aenter__(self) -> Response:
         await self._gate.__aenter__()
         try:
             return await self._request.__aenter__()
@@ -55,19 +50,3 @@ class Turn:
             await self._request.__aexit__(None, None, None)
         finally:
             await self._gate.__aexit__(None, None, None)
-
-
-async def whole(response: aiohttp.ClientResponse) -> bytes:
-    """The body. Raises `Unavailable`, also for one that is too large, or `TimedOut`."""
-    return b"".join([piece async for piece in pieces(response, _LONGEST_ANSWER)])
-
-
-async def pieces(response: aiohttp.ClientResponse, limit: int | None = None) -> AsyncIterator[bytes]:
-    """The body as it arrives. Raises `Unavailable` or `TimedOut`."""
-    total = 0
-    with failures():
-        while piece := await response.content.readany():
-            total += len(piece)
-            if limit is not None and total > limit:
-                raise Unavailable("the engine's answer is too large")
-            yield piece

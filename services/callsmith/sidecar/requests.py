@@ -4,11 +4,12 @@ Pure: knows the OpenAI protocol and dialects, nothing of HTTP. What it refuses i
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from callsmith.dialects.types import Dialect
+from callsmith.dialects.tools import Toolbox
+from callsmith.dialects.types import Dialect, ToolSpec
 from callsmith.errors import InvalidInput
 from callsmith.sidecar import structure
 from callsmith.sidecar.catalog import Speech
@@ -33,7 +34,7 @@ class Plan:
     body: Json
     """The engine's request."""
     dialect: Dialect
-    tools: list[Json] | None
+    tools: Sequence[ToolSpec] | None
     """Tools that a call may name; None when the request declared none, so any name is one."""
     callable: bool
     """Calls are wanted: `tool_choice` is not none."""
@@ -103,7 +104,7 @@ def make_plan(request: Json, speech: Speech, config: SidecarConfig, *, tool_role
     if legacy:
         request = _from_functions(request)
     messages = _messages(request, config)
-    tools = _tools(request, config)
+    tools = Toolbox(_tools(request, config))
     choice = _choice(request, tools, config)
     eager = _boolean(request, "eager_tool_calls", default=False)
     try:
@@ -216,7 +217,7 @@ def _tools(request: Json, config: SidecarConfig) -> list[Json]:
     return tools
 
 
-def _choice(request: Json, tools: list[Json], config: SidecarConfig) -> object:
+def _choice(request: Json, tools: Sequence[ToolSpec], config: SidecarConfig) -> object:
     choice = request.get("tool_choice", "auto")
     if choice is None:
         choice = config.null_tool_choice
@@ -235,13 +236,13 @@ def _choice(request: Json, tools: list[Json], config: SidecarConfig) -> object:
     return choice
 
 
-def _named(tools: list[Json], choice: object) -> list[Json]:
+def _named(tools: Toolbox, choice: object) -> Toolbox:
     if isinstance(choice, dict):
-        return [tool for tool in tools if _name(tool) == choice["function"]["name"]]
+        return Toolbox(tool for tool in tools if _name(tool) == choice["function"]["name"])
     return tools
 
 
-def _name(tool: Json) -> Any:
+def _name(tool: ToolSpec) -> Any:
     return tool.get("function", tool).get("name")
 
 

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from callsmith.dialects.types import CallDelta, ContentDelta, Delta, StreamParser
+from callsmith.sidecar.alike import Alike
 from callsmith.sidecar.answers import Observed, malformed_entry, tools_to_call
 from callsmith.sidecar.events import loads
 from callsmith.sidecar.requests import Plan
@@ -23,6 +24,8 @@ class StreamTranslation:
     def __init__(self, plan: Plan, observed: Observed) -> None:
         self._plan, self._observed = plan, observed
         self._choices: dict[int, _Choice] = {}
+        self._alike = Alike()
+        self._speaker: _Choice | None = None
         self.done = False
         """The engine has ended the stream properly."""
         self.failed = False
@@ -38,6 +41,11 @@ class StreamTranslation:
         if data == b"[DONE]":
             self.done = True
             return [data] if self.failure is None else []
+        heard: list[Delta] | None = None
+        if (speaker := self._speaker) is not None and (text := self._alike.text(data)) and not self._head:
+            heard = speaker.hear(text)
+            if speaker.plain and (not heard or _unchanged(heard, text)):
+                return [data] if heard else []
         try:
             chunk = loads(data)
             choices = chunk["choices"]
@@ -51,8 +59,10 @@ class StreamTranslation:
             state = self._choices.get(choice["index"])
             if state is None:
                 state = self._choices[choice["index"]] = _Choice(self._plan, self._observed)
-            out = state.feed(choice)
+            out = state.feed(choice, heard)
             if out is None and len(choices) == 1 and not self._head:
+                if self._alike.learn(data, chunk, choice["delta"]["content"]):
+                    self._speaker = state
                 return [data]
             events += [_dump(chunk | self._head, changed) for changed in ([choice] if out is None else out)]
             if state.failure is not None:
@@ -103,13 +113,17 @@ class _Choice:
         self._held: Json | None = None
         self._last: Json = {}
 
-    def feed(self, choice: Json) -> list[Json] | None:
-        """The choice of each chunk to send, or None when `choice` is to be sent as it is."""
+    def hear(self, text: str) -> list[Delta]:
+        """What is certain once the engine has said `text`."""
+        return self._parser.feed(text)
+
+    def feed(self, choice: Json, heard: list[Delta] | None = None) -> list[Json] | None:
+        """The choice of each chunk to send, or None when `choice` is to be sent as it is; `heard` if it was by now."""
         delta = choice.get("delta") or {}
         text = delta.get("content")
         finish = choice.get("finish_reason")
-        deltas = self._parser.feed(text) if text else []
-        if self._plain and finish is None and _unchanged(deltas, text):
+        deltas = (self.hear(text) if text else []) if heard is None else heard
+        if self.plain and finish is None and _unchanged(deltas, text):
             return None
         if finish is not None:
             deltas += self._close(finish)
@@ -149,7 +163,7 @@ class _Choice:
         return deltas
 
     @property
-    def _plain(self) -> bool:
+    def plain(self) -> bool:
         """Nothing is held back, so a chunk may pass as it is."""
         return self._begun and self._held is None and not self._logprobs
 

@@ -3,9 +3,10 @@
 Owns the tag's layout (xgrammar's, through vLLM's structured outputs). Knows the frame of a call from the dialect alone.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from callsmith.dialects.types import Dialect
+from callsmith.dialects.types import Dialect, ToolSpec
 
 Json = dict[str, Any]
 _ANYTHING: Json = {"type": "object"}
@@ -17,7 +18,7 @@ def is_forced(choice: object) -> bool:
 
 
 def constraint(
-    dialect: Dialect, tools: list[Json], choice: object, *, single: bool, loose: bool = False
+    dialect: Dialect, tools: Sequence[ToolSpec], choice: object, *, single: bool, loose: bool = False
 ) -> Json | None:
     """The structural tag for `choice`, or None where the model is free.
 

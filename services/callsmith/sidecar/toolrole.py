@@ -48,7 +48,7 @@ class ToolRole:
             async with self._upstream.request(
                 "POST", "/tokenize", {"content-type": "application/json"}, body
             ) as response:
-                answer: Any = json.loads(await response.read()) if response.status == 200 else {}
+                answer: Any = json.loads(await response.whole()) if response.status == 200 else {}
         except (Unavailable, TimedOut, ValueError):
             return None
         count = answer.get("count") if isinstance(answer, dict) else None

@@ -1,67 +1,51 @@
-"""`Upstream`: connections to the engine. What goes wrong there becomes `Unavailable` or `TimedOut`.
+"""`Upstream`: the engine, asked over connections that are kept. What goes wrong becomes `Unavailable` or `TimedOut`.
 
-Knows HTTP to one host; nothing of bodies. aiohttp rather than httpx: a fifth of the time for each chunk.
+Knows HTTP to one host; nothing of bodies.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-
-import aiohttp
-from multidict import CIMultiDict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from callsmith.errors import TimedOut, Unavailable
+from callsmith.sidecar.connection import Connection, Response
 
-READ_BYTES = 64 * 1024
-"""Most that is read ahead of a slow client, for each stream."""
+_KEPT_SECONDS = 4.0
+"""How long a connection may idle before it is used again: less than servers keep one (uvicorn: 5), so that none
+closes it just as a request is on its way."""
+_KEPT = 256
 
 
 class Upstream:
     """The engine at `url`. To be closed."""
 
     def __init__(self, url: str, *, connect_seconds: float, silent_seconds: float) -> None:
-        self._url = url
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=None, sock_connect=connect_seconds, sock_read=silent_seconds
-        )
-        self._session: aiohttp.ClientSession | None = None
+        self._url = urlsplit(url)
+        self._connect_seconds, self._silent_seconds = connect_seconds, silent_seconds
+        self._idle: list[Connection] = []
 
-    async def start(self) -> None:
-        """Open the pool; within the event loop."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
-            timeout=self._timeout,
-            auto_decompress=False,
-            read_bufsize=READ_BYTES,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-
-    async def close(self) -> None:
-        """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+    def close(self) -> None:
+        """Close every connection that idles."""
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
 
     @asynccontextmanager
     async def request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AsyncIterator[Response]:
         """Send a request; yield the response once its head is there. Leaving early closes the connection at once.
 
-        Raises `Unavailable` or `TimedOut`.
+        Raises `Unavailable` or `TimedOut`, also while the response is read.
         """
-        assert self._session is not None
-        with failures():
-            response = await self._session.request(
-                method, self._url + path, headers=CIMultiDict(headers), data=body, allow_redirects=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            )  # fmt: skip
+        request = self._head(method, path, headers, body) + (body or b"")
+        connection = self._kept() or await self._connect()
         try:
-            yield response
+            yield await connection.ask(request, silent_seconds=self._silent_seconds, bodiless=method == "HEAD")
         finally:
-            if response.content.at_eof():
-                response.release()
-            else:
-                response.close()
+            if connection.finish() and len(self._idle) < _KEPT:
+                self._idle.append(connection)
 
     async def ready(self) -> bool:
         """Whether the engine answers and has models."""
@@ -71,17 +55,30 @@ class Upstream:
         except (Unavailable, TimedOut, TimeoutError):
             return False
 
+    def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+        lines = [f"{method} {path} HTTP/1.1", f"host: {self._url.netloc}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if body is not None or method not in ("GET", "HEAD"):
+            lines.append(f"content-length: {len(body or b'')}")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
-@contextmanager
-def failures() -> Iterator[None]:
-    """Turn what aiohttp raises into what the sidecar answers."""
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError:
-        raise Unavailable("the engine does not answer; try again later") from None
-    except (aiohttp.ServerTimeoutError, TimeoutError):
-        raise TimedOut("the engine was silent for too long; try again later") from None
-    except aiohttp.ClientConnectorError:
-        raise Unavailable("the engine does not answer; try again later") from None
-    except (aiohttp.ClientError, ConnectionError):
-        raise Unavailable("the engine ended the connection; try again later") from None
+    def _kept(self) -> Connection | None:
+        """The connection that idles for the shortest time, if one is open and young enough."""
+        oldest = asyncio.get_running_loop().time() - _KEPT_SECONDS
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open and connection.idle_since > oldest:
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self) -> Connection:
+        port = self._url.port or (443 if self._url.scheme == "https" else 80)
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    Connection, self._url.hostname or "", port, ssl=self._url.scheme == "https" or None
+                )
+        except (OSError, TimeoutError):
+            raise Unavailable("the engine does not answer; try again later") from None
+        return connection

@@ -1,0 +1,315 @@
+"""The engine's side of the sidecar: HTTP as servers write it, in any pieces, over connections that are kept or not."""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from callsmith.errors import TimedOut, Unavailable
+from callsmith.sidecar import connection, upstream
+from callsmith.sidecar.upstream import Upstream
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Content-Type: text/Event-Stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def answering(*pieces: bytes, then_close: bool = False) -> Script:
+    """Answers every request with `pieces`, each by itself."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await _request(reader):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+            if then_close:
+                return
+
+    return script
+
+
+async def _request(reader: asyncio.StreamReader) -> bytes:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return b""
+    lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.startswith(b"content-length:")]
+    return head + (await reader.readexactly(int(lengths[0])) if lengths else b"")
+
+
+class Served:
+    """What a server saw."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.url = ""
+
+
+def run(script: Script, use: Callable[[Upstream, Served], Awaitable[None]], *, silent_seconds: float = 5.0) -> None:
+    """Let `use` speak to a server that follows `script` on each connection."""
+
+    async def both() -> None:
+        seen = Served()
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.connections += 1
+            try:
+                await script(reader, writer)
+            except ConnectionError:
+                pass
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**24)
+        seen.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        engine = Upstream(seen.url, connect_seconds=0.5, silent_seconds=silent_seconds)
+        try:
+            async with asyncio.timeout(20):
+                await use(engine, seen)
+        finally:
+            engine.close()
+            server.close()
+
+    asyncio.run(both())
+
+
+async def ask(engine: Upstream, method: str = "POST", body: bytes | None = b"{}") -> tuple[int, bytes, str]:
+    """Status, body and media type of one answer."""
+    async with engine.request(method, "/v1/x", {"x-a": "b"}, body) as response:
+        return response.status, await response.whole(), response.content_type
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), max_size=6),
+    st.sampled_from(("chunked", "length", "close")),
+    st.lists(st.integers(0, 400), max_size=6),
+    st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_an_answer_is_the_same_in_any_pieces(body: list[bytes], ends: str, cuts: list[int], announced: bool) -> None:
+    """However its end is declared, and with another head before it (RFC 9110, 15.2)."""
+    head = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * announced
+    if ends == "chunked":
+        wire = CHUNKED + b"".join(b"%x;a=b\r\n%s\r\n" % (len(part), part) for part in body) + b"0\r\nx-last: 1\r\n\r\n"
+    else:
+        length = b"content-length: %d\r\n" % len(b"".join(body)) if ends == "length" else b""
+        wire = OK + b"content-type: TEXT/event-stream\r\n" + length + b"\r\n" + b"".join(body)
+    wire = head + wire
+    places = sorted({0, len(wire), *(cut % len(wire) for cut in cuts)})
+    pieces = [wire[a:b] for a, b in itertools.pairwise(places)]
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        expected = (200, b"".join(body), "text/event-stream")
+        assert [await ask(engine), await ask(engine)] == [expected, expected]
+        assert seen.connections == (2 if ends == "close" else 1)
+
+    run(answering(*pieces, then_close=ends == "close"), use)
+
+
+def test_a_request_is_written_whole() -> None:
+    """Method, target, host, headers and body, whose length is declared."""
+    heard: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await _request(reader):
+            heard.append(request)
+            writer.write(OK + b"content-length: 0\r\n\r\n")
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        host = seen.url.removeprefix("http://").encode()
+        for method, body, ending in (
+            ("POST", b"{1}", b"content-length: 3\r\n\r\n{1}"),
+            ("POST", None, b"content-length: 0\r\n\r\n"),
+            ("GET", None, b"\r\n"),
+        ):
+            await ask(engine, method, body)
+            assert heard.pop() == b"%s /v1/x HTTP/1.1\r\nhost: %s\r\nx-a: b\r\n%s" % (method.encode(), host, ending)
+
+    run(script, use)
+
+
+def test_head_has_no_body_and_ends_its_connection() -> None:
+    """Whatever length its answer declares (RFC 9110, 9.3.2)."""
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        assert await ask(engine, "HEAD", None) == (200, b"", "")
+        assert await ask(engine, "HEAD", None) == (200, b"", "")
+        assert seen.connections == 2
+
+    run(answering(OK + b"content-length: 7\r\n\r\n"), use)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (),
+        (OK,),
+        (OK + b"content-length: 9\r\n\r\n", b"short"),
+        (CHUNKED + b"5\r\nhel",),
+        (CHUNKED + b"5\r\nhello\r\n",),
+    ],
+)
+def test_an_answer_that_breaks_off_is_an_error(pieces: tuple[bytes, ...]) -> None:
+    """Never a shorter answer."""
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        with pytest.raises(Unavailable, match="ended the connection"):
+            await ask(engine)
+
+    run(answering(*pieces, then_close=True), use)
+
+
+def test_what_arrived_before_the_end_is_read_first() -> None:
+    """A stream's events are not lost to the error after them."""
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        async with engine.request("POST", "/", {}, b"") as response:
+            assert await response.read() == b"hello"
+            with pytest.raises(Unavailable):
+                await response.read()
+
+    run(answering(CHUNKED + b"5\r\nhello\r\n", then_close=True), use)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "not HTTP"),
+        (CHUNKED + b"zz\r\n", "not HTTP"),
+        (OK + b"content-length: 1\r\ncontent-length: 2\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", "not HTTP"),
+        (OK + b"x: " + b"y" * 70_000 + b"\r\n", "too large"),
+        (OK + b"x: yyyyyyyy\r\n" * 9_000, "too large"),
+    ],
+)
+def test_what_is_no_answer_is_an_error_that_says_so(said: bytes, why: str) -> None:
+    """Whoever listens there."""
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        with pytest.raises(Unavailable, match=why):
+            await ask(engine)
+
+    run(answering(said), use)
+
+
+def test_more_than_was_asked_for_ends_the_connection() -> None:
+    """It is the beginning of no later answer."""
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        for _ in range(2):
+            assert await ask(engine) == (200, b"a", "")
+        assert seen.connections == 2
+
+    run(answering(OK + b"content-length: 1\r\n\r\na" + OK + b"content-length: 1\r\n\r\nb"), use)
+
+
+def test_leaving_early_closes_the_connection() -> None:
+    """The engine notices at once, so it stops generating."""
+    left = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _request(reader)
+        writer.write(CHUNKED + b"1\r\na\r\n")
+        assert await reader.read() == b""
+        left.set()
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        async with engine.request("POST", "/", {}, b"") as response:
+            assert await response.read() == b"a"
+        await left.wait()
+
+    run(script, use)
+
+
+def test_connections_are_used_again_while_they_are_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older one may be closed by the engine just as the request is on its way."""
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        for _ in range(3):
+            await ask(engine)
+        assert seen.connections == 1
+        monkeypatch.setattr(upstream, "_KEPT_SECONDS", 0.0)
+        await ask(engine)
+        assert seen.connections == 2
+
+    run(answering(OK + b"content-length: 1\r\n\r\na"), use)
+
+
+def test_a_connection_that_the_engine_closed_is_not_used_again() -> None:
+    """Its end is seen between requests."""
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        for _ in range(3):
+            assert (await ask(engine))[0] == 200
+            while any(kept.open for kept in engine._idle):
+                await asyncio.sleep(0)
+        assert seen.connections == 3
+
+    run(answering(OK + b"content-length: 1\r\n\r\na", then_close=True), use)
+
+
+def test_requests_at_once_each_have_a_connection() -> None:
+    """And each its own answer."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await _request(reader):
+            body = request.partition(b"\r\n\r\n")[2]
+            writer.write(OK + b"content-length: %d\r\n\r\n%s" % (len(body), body))
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        bodies = [b"%d" % n for n in range(40)]
+        answers = await asyncio.gather(*(ask(engine, body=body) for body in bodies))
+        assert [answer[1] for answer in answers] == bodies
+        assert seen.connections == 40
+
+    run(script, use)
+
+
+def test_silence_is_a_time_out_and_a_slow_reader_is_not() -> None:
+    """Only the engine's silence counts: one that is not read from is silent by force."""
+    size = 40 * connection.READ_BYTES
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _request(reader)
+        writer.write(OK + b"content-length: %d\r\n\r\n" % (size + 1) + b"x" * size)
+        await writer.drain()
+        await reader.read()
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        async with engine.request("POST", "/", {}, b"") as response:
+            got = len(await response.read())
+            await asyncio.sleep(0.6)  # three times what the engine may be silent
+            assert response.size <= 8 * connection.READ_BYTES
+            while got < size:
+                got += len(await response.read())
+            with pytest.raises(TimedOut, match="silent"):
+                await response.read()
+
+    run(script, use, silent_seconds=0.2)
+
+
+@contextmanager
+def nobody() -> Iterator[str]:
+    """A port on which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+def test_an_engine_that_is_not_there_is_an_error() -> None:
+    """At once."""
+
+    async def use(url: str) -> None:
+        engine = Upstream(url, connect_seconds=0.5, silent_seconds=5)
+        with pytest.raises(Unavailable, match="does not answer"):
+            await ask(engine)
+        assert not await engine.ready()
+
+    with nobody() as url:
+        asyncio.run(use(url))
