@@ -57,6 +57,9 @@ class HermesStream(Stream):
             self._step = self._thinking
         return True
 
+    def _is_prose(self, chunk: str) -> bool:
+        return self._step == self._text and "<" not in chunk and not chunk[-1].isspace()
+
     def _before_partial(self, *tags: str) -> int:
         """Where a tag may have begun at the end of the text, or its end."""
         end = len(self._buffer)

@@ -74,6 +74,12 @@ class ReactStream(Stream):
         self._at_marker(found)
         return True
 
+    def _is_prose(self, chunk: str) -> bool:
+        if self._step == self._verbatim:
+            return True
+        within_line = not self._fresh and self._buffer != "\n" and "\n" not in chunk
+        return within_line and self._step == self._text and not chunk[-1].isspace()
+
     def _prose(self) -> bool:
         end = len(self._buffer)
         line = self._buffer.rfind("\n", self._position - 1) + 1

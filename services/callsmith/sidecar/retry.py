@@ -39,6 +39,14 @@ class Withholding:
         self._written.append(chunk)
         return self._let_through(self._parser.feed(chunk))
 
+    def passes(self, chunk: str) -> bool:
+        """As the parser's."""
+        if self._kept or not self._parser.passes(chunk):
+            return False
+        self._written.append(chunk)
+        self.spoke = chunk[-1]
+        return True
+
     def close(self, *, cut: bool = False) -> list[Delta]:
         """As the parser's; `failure` says what is still kept back."""
         return self._let_through(self._parser.close(cut=cut))

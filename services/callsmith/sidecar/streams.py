@@ -41,11 +41,8 @@ class StreamTranslation:
         if data == b"[DONE]":
             self.done = True
             return [data] if self.failure is None else []
-        heard: list[Delta] | None = None
-        if (speaker := self._speaker) is not None and (text := self._alike.text(data)) and not self._head:
-            heard = speaker.hear(text)
-            if speaker.plain and (not heard or _unchanged(heard, text)):
-                return [data] if heard else []
+        if self._speaker is not None and (text := self._alike.text(data)) and self._speaker.passes(text):
+            return [data]
         try:
             chunk = loads(data)
             choices = chunk["choices"]
@@ -59,7 +56,7 @@ class StreamTranslation:
             state = self._choices.get(choice["index"])
             if state is None:
                 state = self._choices[choice["index"]] = _Choice(self._plan, self._observed)
-            out = state.feed(choice, heard)
+            out = state.feed(choice)
             if out is None and len(choices) == 1 and not self._head:
                 if self._alike.learn(data, chunk, choice["delta"]["content"]):
                     self._speaker = state
@@ -71,7 +68,7 @@ class StreamTranslation:
 
     def again(self, plan: Plan) -> list[bytes]:
         """Events before those of the answer to `plan`, the second try, which continue the same message."""
-        self._plan, self.failure, self.done = plan, None, False
+        self._plan, self.failure, self.done, self._speaker = plan, None, False, None
         (state,) = self._choices.values()
         return [_dump(self._head, choice) for choice in state.again(plan)]
 
@@ -113,17 +110,17 @@ class _Choice:
         self._held: Json | None = None
         self._last: Json = {}
 
-    def hear(self, text: str) -> list[Delta]:
-        """What is certain once the engine has said `text`."""
-        return self._parser.feed(text)
+    def passes(self, text: str) -> bool:
+        """Take `text` when a chunk that says it, and nothing else, is to be sent as it is; otherwise take nothing."""
+        return self._plain and self._parser.passes(text)
 
-    def feed(self, choice: Json, heard: list[Delta] | None = None) -> list[Json] | None:
-        """The choice of each chunk to send, or None when `choice` is to be sent as it is; `heard` if it was by now."""
+    def feed(self, choice: Json) -> list[Json] | None:
+        """The choice of each chunk to send, or None when `choice` is to be sent as it is."""
         delta = choice.get("delta") or {}
         text = delta.get("content")
         finish = choice.get("finish_reason")
-        deltas = (self.hear(text) if text else []) if heard is None else heard
-        if self.plain and finish is None and _unchanged(deltas, text):
+        deltas = self._parser.feed(text) if text else []
+        if self._plain and finish is None and _unchanged(deltas, text):
             return None
         if finish is not None:
             deltas += self._close(finish)
@@ -163,7 +160,7 @@ class _Choice:
         return deltas
 
     @property
-    def plain(self) -> bool:
+    def _plain(self) -> bool:
         """Nothing is held back, so a chunk may pass as it is."""
         return self._begun and self._held is None and not self._logprobs
 
