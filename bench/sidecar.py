@@ -1,9 +1,9 @@
 """The sidecar against a bare relay, and against LiteLLM's proxy and vLLM's router where they are installed, in one run.
 
-`python bench/sidecar.py` prints JSON and writes bench/results/sidecar.json. A scripted engine streams events; each
-proxy runs as a process pinned to one core, engine and client to another. Measured: added time to the first token
-(median, one request at a time), CPU of the proxy for each event when 32 streams are paced at one event each 10 ms,
-events a second when flooded, and peak resident memory.
+`python bench/sidecar.py` prints JSON and writes bench/results/sidecar.json. A scripted engine streams events; the
+proxies run as processes pinned to one core, engine and client to another, and are measured in turn, over and over:
+the time to the first token (one request at a time), CPU of the proxy for each event when 32 streams are paced at one
+event each 10 ms, and events a second when flooded. Medians of the rounds, with the least and the most; peak memory.
 """
 
 import argparse
@@ -18,13 +18,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+Measured = tuple[str, int, int | None, bool, list[dict[str, float]]]
+"""Name, port, process, whether requests have tools, and the rounds."""
 ROOT = Path(__file__).resolve().parent.parent
 PACE_SECONDS = 0.01
-STREAMS, PACED_EVENTS, FLOOD_EVENTS, FIRST_TOKENS = 32, 1000, 20_000, 200
+ROUNDS, STREAMS, PACED_EVENTS, FLOOD_EVENTS, FIRST_TOKENS = 9, 32, 300, 10_000, 100
 TOOL = {"type": "function", "function": {"name": "get", "parameters": {"type": "object", "properties": {}}}}
 WORDS = ("The quick brown fox jumps over the lazy dog and runs away " * 40).split()
 HEAD = {"id": "chatcmpl-0123456789abcdef", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -153,8 +155,7 @@ def request(tokens: int, *, tools: bool, paced: bool) -> dict[str, Any]:
 
 
 async def measure(port: int, pid: int | None, *, tools: bool) -> dict[str, float]:
-    """The figures of what listens on `port`; CPU and memory of the process `pid`."""
-    await stream(port, request(50, tools=tools, paced=False))
+    """One round of what listens on `port`, whose process is `pid`."""
     firsts = [(await stream(port, request(2, tools=tools, paced=False)))[0] for _ in range(FIRST_TOKENS)]
     before = cpu_seconds(pid)
     paced = await asyncio.gather(
@@ -164,15 +165,22 @@ async def measure(port: int, pid: int | None, *, tools: bool) -> dict[str, float
     began = time.perf_counter()
     _, flooded = await stream(port, request(FLOOD_EVENTS, tools=tools, paced=False))
     return {
-        "first_token_ms": round(statistics.median(firsts) * 1000, 3),
-        "cpu_us_per_event": round(spent / sum(events for _, events in paced) * 1e6, 1),
-        "events_per_second": round(flooded / (time.perf_counter() - began)),
-        "peak_mib": round(peak_bytes(pid) / 2**20, 1),
+        "first_token_ms": statistics.median(firsts) * 1000,
+        "cpu_us_per_event": spent / sum(events for _, events in paced) * 1e6,
+        "events_per_second": flooded / (time.perf_counter() - began),
+    }
+
+
+def summary(rounds: list[dict[str, float]]) -> dict[str, Any]:
+    """The median of each figure, and between what it varied."""
+    figures = {key: sorted(round[key] for round in rounds) for key in rounds[0]}
+    return {key: round(statistics.median(found), 3) for key, found in figures.items()} | {
+        "spread": {key: [round(found[0], 3), round(found[-1], 3)] for key, found in figures.items()}
     }
 
 
 def cpu_seconds(pid: int | None) -> float:
-    """User and system time of a process so far."""
+    """User and system time of a process so far, to 10 ms."""
     if pid is None:
         return 0.0
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -254,19 +262,28 @@ def proxies(engine: int) -> Iterator[tuple[str, list[str], int, bool]]:
 def main() -> None:
     """Measure everything, print and keep it."""
     cores = sorted(os.sched_getaffinity(0))
-    port = free_port()
-    with running([sys.executable, __file__, "--engine", str(port)], port, cores[-1]):
+    engine = free_port()
+    with ExitStack() as started:
+        started.enter_context(running([sys.executable, __file__, "--engine", str(engine)], engine, cores[-1]))
         os.sched_setaffinity(0, {cores[-1]})
-        results: dict[str, Any] = {"no proxy": asyncio.run(measure(port, None, tools=False))}
-        direct = results["no proxy"]["first_token_ms"]
-        for name, command, proxy_port, tools in proxies(port):
-            with running(command, proxy_port, cores[0]) as pid:
-                results[name] = asyncio.run(measure(proxy_port, pid, tools=tools))
-            results[name]["added_first_token_ms"] = round(results[name]["first_token_ms"] - direct, 3)
+        measured: list[Measured] = [("no proxy", engine, None, False, [])]
+        for name, command, port, tools in proxies(engine):
+            measured.append((name, port, started.enter_context(running(command, port, cores[0])), tools, []))
+        for _, port, pid, tools, _ in measured:
+            asyncio.run(measure(port, pid, tools=tools))  # warm
+        for _ in range(ROUNDS):
+            for _, port, pid, tools, rounds in measured:
+                rounds.append(asyncio.run(measure(port, pid, tools=tools)))
+        results = {name: summary(rounds) for name, _, _, _, rounds in measured}
+        for name, _, pid, _, _ in measured[1:]:
+            results[name]["peak_mib"] = round(peak_bytes(pid) / 2**20, 1)
+            results[name]["added_first_token_ms"] = round(
+                results[name]["first_token_ms"] - results["no proxy"]["first_token_ms"], 3
+            )
     ours, theirs = results["sidecar, parsing"], results.get("LiteLLM's proxy")
     ratio = round(theirs["cpu_us_per_event"] / ours["cpu_us_per_event"], 1) if theirs else None
-    report = {"python": platform.python_version(), "cores": len(cores), "load": os.getloadavg(), "results": results}
-    report["litellm_cpu_over_ours"] = ratio
+    report = {"python": platform.python_version(), "cores": len(cores), "load": os.getloadavg(), "rounds": ROUNDS}
+    report |= {"results": results, "litellm_cpu_over_ours": ratio}
     text = json.dumps(report, indent=2)
     (ROOT / "bench" / "results").mkdir(exist_ok=True)
     (ROOT / "bench" / "results" / "sidecar.json").write_text(text + "\n")
