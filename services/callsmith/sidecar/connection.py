@@ -58,7 +58,8 @@ class Response:
                 return b""
             await self._arrival()
         pieces, self._pieces, self.size = self._pieces, [], 0
-        self._connection.resume()
+        if self._connection.paused:
+            self._connection.resume()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def whole(self) -> bytes:
@@ -97,11 +98,12 @@ class Response:
         self._error = self._error or error
         self._wake()
 
-    async def _arrival(self) -> None:
+    def _arrival(self) -> asyncio.Future[None]:
+        """Done once something has changed."""
         if self._error is not None:
             raise self._error
         self._waiter = self._connection.loop.create_future()
-        await self._waiter
+        return self._waiter
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -153,7 +155,8 @@ class Connection(asyncio.Protocol):
         self._response: Response | None = None
         self._silent_seconds = self._heard = 0.0
         self._watch: asyncio.TimerHandle | None = None
-        self._paused = False
+        self.paused = False
+        """Enough waits to be read."""
 
     async def ask(self, request: bytes, *, silent_seconds: float, bodiless: bool) -> Response:
         """Send a request; returns the response once its head is there. Raises `Unavailable` or `TimedOut`."""
@@ -182,9 +185,8 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """There is room again for what the engine sends."""
-        if self._paused:
-            self._paused, self._heard = False, self.loop.time()
-            self._transport.resume_reading()
+        self.paused, self._heard = False, self.loop.time()
+        self._transport.resume_reading()
 
     # --- asyncio calls these ---
 
@@ -200,8 +202,8 @@ class Connection(asyncio.Protocol):
             return
         self._heard = self.loop.time()
         response.feed(data)
-        if response.size > READ_BYTES and not self._paused:
-            self._paused = True
+        if response.size > READ_BYTES and not self.paused:
+            self.paused = True
             self._transport.pause_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -214,7 +216,7 @@ class Connection(asyncio.Protocol):
         """One timer for the whole exchange: one for each event would cost more than the event."""
         if self._response is None:
             return
-        silent = 0.0 if self._paused else self.loop.time() - self._heard
+        silent = 0.0 if self.paused else self.loop.time() - self._heard
         if silent >= self._silent_seconds:
             self._response.fail(TimedOut("the engine was silent for too long; try again later"))
         else:
