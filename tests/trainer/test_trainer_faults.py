@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from ray._raylet import GcsClient
+from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
 
 from callsmith import spec
@@ -81,12 +83,15 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
 
 
 @contextmanager
-def driver(setting: Setting, work: Path, document: str = "finetune.yaml") -> Iterator[subprocess.Popen[str]]:
-    """Run `python -m callsmith.trainer`, as a RayJob does, until the block's end."""
+def driver(
+    setting: Setting, work: Path, document: str = "finetune.yaml", *, cluster: str | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Run `python -m callsmith.trainer`, as a RayJob does, until the block's end; on the cluster at that address."""
     command = [sys.executable, "-m", "callsmith.trainer", "--spec", str(setting.folder / document)]
     command += ["--run", RUN, "--store", (work / "store").as_uri(), "--workdir", str(work)]
     settings = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.1"}
     environment = os.environ | settings | {"RAY_AUTH_MODE": "disabled"}  # so that the test may speak to Ray too
+    environment |= {"RAY_ADDRESS": cluster} if cluster else {}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             yield process
@@ -171,6 +176,44 @@ def test_a_worker_killed_in_the_middle_of_a_step_changes_nothing(setting: Settin
     with driver(setting, tmp_path) as process:
         wait_for_step(process, 4)
         kill_a_worker(process.pid)
+        said = finish(process)
+    assert process.returncode == 0, said
+    report = setting.report(tmp_path / "store")
+    assert 3 <= report["resumed_step"] < STEPS
+    assert report["step"] == STEPS
+    assert report["loss"] == pytest.approx(setting.expected_loss, abs=1e-4)
+
+
+@contextmanager
+def cluster_of(nodes: int) -> Iterator[Cluster]:
+    """A Ray cluster of real nodes with a CPU each, on this machine."""
+    quick = {"health_check_period_ms": 500, "health_check_initial_delay_ms": 0, "health_check_failure_threshold": 10}
+    small = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
+    with patch.dict(os.environ, {"RAY_AUTH_MODE": "disabled"}):
+        cluster = Cluster(initialize_head=True, head_node_args={**small, "_system_config": quick})
+        try:
+            for _ in range(nodes - 1):
+                cluster.add_node(**small)
+            cluster.wait_for_nodes()
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+def training_nodes(cluster: Cluster) -> list[Any]:
+    """The cluster's nodes, its head excepted, with a training worker."""
+    return [node for node in cluster.worker_nodes if training_workers(node.all_processes["raylet"][0].process.pid)]
+
+
+def test_a_node_that_is_lost_is_replaced_by_another(setting: Setting, tmp_path: Path) -> None:
+    """With all its processes; the run goes on from the newest checkpoint, on nodes that are left."""
+    with cluster_of(4) as cluster, driver(setting, tmp_path, cluster=cluster.address) as process:
+        wait_for_step(process, 4)
+        lost = training_nodes(cluster)[0]
+        before = {node.unique_id for node in training_nodes(cluster)}
+        cluster.remove_node(lost, allow_graceful=False)
+        wait_for_step(process, 4, resumed=tmp_path / RUN / "metrics.jsonl")
+        assert {node.unique_id for node in training_nodes(cluster)} != before - {lost.unique_id}
         said = finish(process)
     assert process.returncode == 0, said
     report = setting.report(tmp_path / "store")
