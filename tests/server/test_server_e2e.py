@@ -116,6 +116,51 @@ def test_a_streamed_call(client: openai.OpenAI) -> None:
     assert chunks[-1].usage.completion_tokens > 0
 
 
+def test_call_result_answer_in_anthropics_words(stack: local.Stack) -> None:
+    """`/v1/messages`, whole and streamed."""
+    tool = {key: WEATHER["function"][key] for key in ("name", "description")}
+    tool["input_schema"] = WEATHER["function"]["parameters"]
+    asked: dict[str, Any] = {"model": "scripted", "max_tokens": 300, "tools": [tool], "temperature": 0}
+
+    def ask(messages: list[dict[str, Any]]) -> dict[str, Any]:
+        answer = httpx.post(f"{stack.base_url}/messages", json=asked | {"messages": messages}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    first = ask(USER)
+    use = first["content"][-1]
+    assert (first["stop_reason"], use["type"], use["name"]) == ("tool_use", "tool_use", "get_weather")
+    assert use["input"] == {"city": "Paris"}
+    result = {"type": "tool_result", "tool_use_id": use["id"], "content": '{"celsius": 21}'}
+    messages = [*USER, {"role": "assistant", "content": first["content"]}, {"role": "user", "content": [result]}]
+    second = ask(messages)
+    assert second["stop_reason"] == "end_turn"
+    assert second["content"][-1]["text"].endswith("It is sunny in Paris.")
+    assert second["usage"]["output_tokens"] > 0
+    body = asked | {"messages": messages, "stream": True}
+    with httpx.stream("POST", f"{stack.base_url}/messages", json=body, timeout=60) as streamed:
+        events = [json.loads(line[6:]) for line in streamed.iter_lines() if line.startswith("data: ")]
+    said = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
+    assert "".join(said) == second["content"][-1]["text"]
+    assert events[-1] == {"type": "message_stop"}
+
+
+def test_call_result_answer_as_responses(client: openai.OpenAI) -> None:
+    """`/v1/responses`, whole and streamed."""
+    request: dict[str, Any] = {"model": "scripted", "temperature": 0}
+    request["tools"] = [{"type": "function", "strict": False} | WEATHER["function"]]
+    first = client.responses.create(input=USER, **request)
+    (call,) = [item for item in first.output if item.type == "function_call"]
+    assert (call.name, call.arguments) == ("get_weather", '{"city": "Paris"}')
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": '{"celsius": 21}'}
+    turns = [*USER, *(item.model_dump(exclude_none=True) for item in first.output), result]
+    second = client.responses.create(input=turns, **request)
+    assert second.output_text.endswith("It is sunny in Paris.")
+    with client.responses.stream(input=turns, **request) as stream:
+        assert stream.get_final_response().output_text == second.output_text
+
+
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "switch"}}])
 def test_a_model_that_knows_nothing_is_held_to_the_schema(client: openai.OpenAI, choice: Any) -> None:
     answer = client.chat.completions.create(
