@@ -271,6 +271,25 @@ def test_requests_at_once_each_have_a_connection() -> None:
     run(script, use)
 
 
+def test_no_more_connections_are_kept_than_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is closed."""
+    monkeypatch.setattr(upstream, "_KEPT", 2)
+    ended = asyncio.Semaphore(0)
+    answer = answering(OK + b"content-length: 0\r\n\r\n")
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answer(reader, writer)
+        ended.release()
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        await asyncio.gather(*(ask(engine) for _ in range(5)))
+        for _ in range(3):
+            await ended.acquire()
+        assert sum(kept.open for kept in engine._idle) == 2
+
+    run(script, use)
+
+
 def test_silence_is_a_time_out_and_a_slow_reader_is_not() -> None:
     """Only the engine's silence counts: one that is not read from is silent by force."""
     size = 40 * connection.READ_BYTES

@@ -206,6 +206,10 @@ class Connection(asyncio.Protocol):
             self.paused = True
             self._transport.pause_reading()
 
+    def eof_received(self) -> None:
+        """The other side is about to be gone."""
+        self.open = False
+
     def connection_lost(self, error: Exception | None) -> None:
         """The other side is gone."""
         self.open = False

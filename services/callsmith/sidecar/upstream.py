@@ -15,6 +15,7 @@ _KEPT_SECONDS = 4.0
 """How long a connection may idle before it is used again: less than servers keep one (uvicorn: 5), so that none
 closes it just as a request is on its way."""
 _KEPT = 256
+"""Connections that may idle at once."""
 
 
 class Upstream:
@@ -44,8 +45,10 @@ class Upstream:
         try:
             yield await connection.ask(request, silent_seconds=self._silent_seconds, bodiless=method == "HEAD")
         finally:
-            if connection.finish() and len(self._idle) < _KEPT:
+            if connection.finish():
                 self._idle.append(connection)
+                if len(self._idle) > _KEPT:
+                    self._idle.pop(0).close()
 
     async def ready(self) -> bool:
         """Whether the engine answers and has models."""
