@@ -57,3 +57,4 @@ def test_an_engines_events_are_alike() -> None:
     assert alike.text(dump(event(""), (",", ":"), False)) == ""
     assert alike.text(dump(event('"'), (",", ":"), False)) is None
     assert alike.text(dump(event("e", "stop"), (",", ":"), False)) is None
+    assert alike.text(dump(event("?"), (",", ":"), False).replace(b"?", b"\xff")) is None

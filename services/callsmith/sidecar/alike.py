@@ -27,7 +27,10 @@ class Alike:
         text = data[len(self._before) : len(data) - len(self._after)]
         if len(data) < self._least or b'"' in text or b"\\" in text:
             return None
-        return text.decode("utf-8", "surrogatepass")
+        try:
+            return text.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return None
 
     def learn(self, data: bytes, chunk: dict[str, Any], text: str) -> bool:
         """Remember `data`, read as `chunk`, whose only choice says `text`; False when it can't be parted surely."""
