@@ -138,6 +138,8 @@ def test_call_result_answer_in_anthropics_words(stack: local.Stack) -> None:
     assert second["stop_reason"] == "end_turn"
     assert second["content"][-1]["text"].endswith("It is sunny in Paris.")
     assert second["usage"]["output_tokens"] > 0
+    counted = httpx.post(f"{stack.base_url}/messages/count_tokens", json=asked | {"messages": messages}, timeout=60)
+    assert counted.json() == {"input_tokens": second["usage"]["input_tokens"]}
     body = asked | {"messages": messages, "stream": True}
     with httpx.stream("POST", f"{stack.base_url}/messages", json=body, timeout=60) as streamed:
         events = [json.loads(line[6:]) for line in streamed.iter_lines() if line.startswith("data: ")]

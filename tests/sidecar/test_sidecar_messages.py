@@ -220,6 +220,30 @@ def test_without_tools_bytes_pass() -> None:
         assert counted.json()["echo"] == body.decode()
 
 
+def test_tokens_are_counted_with_the_dialects_prompt() -> None:
+    """That of the same messages, `max_tokens` or not; the engine's refusal is Anthropic's error."""
+    asked = {key: value for key, value in ASKED.items() if key != "max_tokens"}
+    seen: list[dict[str, Any]] = []
+
+    def tokenize(body: bytes) -> Raw:
+        seen.append(json.loads(body))
+        return Raw('{"count": 41, "max_model_len": 2048, "tokens": []}')
+
+    with asking(CALL) as (client, b):
+        b.engine.others["/tokenize"] = tokenize
+        assert client.messages.count_tokens(**asked).input_tokens == 41
+        client.messages.create(**ASKED)
+        assert seen == [{"model": "m", "messages": b.engine.requests[-1]["messages"]}]
+        b.engine.others["/tokenize"] = lambda body: Raw('{"error": {"message": "too long"}}', 400)
+        with pytest.raises(anthropic.BadRequestError, match="too long"):
+            client.messages.count_tokens(**asked)
+        b.engine.others["/tokenize"] = lambda body: Raw("{}")
+        with pytest.raises(anthropic.InternalServerError, match="no count"):
+            client.messages.count_tokens(**asked)
+        with pytest.raises(anthropic.BadRequestError, match="tools"):
+            client.messages.count_tokens(**asked | {"tools": [{"name": 5, "input_schema": {}}]})
+
+
 def test_an_output_format_reaches_the_engine_and_what_changes_no_answer_does_not() -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string"}}}
     config = {"effort": "low", "format": {"type": "json_schema", "schema": schema}}

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from callsmith import __version__, dialects
 from callsmith.sidecar.catalog import Catalog
 from callsmith.sidecar.config import SidecarConfig
-from callsmith.sidecar.endpoints import Chat, Relay
+from callsmith.sidecar.endpoints import Chat, Count, Relay
 from callsmith.sidecar.gate import Gate
 from callsmith.sidecar.http import Receive, Scope, Send
 from callsmith.sidecar.keys import Keys
@@ -85,6 +85,7 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> Sidec
     app.posts = {
         "/v1/chat/completions": Chat(parts),
         "/v1/messages": Chat(parts, Messages),
+        "/v1/messages/count_tokens": Count(parts, Messages),
         "/v1/responses": Chat(parts, Responses),
     }
     app.others = {"/v1/messages/": Relay(parts, Messages), "": Relay(parts)}

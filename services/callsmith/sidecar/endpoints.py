@@ -1,4 +1,4 @@
-"""The two ASGI endpoints: `Chat`, which translates where a request needs a dialect, and `Relay` for everything else.
+"""The ASGI endpoints: `Chat` and `Count`, which translate where a request needs a dialect, and `Relay` for all else.
 
 Owns the order of things in a request: key, body, plan, turn at the gate, engine, answer. Bytes that need no dialect
 pass as they are, both ways.
@@ -13,7 +13,7 @@ from callsmith.errors import CallsmithError, Unavailable
 from callsmith.sidecar import http, requests, retry
 from callsmith.sidecar.apis import Api, Completions
 from callsmith.sidecar.catalog import Speech, speech
-from callsmith.sidecar.exchange import Exchange
+from callsmith.sidecar.exchange import Again, Exchange
 from callsmith.sidecar.parts import Parts
 from callsmith.sidecar.problems import Refused
 
@@ -55,22 +55,25 @@ class Chat(Relay):
     async def _answer(self, exchange: Exchange, body: bytes) -> None:
         if http.header(exchange.scope, KEEP_STOP_HEADER):
             body = json.dumps(requests.parse(body) | {"include_stop_str_in_output": True}).encode()
-        if not requests.may_need_dialect(body):
-            await exchange.relay(body)
-            return
-        request = exchange.api.chat(requests.parse(body))
+        request = exchange.api.chat(self._read(body)) if requests.may_need_dialect(body) else None
         if request is None:
             await exchange.relay(body)
             return
         spoken = await self._speech(exchange.scope, request)
-
-        async def again(plan: requests.Plan, failed: retry.Failure) -> requests.Plan:
-            return await self._plan(retry.request_again(request, plan, failed), spoken)
-
         try:
             plan = await self._plan(request, spoken)
         except Refused as error:
             raise exchange.api.refused(error) from None
+
+        async def again(plan: requests.Plan, failed: retry.Failure) -> requests.Plan:
+            return await self._plan(retry.request_again(request, plan, failed), spoken)
+
+        await self._ask(exchange, plan, again)
+
+    def _read(self, body: bytes) -> requests.Json:
+        return requests.parse(body)
+
+    async def _ask(self, exchange: Exchange, plan: requests.Plan, again: Again) -> None:
         await exchange.translate(plan, again)
 
     async def _plan(self, request: requests.Json, spoken: Speech) -> requests.Plan:
@@ -89,3 +92,13 @@ class Chat(Relay):
         if not isinstance(model, str):
             raise Refused("model: expected the id of a model", param="model")
         return await self._parts.catalog.find(model)
+
+
+class Count(Chat):
+    """How many tokens a message's prompt has, what its dialect makes of its tools included."""
+
+    def _read(self, body: bytes) -> requests.Json:
+        return {"max_tokens": 1} | requests.parse(body)
+
+    async def _ask(self, exchange: Exchange, plan: requests.Plan, again: Again) -> None:
+        await exchange.tokens(plan)

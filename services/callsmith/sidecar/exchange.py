@@ -23,6 +23,7 @@ Again = Callable[[requests.Plan, retry.Failure], Awaitable[requests.Plan]]
 """The plan of a second try. Raises `CallsmithError` when there can be none."""
 _CHAT = "/v1/chat/completions"
 _COUNTED = (_CHAT, "/v1/completions", "/v1/messages", "/v1/responses")
+_PROMPT = ("model", "messages", "add_generation_prompt", "continue_final_message")
 _NO_COMPLETION = "the engine's answer is not a chat completion"
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 """What reading an answer raises that is none."""
@@ -92,6 +93,22 @@ class Exchange:
         finally:
             if self._beating is not None:
                 self._beating.cancel()
+
+    async def tokens(self, plan: requests.Plan) -> None:
+        """Answer with the length of the plan's prompt, as the engine counts it."""
+        self._dialect = plan.dialect.name
+        prompt = {key: plan.body[key] for key in _PROMPT if key in plan.body}
+        headers = http.request_headers(self.scope)
+        async with Turn(self._parts, "POST", "/tokenize", headers, _dump(prompt)) as response:
+            status, sent, body = response.status, http.response_headers(response.headers), await response.whole()
+        if status != 200:
+            await self._whole(status, sent, self._refusal(body, status))
+            return
+        try:
+            counted = _dump({"input_tokens": json.loads(body)["count"]})
+        except _MALFORMED:
+            raise Unavailable("the engine's answer is no count of tokens") from None
+        await self._whole(status, sent, counted)
 
     async def fail(self, error: CallsmithError) -> None:
         """Say what went wrong, as an answer or within the stream that has begun."""
