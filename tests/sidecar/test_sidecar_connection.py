@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -163,6 +164,47 @@ def test_an_answer_that_breaks_off_is_an_error(pieces: tuple[bytes, ...]) -> Non
             await ask(engine)
 
     run(answering(*pieces, then_close=True), use)
+
+
+@pytest.mark.parametrize("head", [OK + b"\r\n", OK + b"transfer-encoding: identity\r\n\r\n", CHUNKED])
+def test_a_reset_is_no_end(head: bytes) -> None:
+    """Of a body whose length nobody declares either."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _request(reader)
+        writer.write(head + b"1\r\na\r\n")
+        await writer.drain()
+        await reader.readexactly(1)
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        async with engine.request("POST", "/", {}, b"") as response:
+            assert await response.read()
+            response._connection._transport.write(b"!")
+            with pytest.raises(Unavailable, match="ended the connection"):
+                await response.read()
+
+    run(script, use)
+
+
+def test_a_connection_with_a_request_on_its_way_is_not_used_again() -> None:
+    """The engine may answer before it has read all of one, and never read the rest."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        while not writer.transport.is_closing():
+            await asyncio.sleep(0.01)  # and reads no more
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        for _ in range(2):
+            assert (await ask(engine, body=b"x" * 60_000_000))[0] == 413
+        assert seen.connections == 2
+
+    run(script, use)
 
 
 def test_what_arrived_before_the_end_is_read_first() -> None:

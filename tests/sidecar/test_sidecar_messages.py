@@ -234,6 +234,9 @@ def test_tokens_are_counted_with_the_dialects_prompt() -> None:
         assert client.messages.count_tokens(**asked).input_tokens == 41
         client.messages.create(**ASKED)
         assert seen == [{"model": "m", "messages": b.engine.requests[-1]["messages"]}]
+        template = {"chat_template_kwargs": {"enable_thinking": False}}
+        client.messages.count_tokens(**asked, extra_body=template)
+        assert seen[-1] == seen[0] | template
         b.engine.others["/tokenize"] = lambda body: Raw('{"error": {"message": "too long"}}', 400)
         with pytest.raises(anthropic.BadRequestError, match="too long"):
             client.messages.count_tokens(**asked)

@@ -41,15 +41,14 @@ class Alike:
         if not found:
             return False
         before, after = before + _BEFORE, b'"' + after
+        other = "!" if text == "?" else "?"
         try:
-            probe = loads(before + b"?" + after)
+            probe = loads(before + other.encode() + after)
             delta = probe["choices"][0]["delta"]
         except (ValueError, LookupError):
             return False
-        if delta.get("content") != "?":
-            return False  # what was found is something else
         delta["content"] = text
         if probe != chunk:
-            return False
+            return False  # what was found is something else
         self._before, self._after, self._least = before, after, len(before) + len(after)
         return True

@@ -4,10 +4,17 @@ Knows nothing of HTTP. Flags of `python -m callsmith.sidecar` bear the same name
 """
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from callsmith.errors import InvalidInput
+
+
+def _with_port(url: str) -> str:
+    """Raises `ValueError` for a port that is none."""
+    _ = urlsplit(url).port
+    return url
 
 
 class SidecarConfig(BaseModel):
@@ -22,7 +29,9 @@ class SidecarConfig(BaseModel):
     """Address to listen on."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8100
     """Port to listen on."""
-    upstream: Annotated[str, Field(pattern=r"^https?://[^/]+$")] = "http://127.0.0.1:8000"
+    upstream: Annotated[str, Field(pattern=r"^https?://[^/@?#\s]+$"), AfterValidator(_with_port)] = (
+        "http://127.0.0.1:8000"
+    )
     """The engine: scheme, host and port."""
     store: str | None = None
     """Object store URL whose manifests say each model's dialect."""

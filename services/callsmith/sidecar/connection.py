@@ -12,7 +12,7 @@ import httptools
 from callsmith.errors import TimedOut, Unavailable
 
 READ_BYTES = 64 * 1024
-"""Most that is read ahead of a slow client, for each stream."""
+"""No more is read for a stream once this waits for a slow client; what the loop reads at once comes on top."""
 _LONGEST_HEAD = 64 * 1024
 _LONGEST_WHOLE = 64 * 1024**2
 
@@ -84,14 +84,18 @@ class Response:
                 self.fail(Unavailable("the head of the engine's answer is too large"))
         self._wake()
 
-    def end(self) -> None:
-        """The engine has closed the connection, which ends a body of undeclared length."""
-        declared = self._header(b"content-length") or self._header(b"transfer-encoding")
-        if self._has_head and not declared and self._error is None:
+    def end(self, *, clean: bool) -> None:
+        """The connection has ended, which ends a body of undeclared length too where the engine has closed it."""
+        chunked = self._header(b"transfer-encoding").lower().endswith("chunked")
+        if clean and self._has_head and not chunked and not self._header(b"content-length") and self._error is None:
             self.ended = True
         elif not self.ended:
             self.fail(Unavailable("the engine ended the connection; try again later"))
         self._wake()
+
+    def drop(self) -> None:
+        """Nobody reads on: let go of the parser, which knows this response, and of what it has read."""
+        del self._parser, self._pieces
 
     def fail(self, error: Unavailable | TimedOut) -> None:
         """Nothing more will come; what has arrived is read first."""
@@ -172,11 +176,19 @@ class Connection(asyncio.Protocol):
         response, self._response = self._response, None
         if self._watch is not None:
             self._watch.cancel()
-        if response is not None and response.reusable and self.open:
+        reusable = response is not None and response.reusable and self.usable
+        if response is not None:
+            response.drop()
+        if reusable:
             self.idle_since = self.loop.time()
             return True
         self.close()
         return False
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request could be sent now: nothing of an earlier one is still on its way."""
+        return self.open and not self._transport.is_closing() and not self._transport.get_write_buffer_size()
 
     def close(self) -> None:
         """Close at once."""
@@ -214,7 +226,7 @@ class Connection(asyncio.Protocol):
         """The other side is gone."""
         self.open = False
         if self._response is not None:
-            self._response.end()
+            self._response.end(clean=error is None)
 
     def _look(self) -> None:
         """One timer for the whole exchange: one for each event would cost more than the event."""

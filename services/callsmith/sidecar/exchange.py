@@ -23,7 +23,8 @@ Again = Callable[[requests.Plan, retry.Failure], Awaitable[requests.Plan]]
 """The plan of a second try. Raises `CallsmithError` when there can be none."""
 _CHAT = "/v1/chat/completions"
 _COUNTED = (_CHAT, "/v1/completions", "/v1/messages", "/v1/responses")
-_PROMPT = ("model", "messages", "add_generation_prompt", "continue_final_message")
+_PROMPT = ("model", "messages", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
+"""What decides a prompt, in a request to the engine."""
 _NO_COMPLETION = "the engine's answer is not a chat completion"
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 """What reading an answer raises that is none."""
@@ -98,8 +99,7 @@ class Exchange:
         """Answer with the length of the plan's prompt, as the engine counts it."""
         self._dialect = plan.dialect.name
         prompt = {key: plan.body[key] for key in _PROMPT if key in plan.body}
-        headers = http.request_headers(self.scope)
-        async with Turn(self._parts, "POST", "/tokenize", headers, _dump(prompt)) as response:
+        async with Turn(self._parts, "POST", "/tokenize", self._headers(), _dump(prompt)) as response:
             status, sent, body = response.status, http.response_headers(response.headers), await response.whole()
         if status != 200:
             await self._whole(status, sent, self._refusal(body, status))
@@ -226,9 +226,11 @@ class Exchange:
         await self._end()
 
     def _engine(self, body: bytes, *, chat: bool = False) -> Turn:
-        headers = http.request_headers(self.scope) | (self._trace.headers if self._trace else {})
         target = _CHAT if chat and self.scope["path"] != _CHAT else http.target(self.scope)
-        return Turn(self._parts, self.scope["method"], target, headers, body)
+        return Turn(self._parts, self.scope["method"], target, self._headers(), body)
+
+    def _headers(self) -> dict[str, str]:
+        return http.request_headers(self.scope) | (self._trace.headers if self._trace else {})
 
     async def _head(self, status: int, headers: http.Headers) -> None:
         self._status = status

@@ -23,6 +23,9 @@ _HOP_BY_HOP = frozenset(
 )  # fmt: skip
 
 
+_NOT_RETURNED = _HOP_BY_HOP - {"content-length"}
+
+
 class ClientGone(Exception):  # noqa: N818 — it is no error
     """The client has closed its connection."""
 
@@ -60,8 +63,7 @@ def request_headers(scope: Scope) -> dict[str, str]:
 
 def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The engine's headers for the client: none that belongs to the connection, its length excepted."""
-    kept_back = _HOP_BY_HOP - {"content-length"}
-    return [(name, value) for name, value in headers if name.decode("latin-1") not in kept_back]
+    return [(name, value) for name, value in headers if name.decode("latin-1") not in _NOT_RETURNED]
 
 
 def target(scope: Scope) -> str:

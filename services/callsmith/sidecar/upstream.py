@@ -22,7 +22,9 @@ class Upstream:
     """The engine at `url`. To be closed."""
 
     def __init__(self, url: str, *, connect_seconds: float, silent_seconds: float) -> None:
-        self._url = urlsplit(url)
+        parts = urlsplit(url)
+        self._host, self._name, self._tls = parts.netloc, parts.hostname or "", parts.scheme == "https"
+        self._port = parts.port or (443 if self._tls else 80)
         self._connect_seconds, self._silent_seconds = connect_seconds, silent_seconds
         self._idle: list[Connection] = []
 
@@ -59,7 +61,7 @@ class Upstream:
             return False
 
     def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-        lines = [f"{method} {path} HTTP/1.1", f"host: {self._url.netloc}"]
+        lines = [f"{method} {path} HTTP/1.1", f"host: {self._host}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body is not None or method not in ("GET", "HEAD"):
             lines.append(f"content-length: {len(body or b'')}")
@@ -70,18 +72,17 @@ class Upstream:
         oldest = asyncio.get_running_loop().time() - _KEPT_SECONDS
         while self._idle:
             connection = self._idle.pop()
-            if connection.open and connection.idle_since > oldest:
+            if connection.usable and connection.idle_since > oldest:
                 return connection
             connection.close()
         return None
 
     async def _connect(self) -> Connection:
-        port = self._url.port or (443 if self._url.scheme == "https" else 80)
         try:
             async with asyncio.timeout(self._connect_seconds):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    Connection, self._url.hostname or "", port, ssl=self._url.scheme == "https" or None
+                    Connection, self._name, self._port, ssl=self._tls or None
                 )
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, UnicodeError):
             raise Unavailable("the engine does not answer; try again later") from None
         return connection

@@ -193,6 +193,8 @@ class LocalWriter:
                     if not self._direct or error.errno != errno.EINVAL:
                         raise
                     self._set_direct(False)  # the file system wants other boundaries
+                    if self._direct:
+                        raise
         self._filled = 0
 
     def _set_direct(self, direct: bool) -> None:
