@@ -118,6 +118,15 @@ def finish(process: subprocess.Popen[str]) -> str:
     return said
 
 
+def completed(setting: Setting, work: Path, process: subprocess.Popen[str], said: str) -> dict[str, Any]:
+    """The report of a driver that has ended as if nothing had disturbed the run."""
+    assert process.returncode == 0, said
+    report = setting.report(work / "store")
+    assert report["step"] == STEPS
+    assert report["loss"] == pytest.approx(setting.expected_loss, abs=1e-4)
+    return report
+
+
 def processes(driver: int) -> dict[int, str]:
     """Command lines of the driver and of all that descends from it, by process id."""
     parents, lines = {}, {}
@@ -177,11 +186,7 @@ def test_a_worker_killed_in_the_middle_of_a_step_changes_nothing(setting: Settin
         wait_for_step(process, 4)
         kill_a_worker(process.pid)
         said = finish(process)
-    assert process.returncode == 0, said
-    report = setting.report(tmp_path / "store")
-    assert 3 <= report["resumed_step"] < STEPS
-    assert report["step"] == STEPS
-    assert report["loss"] == pytest.approx(setting.expected_loss, abs=1e-4)
+    assert 3 <= completed(setting, tmp_path, process, said)["resumed_step"] < STEPS
 
 
 @contextmanager
@@ -211,11 +216,7 @@ def test_a_node_that_is_lost_is_replaced_by_another(setting: Setting, tmp_path: 
         wait_for_step(process, 4)
         cluster.remove_node(training_nodes(cluster)[0], allow_graceful=False)
         said = finish(process)
-    assert process.returncode == 0, said
-    report = setting.report(tmp_path / "store")
-    assert 3 <= report["resumed_step"] < STEPS
-    assert report["step"] == STEPS
-    assert report["loss"] == pytest.approx(setting.expected_loss, abs=1e-4)
+    assert 3 <= completed(setting, tmp_path, process, said)["resumed_step"] < STEPS
 
 
 def test_a_killed_driver_and_a_notice_to_stop_change_nothing(setting: Setting, tmp_path: Path) -> None:
@@ -240,11 +241,7 @@ def test_a_killed_driver_and_a_notice_to_stop_change_nothing(setting: Setting, t
 
     with driver(setting, tmp_path) as process:
         said = finish(process)
-    assert process.returncode == 0, said
-    report = setting.report(tmp_path / "store")
-    assert report["resumed_step"] == stopped_at
-    assert report["step"] == STEPS
-    assert report["loss"] == pytest.approx(setting.expected_loss, abs=1e-4)
+    assert completed(setting, tmp_path, process, said)["resumed_step"] == stopped_at
 
 
 def test_a_training_that_fails_too_often_says_what_is_kept_and_goes_on_when_asked(
@@ -270,10 +267,8 @@ def test_a_training_that_fails_too_often_says_what_is_kept_and_goes_on_when_aske
         wait_for_step(process, kept + 1)
         give_notice(process.pid)
         said = finish(process)
-    assert process.returncode == 0, said
-    report = setting.report(tmp_path / "store")
+    report = completed(setting, tmp_path, process, said)
     assert report["resumed_step"] == kept
     lines = [json.loads(line) for line in (tmp_path / RUN / "metrics.jsonl").read_text().splitlines()]
     assert kept < report["notice_step"] < STEPS
     assert report["notice_step"] in [line.get("saved_step") for line in lines]
-    assert report["loss"] == pytest.approx(setting.expected_loss, abs=1e-4)
