@@ -11,6 +11,7 @@ from callsmith.sidecar import requests
 from callsmith.sidecar.alike import Alike
 from callsmith.sidecar.catalog import speech
 from callsmith.sidecar.config import SidecarConfig
+from callsmith.sidecar.events import event as on_wire
 from callsmith.sidecar.gate import Gate
 from callsmith.sidecar.metrics import Metrics
 from callsmith.sidecar.streams import StreamTranslation
@@ -53,24 +54,27 @@ def test_a_text_found_is_the_text_that_is_there(
         asked += [event("x", place=place, other=other, finish="stop"), event("x", place=place, other=other, made="n")]
     asked += [data.replace(b'},"logprobs"', b',"reasoning":"b"},"logprobs"') for data in asked]
     for data in asked:
-        if (found := alike.text(data)) is not None:
+        if (found := alike.text(on_wire(data))) is not None:
             read = json.loads(data)
             assert read["choices"][0]["delta"]["content"] == found
             read["choices"][0]["delta"]["content"] = ""
             assert read == frame
     plain = event("plain", place=place, other=other)
-    assert alike.text(plain) == ("plain" if known else None)
+    assert alike.text(on_wire(plain)) == ("plain" if known else None)
+    assert alike.text(on_wire(plain) + on_wire(plain)) is None
 
 
 def test_what_is_no_such_event_takes_the_long_way() -> None:
-    """One that is too short for both ends, one that is no UTF-8, and every one before some were read."""
+    """One without text or with what no JSON string has, one cut short, and every one before some were read."""
     alike = Alike()
     learnt = [alike.learn(event(text), json.loads(event(text)), text) for text in ("a", "b", "c")]
     assert learnt == [False, False, True]
-    assert alike.text(event("")) == ""
-    begin, end = event("?").split(b"?")
+    begin, end = on_wire(event("?")).split(b"?")
+    assert alike.text(begin + b"d" + end) == "d"
+    for text in (b"", b"\xff", b"\n\ndata: d", b"\x00"):
+        assert alike.text(begin + text + end) is None
     assert alike.text(begin[:-1] + end) is None
-    assert alike.text(begin + b"\xff" + end) is None
+    assert alike.text(begin + b"d" + end[:-1]) is None
 
 
 PIECES = st.lists(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from callsmith.errors import TimedOut, Unavailable
 from callsmith.sidecar import connection, upstream
+from callsmith.sidecar.connection import Response
 from callsmith.sidecar.upstream import Upstream
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -84,6 +85,23 @@ async def ask(engine: Upstream, method: str = "POST", body: bytes | None = b"{}"
     """Status, body and media type of one answer."""
     async with engine.request(method, "/v1/x", {"x-a": "b"}, body) as response:
         return response.status, await response.whole(), response.content_type
+
+
+class Enough(Exception):  # noqa: N818 — it is no error
+    """No more is to be read."""
+
+
+async def piece_of(response: Response) -> bytes:
+    """The next piece of a body."""
+
+    async def take(piece: bytes) -> None:
+        raise Enough(piece)
+
+    try:
+        await response.pump(take)
+    except Enough as enough:
+        return bytes(enough.args[0])
+    return b""
 
 
 @given(
@@ -181,10 +199,10 @@ def test_a_reset_is_no_end(head: bytes) -> None:
 
     async def use(engine: Upstream, seen: Served) -> None:
         async with engine.request("POST", "/", {}, b"") as response:
-            assert await response.read()
+            assert await piece_of(response)
             response._connection._transport.write(b"!")
             with pytest.raises(Unavailable, match="ended the connection"):
-                await response.read()
+                await piece_of(response)
 
     run(script, use)
 
@@ -212,11 +230,107 @@ def test_what_arrived_before_the_end_is_read_first() -> None:
 
     async def use(engine: Upstream, seen: Served) -> None:
         async with engine.request("POST", "/", {}, b"") as response:
-            assert await response.read() == b"hello"
+            assert await piece_of(response) == b"hello"
             with pytest.raises(Unavailable):
-                await response.read()
+                await piece_of(response)
 
     run(answering(CHUNKED + b"5\r\nhello\r\n", then_close=True), use)
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=5), st.integers(0, 2)), max_size=8), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_pieces_are_taken_in_order_one_at_a_time(pieces: list[tuple[bytes, int]], cut: bool) -> None:
+    """Whether taking one waits or not, and whether the answer ends well: what had arrived was taken."""
+    body = b"".join(piece for piece, _ in pieces)
+    chunks = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece, _ in pieces]
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        taken, busy, waits = b"", False, iter([count for _, count in pieces])
+
+        async def take(piece: bytes) -> None:
+            nonlocal taken, busy
+            assert not busy
+            busy = True
+            for _ in range(next(waits)):
+                await asyncio.sleep(0)
+            busy = False
+            taken += piece
+
+        async with engine.request("POST", "/", {}, b"") as response:
+            try:
+                await response.pump(take)
+                assert not cut
+            except Unavailable:
+                assert cut
+        assert taken == body
+
+    run(answering(CHUNKED, *chunks, *([] if cut else [b"0\r\n\r\n"]), then_close=cut), use)
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_what_is_raised_in_taking_a_piece_is_raised(arrived: bool) -> None:
+    """Once, wherever the piece was taken, and no other piece is taken after it."""
+    go_on = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _request(reader)
+        writer.write(CHUNKED + b"1\r\na\r\n" * arrived)
+        await go_on.wait()
+        writer.write(b"1\r\na\r\n")
+        await writer.drain()
+        writer.write(b"1\r\nb\r\n0\r\n\r\n")
+        await reader.read()
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        taken = []
+
+        async def take(piece: bytes) -> None:
+            taken.append(piece)
+            raise ValueError(piece)
+
+        async with engine.request("POST", "/", {}, b"") as response:
+            asyncio.get_running_loop().call_later(0.01, go_on.set)
+            with pytest.raises(ValueError, match="a"):
+                await response.pump(take)
+        assert len(taken) == 1
+
+    run(script, use)
+
+
+def test_who_is_cancelled_while_a_piece_is_taken_ends_that_too() -> None:
+    """The piece was taken off the wire, outside the task that is cancelled."""
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        waiting, ended = asyncio.Event(), asyncio.Event()
+
+        async def take(piece: bytes) -> None:
+            try:
+                assert asyncio.current_task() is None, "off the wire"
+                waiting.set()
+                await asyncio.sleep(60)
+            finally:
+                ended.set()
+
+        async def read() -> None:
+            async with engine.request("POST", "/", {}, b"") as response:
+                await response.pump(take)
+
+        reading = asyncio.ensure_future(read())
+        await waiting.wait()
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert ended.is_set()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _request(reader)
+        writer.write(CHUNKED)
+        await asyncio.sleep(0.05)
+        writer.write(b"1\r\na\r\n")
+        await reader.read()
+
+    run(script, use)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +377,7 @@ def test_leaving_early_closes_the_connection() -> None:
 
     async def use(engine: Upstream, seen: Served) -> None:
         async with engine.request("POST", "/", {}, b"") as response:
-            assert await response.read() == b"a"
+            assert await piece_of(response) == b"a"
         await left.wait()
 
     run(script, use)
@@ -343,14 +457,19 @@ def test_silence_is_a_time_out_and_a_slow_reader_is_not() -> None:
         await reader.read()
 
     async def use(engine: Upstream, seen: Served) -> None:
+        got = 0
+
+        async def take(piece: bytes) -> None:
+            nonlocal got
+            if not got:
+                await asyncio.sleep(0.6)  # three times what the engine may be silent
+                assert response.waiting <= 8 * connection.READ_BYTES
+            got += len(piece)
+
         async with engine.request("POST", "/", {}, b"") as response:
-            got = len(await response.read())
-            await asyncio.sleep(0.6)  # three times what the engine may be silent
-            assert response.size <= 8 * connection.READ_BYTES
-            while got < size:
-                got += len(await response.read())
             with pytest.raises(TimedOut, match="silent"):
-                await response.read()
+                await response.pump(take)
+        assert got == size
 
     run(script, use, silent_seconds=0.2)
 

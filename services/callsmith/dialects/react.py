@@ -111,7 +111,7 @@ class ReactDialect:
         last = items[-1] if items else None
         # What is written decides, not what was given: the same text must be read so when it comes again.
         written = page.text if isinstance(last, Assistant) and not last.results else ""
-        reopened = self._is_open(written)
+        reopened = bool(written) and self._is_open(written)
         if reopened and self.segment(written)[-1].kind == "observation":
             page.write("observation", "" if written.endswith("\n") else "\n")
             inside = True

@@ -75,10 +75,10 @@ class ReactStream(Stream):
         return True
 
     def _is_prose(self, chunk: str) -> bool:
-        if self._step == self._verbatim:
-            return True
-        within_line = not self._fresh and self._buffer != "\n" and "\n" not in chunk
-        return within_line and self._step == self._text and not chunk[-1].isspace()
+        if self._step == self._text:
+            within_line = not self._fresh and self._buffer != "\n" and "\n" not in chunk
+            return within_line and not chunk[-1].isspace()
+        return self._step == self._verbatim
 
     def _prose(self) -> bool:
         end = len(self._buffer)

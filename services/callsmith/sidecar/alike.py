@@ -3,10 +3,12 @@
 An engine writes nearly every event of a stream in the same bytes around the text; to read it so costs a quarter.
 """
 
+import re
 from typing import Any
 
-from callsmith.sidecar.events import loads
+from callsmith.sidecar.events import BEGIN, END, loads
 
+_plain = re.compile(r'[^"\\\x00-\x1f]+').fullmatch
 _BEFORE = b'"content":"'
 _WITHOUT, _WITH = 2, 6
 """Events that pass before the first is learnt from, since short answers are not worth it, and before none is more."""
@@ -17,20 +19,19 @@ class Alike:
 
     def __init__(self) -> None:
         self._before = self._after = b""
-        self._least = 0
+        self._around = -1
         self._seen = 0
 
-    def text(self, data: bytes) -> str | None:
-        """The text of an event that is like the one learnt; None for any other."""
-        if not self._least or not data.startswith(self._before) or not data.endswith(self._after):
-            return None
-        text = data[len(self._before) : len(data) - len(self._after)]
-        if len(data) < self._least or b'"' in text or b"\\" in text:
+    def text(self, event: bytes) -> str | None:
+        """The text of an event on the wire that is like the one learnt; None for any other, and for one without."""
+        text = event.removeprefix(self._before).removesuffix(self._after)
+        if len(event) - len(text) != self._around:
             return None
         try:
-            return text.decode("utf-8", "surrogatepass")
+            said = text.decode()
         except UnicodeDecodeError:
             return None
+        return said if _plain(said) else None
 
     def learn(self, data: bytes, chunk: dict[str, Any], text: str) -> bool:
         """Remember `data`, read as `chunk`, whose only choice says `text`; False when it can't be parted surely."""
@@ -50,5 +51,6 @@ class Alike:
         delta["content"] = text
         if probe != chunk:
             return False  # what was found is something else
-        self._before, self._after, self._least = before, after, len(before) + len(after)
+        self._before, self._after = BEGIN + before, after + END
+        self._around = len(self._before) + len(self._after)
         return True

@@ -34,8 +34,8 @@ class Api(Protocol):
         Raises `LookupError`, `TypeError`, `ValueError` or `AttributeError` for a malformed one.
         """
 
-    def event(self, data: bytes) -> bytes:
-        """What the client gets for an event of a chat completion's stream."""
+    def event(self, event: bytes) -> bytes:
+        """What the client gets for an event of a chat completion's stream, as it is on the wire."""
 
     def error(self, error: Json, status: int) -> Json:
         """The client's error for OpenAI's."""
@@ -64,9 +64,9 @@ class Completions:
         """The answer itself."""
         return answer
 
-    def event(self, data: bytes) -> bytes:
+    def event(self, event: bytes) -> bytes:
         """The event itself."""
-        return events.event(data)
+        return event
 
     def error(self, error: Json, status: int) -> Json:
         """The error itself."""

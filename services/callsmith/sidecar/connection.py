@@ -5,7 +5,9 @@ it costs 11 MB of memory and a fifth of the time for each event, and no other cl
 """
 
 import asyncio
-from typing import cast
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, cast
 
 import httptools
 
@@ -13,6 +15,7 @@ from callsmith.errors import TimedOut, Unavailable
 
 READ_BYTES = 64 * 1024
 """No more is read for a stream once this waits for a slow client; what the loop reads at once comes on top."""
+Take = Callable[[bytes], Coroutine[Any, Any, None]]
 _LONGEST_HEAD = 64 * 1024
 _LONGEST_WHOLE = 64 * 1024**2
 
@@ -24,16 +27,19 @@ class Response:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         """Names in lower case."""
-        self.size = 0
-        """Bytes that wait to be read."""
+        self.waiting = 0
+        """Bytes off the wire that nobody has taken yet."""
         self.ended = False
         """The whole body has arrived."""
         self._connection, self._bodiless = connection, bodiless
         self._has_head = self._kept = False
         self._head_size = 0
         self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
+        """httptools calls this with each piece of the body."""
         self._error: Unavailable | TimedOut | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[Awaitable[None] | None] | None = None
+        self._take: Take | None = None
         self._parser = httptools.HttpResponseParser(self)
 
     @property
@@ -44,33 +50,43 @@ class Response:
     @property
     def reusable(self) -> bool:
         """Whether the connection may bear another exchange: the body has been read, and its end was declared."""
-        return self._kept and self.ended and not self.size and self._error is None
+        return self._kept and self.ended and not self._pieces and self._error is None
 
     async def head(self) -> None:
         """Wait for status and headers. Raises `Unavailable` or `TimedOut`."""
         while not self._has_head:
             await self._arrival()
 
-    async def read(self) -> bytes:
-        """The next bytes of the body as soon as there are any; none at its end. Raises `Unavailable` or `TimedOut`."""
-        while not self.size:
+    async def pump(self, take: Take) -> None:
+        """Hand the body to `take`, piece by piece as it arrives, to its end; only once it is done with one, the next.
+
+        `take` is not in the caller's task as long as it need not wait: waking that would cost more than most that it
+        does. Raises `Unavailable` or `TimedOut`, and what `take` raises.
+        """
+        while True:
+            while self._pieces:
+                await take(self._piece())
             if self.ended:
-                return b""
-            await self._arrival()
-        pieces, self._pieces, self.size = self._pieces, [], 0
-        if self._connection.paused:
-            self._connection.resume()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                return
+            self._take = take
+            try:
+                rest = await self._arrival()
+            finally:
+                self._take = None
+            if rest is not None:
+                await rest
 
     async def whole(self) -> bytes:
         """The body. Raises `Unavailable`, also for one that is too large, or `TimedOut`."""
-        pieces, size = [], 0
-        while piece := await self.read():
-            pieces.append(piece)
-            size += len(piece)
-            if size > _LONGEST_WHOLE:
+        body = bytearray()
+
+        async def take(piece: bytes) -> None:
+            body.extend(piece)
+            if len(body) > _LONGEST_WHOLE:
                 raise Unavailable("the engine's answer is too large")
-        return b"".join(pieces)
+
+        await self.pump(take)
+        return bytes(body)
 
     def feed(self, data: bytes) -> None:
         """Take bytes off the wire."""
@@ -82,7 +98,9 @@ class Response:
             self._head_size += len(data)
             if self._head_size > _LONGEST_HEAD:
                 self.fail(Unavailable("the head of the engine's answer is too large"))
-        self._wake()
+        self._go_on()
+        if self._pieces:
+            self.waiting += len(data)
 
     def end(self, *, clean: bool) -> None:
         """The connection has ended, which ends a body of undeclared length too where the engine has closed it."""
@@ -91,28 +109,50 @@ class Response:
             self.ended = True
         elif not self.ended:
             self.fail(Unavailable("the engine ended the connection; try again later"))
-        self._wake()
+        self._go_on()
 
     def drop(self) -> None:
         """Nobody reads on: let go of the parser, which knows this response, and of what it has read."""
-        del self._parser, self._pieces
+        del self._parser, self._pieces, self.on_body
 
     def fail(self, error: Unavailable | TimedOut) -> None:
         """Nothing more will come; what has arrived is read first."""
         self._error = self._error or error
-        self._wake()
+        self._go_on()
 
-    def _arrival(self) -> asyncio.Future[None]:
-        """Done once something has changed."""
+    def _piece(self) -> bytes:
+        """What has arrived."""
+        piece = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self.waiting = 0
+        if self._connection.paused:
+            self._connection.resume()
+        return piece
+
+    def _arrival(self) -> asyncio.Future[Awaitable[None] | None]:
+        """Done once something has changed; the result is what `take` has begun and waits in."""
         if self._error is not None:
             raise self._error
         self._waiter = self._connection.loop.create_future()
         return self._waiter
 
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+    def _go_on(self) -> None:
+        """Something has changed: do what waits for it, at once or by waking its task."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        rest = None
+        if self._take is not None and self._pieces:
+            work = self._take(self._piece())
+            try:
+                rest = _rest(work, work.send(None))
+            except StopIteration:
+                if not self.ended and self._error is None:
+                    return
+            except Exception as error:  # noqa: BLE001 — it is raised where `pump` waits
+                waiter.set_exception(error)
+                return
+        waiter.set_result(rest)
 
     def _header(self, name: bytes) -> str:
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
@@ -138,14 +178,20 @@ class Response:
         else:
             self.headers = []
 
-    def on_body(self, piece: bytes) -> None:
-        """A piece of the body."""
-        self._pieces.append(piece)
-        self.size += len(piece)
-
     def on_message_complete(self) -> None:
         """The body has ended."""
         self.ended = self._has_head
+
+
+@types.coroutine
+def _rest(work: Coroutine[Any, Any, None], waits: object) -> Generator[Any, Any, None]:
+    """The rest of `work`, which was begun outside of a task and waits in `waits`."""
+    try:
+        yield waits
+    except BaseException:
+        work.close()
+        raise
+    yield from work
 
 
 class Connection(asyncio.Protocol):
@@ -214,7 +260,7 @@ class Connection(asyncio.Protocol):
             return
         self._heard = self.loop.time()
         response.feed(data)
-        if response.size > READ_BYTES and not self.paused:
+        if response.waiting > READ_BYTES and not self.paused:
             self.paused = True
             self._transport.pause_reading()
 

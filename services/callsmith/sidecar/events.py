@@ -8,7 +8,9 @@ from typing import Any
 
 from callsmith.errors import Unavailable
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
+BEGIN, END = b"data: ", b"\n\n"
 LONGEST_EVENT = 4 * 1024**2
 """Bytes of an event; an engine that sends more is broken."""
 
@@ -17,15 +19,16 @@ class EventReader:
     """Splits a stream at its line ends; comments and fields other than `data` are dropped."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self.rest = b""
+        """The beginning of a line."""
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The `data` of each event that `piece` ends. Raises `Unavailable` for one without end."""
-        if not self._rest and piece[:6] == b"data: " and piece[-2:] == b"\n\n" and piece.find(b"\n") == len(piece) - 2:
+        if not self.rest and piece[:6] == b"data: " and piece[-2:] == b"\n\n" and piece.find(b"\n") == len(piece) - 2:
             return [piece[6:].strip()]  # one event by itself, as engines send them
-        lines = (self._rest + piece if self._rest else piece).split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > LONGEST_EVENT:
+        lines = (self.rest + piece if self.rest else piece).split(b"\n")
+        self.rest = lines.pop()
+        if len(self.rest) > LONGEST_EVENT:
             raise Unavailable("the engine sent an event without end")
         # Every event of an OpenAI stream is one line of data, so a line is an event.
         return [line[5:].strip() for line in lines if line.startswith(b"data:")]
@@ -40,21 +43,25 @@ def loads(data: bytes) -> Any:
     return found
 
 
+def dumps(value: Any) -> bytes:
+    """`json.dumps` without spaces, in UTF-8."""
+    return _encode(value).encode("utf-8", "replace")
+
+
 def event(data: bytes) -> bytes:
-    """One event."""
-    return b"data: " + data + b"\n\n"
+    """One event on the wire."""
+    return BEGIN + data + END
 
 
 def typed(kind: str, data: dict[str, Any]) -> bytes:
     """One event with a name."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {kind}\ndata: {text}\n\n".encode("utf-8", "replace")
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), dumps(data))
 
 
-def parsed(data: bytes) -> dict[str, Any]:
-    """An event's JSON object; an error for what is none."""
+def parsed(event: bytes) -> dict[str, Any]:
+    """The JSON object of one event on the wire; an error for what is none."""
     try:
-        found = loads(data)
+        found = loads(event[len(BEGIN) : -len(END)])
     except ValueError:
         found = None
     return found if isinstance(found, dict) else {"error": {"message": "the engine sent an event that is not JSON"}}

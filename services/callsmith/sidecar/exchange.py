@@ -62,12 +62,17 @@ class Exchange:
                 raise _down(response.status)
             self._stream = response.content_type == "text/event-stream"
             await self._head(response.status, http.response_headers(response.headers))
-            piece = b"\n"
+            last = b"\n"
+
+            async def take(piece: bytes) -> None:
+                nonlocal last
+                last = piece
+                await self._body(piece)
+
             try:
-                while chunk := await response.read():
-                    await self._body(piece := chunk)
+                await response.pump(take)
             except CallsmithError:
-                if self._stream and not piece.endswith(b"\n"):
+                if self._stream and not last.endswith(b"\n"):
                     await self._body(b"\n\n")  # so that the error is an event of its own
                 raise
             await self._end()
@@ -75,16 +80,18 @@ class Exchange:
     async def translate(self, plan: requests.Plan, again: Again) -> None:
         """Send the plan's request; translate what comes back, that of a second try where the plan wants one."""
         self._dialect = plan.dialect.name
-        stream: StreamTranslation | None = None
+        stream = StreamTranslation(plan, self._parts.metrics)
+        if plan.body.get("stream"):
+            asyncio.get_running_loop().call_soon(stream.prepare)  # while the engine has the request
         try:
             async with self._asked(plan) as response:
                 status, headers = response.status, http.response_headers(response.headers)
                 if status == 200 and response.content_type == "text/event-stream":
-                    stream = await self._begin_stream(plan)
+                    await self._begin_stream()
                     await self._translate_stream(response, stream)
                 else:
                     body = await response.whole()
-            if stream is None:
+            if not self._stream:
                 body = await self._translated(body, plan, again) if status == 200 else self._refusal(body, status)
                 await self._whole(status, headers, body)
                 return
@@ -99,13 +106,13 @@ class Exchange:
         """Answer with the length of the plan's prompt, as the engine counts it."""
         self._dialect = plan.dialect.name
         prompt = {key: plan.body[key] for key in _PROMPT if key in plan.body}
-        async with Turn(self._parts, "POST", "/tokenize", self._headers(), _dump(prompt)) as response:
+        async with Turn(self._parts, "POST", "/tokenize", self._headers(), events.dumps(prompt)) as response:
             status, sent, body = response.status, http.response_headers(response.headers), await response.whole()
         if status != 200:
             await self._whole(status, sent, self._refusal(body, status))
             return
         try:
-            counted = _dump({"input_tokens": json.loads(body)["count"]})
+            counted = events.dumps({"input_tokens": json.loads(body)["count"]})
         except _MALFORMED:
             raise Unavailable("the engine's answer is no count of tokens") from None
         await self._whole(status, sent, counted)
@@ -125,24 +132,26 @@ class Exchange:
             self._trace.end(self._status, self._dialect)
         self._parts.metrics.requests.labels(self.path, self._status, self._dialect).inc()
 
-    @contextlib.asynccontextmanager
-    async def _asked(self, plan: requests.Plan) -> AsyncIterator[Response]:
+    def _asked(self, plan: requests.Plan) -> contextlib.AbstractAsyncContextManager[Response]:
         """The engine's response to the plan's request, or to its loose one where it refuses the schemas."""
-        for body in (plan.body, plan.loose_body):
-            if body is None:
-                continue
-            async with self._engine(_dump(body), chat=True) as response:
-                if response.status == 400 and body is plan.body and plan.loose_body is not None:
-                    continue
+        strict = self._engine(events.dumps(plan.body), chat=True)
+        return strict if plan.loose_body is None else self._asked_twice(strict, plan.loose_body)
+
+    @contextlib.asynccontextmanager
+    async def _asked_twice(self, strict: Turn, loose: requests.Json) -> AsyncIterator[Response]:
+        async with strict as response:
+            if response.status != 400:
                 yield response
                 return
+        async with self._engine(events.dumps(loose), chat=True) as response:
+            yield response
 
     async def _translated(self, body: bytes, plan: requests.Plan, again: Again) -> bytes:
         answer, failed = _read(body, plan, self._parts.metrics)
         if failed is not None and (second := await self._second(plan, failed, again)) is not None:
             answer = second | {"usage": retry.with_spent(second.get("usage"), answer.get("usage"))}
         try:
-            return _dump(self.api.whole(answer))
+            return events.dumps(self.api.whole(answer))
         except _MALFORMED:
             raise Unavailable(_NO_COMPLETION) from None
 
@@ -152,7 +161,8 @@ class Exchange:
         except (ValueError, RecursionError):
             error = None
         if isinstance(error, dict):
-            return _dump(self.api.error(error, status))
+            told = self.api.error(error, status)
+            return body if told is error else events.dumps(told)
         if status in _DOWN:
             raise _down(status)
         return body  # whatever stands before the engine has sent it
@@ -188,19 +198,23 @@ class Exchange:
             return
         self._count_repair(not stream.malformed and not stream.failed)
 
-    async def _begin_stream(self, plan: requests.Plan) -> StreamTranslation:
+    async def _begin_stream(self) -> None:
         self._stream = True
         await self._head(200, _STREAM_HEADERS)
         self._beating = asyncio.ensure_future(self._keep_alive())
-        return StreamTranslation(plan, self._parts.metrics)
 
     async def _translate_stream(self, response: Response, translation: StreamTranslation) -> None:
         reader, written = events.EventReader(), self.api.event
+
+        async def take(piece: bytes) -> None:
+            if not reader.rest and translation.passes(piece):
+                await self._body(written(piece))
+                return
+            made = [event for data in reader.feed(piece) for event in translation.event(data)]
+            await self._send_events(made)
+
         try:
-            while piece := await response.read():
-                out = [written(made) for data in reader.feed(piece) for made in translation.event(data)]
-                if out:
-                    await self._body(b"".join(out))
+            await response.pump(take)
             if not translation.done:
                 raise Unavailable("the engine ended the stream early")
         except _MALFORMED:
@@ -214,7 +228,7 @@ class Exchange:
 
     async def _send_events(self, made: list[bytes]) -> None:
         if made:
-            await self._body(b"".join(map(self.api.event, made)))
+            await self._body(b"".join([self.api.event(events.event(data)) for data in made]))
 
     def _count_repair(self, repaired: bool) -> None:
         self._parts.metrics.repairs.labels("repaired" if repaired else "failed").inc()
@@ -271,7 +285,3 @@ def _read(body: bytes, plan: requests.Plan, metrics: Metrics) -> tuple[requests.
 def _down(status: int) -> Unavailable:
     """What a 5xx without a JSON object means: Ray's proxy answers so for a replica that has gone."""
     return Unavailable(f"the engine answered {status} and not why; try again later")
-
-
-def _dump(value: requests.Json) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")

@@ -6,7 +6,7 @@ Knows both streams' events; nothing of requests.
 from typing import Any
 
 from callsmith.sidecar.answers import cached_tokens
-from callsmith.sidecar.events import parsed, typed
+from callsmith.sidecar.events import DONE, parsed, typed
 
 Json = dict[str, Any]
 
@@ -25,13 +25,13 @@ class MessageEvents:
         self._usage: object = None
         self._malformed: list[Json] = []
 
-    def feed(self, data: bytes) -> bytes | Json:
+    def feed(self, event: bytes) -> bytes | Json:
         """The events for one of the chat completion's, or the error that it is."""
         if self.failed:
             return b""
-        if data == b"[DONE]":
+        if event == DONE:
             return self._end()
-        chunk = parsed(data)
+        chunk = parsed(event)
         if "choices" not in chunk:
             self.failed = True
             return chunk

@@ -83,11 +83,11 @@ class Messages:
             made["malformed_tool_calls"] = malformed
         return made
 
-    def event(self, data: bytes) -> bytes:
+    def event(self, event: bytes) -> bytes:
         """The events for one of the chat completion's."""
         if self._events is None:
             self._events = MessageEvents(self._stops)
-        found = self._events.feed(data)
+        found = self._events.feed(event)
         return found if isinstance(found, bytes) else typed("error", self.error(found, 500))
 
     def error(self, error: Json, status: int) -> Json:

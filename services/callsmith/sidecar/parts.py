@@ -47,6 +47,6 @@ class Turn:
 
     async def __aexit__(self, *error: object) -> None:
         try:
-            await self._request.__aexit__(None, None, None)
+            await self._request.__aexit__()
         finally:
             await self._gate.__aexit__(None, None, None)

@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 from callsmith.sidecar.answers import cached_tokens
-from callsmith.sidecar.events import parsed, typed
+from callsmith.sidecar.events import DONE, parsed, typed
 
 Json = dict[str, Any]
 _ECHOED: Json = {
@@ -45,13 +45,13 @@ class ResponseEvents:
         self._malformed: list[Json] = []
         self._failed = False
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, event: bytes) -> bytes:
         """The events for one of the chat completion's."""
         if self._failed:
             return b""
-        if data == b"[DONE]":
+        if event == DONE:
             return self._ended()
-        chunk = parsed(data)
+        chunk = parsed(event)
         if "choices" not in chunk:
             return self.fail(chunk)
         out = b"" if self._head else self._begin(chunk)

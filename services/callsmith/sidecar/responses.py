@@ -80,11 +80,11 @@ class Responses:
         """The response."""
         return response(self._request, answer)
 
-    def event(self, data: bytes) -> bytes:
+    def event(self, event: bytes) -> bytes:
         """The events for one of the chat completion's."""
         if self._events is None:
             self._events = ResponseEvents(self._request)
-        return self._events.feed(data)
+        return self._events.feed(event)
 
     def error(self, error: Json, status: int) -> Json:
         """The error itself: the shape is the same."""

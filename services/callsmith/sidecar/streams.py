@@ -3,13 +3,13 @@
 Pure: knows the OpenAI protocol and dialect parsers, nothing of HTTP. A chunk that needs no change stays as it came.
 """
 
-import json
+from collections.abc import Callable
 from typing import Any
 
 from callsmith.dialects.types import CallDelta, ContentDelta, Delta, StreamParser
 from callsmith.sidecar.alike import Alike
 from callsmith.sidecar.answers import Observed, malformed_entry, tools_to_call
-from callsmith.sidecar.events import loads
+from callsmith.sidecar.events import dumps, event, loads
 from callsmith.sidecar.requests import Plan
 from callsmith.sidecar.retry import Failure, Withholding, with_spent
 
@@ -26,6 +26,7 @@ class StreamTranslation:
         self._choices: dict[int, _Choice] = {}
         self._alike = Alike()
         self._speaker: _Choice | None = None
+        self._passes: Callable[[str], bool] | None = None
         self.done = False
         """The engine has ended the stream properly."""
         self.failed = False
@@ -36,12 +37,24 @@ class StreamTranslation:
         self._usage: bytes | None = None
         self._spent: object = None
 
+    def prepare(self) -> None:
+        """Do what can be done before the first event."""
+        self._choice(0)
+
+    def passes(self, piece: bytes) -> bool:
+        """Take `piece` when it is an event on the wire that is to be sent as it is; otherwise take nothing.
+
+        The short way through prose, which most of a stream is.
+        """
+        passes = self._passes
+        return passes is not None and (text := self._alike.text(piece)) is not None and passes(text)
+
     def event(self, data: bytes) -> list[bytes]:
         """The client's events for the engine's event with `data`; neither bears `data:` or the empty line."""
         if data == b"[DONE]":
             self.done = True
             return [data] if self.failure is None else []
-        if self._speaker is not None and (text := self._alike.text(data)) and self._speaker.passes(text):
+        if self.passes(event(data)):
             return [data]
         try:
             chunk = loads(data)
@@ -51,24 +64,25 @@ class StreamTranslation:
             return [data]
         if not choices:
             return self._at_usage(chunk, data)
-        events: list[bytes] = []
+        made: list[bytes] = []
         for choice in choices:
-            state = self._choices.get(choice["index"])
-            if state is None:
-                state = self._choices[choice["index"]] = _Choice(self._plan, self._observed)
+            state = self._choice(choice["index"])
             out = state.feed(choice)
             if out is None and len(choices) == 1 and not self._head:
                 if self._alike.learn(data, chunk, choice["delta"]["content"]):
                     self._speaker = state
-                return [data]
-            events += [_dump(chunk | self._head, changed) for changed in ([choice] if out is None else out)]
+                made.append(data)
+                continue
+            made += [_dump(chunk | self._head, changed) for changed in ([choice] if out is None else out)]
             if state.failure is not None:
                 self.failure, self._head = state.failure, {key: chunk[key] for key in _HEAD if key in chunk}
-        return events
+        self._passes = self._speaker.passes if self._speaker is not None and self._speaker.plain else None
+        return made
 
     def again(self, plan: Plan) -> list[bytes]:
         """Events before those of the answer to `plan`, the second try, which continue the same message."""
-        self._plan, self.failure, self.done, self._speaker = plan, None, False, None
+        self._plan, self.failure, self.done = plan, None, False
+        self._speaker = self._passes = None
         (state,) = self._choices.values()
         return [_dump(self._head, choice) for choice in state.again(plan)]
 
@@ -84,13 +98,19 @@ class StreamTranslation:
         """Whether text of a malformed call was sent."""
         return any(state.malformed for state in self._choices.values())
 
+    def _choice(self, index: int) -> "_Choice":
+        state = self._choices.get(index)
+        if state is None:
+            state = self._choices[index] = _Choice(self._plan, self._observed)
+        return state
+
     def _at_usage(self, chunk: Json, data: bytes) -> list[bytes]:
         self._observed.usage(chunk.get("usage"))
         if self.failure is not None:
             self._usage, self._spent = data, chunk.get("usage")
             return []
         if self._spent is not None:
-            data = json.dumps(chunk | self._head | {"usage": with_spent(chunk.get("usage"), self._spent)}).encode()
+            data = dumps(chunk | self._head | {"usage": with_spent(chunk.get("usage"), self._spent)})
         return [data] if self._plan.show_usage else []
 
 
@@ -110,9 +130,10 @@ class _Choice:
         self._held: Json | None = None
         self._last: Json = {}
 
-    def passes(self, text: str) -> bool:
-        """Take `text` when a chunk that says it, and nothing else, is to be sent as it is; otherwise take nothing."""
-        return self._plain and self._parser.passes(text)
+    @property
+    def passes(self) -> Callable[[str], bool]:
+        """Takes a text, while this is `plain`, when a chunk that says it is to be sent as it is; otherwise nothing."""
+        return self._parser.passes
 
     def feed(self, choice: Json) -> list[Json] | None:
         """The choice of each chunk to send, or None when `choice` is to be sent as it is."""
@@ -120,7 +141,7 @@ class _Choice:
         text = delta.get("content")
         finish = choice.get("finish_reason")
         deltas = self._parser.feed(text) if text else []
-        if self._plain and finish is None and _unchanged(deltas, text):
+        if self.plain and finish is None and _unchanged(deltas, text):
             return None
         if finish is not None:
             deltas += self._close(finish)
@@ -160,7 +181,7 @@ class _Choice:
         return deltas
 
     @property
-    def _plain(self) -> bool:
+    def plain(self) -> bool:
         """Nothing is held back, so a chunk may pass as it is."""
         return self._begun and self._held is None and not self._logprobs
 
@@ -235,6 +256,4 @@ def _is_call(delta: Json) -> bool:
 
 
 def _dump(chunk: Json, choice: Json) -> bytes:
-    return json.dumps(chunk | {"choices": [choice]}, ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "replace"
-    )
+    return dumps(chunk | {"choices": [choice]})

@@ -4,8 +4,7 @@ Knows HTTP to one host; nothing of bodies.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from callsmith.errors import TimedOut, Unavailable
@@ -25,7 +24,7 @@ class Upstream:
         parts = urlsplit(url)
         self._host, self._name, self._tls = parts.netloc, parts.hostname or "", parts.scheme == "https"
         self._port = parts.port or (443 if self._tls else 80)
-        self._connect_seconds, self._silent_seconds = connect_seconds, silent_seconds
+        self._connect_seconds, self.silent_seconds = connect_seconds, silent_seconds
         self._idle: list[Connection] = []
 
     def close(self) -> None:
@@ -34,23 +33,12 @@ class Upstream:
             connection.close()
         self._idle.clear()
 
-    @asynccontextmanager
-    async def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
-    ) -> AsyncIterator[Response]:
-        """Send a request; yield the response once its head is there. Leaving early closes the connection at once.
+    def request(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> "Asking":
+        """A request; the response, once its head is there, is what `async with` gives.
 
-        Raises `Unavailable` or `TimedOut`, also while the response is read.
+        Leaving early closes the connection at once. Entering raises `Unavailable` or `TimedOut`, and so does reading.
         """
-        request = self._head(method, path, headers, body) + (body or b"")
-        connection = self._kept() or await self._connect()
-        try:
-            yield await connection.ask(request, silent_seconds=self._silent_seconds, bodiless=method == "HEAD")
-        finally:
-            if connection.finish():
-                self._idle.append(connection)
-                if len(self._idle) > _KEPT:
-                    self._idle.pop(0).close()
+        return Asking(self, self._head(method, path, headers, body) + (body or b""), bodiless=method == "HEAD")
 
     async def ready(self) -> bool:
         """Whether the engine answers and has models."""
@@ -66,6 +54,16 @@ class Upstream:
         if body is not None or method not in ("GET", "HEAD"):
             lines.append(f"content-length: {len(body or b'')}")
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    async def connection(self) -> Connection:
+        """One that is kept, or a new one. Raises `Unavailable`."""
+        return self._kept() or await self._connect()
+
+    def keep(self, connection: Connection) -> None:
+        """Let a connection idle until it is used again."""
+        self._idle.append(connection)
+        if len(self._idle) > _KEPT:
+            self._idle.pop(0).close()
 
     def _kept(self) -> Connection | None:
         """The connection that idles for the shortest time, if one is open and young enough."""
@@ -86,3 +84,24 @@ class Upstream:
         except (OSError, TimeoutError, UnicodeError):
             raise Unavailable("the engine does not answer; try again later") from None
         return connection
+
+
+class Asking:
+    """One request, for as long as the block lasts. A class, since a generator costs several times as much."""
+
+    def __init__(self, upstream: Upstream, request: bytes, *, bodiless: bool) -> None:
+        self._upstream, self._request, self._bodiless = upstream, request, bodiless
+
+    async def __aenter__(self) -> Response:
+        self._connection = await self._upstream.connection()
+        try:
+            return await self._connection.ask(
+                self._request, silent_seconds=self._upstream.silent_seconds, bodiless=self._bodiless
+            )
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._connection.finish():
+            self._upstream.keep(self._connection)
