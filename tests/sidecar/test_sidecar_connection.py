@@ -83,7 +83,7 @@ def run(script: Script, use: Callable[[Upstream, Served], Awaitable[None]], *, s
 
 async def ask(engine: Upstream, method: str = "POST", body: bytes | None = b"{}") -> tuple[int, bytes, str]:
     """Status, body and media type of one answer."""
-    async with engine.request(method, "/v1/x", {"x-a": "b"}, body) as response:
+    async with engine.request(method, "/v1/x", [(b"x-a", b"b")], body) as response:
         return response.status, await response.whole(), response.content_type
 
 
@@ -198,7 +198,7 @@ def test_a_reset_is_no_end(head: bytes) -> None:
         writer.transport.abort()
 
     async def use(engine: Upstream, seen: Served) -> None:
-        async with engine.request("POST", "/", {}, b"") as response:
+        async with engine.request("POST", "/", [], b"") as response:
             assert await piece_of(response)
             response._connection._transport.write(b"!")
             with pytest.raises(Unavailable, match="ended the connection"):
@@ -229,7 +229,7 @@ def test_what_arrived_before_the_end_is_read_first() -> None:
     """A stream's events are not lost to the error after them."""
 
     async def use(engine: Upstream, seen: Served) -> None:
-        async with engine.request("POST", "/", {}, b"") as response:
+        async with engine.request("POST", "/", [], b"") as response:
             assert await piece_of(response) == b"hello"
             with pytest.raises(Unavailable):
                 await piece_of(response)
@@ -256,7 +256,7 @@ def test_pieces_are_taken_in_order_one_at_a_time(pieces: list[tuple[bytes, int]]
             busy = False
             taken += piece
 
-        async with engine.request("POST", "/", {}, b"") as response:
+        async with engine.request("POST", "/", [], b"") as response:
             try:
                 await response.pump(take)
                 assert not cut
@@ -288,7 +288,7 @@ def test_what_is_raised_in_taking_a_piece_is_raised(arrived: bool) -> None:
             taken.append(piece)
             raise ValueError(piece)
 
-        async with engine.request("POST", "/", {}, b"") as response:
+        async with engine.request("POST", "/", [], b"") as response:
             asyncio.get_running_loop().call_later(0.01, go_on.set)
             with pytest.raises(ValueError, match="a"):
                 await response.pump(take)
@@ -312,7 +312,7 @@ def test_who_is_cancelled_while_a_piece_is_taken_ends_that_too() -> None:
                 ended.set()
 
         async def read() -> None:
-            async with engine.request("POST", "/", {}, b"") as response:
+            async with engine.request("POST", "/", [], b"") as response:
                 await response.pump(take)
 
         reading = asyncio.ensure_future(read())
@@ -376,7 +376,7 @@ def test_leaving_early_closes_the_connection() -> None:
         left.set()
 
     async def use(engine: Upstream, seen: Served) -> None:
-        async with engine.request("POST", "/", {}, b"") as response:
+        async with engine.request("POST", "/", [], b"") as response:
             assert await piece_of(response) == b"a"
         await left.wait()
 
@@ -466,7 +466,7 @@ def test_silence_is_a_time_out_and_a_slow_reader_is_not() -> None:
                 assert response.waiting <= 8 * connection.READ_BYTES
             got += len(piece)
 
-        async with engine.request("POST", "/", {}, b"") as response:
+        async with engine.request("POST", "/", [], b"") as response:
             with pytest.raises(TimedOut, match="silent"):
                 await response.pump(take)
         assert got == size

@@ -12,6 +12,7 @@ from typing import Any, cast
 import httptools
 
 from callsmith.errors import TimedOut, Unavailable
+from callsmith.sidecar.http import Headers
 
 READ_BYTES = 64 * 1024
 """No more is read for a stream once this waits for a slow client; what the loop reads at once comes on top."""
@@ -25,7 +26,7 @@ class Response:
 
     def __init__(self, connection: "Connection", *, bodiless: bool) -> None:
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: Headers = []
         """Names in lower case."""
         self.waiting = 0
         """Bytes off the wire that nobody has taken yet."""

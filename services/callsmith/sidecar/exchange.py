@@ -201,7 +201,7 @@ class Exchange:
     async def _begin_stream(self) -> None:
         self._stream = True
         await self._head(200, _STREAM_HEADERS)
-        self._beating = asyncio.ensure_future(self._keep_alive())
+        self._beating = asyncio.get_running_loop().create_task(self._keep_alive())
 
     async def _translate_stream(self, response: Response, translation: StreamTranslation) -> None:
         reader, written = events.EventReader(), self.api.event
@@ -243,8 +243,8 @@ class Exchange:
         target = _CHAT if chat and self.scope["path"] != _CHAT else http.target(self.scope)
         return Turn(self._parts, self.scope["method"], target, self._headers(), body)
 
-    def _headers(self) -> dict[str, str]:
-        return http.request_headers(self.scope) | (self._trace.headers if self._trace else {})
+    def _headers(self) -> http.Headers:
+        return http.request_headers(self.scope, self._trace.headers if self._trace else [])
 
     async def _head(self, status: int, headers: http.Headers) -> None:
         self._status = status

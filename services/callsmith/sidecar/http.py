@@ -16,14 +16,10 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 _HOP_BY_HOP = frozenset(
-    (
-        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
-        "upgrade", "host", "content-length", "expect", "authorization", "x-api-key", "accept-encoding",
-    )
-)  # fmt: skip
-
-
-_NOT_RETURNED = _HOP_BY_HOP - {"content-length"}
+    b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host"
+    b" content-length expect authorization x-api-key accept-encoding".split()
+)
+_NOT_RETURNED = _HOP_BY_HOP - {b"content-length"}
 
 
 class ClientGone(Exception):  # noqa: N818 — it is no error
@@ -52,18 +48,15 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         message = await receive()
 
 
-def request_headers(scope: Scope) -> dict[str, str]:
-    """The headers to send on: none that belongs to the connection or is the sidecar's own."""
-    return {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in scope["headers"]
-        if name.decode("latin-1").lower() not in _HOP_BY_HOP
-    }
+def request_headers(scope: Scope, ours: Headers) -> Headers:
+    """The headers to send on: none that belongs to the connection or is the sidecar's own, and `ours` for theirs."""
+    dropped = _HOP_BY_HOP.union([name for name, _ in ours]) if ours else _HOP_BY_HOP
+    return [pair for pair in scope["headers"] if pair[0] not in dropped] + ours
 
 
 def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The engine's headers for the client: none that belongs to the connection, its length excepted."""
-    return [(name, value) for name, value in headers if name.decode("latin-1") not in _NOT_RETURNED]
+    return [pair for pair in headers if pair[0] not in _NOT_RETURNED]
 
 
 def target(scope: Scope) -> str:
@@ -95,7 +88,7 @@ async def until_gone(work: Coroutine[Any, Any, None], receive: Receive) -> None:
         gone = True
         working.cancel()
 
-    watching = asyncio.ensure_future(watch())
+    watching = asyncio.get_running_loop().create_task(watch())
     try:
         await work
     except asyncio.CancelledError:
@@ -107,7 +100,10 @@ async def until_gone(work: Coroutine[Any, Any, None], receive: Receive) -> None:
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:
-    return next((value for key, value in scope["headers"] if key == name), None)
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
 
 
 def _too_large(limit: int) -> Refused:

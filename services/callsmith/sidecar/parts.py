@@ -9,6 +9,7 @@ from callsmith.sidecar.catalog import Catalog
 from callsmith.sidecar.config import SidecarConfig
 from callsmith.sidecar.connection import Response
 from callsmith.sidecar.gate import Gate
+from callsmith.sidecar.http import Headers
 from callsmith.sidecar.keys import Keys
 from callsmith.sidecar.metrics import Metrics
 from callsmith.sidecar.toolrole import ToolRole
@@ -33,7 +34,7 @@ class Parts:
 class Turn:
     """A place at the gate and the engine's response, for as long as the block lasts."""
 
-    def __init__(self, parts: Parts, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
+    def __init__(self, parts: Parts, method: str, target: str, headers: Headers, body: bytes) -> None:
         self._gate = parts.gate
         self._request = parts.upstream.request(method, target, headers, body or None)
 

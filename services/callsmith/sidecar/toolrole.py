@@ -45,9 +45,8 @@ class ToolRole:
         ]
         body = json.dumps({"model": model, "messages": messages}).encode()
         try:
-            async with self._upstream.request(
-                "POST", "/tokenize", {"content-type": "application/json"}, body
-            ) as response:
+            headers = [(b"content-type", b"application/json")]
+            async with self._upstream.request("POST", "/tokenize", headers, body) as response:
                 answer: Any = json.loads(await response.whole()) if response.status == 200 else {}
         except (Unavailable, TimedOut, ValueError):
             return None

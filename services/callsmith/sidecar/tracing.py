@@ -7,13 +7,13 @@ dialect.
 from typing import Any
 
 from callsmith import __version__
-from callsmith.sidecar.http import Scope, header
+from callsmith.sidecar.http import Headers, Scope, header
 
 
 class Trace:
     """The span of one request."""
 
-    def __init__(self, span: Any, headers: dict[str, str]) -> None:
+    def __init__(self, span: Any, headers: Headers) -> None:
         self._span = span
         self.headers = headers
         """What the engine gets, so that its spans are this one's children."""
@@ -53,7 +53,7 @@ class Tracing:
         )
         headers: dict[str, str] = {}
         self._context.inject(headers, self._within(span))
-        return Trace(span, headers)
+        return Trace(span, [(name.encode(), value.encode()) for name, value in headers.items()])
 
     def close(self) -> None:
         """Send what is left; blocks up to some seconds when the collector is down."""

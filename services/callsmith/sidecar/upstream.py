@@ -4,11 +4,11 @@ Knows HTTP to one host; nothing of bodies.
 """
 
 import asyncio
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from callsmith.errors import TimedOut, Unavailable
 from callsmith.sidecar.connection import Connection, Response
+from callsmith.sidecar.http import Headers
 
 _KEPT_SECONDS = 4.0
 """How long a connection may idle before it is used again: less than servers keep one (uvicorn: 5), so that none
@@ -33,7 +33,7 @@ class Upstream:
             connection.close()
         self._idle.clear()
 
-    def request(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> "Asking":
+    def request(self, method: str, path: str, headers: Headers, body: bytes | None) -> "Asking":
         """A request; the response, once its head is there, is what `async with` gives.
 
         Leaving early closes the connection at once. Entering raises `Unavailable` or `TimedOut`, and so does reading.
@@ -43,17 +43,17 @@ class Upstream:
     async def ready(self) -> bool:
         """Whether the engine answers and has models."""
         try:
-            async with asyncio.timeout(2), self.request("GET", "/v1/models", {}, None) as response:
+            async with asyncio.timeout(2), self.request("GET", "/v1/models", [], None) as response:
                 return response.status == 200
         except (Unavailable, TimedOut, TimeoutError):
             return False
 
-    def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-        lines = [f"{method} {path} HTTP/1.1", f"host: {self._host}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+    def _head(self, method: str, path: str, headers: Headers, body: bytes | None) -> bytes:
+        lines = [f"{method} {path} HTTP/1.1\r\nhost: {self._host}".encode("latin-1")]
+        lines += [b"%b: %b" % header for header in headers]
         if body is not None or method not in ("GET", "HEAD"):
-            lines.append(f"content-length: {len(body or b'')}")
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+            lines.append(b"content-length: %d" % len(body or b""))
+        return b"\r\n".join([*lines, b"", b""])
 
     async def connection(self) -> Connection:
         """One that is kept, or a new one. Raises `Unavailable`."""
