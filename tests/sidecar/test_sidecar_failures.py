@@ -1,6 +1,8 @@
 """An engine that fails: each API's clients get one error in their own shape, which says whether to try again."""
 
+import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsmith.sidecar.answers import is_malformed
+from callsmith.sidecar.app import create_app
+from callsmith.sidecar.config import SidecarConfig
 from callsmith.sidecar.events import loads
-from fakes import Raw, Text
+from fakes import Raw, Served, Text
 
 APIS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": GOOD, "/v1/messages": MESSAGES, "/v1/responses": RESPONSES | {"tool_choice": "auto"},
@@ -103,6 +107,38 @@ def test_the_engine_s_error_is_the_only_end_of_a_stream(path: str, end: list[str
         assert len(failed) == 1
         assert "engine_unavailable" not in text
         assert "ended" not in text
+
+
+@pytest.mark.parametrize("path", APIS)
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_stream_that_ends_before_its_first_event_is_503(path: str, breaks: bool, failing: Bench) -> None:
+    """Nothing was said yet, so a client that tries again by itself may."""
+    failing.engine.answer = lambda request: events(breaks=breaks)
+    answer = post(failing, path, stream=True)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", APIS)
+def test_a_stream_s_head_does_not_wait_for_a_late_first_event(path: str) -> None:
+    go_on = threading.Event()
+
+    async def late(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await receive()
+            headers = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await asyncio.to_thread(go_on.wait, 30)
+            await send({"type": "http.response.body", "body": f"data: {CHUNK}\n\ndata: [DONE]\n\n".encode()})
+
+    with (
+        Served(late) as engine,
+        Served(create_app(SidecarConfig(upstream=engine.url, dialects={"*": "react_en"}))) as served,
+        httpx.stream("POST", served.url + path, json=APIS[path] | {"stream": True}) as stream,
+    ):
+        assert (stream.status_code, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        go_on.set()
+        assert b'"x"' in stream.read()
 
 
 @pytest.mark.parametrize("path", APIS)

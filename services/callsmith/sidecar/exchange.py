@@ -29,6 +29,8 @@ _NO_COMPLETION = "the engine's answer is not a chat completion"
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 """What reading an answer raises that is none."""
 _DOWN = (500, 502, 503, 504)
+_HEAD_SECONDS = 0.02
+"""A stream's head waits so long for the first event: one write is less work than two, for the client too."""
 _STREAM_HEADERS: http.Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -87,7 +89,7 @@ class Exchange:
             async with self._asked(plan) as response:
                 status, headers = response.status, http.response_headers(response.headers)
                 if status == 200 and response.content_type == "text/event-stream":
-                    await self._begin_stream()
+                    self._begin_stream()
                     await self._translate_stream(response, stream)
                 else:
                     body = await response.whole()
@@ -198,9 +200,8 @@ class Exchange:
             return
         self._count_repair(not stream.malformed and not stream.failed)
 
-    async def _begin_stream(self) -> None:
+    def _begin_stream(self) -> None:
         self._stream = True
-        await self._head(200, _STREAM_HEADERS)
         self._beating = asyncio.get_running_loop().create_task(self._keep_alive())
 
     async def _translate_stream(self, response: Response, translation: StreamTranslation) -> None:
@@ -253,15 +254,22 @@ class Exchange:
     async def _body(self, piece: bytes) -> None:
         now = time.monotonic()
         if self._last == self._started:
+            await self._open_stream()
             self._parts.metrics.first_token.observe(now - self._started)
         self._last = now
         await self._client({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def _open_stream(self) -> None:
+        if not self._status:
+            await self._head(200, _STREAM_HEADERS)
 
     async def _end(self) -> None:
         await self._client({"type": "http.response.body", "body": b""})
 
     async def _keep_alive(self) -> None:
         pause = self._parts.config.keep_alive_seconds
+        await asyncio.sleep(_HEAD_SECONDS)
+        await self._open_stream()
         while True:
             idle = time.monotonic() - self._last
             if idle >= pause:
