@@ -23,6 +23,7 @@ _OURS = (
     RETRY,
 )  # fmt: skip
 _MARKS = (b'"tool', b'"function')
+_NESTED = frozenset((dict, list))
 _DEEPEST = 200
 """Nesting of a request: what can just be read may be too deep to be written."""
 
@@ -280,22 +281,13 @@ def _one(request: Json) -> bool:
 
 def _deeper(value: object, depth: int) -> bool:
     """True when `value` is nested deeper than `depth`; without recursion, since the depth is the client's."""
-    level: list[object] = [value]
+    level: list[Any] = [value] if type(value) in _NESTED else []
     for _ in range(depth):
-        level = [child for item in level for child in _children(item)]
         if not level:
             return False
-    return True
-
-
-def _children(item: object) -> list[object]:
-    match item:
-        case dict():
-            return [child for child in item.values() if isinstance(child, dict | list)]
-        case list():
-            return [child for child in item if isinstance(child, dict | list)]
-        case _:
-            return []
+        inner = [item.values() if type(item) is dict else item for item in level]
+        level = [child for children in inner for child in children if type(child) in _NESTED]
+    return bool(level)
 
 
 def _from_functions(request: Json) -> Json:
