@@ -237,6 +237,34 @@ def test_what_arrived_before_the_end_is_read_first() -> None:
     run(answering(CHUNKED + b"5\r\nhello\r\n", then_close=True), use)
 
 
+def test_an_error_in_the_bytes_after_a_piece_is_told_at_once() -> None:
+    """Not once the engine has been silent for long: the piece was taken off the wire, where nobody waits."""
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        taken = []
+
+        async def take(piece: bytes) -> None:
+            taken.append(piece)
+
+        async with engine.request("POST", "/", [], b"") as response:
+            with pytest.raises(Unavailable, match="not HTTP"):
+                await response.pump(take)
+        assert taken == [b"a", b"b"]
+
+    run(answering(CHUNKED, b"1\r\na\r\n", b"1\r\nb\r\nand no size\r\n"), use)
+
+
+def test_an_answer_that_is_too_large_to_be_read_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it fills the memory."""
+    monkeypatch.setattr(connection, "_LONGEST_WHOLE", 10)
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        with pytest.raises(Unavailable, match="too large"):
+            await ask(engine)
+
+    run(answering(CHUNKED, b"8\r\nabcdefgh\r\n", b"3\r\nijk\r\n"), use)
+
+
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=5), st.integers(0, 2)), max_size=8), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_pieces_are_taken_in_order_one_at_a_time(pieces: list[tuple[bytes, int]], cut: bool) -> None:
@@ -268,7 +296,8 @@ def test_pieces_are_taken_in_order_one_at_a_time(pieces: list[tuple[bytes, int]]
 
 
 @pytest.mark.parametrize("arrived", [True, False])
-def test_what_is_raised_in_taking_a_piece_is_raised(arrived: bool) -> None:
+@pytest.mark.parametrize("error", [ValueError("a"), RecursionError("a"), Unavailable("a")])
+def test_what_is_raised_in_taking_a_piece_is_raised(arrived: bool, error: Exception) -> None:
     """Once, wherever the piece was taken, and no other piece is taken after it."""
     go_on = asyncio.Event()
 
@@ -286,11 +315,11 @@ def test_what_is_raised_in_taking_a_piece_is_raised(arrived: bool) -> None:
 
         async def take(piece: bytes) -> None:
             taken.append(piece)
-            raise ValueError(piece)
+            raise error
 
         async with engine.request("POST", "/", [], b"") as response:
             asyncio.get_running_loop().call_later(0.01, go_on.set)
-            with pytest.raises(ValueError, match="a"):
+            with pytest.raises(type(error), match="a"):
                 await response.pump(take)
         assert len(taken) == 1
 

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -23,7 +24,8 @@ APIS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": GOOD, "/v1/messages": MESSAGES, "/v1/responses": RESPONSES | {"tool_choice": "auto"},
 }  # fmt: skip
 CHUNK = json.dumps(
-    {"id": "chatcmpl-1", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": "x"}}]}
+    {"id": "chatcmpl-1", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": "x"}}]},
+    separators=(",", ":"),
 )
 ERROR = '{"error": {"message": "out of memory"}}'
 PLAIN: dict[str, Any] = {"tools": [], "messages": [{"role": "user", "content": "x"}]}
@@ -40,6 +42,11 @@ def failing() -> Iterator[Bench]:
 
 def post(b: Bench, path: str, **changes: Any) -> httpx.Response:
     return httpx.post(b.url + path, json=APIS[path] | changes)
+
+
+def wired(data: str) -> bytes:
+    """One event."""
+    return f"data: {data}\n\n".encode()
 
 
 def repairs(b: Bench) -> str:
@@ -119,26 +126,45 @@ def test_a_stream_that_ends_before_its_first_event_is_503(path: str, breaks: boo
     assert answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("path", APIS)
-def test_a_stream_s_head_does_not_wait_for_a_late_first_event(path: str) -> None:
-    go_on = threading.Event()
+@contextmanager
+def streaming(path: str, pieces: Iterable[bytes], before: Callable[[], object] = bool) -> Iterator[httpx.Response]:
+    """A stream through the sidecar, of an engine that sends its head, then `pieces` once `before` returns."""
 
-    async def late(scope: Any, receive: Any, send: Any) -> None:
+    async def engine(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await receive()
             headers = [(b"content-type", b"text/event-stream")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await asyncio.to_thread(go_on.wait, 30)
-            await send({"type": "http.response.body", "body": f"data: {CHUNK}\n\ndata: [DONE]\n\n".encode()})
+            await asyncio.to_thread(before)
+            for piece in pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await asyncio.sleep(0.01)
+            await send({"type": "http.response.body", "body": b""})
 
     with (
-        Served(late) as engine,
-        Served(create_app(SidecarConfig(upstream=engine.url, dialects={"*": "react_en"}))) as served,
+        Served(engine) as upstream,
+        Served(create_app(SidecarConfig(upstream=upstream.url, dialects={"*": "react_en"}))) as served,
         httpx.stream("POST", served.url + path, json=APIS[path] | {"stream": True}) as stream,
     ):
+        yield stream
+
+
+@pytest.mark.parametrize("path", APIS)
+def test_a_stream_s_head_does_not_wait_for_a_late_first_event(path: str) -> None:
+    go_on = threading.Event()
+    with streaming(path, [wired(CHUNK), wired("[DONE]")], lambda: go_on.wait(30)) as stream:
         assert (stream.status_code, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         go_on.set()
         assert b'"x"' in stream.read()
+
+
+def test_an_event_is_read_with_what_came_before_it() -> None:
+    """Even one like those that pass as they are: here it ends a comment, which is dropped."""
+    said = [wired(CHUNK.replace('"x"', f'"{n}"')) for n in range(9)]
+    pieces = [*said[:7], b": a comment and ", said[7], said[8], wired("[DONE]")]
+    with streaming("/v1/chat/completions", pieces) as stream:
+        text = stream.read().decode()
+    assert [n for n in range(9) if f'"{n}"' in text] == [0, 1, 2, 3, 4, 5, 6, 8]
 
 
 @pytest.mark.parametrize("path", APIS)

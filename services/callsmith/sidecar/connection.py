@@ -148,7 +148,7 @@ class Response:
             try:
                 rest = _rest(work, work.send(None))
             except StopIteration:
-                if not self.ended and self._error is None:
+                if not self.ended:
                     return
             except Exception as error:  # noqa: BLE001 — it is raised where `pump` waits
                 waiter.set_exception(error)
