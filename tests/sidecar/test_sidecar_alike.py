@@ -4,6 +4,7 @@ import json
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,8 +80,9 @@ def test_what_is_no_such_event_takes_the_long_way() -> None:
 
 PIECES = st.lists(
     st.sampled_from(
-        ["I", " see", " a", " fox", ".", " ", "\n", "Thought", ":", " Final Answer: ", "Final Answer: It", " is", "文",
-         "Action: get", "\nAction: get\n", "Action Input: ", "{}", '{"a": ', "1}", "\nAction Input: {}\n", "x{", '"']
+        ["", "I", " see", " a", " fox", ".", " ", "\n", "Thought", ":", " Final Answer: ", "Final Answer: It", " is",
+         "文", "Action: get", "\nAction: get\n", "Action Input: ", "{}", '{"a": ', "1}", "\nAction Input: {}\n", "x{",
+         '"']
     ),
     max_size=30,
 )  # fmt: skip
@@ -119,11 +121,49 @@ def test_a_stream_is_the_same_without_the_short_way(
                 out += stream.again(plan) if again else stream.give_up()
                 second = [data.replace(b'"id":"c"', b'"id":"d"') for data in wire]
                 out += [made for data in second if again for made in stream.event(data)]
+            ids = {json.loads(data)["id"] for data in out if data != b"[DONE]"}
+            assert ids <= {"c"}, "one message, whatever was tried"
             return out
 
     short = translated()
     with patch.object(Alike, "text", lambda self, data: None):
         assert short == translated()
+
+
+def test_what_says_its_text_twice_is_not_learnt() -> None:
+    """JSON reads the last of the same names, so the first can't be told by."""
+    data = event("b").replace(b'"content":"b"', b'"content":"b","content":"b"')
+    alike = Alike()
+    assert not any(alike.learn(data, json.loads(data), "b") for _ in range(6))
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_the_only_choice_may_have_any_number(index: int) -> None:
+    """A second try goes on with it, and what was kept back for one is given up."""
+    request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": [TOOL], requests.RETRY: True}
+    plan = requests.make_plan(request, speech("react_en"), SidecarConfig())
+    for give_up in (False, True):
+        stream = StreamTranslation(plan, Metrics(Gate(1, 1)))
+        stream.prepare()
+        said = ["It is.\nAction: get\nAction Input: {a b}", ""]
+        for text, finish in zip(said, (None, "stop"), strict=True):
+            stream.event(event(text, finish=finish).replace(b'"index":0', b'"index":%d' % index))
+        assert stream.failure is not None
+        (made, *_) = stream.give_up() if give_up else stream.again(plan)
+        (choice,) = json.loads(made)["choices"]
+        assert (choice["index"], "Action" in choice["delta"]["content"]) == (index, give_up)
+
+
+def test_several_choices_in_one_event_are_sent_once() -> None:
+    request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": [TOOL], "n": 2}
+    stream = StreamTranslation(requests.make_plan(request, speech("react_en"), SidecarConfig()), Metrics(Gate(1, 1)))
+    said = ["", ""]
+    for _ in range(3):
+        choices = [{"index": n, "delta": {"content": " so"}, "finish_reason": None} for n in range(2)]
+        for data in stream.event(json.dumps({"id": "c", "choices": choices}).encode()):
+            for choice in json.loads(data)["choices"]:
+                said[choice["index"]] += choice["delta"].get("content") or ""
+    assert [text.strip() for text in said] == ["so so so"] * 2
 
 
 def test_a_second_try_is_read_by_its_own_parser() -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from asking import ANSWER, CALL, TWO, USER, WEATHER, Bench, bench, joined
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -129,6 +130,15 @@ def test_a_schema_that_the_engine_refuses_is_held_to_an_object() -> None:
         assert b.ask(tool_choice="required").choices[0].finish_reason == "tool_calls"
     asked = [request["structured_outputs"]["structural_tag"] for request in b.engine.requests]
     assert ['"city"' in tag for tag in asked] == [True, False]
+
+
+@pytest.mark.parametrize("status", [401, 422, 429])
+def test_another_refusal_is_not_asked_about_again(status: int) -> None:
+    with bench(lambda request: Raw('{"error": {"message": "no"}}', status)) as b:
+        with pytest.raises(openai.APIStatusError) as refused:
+            b.ask(tool_choice="required")
+        assert refused.value.status_code == status
+        assert len(b.engine.requests) == 1
 
 
 def test_seed_and_sampling_reach_the_engine() -> None:

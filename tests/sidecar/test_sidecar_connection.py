@@ -326,8 +326,9 @@ def test_what_is_raised_in_taking_a_piece_is_raised(arrived: bool, error: Except
     run(script, use)
 
 
-def test_who_is_cancelled_while_a_piece_is_taken_ends_that_too() -> None:
-    """The piece was taken off the wire, outside the task that is cancelled."""
+@pytest.mark.parametrize("woken", [True, False])
+def test_who_is_cancelled_while_a_piece_is_taken_ends_that_too(woken: bool) -> None:
+    """The piece was taken off the wire, outside the task that is cancelled, which may not even know of it yet."""
 
     async def use(engine: Upstream, seen: Served) -> None:
         waiting, ended = asyncio.Event(), asyncio.Event()
@@ -346,7 +347,8 @@ def test_who_is_cancelled_while_a_piece_is_taken_ends_that_too() -> None:
 
         reading = asyncio.ensure_future(read())
         await waiting.wait()
-        await asyncio.sleep(0)
+        if woken:
+            await asyncio.sleep(0)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -358,6 +360,52 @@ def test_who_is_cancelled_while_a_piece_is_taken_ends_that_too() -> None:
         await asyncio.sleep(0.05)
         writer.write(b"1\r\na\r\n")
         await reader.read()
+
+    run(script, use)
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_what_fails_while_a_piece_is_taken_is_told_there(fails: int) -> None:
+    """At the first place where taking it waits, and at those after that."""
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        told = []
+
+        async def take(piece: bytes) -> None:
+            for number in (1, 2):
+                waits = asyncio.get_running_loop().create_future()
+                asyncio.get_running_loop().call_later(
+                    0.01, *((waits.set_exception, ConnectionError()) if number == fails else (waits.set_result, None))
+                )
+                try:
+                    await waits
+                except ConnectionError:
+                    told.append((piece, number))
+
+        async with engine.request("POST", "/", [], b"") as response:
+            await response.pump(take)
+        assert told == [(b"a", fails), (b"b", fails)]
+
+    run(answering(CHUNKED, b"1\r\na\r\n", b"1\r\nb\r\n", b"0\r\n\r\n"), use)
+
+
+def test_who_is_cancelled_before_the_head_leaves_no_connection() -> None:
+    """The engine notices at once, so it does not even begin."""
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _request(reader)
+        asked.set()
+        assert await reader.read() == b""
+        left.set()
+
+    async def use(engine: Upstream, seen: Served) -> None:
+        asking = asyncio.ensure_future(ask(engine))
+        await asked.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await left.wait()
 
     run(script, use)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from callsmith.sidecar.http import ClientGone, until_gone
+from callsmith.sidecar.http import ClientGone, request_headers, until_gone
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -22,6 +22,16 @@ def leaving(gone: asyncio.Event) -> Receive:
         return {"type": "http.disconnect"}
 
     return receive
+
+
+def test_headers_that_go_on() -> None:
+    """As they came, and as often; not the connection's, not the keys, and ours instead of the client's."""
+    given = [(b"x-a", b"1"), (b"x-a", b"2"), (b"traceparent", b"theirs"), (b"x-b", b"3")]
+    kept_back = (b"authorization", b"x-api-key", b"host", b"content-length", b"accept-encoding", b"connection")
+    scope = {"headers": [*given, *((name, b"x") for name in kept_back)]}
+    assert request_headers(scope, []) == given
+    ours = [(b"traceparent", b"ours")]
+    assert request_headers(scope, ours) == [given[0], given[1], given[3], *ours]
 
 
 def test_work_that_ends_first_is_done() -> None:

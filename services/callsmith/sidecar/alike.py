@@ -46,10 +46,11 @@ class Alike:
         try:
             probe = loads(before + other.encode() + after)
             delta = probe["choices"][0]["delta"]
+            found_it = delta["content"] == other
         except (ValueError, LookupError):
             return False
         delta["content"] = text
-        if probe != chunk:
+        if not found_it or probe != chunk:
             return False  # what was found is something else
         self._before, self._after = BEGIN + before, after + END
         self._around = len(self._before) + len(self._after)

@@ -17,6 +17,7 @@ from callsmith.sidecar.http import Headers
 READ_BYTES = 64 * 1024
 """No more is read for a stream once this waits for a slow client; what the loop reads at once comes on top."""
 Take = Callable[[bytes], Coroutine[Any, Any, None]]
+"""Takes a piece of a body, which is not empty."""
 _LONGEST_HEAD = 64 * 1024
 _LONGEST_WHOLE = 64 * 1024**2
 
@@ -41,6 +42,7 @@ class Response:
         self._error: Unavailable | TimedOut | None = None
         self._waiter: asyncio.Future[Awaitable[None] | None] | None = None
         self._take: Take | None = None
+        self._begun: Coroutine[Any, Any, None] | None = None
         self._parser = httptools.HttpResponseParser(self)
 
     @property
@@ -61,19 +63,17 @@ class Response:
     async def pump(self, take: Take) -> None:
         """Hand the body to `take`, piece by piece as it arrives, to its end; only once it is done with one, the next.
 
-        `take` is not in the caller's task as long as it need not wait: waking that would cost more than most that it
-        does. Raises `Unavailable` or `TimedOut`, and what `take` raises.
+        `take` begins outside of any task and of the caller's context, in the loop's call that reads the wire, since
+        waking the caller would cost more than most that it does; it goes on in the caller's task once it waits.
+        Raises `Unavailable` or `TimedOut`, and what `take` raises.
         """
+        self._take = take
         while True:
             while self._pieces:
                 await take(self._piece())
             if self.ended:
                 return
-            self._take = take
-            try:
-                rest = await self._arrival()
-            finally:
-                self._take = None
+            rest = await self._arrival()
             if rest is not None:
                 await rest
 
@@ -113,8 +113,10 @@ class Response:
         self._go_on()
 
     def drop(self) -> None:
-        """Nobody reads on: let go of the parser, which knows this response, and of what it has read."""
-        del self._parser, self._pieces, self.on_body
+        """Nobody reads on: let go of the parser, which knows this response, of what it has read and of who took it."""
+        if self._begun is not None:
+            self._begun.close()
+        del self._parser, self._pieces, self.on_body, self._take
 
     def fail(self, error: Unavailable | TimedOut) -> None:
         """Nothing more will come; what has arrived is read first."""
@@ -147,6 +149,7 @@ class Response:
             work = self._take(self._piece())
             try:
                 rest = _rest(work, work.send(None))
+                self._begun = work
             except StopIteration:
                 if not self.ended:
                     return
@@ -189,10 +192,14 @@ def _rest(work: Coroutine[Any, Any, None], waits: object) -> Generator[Any, Any,
     """The rest of `work`, which was begun outside of a task and waits in `waits`."""
     try:
         yield waits
-    except BaseException:
-        work.close()
-        raise
-    yield from work
+    except BaseException as error:  # noqa: BLE001 — it is for `work`
+        try:
+            waits = work.throw(error)
+        except StopIteration:
+            return
+        yield from _rest(work, waits)
+    else:
+        yield from work
 
 
 class Connection(asyncio.Protocol):

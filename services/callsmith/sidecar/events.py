@@ -58,10 +58,10 @@ def typed(kind: str, data: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), dumps(data))
 
 
-def parsed(event: bytes) -> dict[str, Any]:
+def parsed(piece: bytes) -> dict[str, Any]:
     """The JSON object of one event on the wire; an error for what is none."""
     try:
-        found = loads(event[len(BEGIN) : -len(END)])
+        found = loads(piece[len(BEGIN) : -len(END)])
     except ValueError:
         found = None
     return found if isinstance(found, dict) else {"error": {"message": "the engine sent an event that is not JSON"}}

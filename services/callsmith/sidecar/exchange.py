@@ -30,7 +30,7 @@ _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RecursionError
 """What reading an answer raises that is none."""
 _DOWN = (500, 502, 503, 504)
 _HEAD_SECONDS = 0.02
-"""A stream's head waits so long for the first event: one write is less work than two, for the client too."""
+"""A translated stream's head waits so long for the first event: one write is less work than two, for the client too."""
 _STREAM_HEADERS: http.Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -46,7 +46,7 @@ class Exchange:
         self.api = api
         self._started = self._last = time.monotonic()
         self._status = 0
-        self._stream = False
+        self._stream = self._ended = False
         self._dialect = "no"
         self._beating: asyncio.Future[None] | None = None
         self._trace = parts.tracing.begin(scope) if parts.tracing else None
@@ -123,7 +123,7 @@ class Exchange:
         """Say what went wrong, as an answer or within the stream that has begun."""
         if not self._status:
             await self._whole(*error_response(error, self.api.error))
-        elif self._stream:
+        elif self._stream and not self._ended:
             await self._body(self.api.error_event(error_object(error), status_of(error)))
             await self._end()
         # Else an answer of declared length is short: the server ends the connection, which says so.
@@ -264,6 +264,7 @@ class Exchange:
             await self._head(200, _STREAM_HEADERS)
 
     async def _end(self) -> None:
+        self._ended = True
         await self._client({"type": "http.response.body", "body": b""})
 
     async def _keep_alive(self) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from callsmith.dialects.types import CallDelta, ContentDelta, Delta, StreamParser
 from callsmith.sidecar.alike import Alike
 from callsmith.sidecar.answers import Observed, malformed_entry, tools_to_call
-from callsmith.sidecar.events import dumps, event, loads
+from callsmith.sidecar.events import dumps, loads
+from callsmith.sidecar.events import event as on_wire
 from callsmith.sidecar.requests import Plan
 from callsmith.sidecar.retry import Failure, Withholding, with_spent
 
@@ -27,6 +28,7 @@ class StreamTranslation:
         self._alike = Alike()
         self._speaker: _Choice | None = None
         self._passes: Callable[[str], bool] | None = None
+        self._failed: _Choice | None = None
         self.done = False
         """The engine has ended the stream properly."""
         self.failed = False
@@ -54,7 +56,7 @@ class StreamTranslation:
         if data == b"[DONE]":
             self.done = True
             return [data] if self.failure is None else []
-        if self.passes(event(data)):
+        if self.passes(on_wire(data)):
             return [data]
         try:
             chunk = loads(data)
@@ -75,6 +77,7 @@ class StreamTranslation:
                 continue
             made += [_dump(chunk | self._head, changed) for changed in ([choice] if out is None else out)]
             if state.failure is not None:
+                self._failed = state
                 self.failure, self._head = state.failure, {key: chunk[key] for key in _HEAD if key in chunk}
         self._passes = self._speaker.passes if self._speaker is not None and self._speaker.plain else None
         return made
@@ -83,15 +86,14 @@ class StreamTranslation:
         """Events before those of the answer to `plan`, the second try, which continue the same message."""
         self._plan, self.failure, self.done = plan, None, False
         self._speaker = self._passes = None
-        (state,) = self._choices.values()
-        return [_dump(self._head, choice) for choice in state.again(plan)]
+        return [_dump(self._head, choice) for choice in self._failed.again(plan)] if self._failed else []
 
     def give_up(self) -> list[bytes]:
         """The events that were kept back for a second try, which there won't be."""
         self.failure = None
-        (state,) = self._choices.values()
+        kept = self._failed.give_up() if self._failed else []
         usage = [self._usage] if self._usage and self._plan.show_usage else []
-        return [*(_dump(self._head, choice) for choice in state.give_up()), *usage, b"[DONE]"]
+        return [*(_dump(self._head, choice) for choice in kept), *usage, b"[DONE]"]
 
     @property
     def malformed(self) -> bool:
