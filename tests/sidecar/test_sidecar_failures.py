@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from asking import CALL, MALFORMED, Bench, Typed, bench, events
+from asking import CALL, MALFORMED, Bench, Typed, TypedEngine, bench, events
 from bending import GOOD, MESSAGES, RESPONSES
 from hypothesis import given
 from hypothesis import strategies as st
@@ -165,6 +165,41 @@ def test_an_event_is_read_with_what_came_before_it() -> None:
     with streaming("/v1/chat/completions", pieces) as stream:
         text = stream.read().decode()
     assert [n for n in range(9) if f'"{n}"' in text] == [0, 1, 2, 3, 4, 5, 6, 8]
+
+
+@pytest.mark.parametrize("path", APIS)
+def test_a_stream_that_has_ended_is_not_ended_again_at_shutdown(path: str) -> None:
+    """The client has read all but the end of its answer when the time to drain is over."""
+    sent: list[Any] = []
+
+    async def main(url: str) -> None:
+        ending = asyncio.Event()
+        body = json.dumps(APIS[path] | {"stream": True}).encode()
+        asked = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive() -> Any:
+            if (message := next(asked, None)) is None:
+                await asyncio.sleep(60)
+            return message
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                ending.set()
+                await asyncio.sleep(60)
+            sent.append(message)
+
+        app = create_app(SidecarConfig(upstream=url, dialects={"*": "react_en"}))
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
+        answering = asyncio.ensure_future(app(scope, receive, send))
+        await asyncio.wait_for(ending.wait(), 20)
+        answering.cancel()
+        await answering
+
+    with Served(TypedEngine(lambda request: events(CHUNK, "[DONE]"))) as engine:
+        asyncio.run(main(engine.url))
+    text = b"".join(message.get("body", b"") for message in sent).decode()
+    assert '"x"' in text
+    assert "shutting down" not in text
 
 
 @pytest.mark.parametrize("path", APIS)
