@@ -44,11 +44,6 @@ def post(b: Bench, path: str, **changes: Any) -> httpx.Response:
     return httpx.post(b.url + path, json=APIS[path] | changes)
 
 
-def wired(data: str) -> bytes:
-    """One event."""
-    return f"data: {data}\n\n".encode()
-
-
 def repairs(b: Bench) -> str:
     return next(
         line for line in httpx.get(f"{b.url}/metrics").text.splitlines() if line.startswith("callsmith_repairs_t")
@@ -152,7 +147,7 @@ def streaming(path: str, pieces: Iterable[bytes], before: Callable[[], object] =
 @pytest.mark.parametrize("path", APIS)
 def test_a_stream_s_head_does_not_wait_for_a_late_first_event(path: str) -> None:
     go_on = threading.Event()
-    with streaming(path, [wired(CHUNK), wired("[DONE]")], lambda: go_on.wait(30)) as stream:
+    with streaming(path, [events(CHUNK), events("[DONE]")], lambda: go_on.wait(30)) as stream:
         assert (stream.status_code, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         go_on.set()
         assert b'"x"' in stream.read()
@@ -160,8 +155,8 @@ def test_a_stream_s_head_does_not_wait_for_a_late_first_event(path: str) -> None
 
 def test_an_event_is_read_with_what_came_before_it() -> None:
     """Even one like those that pass as they are: here it ends a comment, which is dropped."""
-    said = [wired(CHUNK.replace('"x"', f'"{n}"')) for n in range(9)]
-    pieces = [*said[:7], b": a comment and ", said[7], said[8], wired("[DONE]")]
+    said = [events(CHUNK.replace('"x"', f'"{n}"')) for n in range(9)]
+    pieces = [*said[:7], b": a comment and ", said[7], said[8], events("[DONE]")]
     with streaming("/v1/chat/completions", pieces) as stream:
         text = stream.read().decode()
     assert [n for n in range(9) if f'"{n}"' in text] == [0, 1, 2, 3, 4, 5, 6, 8]

@@ -1,4 +1,4 @@
-"""Work for a client ends with the client, and only then."""
+"""Headers go on as they came, and work for a client ends with the client, and only then."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping

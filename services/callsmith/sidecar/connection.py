@@ -12,7 +12,7 @@ from typing import Any, cast
 import httptools
 
 from callsmith.errors import TimedOut, Unavailable
-from callsmith.sidecar.http import Headers
+from callsmith.sidecar.http import Headers, find
 
 READ_BYTES = 64 * 1024
 """No more is read for a stream once this waits for a slow client; what the loop reads at once comes on top."""
@@ -159,7 +159,7 @@ class Response:
         waiter.set_result(rest)
 
     def _header(self, name: bytes) -> str:
-        return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
+        return (find(self.headers, name) or b"").decode("latin-1")
 
     # --- httptools calls these ---
 

@@ -24,8 +24,8 @@ class EventReader:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The `data` of each event that `piece` ends. Raises `Unavailable` for one without end."""
-        if not self.rest and piece[:6] == b"data: " and piece[-2:] == b"\n\n" and piece.find(b"\n") == len(piece) - 2:
-            return [piece[6:].strip()]  # one event by itself, as engines send them
+        if not self.rest and piece.startswith(BEGIN) and piece.find(b"\n") == len(piece) - 2 and piece.endswith(END):
+            return [piece[len(BEGIN) :].strip()]  # one event by itself, as engines send them
         lines = (self.rest + piece if self.rest else piece).split(b"\n")
         self.rest = lines.pop()
         if len(self.rest) > LONGEST_EVENT:

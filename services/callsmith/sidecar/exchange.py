@@ -87,12 +87,12 @@ class Exchange:
             asyncio.get_running_loop().call_soon(stream.prepare)  # while the engine has the request
         try:
             async with self._asked(plan) as response:
-                status, headers = response.status, http.response_headers(response.headers)
+                status = response.status
                 if status == 200 and response.content_type == "text/event-stream":
                     self._begin_stream()
                     await self._translate_stream(response, stream)
                 else:
-                    body = await response.whole()
+                    headers, body = http.response_headers(response.headers), await response.whole()
             if not self._stream:
                 body = await self._translated(body, plan, again) if status == 200 else self._refusal(body, status)
                 await self._whole(status, headers, body)

@@ -4,7 +4,7 @@ Written against plain ASGI: Starlette's streaming response costs several times a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
 from callsmith.sidecar.problems import Refused
@@ -28,7 +28,11 @@ class ClientGone(Exception):  # noqa: N818 — it is no error
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The request's body. Raises `Refused` when it is longer than `limit`, `ClientGone` when it breaks off."""
-    if (declared := _header(scope, b"content-length")) is not None and declared.isdigit() and int(declared) > limit:
+    if (
+        (declared := find(scope["headers"], b"content-length")) is not None
+        and declared.isdigit()
+        and int(declared) > limit
+    ):
         raise _too_large(limit)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
@@ -54,7 +58,7 @@ def request_headers(scope: Scope, ours: Headers) -> Headers:
     return [pair for pair in scope["headers"] if pair[0] not in dropped] + ours
 
 
-def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+def response_headers(headers: Headers) -> Headers:
     """The engine's headers for the client: none that belongs to the connection, its length excepted."""
     return [pair for pair in headers if pair[0] not in _NOT_RETURNED]
 
@@ -68,7 +72,7 @@ def target(scope: Scope) -> str:
 
 def header(scope: Scope, name: bytes) -> str | None:
     """A request header; `name` in lower case."""
-    value = _header(scope, name)
+    value = find(scope["headers"], name)
     return None if value is None else value.decode("latin-1")
 
 
@@ -99,10 +103,11 @@ async def until_gone(work: Coroutine[Any, Any, None], receive: Receive) -> None:
         watching.cancel()
 
 
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    for key, value in scope["headers"]:
+def find(headers: Headers, name: bytes) -> bytes | None:
+    """The first header of that name, which is in lower case."""
+    for key, value in headers:
         if key == name:
-            return bytes(value)
+            return value
     return None
 
 

@@ -28,7 +28,7 @@ class StreamTranslation:
         self._alike = Alike()
         self._speaker: _Choice | None = None
         self._passes: Callable[[str], bool] | None = None
-        self._failed: _Choice | None = None
+        self._to_retry: _Choice | None = None
         self.done = False
         """The engine has ended the stream properly."""
         self.failed = False
@@ -77,21 +77,21 @@ class StreamTranslation:
                 continue
             made += [_dump(chunk | self._head, changed) for changed in ([choice] if out is None else out)]
             if state.failure is not None:
-                self._failed = state
+                self._to_retry = state
                 self.failure, self._head = state.failure, {key: chunk[key] for key in _HEAD if key in chunk}
-        self._passes = self._speaker.passes if self._speaker is not None and self._speaker.plain else None
+        self._passes = self._speaker.passes if self._speaker else None
         return made
 
     def again(self, plan: Plan) -> list[bytes]:
         """Events before those of the answer to `plan`, the second try, which continue the same message."""
         self._plan, self.failure, self.done = plan, None, False
         self._speaker = self._passes = None
-        return [_dump(self._head, choice) for choice in self._failed.again(plan)] if self._failed else []
+        return [_dump(self._head, choice) for choice in self._to_retry.again(plan)] if self._to_retry else []
 
     def give_up(self) -> list[bytes]:
         """The events that were kept back for a second try, which there won't be."""
         self.failure = None
-        kept = self._failed.give_up() if self._failed else []
+        kept = self._to_retry.give_up() if self._to_retry else []
         usage = [self._usage] if self._usage and self._plan.show_usage else []
         return [*(_dump(self._head, choice) for choice in kept), *usage, b"[DONE]"]
 
@@ -133,9 +133,9 @@ class _Choice:
         self._last: Json = {}
 
     @property
-    def passes(self) -> Callable[[str], bool]:
-        """Takes a text, while this is `plain`, when a chunk that says it is to be sent as it is; otherwise nothing."""
-        return self._parser.passes
+    def passes(self) -> Callable[[str], bool] | None:
+        """Takes a text when a chunk that says it is to be sent as it is; None, until the next `feed`, when none is."""
+        return self._parser.passes if self._plain else None
 
     def feed(self, choice: Json) -> list[Json] | None:
         """The choice of each chunk to send, or None when `choice` is to be sent as it is."""
@@ -143,7 +143,7 @@ class _Choice:
         text = delta.get("content")
         finish = choice.get("finish_reason")
         deltas = self._parser.feed(text) if text else []
-        if self.plain and finish is None and _unchanged(deltas, text):
+        if self._plain and finish is None and _unchanged(deltas, text):
             return None
         if finish is not None:
             deltas += self._close(finish)
@@ -183,7 +183,7 @@ class _Choice:
         return deltas
 
     @property
-    def plain(self) -> bool:
+    def _plain(self) -> bool:
         """Nothing is held back, so a chunk may pass as it is."""
         return self._begun and self._held is None and not self._logprobs
 
