@@ -1,4 +1,4 @@
-# Callsmith: every target does its own set-up. `make` alone lists the targets.
+# Callwright: every target does its own set-up. `make` alone lists the targets.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -31,7 +31,7 @@ $(STAMP): locks/cpu.txt pyproject.toml
 	touch $@
 
 demo: $(STAMP) ## From conversations to a served tool call, in ten minutes (KEEP=1 leaves it serving)
-	$(BIN)/callsmith demo $(if $(KEEP),--keep)
+	$(BIN)/callwright demo $(if $(KEEP),--keep)
 
 test: $(STAMP) ## All tests, the end-to-end run included
 	$(if $(ASSETS),export KUBEBUILDER_ASSETS="$$($(ASSETS))";) $(BIN)/python -m pytest $(ARGS)
@@ -65,10 +65,10 @@ fuzz: $(STAMP) ## Throw random text at every dialect's parser for a minute
 	$(BIN)/python tests/dialects/fuzz.py --seconds 60
 
 crd: $(STAMP) ## Write what the spec and the charts' values say anew: CRD, schemas, reference, READMEs' tables
-	$(BIN)/callsmith crd --write
+	$(BIN)/callwright crd --write
 
 base: $(STAMP) ## Train the demo's small base model anew into build/base (an hour, alone on the machine)
-	$(BIN)/python -m callsmith.demo.pretrain --out build/base
+	$(BIN)/python -m callwright.demo.pretrain --out build/base
 
 lock: $(STAMP) ## Resolve the locks anew
 	$(BIN)/pip install -q uv
@@ -81,5 +81,5 @@ kind-up: ## A kind cluster with KubeRay, an object store, the charts, and the qu
 	k8s/kind-up
 
 clean: ## Remove the environment, caches and what the demo made
-	rm -rf $(VENV) $(CLIENTS) tests/clients/node/node_modules .callsmith build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis services/*.egg-info
+	rm -rf $(VENV) $(CLIENTS) tests/clients/node/node_modules .callwright build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis services/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

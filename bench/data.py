@@ -2,12 +2,13 @@
 
 `python bench/data.py [ROWS] [PROCESSES] [--peers PYTHON]` writes rows made of the corpora in ../shared/data, gives the
 same file to each contender in a process of its own, and prints JSON, also into bench/results/data.json. The peers need
-packages that are no part of Callsmith: `pip install ms-swift` into an environment of its own and name its Python in
+packages that are no part of Callwright: `pip install ms-swift` into an environment of its own and name its Python in
 `--peers` or BENCH_PEERS, or they are left out and said to be. Imports and loading the tokenizer are not counted in
 seconds; CPU seconds are of all processes since then; memory is the sum over all processes, mapped files left out.
 
-Each contender reads the same JSON Lines in ms_agent form and ends with an Arrow file. Callsmith also checks, splits off
-a test set, shuffles, and weighs every token; ms-swift weighs by `react.json`; plain map only templates and tokenises.
+Each contender reads the same JSON Lines in ms_agent form and ends with an Arrow file. Callwright also checks, splits
+off a test set, shuffles, and weighs every token; ms-swift weighs by `react.json`; plain map only templates and
+tokenises.
 `every_prompt_new`: each row lists its tools in an order of its own, so that hardly a system text comes twice.
 `prompts_shared`: tools stay in the corpus's order. `a_tenth_of_the_rows` says whether memory grows with the corpus.
 """
@@ -44,9 +45,9 @@ WORDS = "amber basil cedar delta ember fjord grove haven inlet jetty kayak ledge
 
 def write_rows(path: Path, count: int, *, new_prompts: bool) -> None:
     """Write `count` conversations of the real corpora in ms_agent form, each with words and numbers of its own."""
-    from callsmith import dialects
-    from callsmith.datasets import Conversation, readers
-    from callsmith.datasets.convert import rendered
+    from callwright import dialects
+    from callwright.datasets import Conversation, readers
+    from callwright.datasets.convert import rendered
 
     seeds: list[Conversation] = []
     for name in ("toolalpaca_ms_agent", "seal_tools_openai", "self_instruct_ms_bench"):
@@ -111,10 +112,10 @@ def write_base(folder: Path, rows: Path) -> None:
 # The contenders: each is given a file and a base, and returns rows and seconds.
 
 
-def run_callsmith(rows: Path, base: Path, processes: int, work: Path) -> dict[str, Any]:
-    from callsmith.datasets.base import load_tokenizer
-    from callsmith.datasets.prepare import prepare
-    from callsmith.spec.model import Data, Source
+def run_callwright(rows: Path, base: Path, processes: int, work: Path) -> dict[str, Any]:
+    from callwright.datasets.base import load_tokenizer
+    from callwright.datasets.prepare import prepare
+    from callwright.spec.model import Data, Source
 
     data = Data(sources=(Source(path=str(rows)),), max_length=MAX_LENGTH, strict="keep")
     load_tokenizer(base)
@@ -161,7 +162,7 @@ def _start(work: Path) -> float:
     return time.perf_counter()
 
 
-CONTENDERS = {"callsmith": run_callsmith, "ms-swift": run_swift, "datasets.map": run_map}
+CONTENDERS = {"callwright": run_callwright, "ms-swift": run_swift, "datasets.map": run_map}
 
 
 # Measuring: every process of a contender's session, ten times a second.
@@ -238,7 +239,7 @@ def main() -> None:
         for scene, count, new, names in (
             ("every_prompt_new", given.rows, True, CONTENDERS),
             ("prompts_shared", given.rows // 5, False, CONTENDERS),
-            ("a_tenth_of_the_rows", given.rows // 10, True, ["callsmith"]),
+            ("a_tenth_of_the_rows", given.rows // 10, True, ["callwright"]),
         ):
             rows = Path(folder) / f"{scene}.jsonl"
             write_rows(rows, count, new_prompts=new)
@@ -248,7 +249,7 @@ def main() -> None:
             for name in names:
                 if given.only not in (None, name):
                     continue
-                python = sys.executable if name == "callsmith" else given.peers
+                python = sys.executable if name == "callwright" else given.peers
                 if python is None:
                     found[name] = {"skipped": "no Python with ms-swift; name one in --peers or BENCH_PEERS"}
                 else:
@@ -265,14 +266,14 @@ def main() -> None:
 def _compare(results: dict[str, Any]) -> None:
     """Put the ratios that the goals speak of beside the figures."""
     for scene in ("every_prompt_new", "prompts_shared"):
-        own = results[scene].get("callsmith", {})
+        own = results[scene].get("callwright", {})
         for peer in ("ms-swift", "datasets.map"):
             other = results[scene].get(peer, {})
             if "seconds" in other and "seconds" in own:
                 results[scene][f"times_faster_than_{peer}"] = round(other["seconds"] / own["seconds"], 2)
-    full, tenth = (results[scene].get("callsmith", {}) for scene in ("every_prompt_new", "a_tenth_of_the_rows"))
+    full, tenth = (results[scene].get("callwright", {}) for scene in ("every_prompt_new", "a_tenth_of_the_rows"))
     if "peak_mib" in full and "peak_mib" in tenth:
-        results["callsmith_peak_ratio_full_to_tenth"] = round(full["peak_mib"] / tenth["peak_mib"], 2)
+        results["callwright_peak_ratio_full_to_tenth"] = round(full["peak_mib"] / tenth["peak_mib"], 2)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from dialect_cases import CASES, TOOLS
 from generated import cut, make_text, mutate
 from laws import stream
 
-from callsmith import dialects
-from callsmith.dialects import Dialect, Turn, accumulate
+from callwright import dialects
+from callwright.dialects import Dialect, Turn, accumulate
 
 ROOT = Path(__file__).resolve().parent.parent
 PIECE = 4

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import httpx
 
-from callsmith import evaluator
-from callsmith.evaluator import Call, Row
+from callwright import evaluator
+from callwright.evaluator import Call, Row
 
 RESULTS = Path(__file__).parent / "results"
 TOOLS = tuple(

@@ -36,8 +36,8 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 OURS = """
 import sys
 from pathlib import Path
-from callsmith.merger import merge
-from callsmith.store import Store
+from callwright.merger import merge
+from callwright.store import Store
 work, tolerance = Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else None
 merge(base_dir=work / "base", adapter_dir=work / "adapter", store=Store.open((work / "store").as_uri()), name="m",
       version="v1", dialect="hermes", stop=(), base={"model": "base"}, shard_bytes=500_000_000, tolerance=tolerance)
@@ -129,7 +129,7 @@ def measured(command: list[str]) -> dict[str, float]:
 
 def import_seconds() -> dict[str, float]:
     """What starting Python with torch and our modules takes, which is part of ours."""
-    return measured([sys.executable, "-c", "import callsmith.merger" + PEAK])
+    return measured([sys.executable, "-c", "import callwright.merger" + PEAK])
 
 
 def disk_and_hash(work: Path) -> dict[str, float]:
@@ -189,7 +189,7 @@ def best(rounds: list[dict[str, float]]) -> dict[str, float]:
 
 def main(rounds: int, layers: int) -> None:
     """Measure and write the results."""
-    with tempfile.TemporaryDirectory(prefix="callsmith-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="callwright-bench-") as folder:
         work = Path(folder)
         make_inputs(work, layers)
         size = sum(path.stat().st_size for path in (work / "base").glob("*.safetensors"))

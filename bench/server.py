@@ -19,16 +19,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from callsmith.server import local
-from callsmith.server.config import ServedModel, ServerConfig
-from callsmith.spec.model import Engine
+from callwright.server import local
+from callwright.server.config import ServedModel, ServerConfig
+from callwright.spec.model import Engine
 from sidecar import cpu_seconds, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-BASE = ROOT / "services" / "callsmith" / "demo" / "base"
+BASE = ROOT / "services" / "callwright" / "demo" / "base"
 CONCURRENCIES = (1, 8, 32)
 TOKENS = 128
-OURS, PLAIN = "callsmith", "plain vLLM"
+OURS, PLAIN = "callwright", "plain vLLM"
 IDLE_SECONDS = 5.0
 QUESTION = "What is the weather like in Paris today, and should I take an umbrella?"
 LENGTH, CACHE_BYTES = 1024, 256 * 1024**2
@@ -80,7 +80,7 @@ def started(folder: Path, stack: ExitStack) -> dict[str, Server]:
     ours, theirs = free_port(), free_port()
     file = folder / "server.json"
     file.write_text(configuration(ours).model_dump_json())
-    commands = {OURS: (["callsmith.server", "--config", str(file)], ours), PLAIN: (plain(theirs), theirs)}
+    commands = {OURS: (["callwright.server", "--config", str(file)], ours), PLAIN: (plain(theirs), theirs)}
     servers = {}
     for name, (command, port) in commands.items():
         child = stack.enter_context(local.child(name, command, log=folder / f"{port}.log"))
@@ -182,7 +182,7 @@ def main() -> None:
     given = parser.parse_args()
     rounds, per_client = (2, {1: 2, 8: 1, 32: 1}) if given.trial else (given.rounds, {1: 6, 8: 4, 32: 2})
     os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
-    with tempfile.TemporaryDirectory(prefix="callsmith-bench-") as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="callwright-bench-") as folder, ExitStack() as stack:
         servers = started(Path(folder), stack)
         for server in servers.values():
             asyncio.run(burst(server.port, 8, 16))  # the first requests find nothing warm

@@ -237,7 +237,7 @@ def proxies(engine: int) -> Iterator[tuple[str, list[str], int, bool]]:
     for name, tools in (("sidecar, parsing", True), ("sidecar, passing through", False)):
         port = free_port()
         flags = ["--upstream", url, "--port", str(port), "--dialect", "*=react_en"]
-        yield name, [sys.executable, "-m", "callsmith.sidecar", *flags], port, tools
+        yield name, [sys.executable, "-m", "callwright.sidecar", *flags], port, tools
     port = free_port()
     yield "FastAPI and httpx, bare relay", [sys.executable, "-c", RELAY, url, str(port)], port, False
     if litellm := shutil.which("litellm"):

@@ -77,11 +77,11 @@ def peak_mib() -> float:
 # The contenders.
 
 
-def run_callsmith(work: Path, steps: int, checkpointing: bool) -> None:
+def run_callwright(work: Path, steps: int, checkpointing: bool) -> None:
     import torch
 
-    from callsmith.trainer.learner import Learner
-    from callsmith.trainer.rows import Rows
+    from callwright.trainer.learner import Learner
+    from callwright.trainer.rows import Rows
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train = settings(steps, checkpointing)
@@ -144,13 +144,13 @@ def run_swift(work: Path, steps: int, checkpointing: bool) -> None:
 
 
 CONTENDERS: dict[str, Callable[[Path, int, bool], None]] = {
-    "callsmith": run_callsmith, "ms-swift": run_swift, "Trainer + PEFT": run_trainer
+    "callwright": run_callwright, "ms-swift": run_swift, "Trainer + PEFT": run_trainer
 }  # fmt: skip
 
 
 def settings(steps: int, checkpointing: bool) -> Any:
     """The settings in our words."""
-    from callsmith.spec.model import Train
+    from callwright.spec.model import Train
 
     return Train(
         steps=steps, batch_size=BATCH, sequences_per_step=BATCH * ACCUMULATION, learning_rate=RATE, warmup_ratio=0,
@@ -161,8 +161,8 @@ def settings(steps: int, checkpointing: bool) -> Any:
 
 def load_ours(work: Path, train: Any, device: Any) -> Any:
     """Our base with the adapter that all begin with, made by its seed."""
-    from callsmith.spec.model import Base, Lora
-    from callsmith.trainer.model import load_model
+    from callwright.spec.model import Base, Lora
+    from callwright.trainer.model import load_model
 
     lora = Lora(rank=RANK, alpha=ALPHA, dropout=DROPOUT)
     return load_model(work / "base", Base(model="generated"), lora, train, device)
@@ -211,10 +211,10 @@ def make_inputs(work: Path, shape: str, steps: int, *, device: str) -> list[int]
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from callsmith.datasets.prepare import prepare
-    from callsmith.spec.model import Data, Source
-    from callsmith.trainer.batches import Plan
-    from callsmith.trainer.loop import save_adapter
+    from callwright.datasets.prepare import prepare
+    from callwright.spec.model import Data, Source
+    from callwright.trainer.batches import Plan
+    from callwright.trainer.loop import save_adapter
 
     base = work / "base"
     write_rows(work / "text.jsonl", 900, new_prompts=False)
@@ -246,9 +246,9 @@ def make_inputs(work: Path, shape: str, steps: int, *, device: str) -> list[int]
 
 def write_chosen(source: Path, target: Path) -> Any:
     """Copy the rows of the asked lengths; returns them as ours."""
-    from callsmith.datasets.arrow import Writer, to_bytes
-    from callsmith.datasets.encoding import Example
-    from callsmith.trainer.rows import Rows
+    from callwright.datasets.arrow import Writer, to_bytes
+    from callwright.datasets.encoding import Example
+    from callwright.trainer.rows import Rows
 
     rows = Rows.open(source)
     chosen = [row for row, length in enumerate(rows.lengths) if SHORTEST <= length <= LONGEST]
@@ -333,9 +333,9 @@ def summary(took: list[dict[str, float]], tokens: list[int]) -> dict[str, Any]:
 
 def compare(found: dict[str, Any]) -> None:
     """Put beside the figures what the goals speak of: speed, memory and losses against each peer."""
-    ours = found["callsmith"]
+    ours = found["callwright"]
     for name, theirs in list(found.items()):
-        if name == "callsmith" or "losses" not in theirs or "losses" not in ours:
+        if name == "callwright" or "losses" not in theirs or "losses" not in ours:
             continue
         pairs = list(zip(ours["losses"], theirs["losses"], strict=True))
         apart = max(abs(a - b) / b for a, b in pairs)
@@ -384,7 +384,7 @@ def matrix_speed() -> float:
 def measure(shape: str, pythons: dict[str, str], steps: int, *, device: str) -> dict[str, Any]:
     """All contenders on one base, with and without gradient checkpointing; on a GPU one after the other."""
     results: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="callsmith-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="callwright-bench-") as folder:
         work = Path(folder)
         tokens = make_inputs(work, shape, steps, device=device)
         for checkpointing in (False, True):
@@ -412,7 +412,7 @@ def main() -> None:
         return
     import torch
 
-    pythons = dict.fromkeys(("callsmith", "Trainer + PEFT"), sys.executable)
+    pythons = dict.fromkeys(("callwright", "Trainer + PEFT"), sys.executable)
     peers = {"ms-swift": given.peers} if given.peers else {}
     results: dict[str, Any] = {**machine(pythons | peers), "steps": given.steps}
     if not peers:

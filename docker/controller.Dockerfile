@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Carries FineTunes out in a cluster, and the callsmith command.
+# Carries FineTunes out in a cluster, and the callwright command.
 # Built from the repository's root: docker build -f docker/controller.Dockerfile .
 ARG PYTHON_TAG=3.11.15-slim-bookworm
 
@@ -16,8 +16,8 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTO
     pip install --no-deps --no-build-isolation --prefix=/own .
 
 FROM python:${PYTHON_TAG}
-LABEL org.opencontainers.image.title="callsmith-controller" \
-      org.opencontainers.image.description="Carries FineTunes out in a cluster, and the callsmith command" \
+LABEL org.opencontainers.image.title="callwright-controller" \
+      org.opencontainers.image.description="Carries FineTunes out in a cluster, and the callwright command" \
       org.opencontainers.image.licenses="Apache-2.0"
 # The base's installers go, so that a lock's setuptools does not mix with theirs; whoever runs it may write to /scratch,
 # over which a volume lies on the cluster.
@@ -28,4 +28,4 @@ COPY --from=build /own /usr/local
 ENV HOME=/scratch PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /scratch
 USER 65532:65532
-ENTRYPOINT ["python", "-m", "callsmith.controller"]
+ENTRYPOINT ["python", "-m", "callwright.controller"]

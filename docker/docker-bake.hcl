@@ -67,5 +67,5 @@ target "ray-cpu" {
 
 function "image" {
   params = [room]
-  result = "${REGISTRY == "" ? "" : "${REGISTRY}/"}callsmith-${room}:${TAG}"
+  result = "${REGISTRY == "" ? "" : "${REGISTRY}/"}callwright-${room}:${TAG}"
 }

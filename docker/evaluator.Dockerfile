@@ -16,7 +16,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTO
     pip install --no-deps --no-build-isolation --prefix=/own .
 
 FROM python:${PYTHON_TAG}
-LABEL org.opencontainers.image.title="callsmith-evaluator" \
+LABEL org.opencontainers.image.title="callwright-evaluator" \
       org.opencontainers.image.description="Measures a candidate through its endpoint and decides by the gate" \
       org.opencontainers.image.licenses="Apache-2.0"
 # The base's installers go, so that a lock's setuptools does not mix with theirs; whoever runs it may write to /scratch,
@@ -28,4 +28,4 @@ COPY --from=build /own /usr/local
 ENV HOME=/scratch PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /scratch
 USER 65532:65532
-ENTRYPOINT ["python", "-m", "callsmith.evaluator"]
+ENTRYPOINT ["python", "-m", "callwright.evaluator"]

@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTO
     pip install --no-deps --no-build-isolation --prefix=/own .
 
 FROM python:${PYTHON_TAG}
-LABEL org.opencontainers.image.title="callsmith-server" \
+LABEL org.opencontainers.image.title="callwright-server" \
       org.opencontainers.image.description="Ray head and workers that serve models with vLLM" \
       org.opencontainers.image.licenses="Apache-2.0"
 # wget: KubeRay's probes. gcc and libc6-dev: Triton compiles its launchers when a kernel first runs.
@@ -38,4 +38,4 @@ ENV HOME=/scratch PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 RAY_USAGE_STATS_E
 WORKDIR /scratch
 USER 65532:65532
 # No entry point: KubeRay brings the command of head, workers and submitter.
-CMD ["python", "-m", "callsmith.server", "--help"]
+CMD ["python", "-m", "callwright.server", "--help"]

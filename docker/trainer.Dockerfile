@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install setuptools==${SETUPTO
     pip install --no-deps --no-build-isolation --prefix=/own .
 
 FROM python:${PYTHON_TAG}
-LABEL org.opencontainers.image.title="callsmith-trainer" \
+LABEL org.opencontainers.image.title="callwright-trainer" \
       org.opencontainers.image.description="Ray head, workers and submitter of a training" \
       org.opencontainers.image.licenses="Apache-2.0"
 # wget: KubeRay's probes. gcc and libc6-dev: Triton compiles its launchers when a kernel first runs.
@@ -38,4 +38,4 @@ ENV HOME=/scratch PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 RAY_USAGE_STATS_E
 WORKDIR /scratch
 USER 65532:65532
 # No entry point: KubeRay brings the command of head, workers and submitter.
-CMD ["python", "-m", "callsmith.trainer", "--help"]
+CMD ["python", "-m", "callwright.trainer", "--help"]

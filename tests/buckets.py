@@ -12,7 +12,7 @@ from typing import Literal
 
 import pytest
 
-BUCKET = "callsmith-tests"
+BUCKET = "callwright-tests"
 Fault = Literal["500", "slow down", "reset", "truncated", "upload reset"]
 
 

@@ -27,8 +27,8 @@ import pytest
 import yaml
 from kubernetes import client, config
 
-from callsmith.controller.cluster import Cluster, Kind
-from callsmith.spec import crd
+from callwright.controller.cluster import Cluster, Kind
+from callwright.spec import crd
 
 CRD = Kind("apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False)
 NAMESPACE = Kind("v1", "namespaces", namespaced=False)

@@ -21,8 +21,8 @@ def problems(manifest: Object, *, kuberay: Path) -> list[str]:
     if group.startswith("ray.io/"):
         validator = _kuberay(kuberay / f"{manifest['kind'].lower()}s.yaml", group.split("/")[1])
         return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(manifest)]
-    if group.startswith("callsmith.io/"):
-        from callsmith.spec import crd
+    if group.startswith("callwright.io/"):
+        from callwright.spec import crd
 
         schema = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         document = {key: value for key, value in manifest.items() if key != "metadata"}

@@ -17,20 +17,20 @@ import openai
 import pytest
 import yaml
 
-from callsmith.datasets import readers
-from callsmith.demo.corpus import Sizes, write_corpus
-from callsmith.demo.document import BASE_DIR, write_document
-from callsmith.demo.tools import SEEN
-from callsmith.server.preflight import free_ports
-from callsmith.store import Registry, Store
+from callwright.datasets import readers
+from callwright.demo.corpus import Sizes, write_corpus
+from callwright.demo.document import BASE_DIR, write_document
+from callwright.demo.tools import SEEN
+from callwright.server.preflight import free_ports
+from callwright.store import Registry, Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 SIZES = Sizes(conversations=160, replay=40, seen=6, wordings=2, unseen=2, general=4)
 
 
-def callsmith(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "callsmith.cli", *map(str, arguments)]
+def callwright(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "callwright.cli", *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done
@@ -38,9 +38,9 @@ def callsmith(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]
 
 @contextmanager
 def serving(*arguments: object, cwd: Path) -> Iterator[str]:
-    """Run `callsmith serve` until the block's end; yields the base URL that it prints."""
+    """Run `callwright serve` until the block's end; yields the base URL that it prints."""
     port, engine_port = free_ports(2)
-    command = [sys.executable, "-m", "callsmith.cli", "serve", *map(str, arguments)]
+    command = [sys.executable, "-m", "callwright.cli", "serve", *map(str, arguments)]
     command += ["--port", str(port), "--engine-port", str(engine_port)]
     process = subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stderr
@@ -69,18 +69,18 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory in which `callsmith run` has completed."""
+    """A working directory in which `callwright run` has completed."""
     folder = tmp_path_factory.mktemp("run")
     file = write_document(folder / "finetune.yaml", write_corpus(folder / "data", sizes=SIZES), steps=8)
     file.write_text(file.read_text().replace("minAccuracy: 0.65", "minAccuracy: 0"))
-    done = callsmith("run", file, "--json", cwd=folder)
+    done = callwright("run", file, "--json", cwd=folder)
     (folder / "result.json").write_text(done.stdout)
     return folder
 
 
 @pytest.fixture(scope="module")
 def store(folder: Path) -> Store:
-    return Store.open((folder / ".callsmith" / "store").as_uri())
+    return Store.open((folder / ".callwright" / "store").as_uri())
 
 
 def test_the_run_leaves_adapter_version_and_pointer(folder: Path, store: Store) -> None:
@@ -97,12 +97,12 @@ def test_the_run_leaves_adapter_version_and_pointer(folder: Path, store: Store) 
     assert manifest.verification is not None
     assert Registry(store).verify("demo", run) == []
     assert json.loads(store.get_bytes(f"runs/{run}/evaluation.json"))["gate"]["passed"] is True
-    assert (folder / ".callsmith" / "runs" / run / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert (folder / ".callwright" / "runs" / run / "curve.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_run_that_is_done_is_not_done_again(folder: Path, store: Store) -> None:
     before = {entry.key: entry.modified for entry in store.list()}
-    callsmith("run", folder / "finetune.yaml", cwd=folder)
+    callwright("run", folder / "finetune.yaml", cwd=folder)
     assert {entry.key: entry.modified for entry in store.list()} == before
 
 
@@ -144,9 +144,9 @@ def readme_document(data: Path) -> dict[str, Any]:
 
 
 def test_the_readmes_commands_bring_real_conversations_to_an_endpoint(shared: Path, tmp_path: Path) -> None:
-    run, serve, chat = (shlex.split(line)[1:] for line in re.findall(r"^\$ (callsmith .*?)(?:\s+#.*)?$", README, re.M))
+    run, serve, chat = (shlex.split(line)[1:] for line in re.findall(r"^\$ (callwright .*?)(?:\s+#.*)?$", README, re.M))
     (tmp_path / run[-1]).write_text(yaml.safe_dump(readme_document(shared / "data")))
-    done = json.loads(callsmith(*run, "--json", cwd=tmp_path).stdout)
+    done = json.loads(callwright(*run, "--json", cwd=tmp_path).stdout)
     assert done["data"]["train"] >= 150
     assert done["promotion"].startswith("promoted my-model")
     row = next(readers.read(shared / "data" / "toolalpaca_ms_agent.jsonl"))
@@ -161,7 +161,7 @@ def test_the_readmes_commands_bring_real_conversations_to_an_endpoint(shared: Pa
             tool_choice={"type": "function", "function": {"name": tools[0]["function"]["name"]}},
             max_tokens=64,
         )
-        assert callsmith(*chat, "--base-url", base_url, "--max-tokens", 32, cwd=tmp_path).stdout.strip()
+        assert callwright(*chat, "--base-url", base_url, "--max-tokens", 32, cwd=tmp_path).stdout.strip()
     calls = answer.choices[0].message.tool_calls
     assert calls
     assert calls[0].function.name == "getRandomAxolotlImage"

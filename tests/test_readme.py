@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from callsmith import spec
+from callwright import spec
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,11 +27,11 @@ def test_make_targets_exist(line: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("line", [line for line in TYPED if line.startswith("callsmith ")])
+@pytest.mark.parametrize("line", [line for line in TYPED if line.startswith("callwright ")])
 def test_commands_and_options_exist(line: str) -> None:
     words = shlex.split(line)[1:]
     done = subprocess.run(
-        [sys.executable, "-m", "callsmith.cli", words[0], "--help"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "callwright.cli", words[0], "--help"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert all(word in done.stdout for word in words[1:] if word.startswith("--"))
@@ -49,7 +49,7 @@ def results(name: str) -> Any:
 
 def test_the_figures_are_those_of_the_bench() -> None:
     data, train, merge = results("data")["every_prompt_new"], results("train")["29M on the CPU"], results("merge")
-    peers = ("callsmith", "ms-swift", "Trainer + PEFT")
+    peers = ("callwright", "ms-swift", "Trainer + PEFT")
     kept, again = (
         [f"{train[each][peer]['tokens_per_second']:,.0f}" for peer in peers]
         for each in ("no gradient checkpointing", "gradient checkpointing")
@@ -58,13 +58,13 @@ def test_the_figures_are_those_of_the_bench() -> None:
     served = results("server")["concurrency"]["8"]
     relays = ("sidecar, parsing", "LiteLLM's proxy", "FastAPI and httpx, bare relay")
     expected = [
-        [f"{data[name]['rows_per_second']:,.0f}" for name in ("callsmith", "ms-swift", "datasets.map")],
+        [f"{data[name]['rows_per_second']:,.0f}" for name in ("callwright", "ms-swift", "datasets.map")],
         kept,
         again,
         [f"{merge['results'][name]['seconds']:.1f}" for name in ("ours", "peft", "cp, sync and sha256")],
         [f"{parsing[name] * 1000:,.0f}" for name in ("hermes", "vllm_hermes")],
         [f"{chunk[name]['cpu_us_per_event']:.1f}" for name in relays],
-        [f"{served[name]['tokens_per_second']:,.0f}" for name in ("callsmith", "plain vLLM")],
+        [f"{served[name]['tokens_per_second']:,.0f}" for name in ("callwright", "plain vLLM")],
     ]
     table = README.partition("## How fast")[2].partition("\n## ")[0]
     rows = [row.split("|", 2)[2] for row in re.findall(r"^(\|.*\|)$", table, re.MULTILINE)[2:]]
@@ -72,6 +72,8 @@ def test_the_figures_are_those_of_the_bench() -> None:
 
 
 def test_every_command_is_in_the_table() -> None:
-    done = subprocess.run([sys.executable, "-m", "callsmith.cli", "--help"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "callwright.cli", "--help"], capture_output=True, text=True, timeout=60
+    )
     for name in re.findall(r"^│ (\w+) ", done.stdout, re.MULTILINE):
-        assert re.search(rf"`(callsmith )?{name}\b", README) or name in ("demo",), name
+        assert re.search(rf"`(callwright )?{name}\b", README) or name in ("demo",), name

@@ -10,11 +10,11 @@ from typing import Any
 import openai
 import pytest
 
-from callsmith.agent import Step, run, toolbox
-from callsmith.agent.loop import ToolError
-from callsmith.errors import StageFailed
-from callsmith.sidecar.app import create_app
-from callsmith.sidecar.config import SidecarConfig
+from callwright.agent import Step, run, toolbox
+from callwright.agent.loop import ToolError
+from callwright.errors import StageFailed
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
 
 USER = [{"role": "user", "content": "What is six times seven?"}]
@@ -95,8 +95,8 @@ def test_time_and_unknown_tools() -> None:
 
 
 def chat(*arguments: str, said: str = "") -> "subprocess.CompletedProcess[str]":
-    """`callsmith chat` as it is typed."""
-    command = [sys.executable, "-m", "callsmith.cli", "chat", *arguments]
+    """`callwright chat` as it is typed."""
+    command = [sys.executable, "-m", "callwright.cli", "chat", *arguments]
     return subprocess.run(command, input=said, capture_output=True, text=True, timeout=120)
 
 

@@ -20,8 +20,8 @@ def apiserver(shared: Path) -> kube.ApiServer:
 def charts(tmp_path: Path) -> Path:
     """A copy of the charts; one that says what it got stands for the KubeRay operator's, which the network has."""
     folder = shutil.copytree(ROOT / "charts", tmp_path / "charts", ignore=shutil.ignore_patterns("*.tgz", "Chart.lock"))
-    (needed,) = yaml.safe_load((folder / "callsmith/Chart.yaml").read_text())["dependencies"]
-    operator = folder / "callsmith/charts" / needed["name"]
+    (needed,) = yaml.safe_load((folder / "callwright/Chart.yaml").read_text())["dependencies"]
+    operator = folder / "callwright/charts" / needed["name"]
     (operator / "templates").mkdir(parents=True)
     metadata = {"apiVersion": "v2", "name": needed["name"], "version": needed["version"]}
     (operator / "Chart.yaml").write_text(yaml.safe_dump(metadata))

@@ -8,7 +8,7 @@ import yaml
 
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
 Object = dict[str, Any]
-SERVING: Object = {"model": {"name": "assistant"}, "store": {"url": "s3://callsmith"}}
+SERVING: Object = {"model": {"name": "assistant"}, "store": {"url": "s3://callwright"}}
 """The least that the chart `serving` has to be told."""
 
 

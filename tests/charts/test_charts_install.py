@@ -13,14 +13,14 @@ import pytest
 import yaml
 
 import kube
-from callsmith.controller import serving
-from callsmith.controller.cluster import CONFIG_MAP, FINE_TUNE, POD, RAY_SERVICE, Cluster, Kind
-from callsmith.controller.promotion import hand_over
+from callwright.controller import serving
+from callwright.controller.cluster import CONFIG_MAP, FINE_TUNE, POD, RAY_SERVICE, Cluster, Kind
+from callwright.controller.promotion import hand_over
 
 ROOT = Path(__file__).resolve().parents[2]
 VALUE_SETS = sorted((ROOT / "charts").glob("*/ci/*.yaml"))
 TESTED = [ROOT / "charts" / name for name in (
-    "callsmith/ci/minimal-values.yaml", "finetune/ci/inline-values.yaml", "serving/ci/minimal-values.yaml",
+    "callwright/ci/minimal-values.yaml", "finetune/ci/inline-values.yaml", "serving/ci/minimal-values.yaml",
 )]  # fmt: skip
 SERVICE_ACCOUNT = Kind("v1", "serviceaccounts")
 SERVICE = Kind("v1", "services")
@@ -94,7 +94,7 @@ def test_value_sets_live(
     chart = for_old_server(charts, path.parts[-3])
     values: Object = yaml.safe_load(path.read_text(encoding="utf-8"))
     match path.parts[-3]:
-        case "callsmith":
+        case "callwright":
             values |= {"crds": {"enabled": False}}  # this server can't apply CEL; the controller's tests apply the CRD
             for watched in values.get("controller", {}).get("namespaces", ()):
                 kube.make_namespace(cluster, watched)
@@ -131,7 +131,7 @@ def test_helm_test_says_how_its_pod_ended(
 ) -> None:
     """With the kubelet's part played: the pod is there, its service account before it, and how it ends counts."""
     values: Object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    values |= {"crds": {"enabled": False}} if path.parts[-3] == "callsmith" else {}
+    values |= {"crds": {"enabled": False}} if path.parts[-3] == "callwright" else {}
     values |= {"podDisruptionBudget": {"enabled": False}} if path.parts[-3] == "serving" else {}
     releases.install(for_old_server(charts, path.parts[-3]), "assistant", values)
     seen: list[Object] = []
@@ -179,7 +179,7 @@ def test_upgrade_of_serving_keeps_the_promoted_version(
     chart = for_old_server(charts, "serving")
     values: Object = {
         "model": {"name": "assistant"},
-        "store": {"url": "s3://callsmith"},
+        "store": {"url": "s3://callwright"},
         "podDisruptionBudget": {"enabled": False},  # policy/v1 is newer than this server
     }
 

@@ -14,8 +14,8 @@ import manifests
 @pytest.fixture(scope="module")
 def safe() -> Object:
     """A pod of the charts that breaks no rule."""
-    values = yaml.safe_load((CHARTS / "callsmith/ci/minimal-values.yaml").read_text(encoding="utf-8"))
-    pod: Object = only(render("callsmith", values), "Deployment")["spec"]["template"]["spec"]
+    values = yaml.safe_load((CHARTS / "callwright/ci/minimal-values.yaml").read_text(encoding="utf-8"))
+    pod: Object = only(render("callwright", values), "Deployment")["spec"]["template"]["spec"]
     assert manifests.unsafe(pod) == []
     return pod
 
@@ -38,9 +38,9 @@ def safe() -> Object:
         (("containers", 0, "securityContext", "seccompProfile"), {"type": "Unconfined"}, "has no seccomp profile"),
         (("containers", 0, "resources"), {"requests": {"cpu": "1", "memory": "1Gi"}}, "no memory limit"),
         (("containers", 0, "ports"), [{"containerPort": 80}], "has an unnamed port"),
-        (("containers", 0, "image"), "callsmith-controller", "has no tag"),
-        (("containers", 0, "image"), "registry:5000/callsmith-controller", "has no tag"),
-        (("containers", 0, "image"), "callsmith-controller:latest", "has no tag"),
+        (("containers", 0, "image"), "callwright-controller", "has no tag"),
+        (("containers", 0, "image"), "registry:5000/callwright-controller", "has no tag"),
+        (("containers", 0, "image"), "callwright-controller:latest", "has no tag"),
         (("containers", 0, "volumeMounts"), [{"name": "nowhere", "mountPath": "/a"}], "mounts {'nowhere'}"),
     ],
 )

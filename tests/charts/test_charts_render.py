@@ -14,11 +14,11 @@ import yaml
 from rendering import CHARTS, SERVING, Object, only, render
 
 import manifests
-from callsmith import spec
-from callsmith.controller.config import ControllerConfig
-from callsmith.server.config import ServerConfig
-from callsmith.sidecar.config import SidecarConfig
-from callsmith.spec import values as documentation
+from callwright import spec
+from callwright.controller.config import ControllerConfig
+from callwright.server.config import ServerConfig
+from callwright.sidecar.config import SidecarConfig
+from callwright.spec import values as documentation
 
 VALUE_SETS = sorted(CHARTS.glob("*/ci/*.yaml"))
 
@@ -46,7 +46,7 @@ def test_value_sets_render_to_valid_objects(path: Path, shared: Path) -> None:
         assert {"app.kubernetes.io/managed-by", "helm.sh/chart"} <= set(each["metadata"]["labels"]), name
 
 
-@pytest.mark.parametrize("chart", ["callsmith", "finetune", "serving"])
+@pytest.mark.parametrize("chart", ["callwright", "finetune", "serving"])
 def test_lint_finds_nothing(chart: str, charts: Path) -> None:
     for path in sorted((CHARTS / chart / "ci").glob("*.yaml")):
         found = helm.lint(charts / chart, values_of(path))
@@ -57,7 +57,7 @@ FOREIGN = re.compile(r"global|kuberay-operator|controller\.affinity\.\w+|Engine\
 """Values of other charts, which close their own, and shapes that only Kubernetes or vLLM knows whole."""
 
 
-@pytest.mark.parametrize("chart", ["callsmith", "finetune", "serving"])
+@pytest.mark.parametrize("chart", ["callwright", "finetune", "serving"])
 def test_values_are_closed(chart: str) -> None:
     schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
 
@@ -77,7 +77,7 @@ def test_values_are_closed(chart: str) -> None:
     walk(schema, "")
 
 
-@pytest.mark.parametrize("chart", ["callsmith", "finetune", "serving"])
+@pytest.mark.parametrize("chart", ["callwright", "finetune", "serving"])
 def test_values_are_documented_and_in_the_schema(chart: str) -> None:
     text = (CHARTS / chart / "values.yaml").read_text()
     schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
@@ -97,23 +97,23 @@ def test_values_are_documented_and_in_the_schema(chart: str) -> None:
 @pytest.mark.parametrize(
     ("chart", "values", "said"),
     [
-        ("callsmith", {}, "store.url is needed"),
-        ("callsmith", {"store": {"url": "file:///data/store"}}, "needs runs.claim"),
-        ("callsmith", {"store": {"url": "file:///tmp"}, "runs": {"claim": "c"}}, "not on the claim"),
+        ("callwright", {}, "store.url is needed"),
+        ("callwright", {"store": {"url": "file:///data/store"}}, "needs runs.claim"),
+        ("callwright", {"store": {"url": "file:///tmp"}, "runs": {"claim": "c"}}, "not on the claim"),
         (
-            "callsmith",
+            "callwright",
             {"store": {"url": "s3://b"}, "serviceAccount": {"create": False}},
             "serviceAccount.name is needed",
         ),
-        ("callsmith", {"store": {"url": "s3://b"}, "images": {"tag": "latest"}}, "tag"),
-        ("callsmith", {"store": {"url": "s3://b"}, "replicas": 2}, "replicas"),
+        ("callwright", {"store": {"url": "s3://b"}, "images": {"tag": "latest"}}, "tag"),
+        ("callwright", {"store": {"url": "s3://b"}, "replicas": 2}, "replicas"),
         (
-            "callsmith",
+            "callwright",
             {"store": {"url": "gs://b", "existingSecret": "s"}, "objectStore": {"enabled": True}},
             "s3://BUCKET",
         ),
-        ("callsmith", {"store": {"url": "s3://b"}, "objectStore": {"enabled": True}}, "needs store.existingSecret"),
-        ("callsmith", {"store": {"url": "s3://b"}, "commonLabels": {"app.kubernetes.io/name": "a"}}, "io/name"),
+        ("callwright", {"store": {"url": "s3://b"}, "objectStore": {"enabled": True}}, "needs store.existingSecret"),
+        ("callwright", {"store": {"url": "s3://b"}, "commonLabels": {"app.kubernetes.io/name": "a"}}, "io/name"),
         ("serving", {}, "model.name is needed"),
         ("serving", {"model": {"name": "a"}}, "store.url is needed"),
         ("serving", SERVING | {"serve": {"minReplicas": 3, "maxReplicas": 2}}, "is above serve.maxReplicas"),
@@ -123,7 +123,7 @@ def test_values_are_documented_and_in_the_schema(chart: str) -> None:
         ("serving", SERVING | {"service": {"nodePort": 30100}}, "expected NodePort"),
         ("serving", SERVING | {"model": {"name": "a", "engine": {"maxLen": 4}}}, "maxLen"),
         ("serving", SERVING | {"sidecar": {"flags": {"port": 1}}}, "port"),
-        ("serving", SERVING | {"commonLabels": {"callsmith.io/serving": "a"}}, "io/serving"),
+        ("serving", SERVING | {"commonLabels": {"callwright.io/serving": "a"}}, "io/serving"),
         ("finetune", {}, "base"),
         ("finetune", FINETUNE | {"dataset": {"claim": "a", "configMap": "b"}}, "exclude each other"),
         ("finetune", FINETUNE | {"existingSecret": "a", "spec": SPEC | {"cluster": {"secret": "b"}}}, "keep one"),
@@ -147,9 +147,9 @@ def test_finetune_refuses_a_source_that_is_not_there() -> None:
         render("finetune", values)
 
 
-@pytest.mark.parametrize("path", sorted((CHARTS / "callsmith/ci").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((CHARTS / "callwright/ci").glob("*.yaml")), ids=lambda path: path.stem)
 def test_controller_reads_its_configuration(path: Path) -> None:
-    text = only(render("callsmith", values_of(path)), "ConfigMap")["data"]["controller.yaml"]
+    text = only(render("callwright", values_of(path)), "ConfigMap")["data"]["controller.yaml"]
     config = ControllerConfig.model_validate(yaml.safe_load(text))
     assert config.images.trainer.partition(":")[2]
 
@@ -169,7 +169,7 @@ def test_rooms_read_what_serving_tells_them(path: Path) -> None:
     service = only(render("serving", values_of(path)), "RayService")["spec"]
     (application,) = yaml.safe_load(service["serveConfigV2"])["applications"]
     config = ServerConfig.model_validate(application["args"])
-    assert application["import_path"] == "callsmith.server.app:build"
+    assert application["import_path"] == "callwright.server.app:build"
     (group,) = service["rayClusterConfig"]["workerGroupSpecs"]
     gpus = config.models[0].engine.tensor_parallel_size if config.device == "gpu" else 0
     assert group["rayStartParams"]["num-gpus"] == str(gpus)
@@ -208,15 +208,17 @@ def test_pinned_version_reaches_server_and_sidecar() -> None:
 
 def test_crd_can_be_left_out_or_let_go() -> None:
     values: Object = {"store": {"url": "s3://b"}}
-    kept = only(render("callsmith", values), "CustomResourceDefinition")
+    kept = only(render("callwright", values), "CustomResourceDefinition")
     assert kept["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    let_go = only(render("callsmith", values | {"crds": {"keep": False}}), "CustomResourceDefinition")
+    let_go = only(render("callwright", values | {"crds": {"keep": False}}), "CustomResourceDefinition")
     assert "annotations" not in let_go["metadata"]
-    kinds = {each["kind"] for each in render("callsmith", values | {"crds": {"enabled": False}})}
+    kinds = {each["kind"] for each in render("callwright", values | {"crds": {"enabled": False}})}
     assert "CustomResourceDefinition" not in kinds
 
 
-@pytest.mark.parametrize(("chart", "values"), [("callsmith", "tryout"), ("finetune", "inline"), ("serving", "minimal")])
+@pytest.mark.parametrize(
+    ("chart", "values"), [("callwright", "tryout"), ("finetune", "inline"), ("serving", "minimal")]
+)
 def test_names_stay_short_under_a_long_release(chart: str, values: str) -> None:
     given = values_of(CHARTS / chart / f"ci/{values}-values.yaml")
     made = render(chart, given, release=f"r{'0123456789' * 5}ab"[: 52 if chart == "finetune" else 53])
@@ -230,22 +232,22 @@ def test_operator_comes_along_only_when_asked_for(charts: Path) -> None:
     values: Object = {"store": {"url": "s3://b"}}
     for enabled in (False, True):
         operator = {"kuberay-operator": {"enabled": enabled, "batch": "yes"}}
-        made = render("callsmith", values | operator, folder=charts)
+        made = render("callwright", values | operator, folder=charts)
         found = [each for each in made if each["metadata"]["name"] == "operator"]
         assert [each["data"]["batch"] for each in found] == ["yes"] * enabled
 
 
 def test_object_store_serves_the_bucket_of_the_store() -> None:
-    made = render("callsmith", values_of(CHARTS / "callsmith/ci/tryout-values.yaml"))
+    made = render("callwright", values_of(CHARTS / "callwright/ci/tryout-values.yaml"))
     store = only(made, "StatefulSet")["spec"]
     (container,) = store["template"]["spec"]["containers"]
-    assert container["args"] == ["callsmith"]
+    assert container["args"] == ["callwright"]
     assert {each["valueFrom"]["secretKeyRef"]["name"] for each in container["env"] if "valueFrom" in each} == {
-        "callsmith-run"
+        "callwright-run"
     }
     labels = store["template"]["metadata"]["labels"].items()
     reached = [each["metadata"]["name"] for each in made if each["kind"] == "Service" and selects(each, labels)]
-    assert reached == ["release-callsmith-store"]
+    assert reached == ["release-callwright-store"]
 
 
 def test_monitoring_reaches_every_pod() -> None:
@@ -272,11 +274,11 @@ def test_selectors_hold_no_labels_of_the_user() -> None:
         "commonLabels": {"team": "a"},
         "controller": {"podLabels": {"tier": "b"}},
     }
-    deployment = only(render("callsmith", values), "Deployment")
+    deployment = only(render("callwright", values), "Deployment")
     assert not {"team", "tier"} & set(deployment["spec"]["selector"]["matchLabels"])
     assert {"team", "tier"} <= set(deployment["spec"]["template"]["metadata"]["labels"])
 
 
 def test_there_is_one_controller_at_a_time() -> None:
-    deployment = only(render("callsmith", {"store": {"url": "s3://b"}}), "Deployment")["spec"]
+    deployment = only(render("callwright", {"store": {"url": "s3://b"}}), "Deployment")["spec"]
     assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})

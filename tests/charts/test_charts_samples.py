@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import manifests
-from callsmith import spec
+from callwright import spec
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = sorted(path for path in (ROOT / "k8s").glob("0*.yaml") if not path.name.endswith("-values.yaml"))
@@ -48,7 +48,7 @@ def test_samples_are_valid(path: Path, shared: Path) -> None:
 
 
 def test_quick_start_finds_its_conversations(tmp_path: Path) -> None:
-    from callsmith.datasets import readers
+    from callwright.datasets import readers
 
     config_map, document = documents(ROOT / "k8s/01-quick-start.yaml")
     finetune = spec.parse(yaml.safe_dump(document))
@@ -118,7 +118,7 @@ def test_kind_gets_every_image_that_its_pods_ask_for(called: list[list[str]], sh
             if "controller.yaml" in made.get("data", {}):
                 images = yaml.safe_load(made["data"]["controller.yaml"])["images"]
                 asked |= {image for room, image in images.items() if not room.startswith("pull")}
-    assert {image for image in asked if image.startswith("callsmith-")} == loaded
+    assert {image for image in asked if image.startswith("callwright-")} == loaded
 
 
 def test_kind_serves_what_the_quick_start_promotes_where_the_cluster_lets_it_out(called: list[list[str]]) -> None:
@@ -131,8 +131,8 @@ def test_kind_serves_what_the_quick_start_promotes_where_the_cluster_lets_it_out
     assert quick_start.spec.evaluate.promote == "auto"
     (node,) = yaml.safe_load((ROOT / "k8s/kind/cluster.yaml").read_text(encoding="utf-8"))["nodes"]
     assert serving["service"]["nodePort"] in {each["containerPort"] for each in node["extraPortMappings"]}
-    callsmith = yaml.safe_load((ROOT / "k8s/kind/callsmith-values.yaml").read_text(encoding="utf-8"))
-    assert callsmith["store"] == serving["store"]
+    callwright = yaml.safe_load((ROOT / "k8s/kind/callwright-values.yaml").read_text(encoding="utf-8"))
+    assert callwright["store"] == serving["store"]
     (secret,) = [call for call in called if call[:4] == ["kubectl", "create", "secret", "generic"]]
-    assert secret[4] == callsmith["store"]["existingSecret"]
-    assert "--from-literal=AWS_ENDPOINT_URL=http://callsmith-store:9000" in secret
+    assert secret[4] == callwright["store"]["existingSecret"]
+    assert "--from-literal=AWS_ENDPOINT_URL=http://callwright-store:9000" in secret

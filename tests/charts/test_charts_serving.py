@@ -15,9 +15,9 @@ import pytest
 import yaml
 from rendering import CHARTS, SERVING, Object, only, render
 
-from callsmith.server import ingress
-from callsmith.sidecar.app import create_app
-from callsmith.sidecar.config import SidecarConfig
+from callwright.server import ingress
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
 
 
@@ -68,7 +68,7 @@ def test_worker_ends_once_its_sidecar_has_answered(sidecar: Served, hold: thread
     command = [sys.executable, "-c", program.replace("http://127.0.0.1:8100", sidecar.url), "60"]
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(chat, sidecar.url)
-        while b"callsmith_active_requests 1.0" not in urllib.request.urlopen(f"{sidecar.url}/metrics").read():
+        while b"callwright_active_requests 1.0" not in urllib.request.urlopen(f"{sidecar.url}/metrics").read():
             assert not answer.done()
         with subprocess.Popen(command) as waiting:
             with pytest.raises(subprocess.TimeoutExpired):
@@ -138,7 +138,7 @@ def test_drains_and_spread_count_the_workers_only(production: list[Object]) -> N
     (spread,) = worker_of(production)["spec"]["topologySpreadConstraints"]
     wanted = {
         "app.kubernetes.io/instance": "release",
-        "callsmith.io/serving": "assistant",
+        "callwright.io/serving": "assistant",
         "ray.io/node-type": "worker",
     }
     assert budget["selector"]["matchLabels"] == spread["labelSelector"]["matchLabels"] == wanted
@@ -161,10 +161,10 @@ def test_streams_may_run_for_an_hour_through_either_door(production: list[Object
 def test_keys_are_files_of_a_secret(production: list[Object]) -> None:
     pod = worker_of(production)["spec"]
     (sidecar,) = pod["initContainers"]
-    assert "--api-keys-file=/etc/callsmith/keys/api-keys" in sidecar["command"]
+    assert "--api-keys-file=/etc/callwright/keys/api-keys" in sidecar["command"]
     (volume,) = [each for each in pod["volumes"] if each["name"] == "api-keys"]
     assert volume["secret"]["secretName"] == "api-keys"
-    assert {"name": "api-keys", "mountPath": "/etc/callsmith/keys", "readOnly": True} in sidecar["volumeMounts"]
+    assert {"name": "api-keys", "mountPath": "/etc/callwright/keys", "readOnly": True} in sidecar["volumeMounts"]
     (ray,) = pod["containers"]
     assert "api-keys" not in {each["name"] for each in ray["volumeMounts"]}
 
@@ -180,11 +180,11 @@ def test_versions_are_fetched_to_the_nodes_own_disk(production: list[Object]) ->
 
 def test_dashboard_shows_what_the_sidecar_counts(production: list[Object], sidecar: Served) -> None:
     (board,) = [each for each in production if each["metadata"]["name"] == "assistant-dashboard"]
-    panels = json.loads(board["data"]["callsmith-serving.json"])["panels"]
+    panels = json.loads(board["data"]["callwright-serving.json"])["panels"]
     asked = " ".join(target["expr"] for panel in panels for target in panel["targets"])
     counted = urllib.request.urlopen(f"{sidecar.url}/metrics").read().decode()
     known = {line.split()[2] for line in counted.splitlines() if line.startswith("# TYPE")}
-    names = {word for word in asked.replace("(", " ").replace("{", " ").split() if word.startswith("callsmith_")}
+    names = {word for word in asked.replace("(", " ").replace("{", " ").split() if word.startswith("callwright_")}
     assert names
     assert names <= known | {f"{name}_bucket" for name in known} | {f"{name}_total" for name in known}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 DOCUMENT = """\
-apiVersion: callsmith.io/v1alpha1
+apiVersion: callwright.io/v1alpha1
 kind: FineTune
 metadata: {{name: demo}}
 spec:
@@ -22,8 +22,8 @@ spec:
 GREETING = '{{"conversations": [{{"from": "user", "value": "I am {}"}}, {{"from": "assistant", "value": "Hello"}}]}}\n'
 
 
-def callsmith(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "callsmith.cli", *map(str, arguments)]
+def callwright(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "callwright.cli", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
@@ -57,30 +57,30 @@ def refused(done: subprocess.CompletedProcess[str], *words: str, code: int = 2) 
 
 def test_unknown_and_missing_keys(tmp_path: Path) -> None:
     file = tmp_path / "wrong.yaml"
-    file.write_text("apiVersion: callsmith.io/v1alpha1\nkind: FineTune\nmetadata: {name: x}\nspec: {bas: {}}\n")
-    refused(callsmith("run", file, cwd=tmp_path), "spec.base: missing", "spec.data: missing", "spec.bas: unknown key")
+    file.write_text("apiVersion: callwright.io/v1alpha1\nkind: FineTune\nmetadata: {name: x}\nspec: {bas: {}}\n")
+    refused(callwright("run", file, cwd=tmp_path), "spec.base: missing", "spec.data: missing", "spec.bas: unknown key")
 
 
 def test_a_base_that_is_not_there(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
-    refused(callsmith("run", write(base="./nowhere"), cwd=tmp_path), "no directory ./nowhere")
+    refused(callwright("run", write(base="./nowhere"), cwd=tmp_path), "no directory ./nowhere")
 
 
 def test_a_corpus_that_is_not_there(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
-    refused(callsmith("run", write(data="gone.jsonl"), cwd=tmp_path), "gone.jsonl")
+    refused(callwright("run", write(data="gone.jsonl"), cwd=tmp_path), "gone.jsonl")
 
 
 def test_a_broken_line_is_named_and_refused_or_left_out(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
     data = tmp_path / "rows.jsonl"
     data.write_text(GREETING.format("a") + GREETING.format("b") + '{"id": "b", "conv\n' + GREETING.format("c"))
-    refused(callsmith("run", write(strict="fail"), "--until", "data", cwd=tmp_path), "rows.jsonl: line 3")
-    kept = callsmith("run", write(strict="drop"), "--until", "data", "--json", cwd=tmp_path)
+    refused(callwright("run", write(strict="fail"), "--until", "data", cwd=tmp_path), "rows.jsonl: line 3")
+    kept = callwright("run", write(strict="drop"), "--until", "data", "--json", cwd=tmp_path)
     assert kept.returncode == 0, kept.stderr
     assert json.loads(kept.stdout)["data"] == {"train": 2, "test": 1}
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "file").write_text("")
-    done = callsmith("run", write(store=(tmp_path / "file" / "store").as_uri()), cwd=tmp_path)
+    done = callwright("run", write(store=(tmp_path / "file" / "store").as_uri()), cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert "file/store" in done.stderr
@@ -91,11 +91,11 @@ def test_a_port_in_use_is_told_at_once(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        refused(callsmith("demo", "--port", port, "--root", tmp_path / "demo", cwd=tmp_path), str(port), "in use")
+        refused(callwright("demo", "--port", port, "--root", tmp_path / "demo", cwd=tmp_path), str(port), "in use")
 
 
 @pytest.mark.parametrize("command", ["run", "train", "merge", "evaluate", "promote", "serve", "demo", "data", "models"])
 def test_help_teaches_every_command(command: str, tmp_path: Path) -> None:
-    done = callsmith(command, "--help", cwd=tmp_path)
+    done = callwright(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "Usage" in done.stdout

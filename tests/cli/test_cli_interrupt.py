@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-import callsmith
-from callsmith.cli.app import main
-from callsmith.errors import Interrupted
-from callsmith.server.preflight import free_ports
+import callwright
+from callwright.cli.app import main
+from callwright.errors import Interrupted
+from callwright.server.preflight import free_ports
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(240)
 def test_an_interrupted_demo_says_how_to_carry_on(tmp_path: Path) -> None:
     port, engine_port = free_ports(2)
     ports = ["--port", str(port), "--engine-port", str(engine_port)]
-    command = [sys.executable, "-m", "callsmith.cli", "demo", "--root", "demo", *ports]
+    command = [sys.executable, "-m", "callwright.cli", "demo", "--root", "demo", *ports]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr
         try:
@@ -60,9 +60,9 @@ def test_commands_that_carry_on_say_so(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("callsmith.spec.load", interrupt)
-    monkeypatch.setattr("callsmith.store.Store.open", interrupt)
-    monkeypatch.setattr(sys, "argv", ["callsmith", *command])
+    monkeypatch.setattr("callwright.spec.load", interrupt)
+    monkeypatch.setattr("callwright.store.Store.open", interrupt)
+    monkeypatch.setattr(sys, "argv", ["callwright", *command])
     with pytest.raises(SystemExit) as end:
         main()
     assert (end.value.code, capsys.readouterr().err) == (130, expected)
@@ -76,13 +76,13 @@ def test_a_run_done_anew_goes_on_without_that(
 
     data = {"sources": [{"path": str(tmp_path / "rows.jsonl")}]}
     (tmp_path / "rows.jsonl").touch()
-    base = Path(callsmith.__file__).parent / "demo" / "base"
+    base = Path(callwright.__file__).parent / "demo" / "base"
     spec = {"base": {"model": str(base)}, "dialect": "hermes", "data": data}
-    document = {"apiVersion": "callsmith.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "m"}, "spec": spec}
+    document = {"apiVersion": "callwright.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "m"}, "spec": spec}
     (tmp_path / "finetune.yaml").write_text(yaml.safe_dump(document))
-    monkeypatch.setattr("callsmith.cli.run._do", interrupt)
+    monkeypatch.setattr("callwright.cli.run._do", interrupt)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["callsmith", "run", "finetune.yaml", "--from", "train"])
+    monkeypatch.setattr(sys, "argv", ["callwright", "run", "finetune.yaml", "--from", "train"])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 130

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from callsmith.cli import output
+from callwright.cli import output
 
 WORK = """
-from callsmith.cli.output import progress
+from callwright.cli.output import progress
 with progress("train") as advance:
     for step in range(1, 31):
         advance(step, 30, f"loss {3 - step / 15:.2f}")

@@ -1,4 +1,4 @@
-"""What `callsmith train` prints; of what it cannot train a line, an exit code, and never a traceback."""
+"""What `callwright train` prints; of what it cannot train a line, an exit code, and never a traceback."""
 
 import json
 import sys
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from callsmith import spec
-from callsmith.cli.app import main
-from callsmith.cli.stages import LocalRun
-from callsmith.trainer import training
+from callwright import spec
+from callwright.cli.app import main
+from callwright.cli.stages import LocalRun
+from callwright.trainer import training
 from models import tiny_model
 
 
@@ -43,7 +43,12 @@ def write(tmp_path: Path, base_dir: Path) -> Write:
         }
         for name, values in changed.items():
             asked[name] = asked.get(name, {}) | values
-        document = {"apiVersion": "callsmith.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "x"}, "spec": asked}
+        document = {
+            "apiVersion": "callwright.io/v1alpha1",
+            "kind": "FineTune",
+            "metadata": {"name": "x"},
+            "spec": asked,
+        }
         file = tmp_path / "finetune.yaml"
         file.write_text(yaml.safe_dump(document))
         return file
@@ -53,10 +58,10 @@ def write(tmp_path: Path, base_dir: Path) -> Write:
 
 @pytest.fixture
 def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs `callsmith train` on a document that it refuses; returns what stands on stderr."""
+    """Runs `callwright train` on a document that it refuses; returns what stands on stderr."""
 
     def run(file: Path, *, code: int = 2) -> str:
-        monkeypatch.setattr(sys, "argv", ["callsmith", "train", str(file), "--root", str(tmp_path / "root")])
+        monkeypatch.setattr(sys, "argv", ["callwright", "train", str(file), "--root", str(tmp_path / "root")])
         with pytest.raises(SystemExit) as end:
             main()
         told = capsys.readouterr()
@@ -73,7 +78,7 @@ def test_what_is_trained_is_told_and_not_trained_again(
     run, report = LocalRun(spec.load(file), root=root), {"status": "completed", "loss": 1.5, "step": 2}
     run.store.put_bytes(f"runs/{run.name}/report.json", json.dumps(report).encode())
     run.store.put_bytes(f"runs/{run.name}/adapter/adapter_config.json", b"{}")
-    monkeypatch.setattr(sys, "argv", ["callsmith", "train", str(file), "--root", str(root), "--json"])
+    monkeypatch.setattr(sys, "argv", ["callwright", "train", str(file), "--root", str(root), "--json"])
     with pytest.raises(SystemExit) as end:
         main()
     assert not end.value.code
@@ -105,7 +110,7 @@ def test_a_gpu_that_is_not_there(write: Write, refused: Refused, monkeypatch: py
 def test_four_bits_without_a_gpu(write: Write, refused: Refused) -> None:
     said = refused(write(lora={"quantize": "nf4"}))
     assert "lora.quantize is nf4; got cpu" in said
-    assert "expected a GPU and bitsandbytes; set resources.gpusPerWorker and install callsmith[gpu]" in said
+    assert "expected a GPU and bitsandbytes; set resources.gpusPerWorker and install callwright[gpu]" in said
 
 
 def test_nothing_left_to_train_on(write: Write, refused: Refused) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from playing import SPOKEN, play
 
-from callsmith import dialects
+from callwright import dialects
 from fakes import Engine, Served
 
 
@@ -34,9 +34,9 @@ def sidecar(engine: Engine) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     spoken = [flag for name in dialects.NAMES for flag in ("--dialect", f"{name}={name}")]
-    command = [sys.executable, "-m", "callsmith.sidecar", "--upstream", engine.url, "--port", str(port)]
+    command = [sys.executable, "-m", "callwright.sidecar", "--upstream", engine.url, "--port", str(port)]
     command += [*spoken, "--dialect", "*=react_en", "--until-stdin-closes"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLSMITH_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLWRIGHT_")}
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as process:
         url, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
         while not _ready(url):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from callsmith import dialects
+from callwright import dialects
 from fakes import Text
 
 QUESTION = "What's the weather like in Boston today?"

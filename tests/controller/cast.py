@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import kube
-from callsmith.controller.cluster import FINE_TUNE, JOB, POD, RAY_JOB, Cluster, Kind
-from callsmith.store import BaseModelRef, FileEntry, Manifest, Store
+from callwright.controller.cluster import FINE_TUNE, JOB, POD, RAY_JOB, Cluster, Kind
+from callwright.store import BaseModelRef, FileEntry, Manifest, Store
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Play:
     def document(self, name: str = "weather", **spec: Any) -> dict[str, Any]:
         base = {"base": {"model": "Qwen/Qwen2.5-7B-Instruct"}, "data": {"sources": [{"path": "s3://data/tools.jsonl"}]}}
         return {
-            "apiVersion": "callsmith.io/v1alpha1",
+            "apiVersion": "callwright.io/v1alpha1",
             "kind": "FineTune",
             "metadata": {"name": name, "namespace": self.namespace},
             "spec": base | spec,
@@ -51,7 +51,7 @@ class Play:
 
     def child(self, kind: Kind, stage: str, name: str = "weather") -> dict[str, Any]:
         """The object of a stage, once it is there."""
-        labels = {"callsmith.io/finetune": name, "callsmith.io/stage": stage}
+        labels = {"callwright.io/finetune": name, "callwright.io/stage": stage}
         found: list[dict[str, Any]] = []
 
         def there() -> bool:

@@ -11,10 +11,10 @@ from cast import Play
 from turns import world_of
 
 import kube
-from callsmith.controller.cluster import Cluster, Kind
-from callsmith.controller.config import ControllerConfig, Images
-from callsmith.controller.look import World
-from callsmith.store import Store
+from callwright.controller.cluster import Cluster, Kind
+from callwright.controller.config import ControllerConfig, Images
+from callwright.controller.look import World
+from callwright.store import Store
 from kube import connect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,13 +64,13 @@ def watched(namespace: str) -> tuple[str, ...]:
 def kubeconfig(apiserver: kube.ApiServer, cluster: Cluster, namespace: str, watched: tuple[str, ...]) -> Path:
     """Speaks as the chart's service account with the chart's role, and may nothing else."""
     values = {"store": {"url": "s3://unused"}, "controller": {"namespaces": list(watched)}, "crds": {"enabled": False}}
-    with helm.Chart.load(ROOT / "charts/callsmith") as chart:
-        rendered = chart.render(values, name="callsmith", namespace=namespace)
+    with helm.Chart.load(ROOT / "charts/callwright") as chart:
+        rendered = chart.render(values, name="callwright", namespace=namespace)
     for template in ("serviceaccount", "rbac"):
-        for manifest in yaml.safe_load_all(rendered[f"callsmith/templates/controller/{template}.yaml"]):
+        for manifest in yaml.safe_load_all(rendered[f"callwright/templates/controller/{template}.yaml"]):
             cluster.apply(KINDS[manifest["kind"]], manifest)
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {"namespace": namespace}}
-    answer = cluster.create(Kind("v1", "serviceaccounts/callsmith/token"), request | {"spec": {}})
+    answer = cluster.create(Kind("v1", "serviceaccounts/callwright/token"), request | {"spec": {}})
     assert answer is not None
     return apiserver.kubeconfig_for(namespace, answer["status"]["token"])
 
@@ -78,7 +78,7 @@ def kubeconfig(apiserver: kube.ApiServer, cluster: Cluster, namespace: str, watc
 @pytest.fixture
 def config(watched: tuple[str, ...], store: Store) -> ControllerConfig:
     rooms = ("trainer", "merger", "evaluator", "server", "sidecar")
-    images = {room: f"registry.example/callsmith-{room}:1.0" for room in rooms}
+    images = {room: f"registry.example/callwright-{room}:1.0" for room in rooms}
     return ControllerConfig(store=store.url, images=Images(**images), namespaces=watched, poll_seconds=0.3)
 
 

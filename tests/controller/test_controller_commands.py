@@ -1,4 +1,4 @@
-"""`callsmith submit | status | logs | promote | rollback` against the real API server; the kubelet is played."""
+"""`callwright submit | status | logs | promote | rollback` against the real API server; the kubelet is played."""
 
 import datetime
 import http.server
@@ -16,10 +16,10 @@ from rich.console import Console
 from turns import SERVICE, install_service
 
 import kube
-from callsmith.cli import app, logs, output, promote, status, submit
-from callsmith.controller.cluster import FINE_TUNE, POD, RAY_SERVICE, Cluster, Kind
-from callsmith.errors import InvalidInput, NotFound, StageFailed
-from callsmith.store import Registry, Store
+from callwright.cli import app, logs, output, promote, status, submit
+from callwright.controller.cluster import FINE_TUNE, POD, RAY_SERVICE, Cluster, Kind
+from callwright.errors import InvalidInput, NotFound, StageFailed
+from callwright.store import Registry, Store
 
 NODE = Kind("v1", "nodes", namespaced=False)
 
@@ -48,7 +48,7 @@ def test_submit_hands_over_what_was_written_and_no_more(file: Path, play: Play, 
     submit.submit(file, namespace=play.namespace, context=None, watch=False, dry_run=False)
     found = cluster.get(FINE_TUNE, play.namespace, "weather")
     assert found is not None
-    (entry,) = [each for each in found["metadata"]["managedFields"] if each["manager"] == "callsmith-submit"]
+    (entry,) = [each for each in found["metadata"]["managedFields"] if each["manager"] == "callwright-submit"]
     assert set(entry["fieldsV1"]["f:spec"]) == {"f:base", "f:data"}
 
 
@@ -221,7 +221,7 @@ def test_logs_are_those_of_the_stage(play: Play, kubelet: str, capsys: pytest.Ca
     play.apply(play.document())
     report(play, phase="Training", run="weather-1")
     for name, container in (("worker", "ray-worker"), ("submitter", "submitter")):
-        labels = {"callsmith.io/finetune": "weather", "callsmith.io/run": "weather-1", "callsmith.io/stage": "train"}
+        labels = {"callwright.io/finetune": "weather", "callwright.io/run": "weather-1", "callwright.io/stage": "train"}
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",

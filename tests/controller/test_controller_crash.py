@@ -9,10 +9,10 @@ import pytest
 from cast import Play
 from turns import SERVICE, install_service, live, world_of
 
-from callsmith.controller.cluster import CONFIG_MAP, FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Cluster, Kind
-from callsmith.controller.look import World
-from callsmith.controller.reconcile import cancel, reconcile
-from callsmith.store import Registry, Store
+from callwright.controller.cluster import CONFIG_MAP, FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Cluster, Kind
+from callwright.controller.look import World
+from callwright.controller.reconcile import cancel, reconcile
+from callwright.store import Registry, Store
 
 Object = dict[str, Any]
 
@@ -52,7 +52,7 @@ def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster:
         with pytest.raises(KilledError):
             live(world_of(Mortal(cluster, lives), store), play, store, name, model="weather")
         status = live(world_of(cluster, store), play, store, name, model="weather")
-        labels = {"callsmith.io/finetune": name}
+        labels = {"callwright.io/finetune": name}
         assert len(cluster.find(RAY_JOB, play.namespace, labels=labels)) == 1, (
             f"trained once, killed after write {lives}"
         )

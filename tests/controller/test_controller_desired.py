@@ -11,18 +11,18 @@ import yaml
 from pydantic import BaseModel
 
 import manifests
-from callsmith import spec
-from callsmith.cli import stages
-from callsmith.controller import desired
-from callsmith.controller.config import ControllerConfig, Images, RunPods
-from callsmith.controller.desired import Run
-from callsmith.controller.desired.document import BASE_FOLDER
-from callsmith.evaluator.config import EvaluatorConfig
-from callsmith.merger.config import MergerConfig
-from callsmith.server import trial
-from callsmith.server.config import ServerConfig
-from callsmith.server.front import sidecar_command
-from callsmith.sidecar.config import SidecarConfig
+from callwright import spec
+from callwright.cli import stages
+from callwright.controller import desired
+from callwright.controller.config import ControllerConfig, Images, RunPods
+from callwright.controller.desired import Run
+from callwright.controller.desired.document import BASE_FOLDER
+from callwright.evaluator.config import EvaluatorConfig
+from callwright.merger.config import MergerConfig
+from callwright.server import trial
+from callwright.server.config import ServerConfig
+from callwright.server.front import sidecar_command
+from callwright.sidecar.config import SidecarConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ IMAGES = Images(trainer="trainer:1", merger="merger:1", evaluator="evaluator:1",
 CONFIG = ControllerConfig(store="s3://bucket/prefix", images=IMAGES)
 
 DOCUMENT = """
-apiVersion: callsmith.io/v1alpha1
+apiVersion: callwright.io/v1alpha1
 kind: FineTune
 metadata: {name: weather, labels: {kueue.x-k8s.io/queue-name: training}}
 spec:
@@ -91,9 +91,9 @@ def test_commands_name_the_document_run_and_store() -> None:
     merge = desired.merge_job(run)["spec"]["template"]["spec"]["containers"][0]["command"]
     evaluate = desired.evaluation_job(run)["spec"]["template"]["spec"]["containers"][0]["command"]
     for room, command in (("trainer", entrypoint), ("merger", merge), ("evaluator", evaluate)):
-        assert command[:3] == ["python", "-m", f"callsmith.{room}"]
+        assert command[:3] == ["python", "-m", f"callwright.{room}"]
         told = dict(zip(command[3::2], command[4::2], strict=True))
-        assert told["--spec"] == "/etc/callsmith/finetune.yaml"
+        assert told["--spec"] == "/etc/callwright/finetune.yaml"
         assert (told["--run"], told["--store"]) == (run.name, "s3://bucket/prefix")
 
 
@@ -102,7 +102,7 @@ def test_rooms_know_the_flags_that_their_pods_give_them() -> None:
     sidecar = next(each for each in job["initContainers"] if each["name"] == "sidecar")["command"]
     merge = desired.merge_job(run_of())["spec"]["template"]["spec"]["containers"][0]["command"]
     train = shlex.split(desired.ray_job(run_of())["spec"]["entrypoint"])
-    trainer = (ROOT / "services/callsmith/trainer/__main__.py").read_text(encoding="utf-8")
+    trainer = (ROOT / "services/callwright/trainer/__main__.py").read_text(encoding="utf-8")
     for command, known in (
         (train, set(re.findall(r'add_argument\("(--[a-z-]+)"', trainer))),
         (merge, flags_of(MergerConfig)),
@@ -160,7 +160,7 @@ def container(pod: dict[str, Any], name: str) -> dict[str, Any]:
 def test_evaluation_serves_and_measures_what_one_machine_does(
     standing: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The candidate, the base and the promoted version: the same models, ids and dialects as `callsmith run`'s."""
+    """The candidate, the base and the promoted version: the same models, ids and dialects as `callwright run`'s."""
     monkeypatch.setattr(stages, "resolve_base", lambda *_: Path(BASE_FOLDER))
     monkeypatch.setattr(trial, "promoted_to_serve", lambda *_, other_than: standing)
     run = replace(run_of(), standing=standing)

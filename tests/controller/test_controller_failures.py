@@ -6,12 +6,12 @@ import pytest
 from cast import Play, evaluated, publish
 from turns import SERVICE, install_service, live, rolled_out
 
-from callsmith.controller.cluster import JOB, POD, RAY_JOB, RAY_SERVICE
-from callsmith.controller.look import World
-from callsmith.controller.reconcile import reconcile
-from callsmith.controller.reports import RunReports
-from callsmith.errors import Conflict, Unavailable
-from callsmith.store import Registry, Store
+from callwright.controller.cluster import JOB, POD, RAY_JOB, RAY_SERVICE
+from callwright.controller.look import World
+from callwright.controller.reconcile import reconcile
+from callwright.controller.reports import RunReports
+from callwright.errors import Conflict, Unavailable
+from callwright.store import Registry, Store
 
 
 def look(world: World, play: Play) -> dict[str, Any]:

@@ -18,15 +18,15 @@ import yaml
 from cast import Play, evaluate, merge, publish, train
 
 import kube
-from callsmith.controller import app
-from callsmith.controller.check import check
-from callsmith.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Cluster
-from callsmith.controller.config import ControllerConfig
-from callsmith.controller.look import World
-from callsmith.controller.metrics import Metrics
-from callsmith.controller.reports import RunReports
-from callsmith.errors import Unavailable
-from callsmith.store import Registry, Store
+from callwright.controller import app
+from callwright.controller.check import check
+from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Cluster
+from callwright.controller.config import ControllerConfig
+from callwright.controller.look import World
+from callwright.controller.metrics import Metrics
+from callwright.controller.reports import RunReports
+from callwright.errors import Unavailable
+from callwright.store import Registry, Store
 from kube import connect
 
 
@@ -72,7 +72,7 @@ def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cl
     assert yaml.safe_load(config_map["data"]["finetune.yaml"])["metadata"]["name"] == "weather"
     ray_job = play.child(RAY_JOB, "train")
     assert f"--run {run} --store {store.url}" in ray_job["spec"]["entrypoint"]
-    assert ("callsmith", "Apply") in {
+    assert ("callwright", "Apply") in {
         (each["manager"], each["operation"]) for each in ray_job["metadata"]["managedFields"]
     }
     owner = ray_job["metadata"]["ownerReferences"][0]
@@ -101,7 +101,7 @@ def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cl
     assert (status["progress"], status["loss"], status["accuracy"], status["version"]) == ("120/120", 0.42, 0.93, run)
     assert status["observedGeneration"] == document["metadata"]["generation"]
     told = [
-        event["reason"] for event in cluster.find(EVENT, play.namespace) if event["source"]["component"] == "callsmith"
+        event["reason"] for event in cluster.find(EVENT, play.namespace) if event["source"]["component"] == "callwright"
     ]
     assert sorted(told) == sorted({"Training", "Merging", "Evaluating", "Deploying", "Promoted"})
 
@@ -180,7 +180,7 @@ def test_changed_spec_makes_a_new_run(play: Play, store: Store, controller: None
     kube.wait_until(lambda: play.status().get("run") not in (None, first), what="a new run")
     play.child(RAY_JOB, "train")
     kube.wait_until(lambda: len(cluster.find(RAY_JOB, play.namespace)) == 1, what="the first run is cancelled")
-    assert play.child(RAY_JOB, "train")["metadata"]["labels"]["callsmith.io/run"] == play.status()["run"]
+    assert play.child(RAY_JOB, "train")["metadata"]["labels"]["callwright.io/run"] == play.status()["run"]
 
 
 def test_delete_cancels(play: Play, controller: None, cluster: Cluster) -> None:
@@ -189,7 +189,7 @@ def test_delete_cancels(play: Play, controller: None, cluster: Cluster) -> None:
     cluster.delete(FINE_TUNE, play.namespace, "weather")
     kube.wait_until(lambda: cluster.get(FINE_TUNE, play.namespace, "weather") is None, what="deleted")
     assert cluster.find(RAY_JOB, play.namespace) == []
-    labels = {"callsmith.io/finetune": "weather"}
+    labels = {"callwright.io/finetune": "weather"}
     assert cluster.find(CONFIG_MAP, play.namespace, labels=labels) == []
 
 
@@ -205,7 +205,7 @@ def test_a_hundred_documents_at_once(play: Play, controller: None, cluster: Clus
         kube.wait_until(lambda: phases() == ["Training"] * 100, what=lambda: str(Counter(phases())))
         jobs = cluster.find(RAY_JOB, play.namespace)
         assert {job["metadata"]["ownerReferences"][0]["name"] for job in jobs} == names
-        assert len(jobs) == len({job["metadata"]["labels"]["callsmith.io/run"] for job in jobs}) == 100
+        assert len(jobs) == len({job["metadata"]["labels"]["callwright.io/run"] for job in jobs}) == 100
         list(pool.map(lambda name: cluster.delete(FINE_TUNE, play.namespace, name), names))
         kube.wait_until(lambda: phases() == [], what=lambda: f"{len(phases())} documents left")
     assert cluster.find(RAY_JOB, play.namespace) == []
@@ -220,7 +220,7 @@ def test_promotion_by_hand_or_not_at_all(play: Play, store: Store, controller: N
     play.wait_for(phase)
     assert Registry(store).promoted("weather") is None
     if promote == "manual":
-        Registry(store).promote("weather", run)  # as `callsmith models promote` does
+        Registry(store).promote("weather", run)  # as `callwright models promote` does
         play.wait_for("Promoted")
 
 
@@ -228,7 +228,7 @@ SERVE_CONFIG = """\
 # written by the chart
 applications:
   - name: llm
-    import_path: callsmith.server.app:build
+    import_path: callwright.server.app:build
     route_prefix: /
     args:
       models:
@@ -296,7 +296,7 @@ class TestStoreAway:
     def test_looks_again_and_counts(self, play: Play, controller: None, metrics: Metrics) -> None:
         play.apply(play.document())
         play.wait_for("Training")
-        assert metrics.registry.get_sample_value("callsmith_failed_looks_total", {"error": "Unavailable"}) == 2
+        assert metrics.registry.get_sample_value("callwright_failed_looks_total", {"error": "Unavailable"}) == 2
 
 
 class TestEveryNamespace:

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from callsmith.controller import observed, serving, transitions
-from callsmith.controller.observed import Seen
-from callsmith.errors import InvalidInput
-from callsmith.spec.status import Status
+from callwright.controller import observed, serving, transitions
+from callwright.controller.observed import Seen
+from callwright.errors import InvalidInput
+from callwright.spec.status import Status
 
 NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"
 
@@ -137,7 +137,7 @@ def test_resumed_failure_keeps_what_is_done() -> None:
 CONFIG = """\
 applications:
 - name: a  # first
-  import_path: callsmith.server.app:build
+  import_path: callwright.server.app:build
   args: {models: [{id: one, name: one, version: v1}, {id: two, name: two, version: 'v1'}]}
 - name: b
   import_path: somebody.else:build
@@ -163,7 +163,7 @@ def test_only_the_version_changes_and_it_is_a_string(version: str) -> None:
     [
         ("a: [", "not YAML"),
         ("", "got models none"),
-        (CONFIG.replace("callsmith.server", "other"), "got models none"),
+        (CONFIG.replace("callwright.server", "other"), "got models none"),
         (CONFIG.replace("name: one", "name: uno"), "got models two, uno"),
         (CONFIG.replace("name: one, version: v1", "name: one"), "no key `version`"),
     ],

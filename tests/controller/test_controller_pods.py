@@ -16,21 +16,21 @@ import yaml
 from cast import Play
 
 import kube
-from callsmith.controller.cluster import CONFIG_MAP, RAY_SERVICE, Cluster, Kind
-from callsmith.controller.config import ControllerConfig
-from callsmith.controller.look import World
-from callsmith.controller.reconcile import reconcile
-from callsmith.controller.reports import RunReports
-from callsmith.demo.corpus import Corpus, Sizes, write_corpus
-from callsmith.demo.document import write_document
-from callsmith.demo.tools import SEEN
-from callsmith.store import Registry, Store
+from callwright.controller.cluster import CONFIG_MAP, RAY_SERVICE, Cluster, Kind
+from callwright.controller.config import ControllerConfig
+from callwright.controller.look import World
+from callwright.controller.reconcile import reconcile
+from callwright.controller.reports import RunReports
+from callwright.demo.corpus import Corpus, Sizes, write_corpus
+from callwright.demo.document import write_document
+from callwright.demo.tools import SEEN
+from callwright.store import Registry, Store
 from kuberay import cluster_env, ray_cluster
 from pods import Machine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
-CLAIM = "callsmith-data"
+CLAIM = "callwright-data"
 SIZES = Sizes(conversations=60, replay=20, seen=3, wordings=1, unseen=1, general=2)
 
 
@@ -84,7 +84,7 @@ def controller(kubeconfig: Path) -> Sending:
 
 @pytest.fixture
 def world(controller: Sending, namespace: str, store: Store) -> World:
-    config = rendered("callsmith", "claim-values.yaml", namespace)["ConfigMap"]["data"]["controller.yaml"]
+    config = rendered("callwright", "claim-values.yaml", namespace)["ConfigMap"]["data"]["controller.yaml"]
     made = ControllerConfig.model_validate(yaml.safe_load(config))
     assert (made.store, made.pods.claim) == ("file:///data/store", CLAIM)
     return World(controller, made, lambda url: RunReports(store))

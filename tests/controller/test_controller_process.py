@@ -15,15 +15,15 @@ import pytest
 from cast import Play, evaluate, merge, train
 
 import kube
-from callsmith.controller.cluster import FINE_TUNE, RAY_JOB, Cluster
-from callsmith.controller.config import ControllerConfig
-from callsmith.store import Store
+from callwright.controller.cluster import FINE_TUNE, RAY_JOB, Cluster
+from callwright.controller.config import ControllerConfig
+from callwright.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class Process:
-    """`python -m callsmith.controller`, to be killed and started again."""
+    """`python -m callwright.controller`, to be killed and started again."""
 
     def __init__(self, config: ControllerConfig, kubeconfig: Path, folder: Path) -> None:
         self._folder = folder
@@ -34,7 +34,7 @@ class Process:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-W", "ignore", "-m", "callsmith.controller", "--config"]
+        command = [sys.executable, "-W", "ignore", "-m", "callwright.controller", "--config"]
         with (self._folder / "controller.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, str(self._folder / "controller.yaml")], env=self._env, stdout=log, stderr=log
@@ -74,9 +74,9 @@ def test_killed_and_started_again_carries_on(play: Play, store: Store, process: 
         with urllib.request.urlopen(f"http://127.0.0.1:{process.metrics_port}/metrics", timeout=10) as answer:
             return str(answer.read(), "utf-8")
 
-    wanted = f'callsmith_finetunes{{namespace="{play.namespace}",phase="Promoted"}} 1.0'
+    wanted = f'callwright_finetunes{{namespace="{play.namespace}",phase="Promoted"}} 1.0'
     kube.wait_until(lambda: wanted in counted(), what=counted)
-    assert "callsmith_look_seconds_count" in counted()
+    assert "callwright_look_seconds_count" in counted()
 
 
 def test_deleted_while_the_controller_is_away(play: Play, process: Process, cluster: Cluster) -> None:

@@ -10,10 +10,10 @@ import yaml
 from cast import Play, publish
 from turns import SERVICE, install_service, live
 
-from callsmith.controller.cluster import FINE_TUNE, RAY_SERVICE
-from callsmith.controller.look import World
-from callsmith.controller.promotion import put_version
-from callsmith.store import Registry, Store
+from callwright.controller.cluster import FINE_TUNE, RAY_SERVICE
+from callwright.controller.look import World
+from callwright.controller.promotion import put_version
+from callwright.store import Registry, Store
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def registry(store: Store) -> Registry:
 
 
 def serve(play: Play, version: str) -> None:
-    """What `--service` of `callsmith promote` and `rollback` does, and a Helm upgrade with a pinned version."""
+    """What `--service` of `callwright promote` and `rollback` does, and a Helm upgrade with a pinned version."""
     found = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
     assert found is not None
     put_version(play.cluster, found, model="weather", version=version)
@@ -61,7 +61,7 @@ def test_an_edit_that_makes_no_new_run_leaves_a_rollback(
 
     status = edit(play, world, store, until="Completed", cluster={"secret": "other"})
     assert (status["run"], registry.promoted("weather"), served(play)) == (run, "before", "before")
-    for words in ("before is now", f"callsmith promote weather {run} --service {SERVICE}"):
+    for words in ("before is now", f"callwright promote weather {run} --service {SERVICE}"):
         assert words in status["message"]
 
     registry.promote("weather", run)

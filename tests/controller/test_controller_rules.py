@@ -1,7 +1,7 @@
 """The CRD's CEL rules against our own check, on documents as a real API server has filled in their defaults.
 
 The API server of these tests is too old to apply CEL. What newer ones would say, CEL's own implementation says here:
-that a rule compiles, names fields which are always there, and agrees with `callsmith.spec`.
+that a rule compiles, names fields which are always there, and agrees with `callwright.spec`.
 """
 
 import json
@@ -12,10 +12,10 @@ import pytest
 from cast import Play
 from cel_expr_python import cel
 
-from callsmith import spec
-from callsmith.controller.cluster import FINE_TUNE
-from callsmith.errors import InvalidInput
-from callsmith.spec import crd
+from callwright import spec
+from callwright.controller.cluster import FINE_TUNE
+from callwright.errors import InvalidInput
+from callwright.spec import crd
 
 SCHEMA = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 CEL = cel.NewEnv(variables={"self": cel.Type.DYN})

@@ -6,12 +6,12 @@ import pytest
 import yaml
 from cast import Play, evaluated, publish
 
-from callsmith.controller.cluster import JOB, RAY_JOB, RAY_SERVICE, Cluster
-from callsmith.controller.config import ControllerConfig, Images
-from callsmith.controller.look import World
-from callsmith.controller.reconcile import reconcile
-from callsmith.controller.reports import RunReports
-from callsmith.store import Store
+from callwright.controller.cluster import JOB, RAY_JOB, RAY_SERVICE, Cluster
+from callwright.controller.config import ControllerConfig, Images
+from callwright.controller.look import World
+from callwright.controller.reconcile import reconcile
+from callwright.controller.reports import RunReports
+from callwright.store import Store
 
 SERVICE = "assistant"
 _SUCCEEDED = {
@@ -53,7 +53,7 @@ def environment(play: Play, store: Store, name: str, *, but: str, model: str) ->
     run = str(play.status(name).get("run"))
     for stage, status in _SUCCEEDED.items():
         kind = RAY_JOB if stage == "train" else JOB
-        labels = {"callsmith.io/run": run, "callsmith.io/stage": stage}
+        labels = {"callwright.io/run": run, "callwright.io/stage": stage}
         for child in play.cluster.find(kind, play.namespace, labels=labels):
             if stage == but or child.get("status", {}).keys() & status.keys():
                 continue
@@ -70,7 +70,7 @@ def environment(play: Play, store: Store, name: str, *, but: str, model: str) ->
 
 def serve_config(*models: str) -> str:
     entries = [{"id": model, "name": model, "version": ""} for model in models]
-    application = {"name": "llm", "import_path": "callsmith.server.app:build", "args": {"models": entries}}
+    application = {"name": "llm", "import_path": "callwright.server.app:build", "args": {"models": entries}}
     return yaml.safe_dump({"applications": [application]})
 
 

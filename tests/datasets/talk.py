@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from callsmith.datasets import Conversation
+from callwright.datasets import Conversation
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"

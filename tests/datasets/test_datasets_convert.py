@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 from talk import WEATHER, asked, call, conversation, result, said, user
 
-from callsmith import dialects
-from callsmith.datasets import Conversation, Report, readers
-from callsmith.datasets.convert import convert, rendered
-from callsmith.errors import InvalidInput
+from callwright import dialects
+from callwright.datasets import Conversation, Report, readers
+from callwright.datasets.convert import convert, rendered
+from callwright.errors import InvalidInput
 
 FABRIC_TOOL = re.compile(
     r"^(?P<name>\S+): (?P=name) API(?:\. |。)(?P<description>.*?) (?:Parameters|输入参数): (?P<schema>\{.*\}) "
@@ -92,7 +92,7 @@ def test_chinese_tools_get_the_chinese_prompt(tmp_path: Path) -> None:
 
 
 def declared(path: Path) -> list[dict[str, dict[str, Any]]]:
-    """Parameters by tool by conversation, read from the corpus by other means than Callsmith's."""
+    """Parameters by tool by conversation, read from the corpus by other means than Callwright's."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     found = []
     for row in rows:

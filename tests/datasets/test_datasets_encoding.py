@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from talk import CHATML, TRIP, WAITING, asked, call, conversation, conversations, result, said, user
 
-from callsmith import dialects
-from callsmith.datasets.base import load_tokenizer
-from callsmith.datasets.conversation import Conversation
-from callsmith.datasets.encoding import Encoder, Example, encode
-from callsmith.datasets.layout import LayoutMaker
-from callsmith.datasets.template import ChatTemplate, RefusedError
-from callsmith.errors import InvalidInput
-from callsmith.spec.model import LossWeights
+from callwright import dialects
+from callwright.datasets.base import load_tokenizer
+from callwright.datasets.conversation import Conversation
+from callwright.datasets.encoding import Encoder, Example, encode
+from callwright.datasets.layout import LayoutMaker
+from callwright.datasets.template import ChatTemplate, RefusedError
+from callwright.errors import InvalidInput
+from callwright.spec.model import LossWeights
 
 REACT = LossWeights()
 RELAXED = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from talk import said, user
 
-from callsmith.datasets import Report, cognition
-from callsmith.datasets.conversation import fingerprint
-from callsmith.datasets.mixing import Split, mix
-from callsmith.errors import InvalidInput
-from callsmith.spec.model import Data, SelfCognition, Source
+from callwright.datasets import Report, cognition
+from callwright.datasets.conversation import fingerprint
+from callwright.datasets.mixing import Split, mix
+from callwright.errors import InvalidInput
+from callwright.spec.model import Data, SelfCognition, Source
 
 
 def corpus(path: Path, questions: list[str]) -> str:

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from talk import TRIP, WAITING, conversation, said, user
 
-from callsmith import dialects
-from callsmith.datasets import arrow
-from callsmith.datasets import prepare as stage
-from callsmith.datasets.conversation import Conversation
-from callsmith.datasets.encoding import encode
-from callsmith.datasets.prepare import Prepared, prepare
-from callsmith.errors import InvalidInput
-from callsmith.spec.model import Data, LossWeights, Source
+from callwright import dialects
+from callwright.datasets import arrow
+from callwright.datasets import prepare as stage
+from callwright.datasets.conversation import Conversation
+from callwright.datasets.encoding import encode
+from callwright.datasets.prepare import Prepared, prepare
+from callwright.errors import InvalidInput
+from callwright.spec.model import Data, LossWeights, Source
 
 Make = Callable[..., Prepared]
 

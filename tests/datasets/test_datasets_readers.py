@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from talk import TRIP, WAITING, WEATHER, conversations, said, user
 
 from buckets import BUCKET, s3_server
-from callsmith import dialects
-from callsmith.datasets import Conversation, Report, files, readers, sources
-from callsmith.datasets.convert import rendered
-from callsmith.errors import InvalidInput, NotFound, Unavailable
-from callsmith.store import Store
+from callwright import dialects
+from callwright.datasets import Conversation, Report, files, readers, sources
+from callwright.datasets.convert import rendered
+from callwright.errors import InvalidInput, NotFound, Unavailable
+from callwright.store import Store
 
 SYSTEM = (
     "Answer the following questions as best you can. You have access to the following APIs:\n"

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from talk import TRIP, WAITING, conversation, conversations, said, user
 
-from callsmith import dialects
-from callsmith.cli import main
-from callsmith.datasets import Report, show, stats
-from callsmith.datasets.conversation import Conversation
-from callsmith.datasets.encoding import Encoder
-from callsmith.spec.model import LossWeights
+from callwright import dialects
+from callwright.cli import main
+from callwright.datasets import Report, show, stats
+from callwright.datasets.conversation import Conversation
+from callwright.datasets.encoding import Encoder
+from callwright.spec.model import LossWeights
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -29,12 +29,12 @@ def encoder(tokenizer: Any) -> Encoder:
 
 
 @pytest.fixture
-def callsmith(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def callwright(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """The command line in this process: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["callsmith", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["callwright", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
         written = capsys.readouterr()
@@ -100,64 +100,64 @@ def test_lines_end_with_lines_and_with_pieces(encoder: Encoder) -> None:
     assert ("final", 1.0, "Final Answer: You are welcome.") in shown
 
 
-def test_show_prints_the_row_with_weights(callsmith: Run, corpus: Path, base_dir: Path) -> None:
-    code, out, err = callsmith("data", "show", corpus, "--row", 1, "--base", base_dir)
+def test_show_prints_the_row_with_weights(callwright: Run, corpus: Path, base_dir: Path) -> None:
+    code, out, err = callwright("data", "show", corpus, "--row", 1, "--base", base_dir)
     assert code == 0
     assert '   2 observation_marker │ Observation:\n   0 observation        │  {"sky": "clear"}↵\n' in out
     assert f"{corpus}:1 in ms_agent for {base_dir}; " in err
-    code, out, err = callsmith("data", "show", corpus, "--row", 3, "--base", base_dir, "--preset", "none")
+    code, out, err = callwright("data", "show", corpus, "--row", 3, "--base", base_dir, "--preset", "none")
     assert code == 0
     assert "   1 final              │ Final Answer: What?\n" in out
     assert "empty_turn: message 1: got an empty user turn; expected text" in err
 
 
-def test_show_has_every_layout_that_a_row_is_trained_in(callsmith: Run, corpus: Path, base_dir: Path) -> None:
+def test_show_has_every_layout_that_a_row_is_trained_in(callwright: Run, corpus: Path, base_dir: Path) -> None:
     of_agentfabric = ("data", "show", corpus, "--base", base_dir, "--dialect", "agentfabric")
-    _, out, err = callsmith(*of_agentfabric)
+    _, out, err = callwright(*of_agentfabric)
     assert "Answer: Paris is clear" in out
     assert "agentfabric for" in err
     assert "layout 1 of 3" in err
-    code, out, err = callsmith(*of_agentfabric, "--layout", 3)
+    code, out, err = callwright(*of_agentfabric, "--layout", 3)
     assert code == 0
     assert [line for line in out.splitlines() if line.startswith("   1 ")] == [
         "   1 final              │ Paris is clear, 北京 has 雨.",
         "   1 end_of_turn        │ <|im_end|>",
     ]
-    code, _, err = callsmith(*of_agentfabric, "--layout", 4)
+    code, _, err = callwright(*of_agentfabric, "--layout", 4)
     assert code != 0
     assert "got --layout 4; expected 1 to 3" in err
 
 
-def test_show_makes_control_characters_visible(callsmith: Run, tmp_path: Path, base_dir: Path) -> None:
+def test_show_makes_control_characters_visible(callwright: Run, tmp_path: Path, base_dir: Path) -> None:
     (tmp_path / "x.jsonl").write_text(conversation(user("a\x1b[31mred\r\x7f"), said("b")).to_json() + "\n")
-    _, out, _ = callsmith("data", "show", "x.jsonl", "--base", base_dir)
+    _, out, _ = callwright("data", "show", "x.jsonl", "--base", base_dir)
     assert "a␛[31mred␍␡" in out
 
 
-def test_show_as_a_page_and_as_json(callsmith: Run, corpus: Path, base_dir: Path, tmp_path: Path) -> None:
+def test_show_as_a_page_and_as_json(callwright: Run, corpus: Path, base_dir: Path, tmp_path: Path) -> None:
     page = tmp_path / "row.html"
-    code, out, err = callsmith("data", "show", corpus, "--base", base_dir, "--html", page)
+    code, out, err = callwright("data", "show", corpus, "--base", base_dir, "--html", page)
     assert (code, out) == (0, "")
     assert f"written: {page}" in err
-    _, out, _ = callsmith("data", "show", corpus, "--base", base_dir, "--json")
+    _, out, _ = callwright("data", "show", corpus, "--base", base_dir, "--json")
     tokens = json.loads(out)["tokens"]
     titles = [f"{i}: id {t['id']}, weight {t['weight']:g}, {t['kind']}" for i, t in enumerate(tokens)]
     assert [title for title, _ in Spans(page.read_text(encoding="utf-8")).found] == titles
 
 
-def test_show_takes_a_finetunes_settings(callsmith: Run, corpus: Path, base_dir: Path, tmp_path: Path) -> None:
+def test_show_takes_a_finetunes_settings(callwright: Run, corpus: Path, base_dir: Path, tmp_path: Path) -> None:
     document = tmp_path / "finetune.yaml"
     document.write_text(
-        "apiVersion: callsmith.io/v1alpha1\nkind: FineTune\nmetadata: {name: x}\nspec:\n"
+        "apiVersion: callwright.io/v1alpha1\nkind: FineTune\nmetadata: {name: x}\nspec:\n"
         f"  base: {{model: {base_dir}}}\n  dialect: react_zh\n"
         f"  data: {{sources: [{{path: {corpus}}}], maxLength: 20, tooLong: cut, loss: {{action: 5}}}}\n"
     )
-    code, out, err = callsmith("data", "show", corpus, "--finetune", document)
+    code, out, err = callwright("data", "show", corpus, "--finetune", document)
     assert code == 0
     assert "   5 action             │ Action: get_weather↵\n" in out
     assert "in react_zh for" in err
     assert "longer than data.maxLength, 20: data.tooLong says to cut it" in err
-    _, out, _ = callsmith("data", "stats", corpus, "--finetune", document)
+    _, out, _ = callwright("data", "stats", corpus, "--finetune", document)
     assert "longer than data.maxLength, 20: 3; data.tooLong is cut" in out
 
 
@@ -173,8 +173,8 @@ def test_show_takes_a_finetunes_settings(callsmith: Run, corpus: Path, base_dir:
         (["rows.jsonl", "--html", "absent/x.html"], "absent/x.html cannot be written: No such file or directory"),
     ],
 )
-def test_mistakes_are_told(callsmith: Run, corpus: Path, arguments: list[object], message: str) -> None:
-    code, _, err = callsmith("data", "show", *arguments)
+def test_mistakes_are_told(callwright: Run, corpus: Path, arguments: list[object], message: str) -> None:
+    code, _, err = callwright("data", "show", *arguments)
     assert code == 2
     assert message in err
 
@@ -194,9 +194,9 @@ def test_stats_count_what_is_there(encoder: Encoder) -> None:
     assert not report.findings
 
 
-def test_stats_of_a_file(callsmith: Run, corpus: Path, base_dir: Path, tmp_path: Path) -> None:
+def test_stats_of_a_file(callwright: Run, corpus: Path, base_dir: Path, tmp_path: Path) -> None:
     picture = tmp_path / "lengths.png"
-    code, out, err = callsmith("data", "stats", corpus, "--base", base_dir, "--histogram", picture)
+    code, out, err = callwright("data", "stats", corpus, "--base", base_dir, "--histogram", picture)
     assert code == 0
     assert "rows.jsonl: 4 rows in format openai" in out
     assert "conversations: 3, 3 with tools, 2 with calls" in out
@@ -204,14 +204,14 @@ def test_stats_of_a_file(callsmith: Run, corpus: Path, base_dir: Path, tmp_path:
     assert f"  {corpus}:2: not JSON: " in err
     assert f"  {corpus}:3: message 1: got an empty user turn" in err
     assert picture.read_bytes().startswith(b"\x89PNG")
-    _, out, _ = callsmith("data", "stats", corpus, "--base", base_dir, "--json")
+    _, out, _ = callwright("data", "stats", corpus, "--base", base_dir, "--json")
     found = json.loads(out)
     assert found["formats"] == {str(corpus): "openai"}
     assert sum(row["tokens"] for row in found["tokens"]) == round(found["lengths"]["mean"] * 3)
 
 
-def test_a_histogram_of_nothing_is_refused(callsmith: Run, tmp_path: Path, base_dir: Path) -> None:
+def test_a_histogram_of_nothing_is_refused(callwright: Run, tmp_path: Path, base_dir: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{\n")
-    code, _, err = callsmith("data", "stats", "bad.jsonl", "--base", base_dir, "--histogram", "x.png")
+    code, _, err = callwright("data", "stats", "bad.jsonl", "--base", base_dir, "--histogram", "x.png")
     assert code == 2
     assert "drawing lengths: got no conversation with tokens" in err

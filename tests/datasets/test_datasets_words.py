@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from callsmith.datasets.base import HandedOver, hand_over, load_tokenizer
-from callsmith.datasets.template import ChatTemplate
-from callsmith.datasets.tokens import TokenMaker
-from callsmith.datasets.words import WordMaker
-from callsmith.errors import InvalidInput
+from callwright.datasets.base import HandedOver, hand_over, load_tokenizer
+from callwright.datasets.template import ChatTemplate
+from callwright.datasets.tokens import TokenMaker
+from callwright.datasets.words import WordMaker
+from callwright.errors import InvalidInput
 
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA = QWEN.replace(r"\p{N}|", r"\p{N}{1,3}|")

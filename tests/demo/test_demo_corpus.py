@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 import pytest
 
-from callsmith import dialects
-from callsmith.datasets import readers
-from callsmith.demo import base_text
-from callsmith.demo.corpus import Corpus, Sizes, write_corpus
-from callsmith.demo.tools import SEEN, UNSEEN
-from callsmith.demo.values import split_of
+from callwright import dialects
+from callwright.datasets import readers
+from callwright.demo import base_text
+from callwright.demo.corpus import Corpus, Sizes, write_corpus
+from callwright.demo.tools import SEEN, UNSEEN
+from callwright.demo.values import split_of
 
 CLOSED_KINDS = {"currency", "language"}
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from laws import check_split, check_turn, passed, stream
 
-from callsmith.dialects import CallDelta, ContentDelta, Dialect, ToolCall, accumulate
+from callwright.dialects import CallDelta, ContentDelta, Dialect, ToolCall, accumulate
 
 MOST_EXPONENT = 1.35
 """Growth of time with length; the benchmark holds 1.1, a shared machine in a test run is noisier."""

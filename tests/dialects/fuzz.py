@@ -15,7 +15,7 @@ from dialect_cases import CASES
 from generated import TOOLS, cut, make_text, mutate
 from laws import check_split
 
-from callsmith import dialects
+from callwright import dialects
 
 SECONDS_PER_CHARACTER = 0.001
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from callsmith.dialects import (
+from callwright.dialects import (
     CallDelta,
     ContentDelta,
     Delta,

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from callsmith.dialects.arguments import Fault, read_bare, read_object
-from callsmith.dialects.literals import encodable, read_json, read_literal, write_json
-from callsmith.dialects.tools import Names, Tool, read_tools
+from callwright.dialects.arguments import Fault, read_bare, read_object
+from callwright.dialects.literals import encodable, read_json, read_literal, write_json
+from callwright.dialects.tools import Names, Tool, read_tools
 
 
 def tool(schema: dict[str, Any]) -> Tool:

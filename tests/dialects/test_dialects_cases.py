@@ -6,8 +6,8 @@ import pytest
 from dialect_cases import CASES, Bad, Case
 from laws import check_split
 
-from callsmith import dialects
-from callsmith.dialects import MalformedCall, ToolCall
+from callwright import dialects
+from callwright.dialects import MalformedCall, ToolCall
 
 
 def test_table_is_large_and_covers_every_dialect() -> None:

@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 from contract import LAWS
 
-from callsmith import dialects
-from callsmith.spec.model import DialectName
+from callwright import dialects
+from callwright.spec.model import DialectName
 
 _ran: set[tuple[str, str]] = set()
 
@@ -33,7 +33,7 @@ def test_every_dialect_is_named_once_and_known_to_the_spec() -> None:
         cls.name
         for module in pkgutil.iter_modules(dialects.__path__)
         for _, cls in inspect.getmembers(
-            __import__(f"callsmith.dialects.{module.name}", fromlist=["_"]), inspect.isclass
+            __import__(f"callwright.dialects.{module.name}", fromlist=["_"]), inspect.isclass
         )
         if hasattr(cls, "render") and isinstance(getattr(cls, "name", None), str)
     }

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsmith import dialects
-from callsmith.dialects import ToolCall, ms_agent
+from callwright import dialects
+from callwright.dialects import ToolCall, ms_agent
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from callsmith import dialects
-from callsmith.dialects.agentfabric import AgentFabric, roleplay_steps
-from callsmith.errors import InvalidInput
+from callwright import dialects
+from callwright.dialects.agentfabric import AgentFabric, roleplay_steps
+from callwright.errors import InvalidInput
 
 WEATHER = {
     "type": "function",

@@ -23,8 +23,10 @@ DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 IMAGES = [path.name.removesuffix(".Dockerfile") for path in DOCKERFILES]
 # Modules of an image that its room's own `__main__` does not lead to.
 # The command line's frame imports every command; what each of them needs it imports when it runs.
-NOT_FOLLOWED = SOURCES / "callsmith/cli/app.py"
-FURTHER = {"controller": ["callsmith.cli.submit", "callsmith.cli.status", "callsmith.cli.logs", "callsmith.cli.crd"]}
+NOT_FOLLOWED = SOURCES / "callwright/cli/app.py"
+FURTHER = {
+    "controller": ["callwright.cli.submit", "callwright.cli.status", "callwright.cli.logs", "callwright.cli.crd"]
+}
 # Imported by name only where what it does is asked for; installed by whoever asks.
 OPTIONAL = {"huggingface_hub", "modelscope", "bitsandbytes", "pyarrow", "mlflow", "wandb", "pandas", "datasets"}
 
@@ -57,7 +59,7 @@ def test_image_is_built_from_what_is_there(image: str) -> None:
     assert "USER 65532:65532" in lines
     assert not [line for line in lines if ":latest" in line or line.startswith("ADD")]
     labels = " ".join(line for line in lines if line.startswith("LABEL"))
-    assert f'org.opencontainers.image.title="callsmith-{image}"' in labels
+    assert f'org.opencontainers.image.title="callwright-{image}"' in labels
 
 
 def test_images_stand_on_one_exact_base_that_a_build_may_pin_by_digest() -> None:
@@ -75,7 +77,7 @@ def test_what_the_image_imports_is_in_its_lock(image: str) -> None:
     distributions = importlib.metadata.packages_distributions()
     missing = {
         f"{package} ({where})"
-        for package, where in third_party([f"callsmith.{image}.__main__", *FURTHER.get(image, [])]).items()
+        for package, where in third_party([f"callwright.{image}.__main__", *FURTHER.get(image, [])]).items()
         if package not in OPTIONAL
         if not any(canonical(name) in have for name in [package, *distributions.get(package, ())])
     }
@@ -92,15 +94,15 @@ def test_locks_of_gpu_images_have_cuda() -> None:
 
 def test_every_image_of_the_charts_is_built() -> None:
     named = set()
-    for chart in ("callsmith", "serving"):
+    for chart in ("callwright", "serving"):
         images = yaml.safe_load((ROOT / "charts" / chart / "values.yaml").read_text())["images"]
         named |= {each["repository"] for each in images.values() if isinstance(each, dict)}
-    assert named == {f"callsmith-{image}" for image in IMAGES}
+    assert named == {f"callwright-{image}" for image in IMAGES}
 
 
 def test_charts_tell_kuberay_the_locked_ray() -> None:
     told = {
-        yaml.safe_load((ROOT / "charts/callsmith/values.yaml").read_text())["controller"]["rayVersion"],
+        yaml.safe_load((ROOT / "charts/callwright/values.yaml").read_text())["controller"]["rayVersion"],
         yaml.safe_load((ROOT / "charts/serving/values.yaml").read_text())["ray"]["version"],
     }
     assert told == {locked("trainer")["ray"]} == {locked("server")["ray"]}
@@ -112,10 +114,10 @@ def test_images_to_bake_are_those_here() -> None:
     assert rooms == set(IMAGES)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f'default = "{version}"' in baked
-    for chart in ("callsmith", "finetune", "serving"):
+    for chart in ("callwright", "finetune", "serving"):
         assert yaml.safe_load((ROOT / "charts" / chart / "Chart.yaml").read_text())["appVersion"] == version
     tested = yaml.safe_load((ROOT / "charts/finetune/values.yaml").read_text())["test"]["image"]
-    assert tested == f"callsmith-controller:{version}"
+    assert tested == f"callwright-controller:{version}"
 
 
 @pytest.mark.parametrize("group", ["default", "cpu"])
@@ -135,7 +137,7 @@ def test_other_builders_make_what_bake_does(group: str, tmp_path: Path) -> None:
         assert rooms is not None
         suffix = "-cpu" if target.endswith("-cpu") else ""
         wanted |= {
-            f"registry.example/team/callsmith-{room}{suffix}:2.0": (f"docker/{room}.Dockerfile", bool(suffix))
+            f"registry.example/team/callwright-{room}{suffix}:2.0": (f"docker/{room}.Dockerfile", bool(suffix))
             for room in re.findall(r'"(\w+)"', rooms[1])
         }
     calls = [shlex.split(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
@@ -176,7 +178,7 @@ def test_sidecar_image_is_small() -> None:
         except importlib.metadata.PackageNotFoundError:
             pytest.skip(f"{package} of locks/sidecar.txt is not installed here")
         total += sum(path.stat().st_size for file in files if (path := Path(str(file.locate()))).is_file())
-    own = sum(path.stat().st_size for path in (SOURCES / "callsmith").rglob("*.py"))
+    own = sum(path.stat().st_size for path in (SOURCES / "callwright").rglob("*.py"))
     assert total + own < 100e6
 
 
@@ -192,7 +194,7 @@ def third_party(modules: list[str]) -> dict[str, str]:
         seen.add(path)
         for name in imports(ast.parse(path.read_text(encoding="utf-8"))):
             top = name.partition(".")[0]
-            if top == "callsmith":
+            if top == "callwright":
                 waiting += files_of(name)
             elif top not in sys.stdlib_module_names:
                 found.setdefault(top, str(path.relative_to(SOURCES)))
@@ -202,7 +204,7 @@ def third_party(modules: list[str]) -> dict[str, str]:
 def files_of(name: str) -> list[Path]:
     """The file of a module, or of the module that a name is imported from, and of the packages above it."""
     path = SOURCES / Path(*name.split("."))
-    above = [each for each in [path, *path.parents] if each.is_relative_to(SOURCES / "callsmith")]
+    above = [each for each in [path, *path.parents] if each.is_relative_to(SOURCES / "callwright")]
     files = [path.with_suffix(".py"), path.parent.with_suffix(".py"), *(each / "__init__.py" for each in above)]
     return [file for file in files if file.is_file()]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from callsmith.evaluator import Call, Row
+from callwright.evaluator import Call, Row
 
 TOOLS = (
     {

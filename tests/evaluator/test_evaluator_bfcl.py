@@ -8,7 +8,7 @@ from typing import Any
 import bfcl_outputs
 import pytest
 
-from callsmith.evaluator import Reading, bfcl, evaluate, rows, schema
+from callwright.evaluator import Reading, bfcl, evaluate, rows, schema
 from fakes import OpenAIServer, completion
 
 

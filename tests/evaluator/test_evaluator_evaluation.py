@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from cases import city_of, follow_up, general, row, small_talk
 
-from callsmith import evaluator
-from callsmith.errors import InvalidInput, NotFound, Unavailable
-from callsmith.evaluator import Judge, Report, Row
+from callwright import evaluator
+from callwright.errors import InvalidInput, NotFound, Unavailable
+from callwright.evaluator import Judge, Report, Row
 from fakes import OpenAIServer, Raw, completion
 
 
@@ -55,7 +55,7 @@ def test_counts_right_wrong_and_missing_calls():
     assert [report.calls[f"seen/{n}"] for n in range(8)] == [True] + [False] * 7
     assert [failure.id for failure in report.failures] == ["3", "6", "7", "2", "4", "5", "1"]
     assert report.failures[0].expected == 'weather({"city": "Kyiv"})'
-    assert server.headers[0]["x-callsmith-dialect"] == "ms_agent"
+    assert server.headers[0]["x-callwright-dialect"] == "ms_agent"
     assert (server.requests[0]["temperature"], server.requests[0]["max_tokens"]) == (0, 512)
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from callsmith.evaluator import decide
-from callsmith.evaluator.report import Report
-from callsmith.evaluator.tally import Tally
-from callsmith.spec.model import Gate
+from callwright.evaluator import decide
+from callwright.evaluator.report import Report
+from callwright.evaluator.tally import Tally
+from callwright.spec.model import Gate
 
 
 def report(right: int, wrong: int, *, errors: int = 0, malformed: float = 0.0, loss: float | None = None) -> Report:

@@ -10,12 +10,12 @@ import pytest
 from cases import city_of, general, row, small_talk
 from rich.console import Console
 
-from callsmith import evaluator
-from callsmith.errors import InvalidInput, NotFound
-from callsmith.evaluator import Findings, Report, findings, pages
-from callsmith.evaluator.compare import compare
-from callsmith.evaluator.gate import decide
-from callsmith.spec.model import Gate
+from callwright import evaluator
+from callwright.errors import InvalidInput, NotFound
+from callwright.evaluator import Findings, Report, findings, pages
+from callwright.evaluator.compare import compare
+from callwright.evaluator.gate import decide
+from callwright.spec.model import Gate
 from fakes import OpenAIServer, completion
 
 NASTY = '</pre><script>alert("x")</script>| `**'

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from cases import TOOLS
 
-from callsmith.errors import InvalidInput, NotFound
-from callsmith.evaluator import Call, Reading, Row, rows
+from callwright.errors import InvalidInput, NotFound
+from callwright.evaluator import Call, Reading, Row, rows
 
 
 def write(path: Path, *documents: Any) -> Path:

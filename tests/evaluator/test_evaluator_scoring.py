@@ -8,8 +8,8 @@ from cases import TOOLS, follow_up, row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsmith.evaluator import Call, Row, answers, schema, scoring, statistics
-from callsmith.evaluator.answers import Answer
+from callwright.evaluator import Call, Row, answers, schema, scoring, statistics
+from callwright.evaluator.answers import Answer
 
 
 def answer(*calls: Call, content: str | None = None, malformed: tuple[str, ...] = ()) -> Answer:

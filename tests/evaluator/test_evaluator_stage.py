@@ -14,12 +14,12 @@ import yaml
 from cases import TOOLS, city_of, row
 from typer.testing import CliRunner
 
-from callsmith import evaluator, spec
-from callsmith.cli import evaluate as command
-from callsmith.errors import CallsmithError, GateFailed, InvalidInput
-from callsmith.evaluator import Findings, overlap, records
-from callsmith.evaluator.stage import OWN_SPLIT, Served, evaluate_run
-from callsmith.store import BaseModelRef, Manifest, Registry, Store
+from callwright import evaluator, spec
+from callwright.cli import evaluate as command
+from callwright.errors import CallwrightError, GateFailed, InvalidInput
+from callwright.evaluator import Findings, overlap, records
+from callwright.evaluator.stage import OWN_SPLIT, Served, evaluate_run
+from callwright.store import BaseModelRef, Manifest, Registry, Store
 from fakes import OpenAIServer, Raw, completion
 
 CITIES = [f"C{n}" for n in range(10)]
@@ -113,7 +113,7 @@ def test_a_run_is_measured_decided_on_and_recorded(tmp_path: Path, store: Store)
             document(tmp_path, minAccuracy=0.9), server, store, served=Served("m", base="base"), on_note=notes.append
         )
         dialects = {
-            body["model"]: head.get("x-callsmith-dialect")
+            body["model"]: head.get("x-callwright-dialect")
             for body, head in zip(server.requests, server.headers, strict=True)
         }
     assert dialects == {"m": None, "base": "ms_agent"}
@@ -192,12 +192,12 @@ def test_a_manifest_that_keeps_changing_is_a_conflict(tmp_path: Path, store: Sto
         return found
 
     store.read = read  # type: ignore[method-assign]
-    with OpenAIServer(knowing(10)) as server, pytest.raises(CallsmithError, match="keeps changing"):
+    with OpenAIServer(knowing(10)) as server, pytest.raises(CallwrightError, match="keeps changing"):
         run(document(tmp_path), server, store)
 
 
 def test_overlap_with_training_is_counted_per_set(tmp_path: Path):
-    from callsmith.datasets import readers
+    from callwright.datasets import readers
 
     known = overlap.known(readers.read(training(tmp_path / "t.jsonl", ["Oslo", "Rome"])))
     rows = [row("0", "oslo"), row("1", "Rome"), row("2", "Bonn"), row("0", "Bern", set="other")]
@@ -206,7 +206,7 @@ def test_overlap_with_training_is_counted_per_set(tmp_path: Path):
 
 def job(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "callsmith.evaluator", *arguments],
+        [sys.executable, "-m", "callwright.evaluator", *arguments],
         capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"OPENAI_API_KEY": "k"},
     )  # fmt: skip
 
@@ -233,7 +233,7 @@ def test_the_job_names_what_is_missing(tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
-def callsmith(*arguments: str) -> Any:
+def callwright(*arguments: str) -> Any:
     app = typer.Typer()
     app.command()(command.evaluate)
     return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "120"})
@@ -243,11 +243,11 @@ def test_the_command_prints_a_table_writes_a_report_and_carries_on(tmp_path: Pat
     path = str(requests(tmp_path / "seen.jsonl"))
     out = tmp_path / "out"
     with OpenAIServer(knowing(8)) as server:
-        done = callsmith(path, "--base-url", server.base_url, "--model", "m", "--out", str(out), "--limit", "5")
+        done = callwright(path, "--base-url", server.base_url, "--model", "m", "--out", str(out), "--limit", "5")
         assert done.exit_code == 0, done.output
         assert "100.0 % (5/5)" in done.output
         assert {file.name for file in out.iterdir()} >= {"report.html", "report.md", "report.json", "results-m.jsonl"}
-        done = callsmith(path, "--base-url", server.base_url, "--model", "m", "--json")
+        done = callwright(path, "--base-url", server.base_url, "--model", "m", "--json")
     document = json.loads(done.stdout)
     assert document["accuracy"] == 0.8
 
@@ -257,10 +257,10 @@ def test_the_command_compares_models_and_saved_evaluations(tmp_path: Path):
     with OpenAIServer(knowing(8), models=("m", "base")) as server:
         url = ("--base-url", server.base_url)
         for model in ("m", "base"):
-            assert callsmith(path, *url, "--model", model, "--out", str(tmp_path / model)).exit_code == 0
-        done = callsmith(path, *url, "--compare", "base", "m")
+            assert callwright(path, *url, "--model", model, "--out", str(tmp_path / model)).exit_code == 0
+        done = callwright(path, *url, "--compare", "base", "m")
         assert "calls: 0.0 % to 80.0 % (+80.0 points" in done.output, done.output
-    done = callsmith(
+    done = callwright(
         "--compare", str(tmp_path / "base"), str(tmp_path / "m" / "report.json"), "--out", str(tmp_path / "c")
     )
     assert done.exit_code == 0, done.output
@@ -274,7 +274,7 @@ def test_the_command_warns_of_overlap_and_holds_against_a_documents_gate(tmp_pat
     gate = tmp_path / "finetune.yaml"
     gate.write_text(yaml.safe_dump(document(tmp_path, minAccuracy=0.9).model_dump(mode="json", by_alias=True)))
     with OpenAIServer(knowing(8)) as server:
-        done = callsmith(
+        done = callwright(
             str(path), "--base-url", server.base_url, "--model", "m", "--training", str(known), "--spec", str(gate)
         )
     assert "2 of 10 requests also stand in the training data" in done.output
@@ -290,7 +290,7 @@ def test_the_command_warns_of_overlap_and_holds_against_a_documents_gate(tmp_pat
     ],
 )  # fmt: skip
 def test_the_command_says_what_is_missing(arguments: tuple[str, ...], words: str):
-    done = callsmith(*arguments)
+    done = callwright(*arguments)
     assert isinstance(done.exception, InvalidInput)
     assert words in str(done.exception)
 
@@ -298,7 +298,7 @@ def test_the_command_says_what_is_missing(arguments: tuple[str, ...], words: str
 def test_a_refused_key_is_the_users_fault(tmp_path: Path):
     path = str(requests(tmp_path / "seen.jsonl"))
     with OpenAIServer(lambda body: Raw("no", 401)) as server:
-        done = callsmith(path, "--base-url", server.base_url, "--model", "m", "--api-key", "sk-secret")
+        done = callwright(path, "--base-url", server.base_url, "--model", "m", "--api-key", "sk-secret")
     assert isinstance(done.exception, InvalidInput)
     assert "refused the API key" in str(done.exception)
     assert "sk-secret" not in done.output + str(done.exception)

@@ -9,7 +9,7 @@ from plain_merge import run_merge
 from tiny_adapters import make_adapter, make_base
 
 from buckets import s3_server
-from callsmith.store import Manifest, Store
+from callwright.store import Manifest, Store
 
 
 @pytest.fixture(autouse=True, scope="session")

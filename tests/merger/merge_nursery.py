@@ -14,7 +14,7 @@ from pathlib import Path
 
 from plain_merge import run_merge
 
-from callsmith.store import Store
+from callwright.store import Store
 
 
 def born(url: str, base: Path, adapter: Path, version: str) -> int:

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from callsmith.merger import merge
-from callsmith.store import Manifest, Store
+from callwright.merger import merge
+from callwright.store import Manifest, Store
 
 
 def run_merge(store: Store, base: Path, adapter: Path, /, **options: Any) -> Manifest:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from callsmith.cli.app import app
-from callsmith.errors import CallsmithError
-from callsmith.store import Store
+from callwright.cli.app import app
+from callwright.errors import CallwrightError
+from callwright.store import Store
 
 DOCUMENT = """
-apiVersion: callsmith.io/v1alpha1
+apiVersion: callwright.io/v1alpha1
 kind: FineTune
 metadata: {name: weather}
 spec:
@@ -28,10 +28,10 @@ spec:
 def project(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a document, a base and a trained run."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CALLSMITH_STORE", raising=False)
+    monkeypatch.delenv("CALLWRIGHT_STORE", raising=False)
     (tmp_path / "base").symlink_to(pair[0])
     (tmp_path / "weather.yaml").write_text(DOCUMENT)
-    store = Store.open((tmp_path / ".callsmith/store").as_uri())
+    store = Store.open((tmp_path / ".callwright/store").as_uri())
     store.put_tree("runs/weather/adapter", pair[1])
     store.put_bytes("runs/weather/report.json", b'{"loss": 0.25}')
     return tmp_path
@@ -39,7 +39,7 @@ def project(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def run(*arguments: str, expect: int = 0) -> Result:
     result = CliRunner().invoke(app, arguments)
-    if isinstance(result.exception, CallsmithError):
+    if isinstance(result.exception, CallwrightError):
         assert result.exception.exit_code == expect, result.exception
     else:
         assert (result.exit_code, result.exception) == (expect, None), result.output
@@ -82,7 +82,7 @@ def test_from_a_run_to_a_promoted_version(project: Path) -> None:
 
 def test_a_spoiled_version_is_found(project: Path) -> None:
     run("merge", "weather.yaml", "--run", "weather", "--no-verify")
-    file = project / ".callsmith/store/models/weather/versions/weather/model.safetensors"
+    file = project / ".callwright/store/models/weather/versions/weather/model.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
@@ -92,10 +92,10 @@ def test_a_spoiled_version_is_found(project: Path) -> None:
 
 
 def test_the_store_comes_from_option_document_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from callsmith.cli.options import store_url
+    from callwright.cli.options import store_url
 
-    assert store_url() == (project / ".callsmith/store").as_uri()
-    monkeypatch.setenv("CALLSMITH_STORE", "s3://from-environment")
+    assert store_url() == (project / ".callwright/store").as_uri()
+    monkeypatch.setenv("CALLWRIGHT_STORE", "s3://from-environment")
     assert store_url() == "s3://from-environment"
     assert store_url(None, "s3://from-document") == "s3://from-document"
     assert store_url("s3://from-option", "s3://from-document") == "s3://from-option"
@@ -130,14 +130,14 @@ def test_errors_have_an_exit_code_and_no_traceback(
 
 
 def test_the_job_and_the_command_end_without_a_traceback(project: Path) -> None:
-    environment = os.environ | {"CALLSMITH_STORE": (project / ".callsmith/store").as_uri()}
-    job = [sys.executable, "-m", "callsmith.merger", "--spec", "weather.yaml", "--run"]
+    environment = os.environ | {"CALLWRIGHT_STORE": (project / ".callwright/store").as_uri()}
+    job = [sys.executable, "-m", "callwright.merger", "--spec", "weather.yaml", "--run"]
     good = subprocess.run([*job, "weather", "--workdir", "work"], env=environment, capture_output=True, text=True)
     assert (good.returncode, "published weather weather" in good.stderr) == (0, True), good.stderr
     bad = subprocess.run([*job, "never"], env=environment, capture_output=True, text=True)
     assert (bad.returncode, "Traceback" in bad.stderr) == (2, False)
     assert "train the run first" in bad.stderr
-    command = [sys.executable, "-m", "callsmith.cli", "models", "show", "nobody"]
+    command = [sys.executable, "-m", "callwright.cli", "models", "show", "nobody"]
     worse = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (worse.returncode, "Traceback" in worse.stderr) == (2, False)
     assert "error: reading model nobody" in worse.stderr

@@ -8,8 +8,8 @@ import pytest
 from plain_merge import run_merge
 from tiny_adapters import make_adapter, make_base
 
-from callsmith.errors import InvalidInput
-from callsmith.store import Manifest, Store
+from callwright.errors import InvalidInput
+from callwright.store import Manifest, Store
 
 Merged = Callable[..., tuple[Manifest, Path]]
 TEMPLATE = "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}{% endfor %}"

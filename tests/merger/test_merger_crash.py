@@ -13,8 +13,8 @@ import pytest
 from plain_merge import run_merge
 from tiny_adapters import make_adapter
 
-from callsmith.errors import Conflict, NotFound
-from callsmith.store import FileEntry, Registry, Store
+from callwright.errors import Conflict, NotFound
+from callwright.store import FileEntry, Registry, Store
 
 KILLS = 50
 SHARD_BYTES = 4000

@@ -17,7 +17,7 @@ MERGE = """
 import sys
 from pathlib import Path
 from plain_merge import run_merge
-from callsmith.store import Store
+from callwright.store import Store
 url, folder, version = sys.argv[1:]
 run_merge(Store.open(url), Path(folder, "base"), Path(folder, "adapter"), version=version, tolerance=None,
           shard_bytes=64_000_000)

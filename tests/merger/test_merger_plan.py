@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny_adapters import make_adapter, make_base
 
-from callsmith.merger.merging import read_inputs
+from callwright.merger.merging import read_inputs
 
 
 @pytest.fixture(scope="module")

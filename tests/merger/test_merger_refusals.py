@@ -11,9 +11,9 @@ from plain_merge import run_merge
 from safetensors.torch import load_file, save_file
 from tiny_adapters import make_base
 
-from callsmith.errors import CallsmithError, InvalidInput, NotFound, StageFailed
-from callsmith.merger import read_inputs
-from callsmith.store import Store
+from callwright.errors import CallwrightError, InvalidInput, NotFound, StageFailed
+from callwright.merger import read_inputs
+from callwright.store import Store
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def rewrite(file: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> No
     save_file(tensors, file)
 
 
-def refused(store: Store, base: Path, adapter: Path, kind: type[CallsmithError], words: str) -> None:
+def refused(store: Store, base: Path, adapter: Path, kind: type[CallwrightError], words: str) -> None:
     with pytest.raises(kind, match=words):
         run_merge(store, base, adapter)
     assert store.list() == []
@@ -153,7 +153,7 @@ def test_a_dtype_that_is_none(pair: tuple[Path, Path]) -> None:
 def test_weights_that_do_not_compute_the_same_are_not_published(
     pair: tuple[Path, Path], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from callsmith.merger import arithmetic
+    from callwright.merger import arithmetic
 
     monkeypatch.setattr(arithmetic._Product, "add", lambda self, rows, first, end: None)
     with pytest.raises(StageFailed, match=r"logits differ from base \+ adapter by .* nothing was published"):

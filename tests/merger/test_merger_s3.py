@@ -9,8 +9,8 @@ import pytest
 from plain_merge import run_merge
 
 from buckets import BUCKET, Fault, FaultyProxy
-from callsmith.errors import CallsmithError
-from callsmith.store import Registry, Store
+from callwright.errors import CallwrightError
+from callwright.store import Registry, Store
 
 SHARD_BYTES = 20_000
 CHOOSE = Callable[[str, str], Fault | None]
@@ -51,7 +51,7 @@ def test_answers_that_break_off_leave_a_whole_version_or_none(
     fault: Fault, pair: tuple[Path, Path], behind: Callable[[CHOOSE], Store]
 ) -> None:
     published = None
-    with contextlib.suppress(CallsmithError):  # a lost answer may have been the one that counts
+    with contextlib.suppress(CallwrightError):  # a lost answer may have been the one that counts
         published = run_merge(behind(every(7, fault)), *pair, shard_bytes=SHARD_BYTES)
     calm = behind(lambda method, path: None)
     if published is None:
@@ -65,7 +65,7 @@ def test_a_store_that_stays_broken_is_an_error_and_nothing_is_visible(
     fault: Fault, pair: tuple[Path, Path], behind: Callable[[CHOOSE], Store]
 ) -> None:
     store = behind(lambda method, path: fault if method in ("PUT", "POST") and "safetensors" in path else None)
-    with pytest.raises(CallsmithError) as raised:
+    with pytest.raises(CallwrightError) as raised:
         run_merge(store, *pair, shard_bytes=SHARD_BYTES)
     assert "safetensors" in str(raised.value)
     calm = behind(lambda method, path: None)

@@ -13,7 +13,7 @@ from by_hand import merged_by_hand
 from safetensors.torch import load_file
 from tiny_adapters import Case, make_adapter, make_base, peft_merged, peft_model
 
-from callsmith.store import Manifest
+from callwright.store import Manifest
 
 Merged = Callable[..., tuple[Manifest, Path]]
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_adapters import make_adapter, make_base, peft_model
 
-from callsmith.store import Manifest
+from callwright.store import Manifest
 
 PROMPT, TOKENS = [3, 14, 15, 92, 65], 12
 SERVE = """

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from callsmith.errors import InvalidInput, NotFound
-from callsmith.server import preflight
-from callsmith.server.config import ServedModel, ServerConfig, load, served_ids
+from callwright.errors import InvalidInput, NotFound
+from callwright.server import preflight
+from callwright.server.config import ServedModel, ServerConfig, load, served_ids
 
 
 def test_a_file_becomes_a_configuration(tmp_path: Path) -> None:

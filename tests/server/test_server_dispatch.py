@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from callsmith.server.dispatch import Dispatch
+from callwright.server.dispatch import Dispatch
 
 
 def application(name: str) -> Any:

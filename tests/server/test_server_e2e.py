@@ -11,10 +11,10 @@ import httpx
 import openai
 import pytest
 
-from callsmith.server import local
-from callsmith.server.config import ServedAdapter, ServedModel, ServerConfig
-from callsmith.spec.model import Engine
-from callsmith.store import Store
+from callwright.server import local
+from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
+from callwright.spec.model import Engine
+from callwright.store import Store
 from models import scripted_model, tiny_adapter, tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -225,8 +225,8 @@ def test_an_architecture_that_the_engine_lacks_is_named(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["QWenLMHeadModel"]}))
     script = (
-        "import sys\nfrom callsmith.server import replica\n"
-        "from callsmith.server.config import ServedModel, ServerConfig\n"
+        "import sys\nfrom callwright.server import replica\n"
+        "from callwright.server.config import ServedModel, ServerConfig\n"
         "model = ServedModel(id='old', path=sys.argv[1])\n"
         "try:\n    replica._engine_config(model, ServerConfig(models=(model,)))\n"
         "except replica.InvalidInput as error:\n    print(error)\n"

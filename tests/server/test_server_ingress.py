@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from callsmith.server import ingress
+from callwright.server import ingress
 
 
 def test_what_a_killed_server_left_goes_when_the_next_one_starts(
@@ -14,7 +14,7 @@ def test_what_a_killed_server_left_goes_when_the_next_one_starts(
 ) -> None:
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
-    killed, alive, other = (tmp_path / f"callsmith-{name}-x" for name in (ended.pid, os.getpid(), "bench"))
+    killed, alive, other = (tmp_path / f"callwright-{name}-x" for name in (ended.pid, os.getpid(), "bench"))
     for folder in (killed, alive, other):
         folder.mkdir()
     monkeypatch.setattr(ingress, "_FOLDERS", tmp_path)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from callsmith.errors import InvalidInput, StageFailed, TimedOut
-from callsmith.server import local
+from callwright.errors import InvalidInput, StageFailed, TimedOut
+from callwright.server import local
 
 SERVER = """
 import http.server, subprocess, sys
@@ -53,7 +53,7 @@ def test_a_child_that_dies_is_told_with_its_last_lines(tmp_path: Path, module: s
 
 
 def test_an_error_of_the_child_s_own_is_passed_on(tmp_path: Path) -> None:
-    arguments = ["callsmith.server", "--config", "/nowhere.yaml"]
+    arguments = ["callwright.server", "--config", "/nowhere.yaml"]
     with pytest.raises(InvalidInput, match="no file"), local.child("server", arguments, log=tmp_path / "l") as server:
         server.wait_ready("http://127.0.0.1:1/", deadline_seconds=60)
 
@@ -71,7 +71,7 @@ def test_a_child_that_is_never_ready_is_a_timeout(tmp_path: Path, module: str) -
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_who_is_ended_ends_its_children(tmp_path: Path, module: str, end: signal.Signals) -> None:
     script = (
-        "import pathlib, sys, time\nfrom callsmith.server import local\n"
+        "import pathlib, sys, time\nfrom callwright.server import local\n"
         "with local.child('toy', sys.argv[1:3], log=pathlib.Path(sys.argv[3])) as toy:\n"
         "    toy.wait_ready(f'http://127.0.0.1:{sys.argv[2]}/', deadline_seconds=60)\n"
         "    print(toy.process.pid, flush=True)\n    time.sleep(600)\n"

@@ -19,11 +19,11 @@ import httpx
 import psutil
 import pytest
 
-from callsmith.errors import NotFound
-from callsmith.server import preflight, replica
-from callsmith.server.config import ServedModel, ServerConfig
-from callsmith.sidecar.app import create_app
-from callsmith.sidecar.config import SidecarConfig
+from callwright.errors import NotFound
+from callwright.server import preflight, replica
+from callwright.server.config import ServedModel, ServerConfig
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
 
 pytestmark = pytest.mark.timeout(180)
@@ -67,7 +67,7 @@ class Stack:
         """Put `version` in place of the present one; wait until it answers, or for the application's status `until`."""
         from ray import serve
 
-        from callsmith.server import app, runtime
+        from callwright.server import app, runtime
 
         model = ServedModel(id="m", path=str(self._folder / version))
         config = self._config.model_copy(update={"models": (model,), "min_replicas": replicas})
@@ -131,7 +131,7 @@ def body(said: str) -> dict[str, Any]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     import ray
 
-    from callsmith.server import app, runtime
+    from callwright.server import app, runtime
 
     folder = tmp_path_factory.mktemp("rolling")
     for version in ("v1", "v2", "v3"):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from callsmith.errors import InvalidInput, NotFound
-from callsmith.server import sources
-from callsmith.server.config import ServedAdapter, ServedModel, ServerConfig
-from callsmith.store import Store
+from callwright.errors import InvalidInput, NotFound
+from callwright.server import sources
+from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
+from callwright.store import Store
 
 
 @pytest.fixture

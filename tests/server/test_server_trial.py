@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from callsmith import spec
-from callsmith.server import replica
-from callsmith.server.config import ServedModel, ServerConfig
-from callsmith.server.trial import plan_trial, promoted_to_serve
-from callsmith.spec.model import Engine
-from callsmith.store import BaseModelRef, Manifest, Registry, Store
+from callwright import spec
+from callwright.server import replica
+from callwright.server.config import ServedModel, ServerConfig
+from callwright.server.trial import plan_trial, promoted_to_serve
+from callwright.spec.model import Engine
+from callwright.store import BaseModelRef, Manifest, Registry, Store
 
 
 def document(*sets: str, name: str = "m", **evaluate: Any) -> spec.FineTune:

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import openai
 
-from callsmith.sidecar.app import create_app
-from callsmith.sidecar.config import SidecarConfig
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Raw, Served, Text
 
 WEATHER = {

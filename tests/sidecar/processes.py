@@ -17,8 +17,8 @@ def started(upstream: str, *flags: str) -> Iterator[tuple["subprocess.Popen[byte
     """A sidecar that listens, and its address."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "callsmith.sidecar", "--upstream", upstream, "--port", str(port), *flags]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"CALLSMITH_STORE": ""}) as process:
+    command = [sys.executable, "-m", "callwright.sidecar", "--upstream", upstream, "--port", str(port), *flags]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"CALLWRIGHT_STORE": ""}) as process:
         try:
             end = time.monotonic() + 60
             while not _listens(port):

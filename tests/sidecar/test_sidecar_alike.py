@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsmith.sidecar import requests
-from callsmith.sidecar.alike import Alike
-from callsmith.sidecar.catalog import speech
-from callsmith.sidecar.config import SidecarConfig
-from callsmith.sidecar.events import event as on_wire
-from callsmith.sidecar.gate import Gate
-from callsmith.sidecar.metrics import Metrics
-from callsmith.sidecar.streams import StreamTranslation
+from callwright.sidecar import requests
+from callwright.sidecar.alike import Alike
+from callwright.sidecar.catalog import speech
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.events import event as on_wire
+from callwright.sidecar.gate import Gate
+from callwright.sidecar.metrics import Metrics
+from callwright.sidecar.streams import StreamTranslation
 
 Json = dict[str, Any]
 words = st.sampled_from(
@@ -114,7 +114,7 @@ def test_a_stream_is_the_same_without_the_short_way(
 
     def translated() -> list[bytes]:
         numbers = iter(range(1000))
-        with patch("callsmith.dialects.stream.secrets.token_hex", lambda size: f"{next(numbers):04}"):
+        with patch("callwright.dialects.stream.secrets.token_hex", lambda size: f"{next(numbers):04}"):
             stream = StreamTranslation(plan, Metrics(Gate(1, 1)))
             out = [made for data in wire for made in stream.event(data)]
             if stream.failure is not None:

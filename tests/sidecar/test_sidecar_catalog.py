@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from callsmith.errors import InvalidInput
-from callsmith.sidecar.catalog import Catalog, Speech, speech
-from callsmith.sidecar.config import SidecarConfig, check
-from callsmith.sidecar.problems import Refused
-from callsmith.store import BaseModelRef, Manifest, Registry, Store
+from callwright.errors import InvalidInput
+from callwright.sidecar.catalog import Catalog, Speech, speech
+from callwright.sidecar.config import SidecarConfig, check
+from callwright.sidecar.problems import Refused
+from callwright.store import BaseModelRef, Manifest, Registry, Store
 
 
 @pytest.fixture

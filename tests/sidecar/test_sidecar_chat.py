@@ -9,8 +9,8 @@ import openai
 import pytest
 from asking import ANSWER, CALL, CLOCK, TWO, USER, WEATHER, bench, joined
 
-from callsmith.sidecar.app import create_app
-from callsmith.sidecar.config import SidecarConfig
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig
 from fakes import Raw, Served, Text
 
 
@@ -134,7 +134,7 @@ def test_a_malformed_call_is_content_with_a_reason() -> None:
     assert reported["reason"]
     deltas = [c.choices[0].delta for c in chunks if c.choices]
     assert [d.malformed_tool_calls for d in deltas if getattr(d, "malformed_tool_calls", None)]
-    assert "callsmith_malformed_tool_calls_total{" in metrics
+    assert "callwright_malformed_tool_calls_total{" in metrics
 
 
 def test_tool_choice_none_never_calls() -> None:
@@ -181,7 +181,7 @@ def test_usage_comes_last_and_only_when_asked_for() -> None:
         metrics = httpx.get(f"{b.url}/metrics").text
     assert chunks[-1].choices == []
     assert chunks[-1].usage.total_tokens == 12
-    assert 'callsmith_tokens_total{kind="completion"} 5.0' in metrics
+    assert 'callwright_tokens_total{kind="completion"} 5.0' in metrics
 
 
 def test_no_log_probability_is_lost() -> None:
@@ -228,7 +228,7 @@ def test_stop_strings_of_the_client_are_kept() -> None:
 def test_the_request_may_name_the_dialect(where: str) -> None:
     with bench(CALL.replace("Thought", "Thought")) as b:
         named = {"extra_body": {"tools_prompt": "react_zh"}} if where == "body" else {}
-        headers = {"extra_headers": {"x-callsmith-dialect": "react_zh"}} if where == "header" else {}
+        headers = {"extra_headers": {"x-callwright-dialect": "react_zh"}} if where == "header" else {}
         b.ask(**named, **headers)
     assert "使用以下格式回答" in json.dumps(b.engine.requests[0]["messages"], ensure_ascii=False)
     assert "tools_prompt" not in b.engine.requests[0]
@@ -257,8 +257,8 @@ def test_own_endpoints() -> None:
         b.ask()
         metrics = httpx.get(f"{b.url}/metrics").text
         assert [model.id for model in b.client.models.list()] == ["m"]
-    assert 'callsmith_requests_total{dialect="react_en",path="/v1/chat/completions",status="200"} 1.0' in metrics
-    assert 'callsmith_tool_calls_total{tool="get_weather"} 1.0' in metrics
+    assert 'callwright_requests_total{dialect="react_en",path="/v1/chat/completions",status="200"} 1.0' in metrics
+    assert 'callwright_tool_calls_total{tool="get_weather"} 1.0' in metrics
 
 
 def test_a_client_that_leaves_ends_the_engine_s_work() -> None:

@@ -9,10 +9,10 @@ import pytest
 from asking import ANSWER, CALL, TWO, USER, WEATHER, Bench, bench, joined
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from callsmith import dialects
-from callsmith.sidecar.config import SidecarConfig
-from callsmith.sidecar.keys import Keys
-from callsmith.sidecar.problems import Refused
+from callwright import dialects
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.keys import Keys
+from callwright.sidecar.problems import Refused
 from fakes import Raw, Text
 
 TEXTS = {

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsmith.errors import TimedOut, Unavailable
-from callsmith.sidecar import connection, upstream
-from callsmith.sidecar.connection import Response
-from callsmith.sidecar.upstream import Upstream
+from callwright.errors import TimedOut, Unavailable
+from callwright.sidecar import connection, upstream
+from callwright.sidecar.connection import Response
+from callwright.sidecar.upstream import Upstream
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\n"

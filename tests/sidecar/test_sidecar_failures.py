@@ -14,10 +14,10 @@ from bending import GOOD, MESSAGES, RESPONSES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsmith.sidecar.answers import is_malformed
-from callsmith.sidecar.app import create_app
-from callsmith.sidecar.config import SidecarConfig
-from callsmith.sidecar.events import loads
+from callwright.sidecar.answers import is_malformed
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.events import loads
 from fakes import Raw, Served, Text
 
 APIS: dict[str, dict[str, Any]] = {
@@ -46,7 +46,7 @@ def post(b: Bench, path: str, **changes: Any) -> httpx.Response:
 
 def repairs(b: Bench) -> str:
     return next(
-        line for line in httpx.get(f"{b.url}/metrics").text.splitlines() if line.startswith("callsmith_repairs_t")
+        line for line in httpx.get(f"{b.url}/metrics").text.splitlines() if line.startswith("callwright_repairs_t")
     )
 
 
@@ -212,7 +212,7 @@ def test_a_second_stream_that_is_an_error_is_no_repair() -> None:
             b, "/v1/chat/completions", stream=True, tools=[{"type": "function", "function": {"name": "f"}}]
         ).text
         assert "out of memory" in text
-        assert repairs(b) == 'callsmith_repairs_total{result="failed"} 1.0'
+        assert repairs(b) == 'callwright_repairs_total{result="failed"} 1.0'
 
 
 def test_there_is_no_second_try_after_an_error(failing: Bench) -> None:
@@ -237,7 +237,7 @@ def test_a_relayed_stream_that_breaks_within_an_event_ends_with_an_event_of_its_
 @pytest.mark.parametrize("path", APIS)
 def test_the_stop_string_is_kept_where_the_header_asks(path: str, failing: Bench) -> None:
     failing.engine.answer = lambda request: Text([CALL])
-    httpx.post(failing.url + path, json=APIS[path], headers={"x-callsmith-keep-stop": "1"})
+    httpx.post(failing.url + path, json=APIS[path], headers={"x-callwright-keep-stop": "1"})
     post(failing, path)
     assert [request.get("include_stop_str_in_output") for request in failing.engine.requests[-2:]] == [True, None]
 

@@ -11,7 +11,7 @@ from asking import bench
 from bending import GOOD, MESSAGES, RESPONSES, bend
 from processes import resident_bytes, started
 
-from callsmith import dialects
+from callwright import dialects
 from fakes import Engine, Served, Text
 
 APIS = [(b"/v1/chat/completions", GOOD), (b"/v1/messages", MESSAGES), (b"/v1/responses", RESPONSES)]
@@ -27,7 +27,7 @@ PATHS = [
     "/v1/\u00e9",
     "/metrics",
 ]
-HEADERS = [b"", b"x-callsmith-dialect: klingon\r\n", b"x-callsmith-keep-stop: 1\r\n", b"content-type: text/plain\r\n",
+HEADERS = [b"", b"x-callwright-dialect: klingon\r\n", b"x-callwright-keep-stop: 1\r\n", b"content-type: text/plain\r\n",
            b"authorization: Bearer \xff\r\n", b"accept-encoding: br\r\n", b"content-encoding: gzip\r\n"]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from callsmith.sidecar.http import ClientGone, request_headers, until_gone
+from callwright.sidecar.http import ClientGone, request_headers, until_gone
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 

@@ -20,8 +20,8 @@ import httpx
 import pytest
 from processes import resident_bytes, started
 
-from callsmith.sidecar.app import create_app
-from callsmith.sidecar.config import SidecarConfig
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
 
 TOOL = {"type": "function", "function": {"name": "get", "parameters": {"properties": {"n": {"type": "integer"}}}}}
@@ -94,7 +94,7 @@ def test_a_full_queue_is_429_and_a_place_is_given_back(engine: tuple[Engine, str
             assert refused.status_code == 429
             assert refused.headers["retry-after"]
             assert refused.json()["error"]["type"] == "rate_limit_error"
-            assert "callsmith_active_requests 1.0" in client.get(f"{served.url}/metrics").text
+            assert "callwright_active_requests 1.0" in client.get(f"{served.url}/metrics").text
             hold.set()
             assert b"[DONE]" in b"".join(pieces)
         assert client.post(f"{served.url}/v1/chat/completions", json=BODY).status_code == 200
@@ -114,7 +114,7 @@ def test_whoever_waits_and_leaves_takes_no_place(engine: tuple[Engine, str]) -> 
             hold.set()
             assert b"[DONE]" in b"".join(pieces)
         assert client.post(endpoint, json=BODY).status_code == 200
-        assert "callsmith_active_requests 0.0" in client.get(f"{served.url}/metrics").text
+        assert "callwright_active_requests 0.0" in client.get(f"{served.url}/metrics").text
 
 
 @pytest.mark.parametrize("tools", [[TOOL], None])
@@ -302,8 +302,10 @@ def _answers(url: str) -> bool:
 
 def test_a_port_in_use_is_the_user_s_error(engine: tuple[Engine, str]) -> None:
     port = engine[1].rsplit(":", 1)[1]
-    command = [sys.executable, "-m", "callsmith.sidecar", "--port", port]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | {"CALLSMITH_STORE": ""})
+    command = [sys.executable, "-m", "callwright.sidecar", "--port", port]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=os.environ | {"CALLWRIGHT_STORE": ""}
+    )
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: listening on 127.0.0.1:{port}")
     wrong = subprocess.run([*command, "--dialect", "m=klingon"], capture_output=True, text=True, timeout=60)

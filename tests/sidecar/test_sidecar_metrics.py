@@ -8,9 +8,9 @@ import httpx
 import pytest
 from asking import CALL, WEATHER, bench
 
-from callsmith.dialects.types import MalformedCall
-from callsmith.sidecar.gate import Gate
-from callsmith.sidecar.metrics import Metrics
+from callwright.dialects.types import MalformedCall
+from callwright.sidecar.gate import Gate
+from callwright.sidecar.metrics import Metrics
 from fakes import Raw, Text
 
 
@@ -23,10 +23,10 @@ def test_labels_are_bounded_and_hold_nothing_that_was_quoted() -> None:
         metrics.malformed(MalformedCall("", f"the arguments are no JSON object: got '{n}'"))
         metrics.malformed(MalformedCall("", f"reason {n}"))
     text = metrics.text().decode()
-    assert 'callsmith_malformed_tool_calls_total{reason="no Action Input"} 1000.0' in text
-    assert 'callsmith_malformed_tool_calls_total{reason="unknown tool"} 1000.0' in text
+    assert 'callwright_malformed_tool_calls_total{reason="no Action Input"} 1000.0' in text
+    assert 'callwright_malformed_tool_calls_total{reason="unknown tool"} 1000.0' in text
     assert "secret" not in text
-    assert 'callsmith_tool_calls_total{tool="other"} 800.0' in text
+    assert 'callwright_tool_calls_total{tool="other"} 800.0' in text
     assert len(text.splitlines()) < 1_000
 
 
@@ -37,15 +37,15 @@ def test_every_number_is_there_after_a_request_of_each_kind() -> None:
         b.client.completions.create(model="m", prompt="p")
         text = httpx.get(f"{b.url}/metrics").text
     for sample in (
-        'callsmith_requests_total{dialect="react_en",path="/v1/chat/completions",status="200"} 2.0',
-        'callsmith_requests_total{dialect="no",path="/v1/completions",status="200"} 1.0',
-        "callsmith_first_token_seconds_count 3.0",
-        'callsmith_tokens_total{kind="prompt"} 14.0',
-        'callsmith_tokens_total{kind="completion"} 10.0',
-        'callsmith_tool_calls_total{tool="get_weather"} 2.0',
-        "callsmith_active_requests 0.0",
-        "callsmith_waiting_requests 0.0",
-        "callsmith_client_disconnects_total 0.0",
+        'callwright_requests_total{dialect="react_en",path="/v1/chat/completions",status="200"} 2.0',
+        'callwright_requests_total{dialect="no",path="/v1/completions",status="200"} 1.0',
+        "callwright_first_token_seconds_count 3.0",
+        'callwright_tokens_total{kind="prompt"} 14.0',
+        'callwright_tokens_total{kind="completion"} 10.0',
+        'callwright_tool_calls_total{tool="get_weather"} 2.0',
+        "callwright_active_requests 0.0",
+        "callwright_waiting_requests 0.0",
+        "callwright_client_disconnects_total 0.0",
     ):
         assert f"\n{sample}\n" in text
 
@@ -68,7 +68,7 @@ def test_no_log_and_no_metric_holds_what_was_said(
     said = Text([CALL.replace("Paris", "Hush")])
     replies = itertools.cycle((said, Raw("Hush"), Raw("Hush", 500), Raw('{"error": {"message": "Hush"}}', 400)))
     with bench(lambda request: next(replies), dialects={"*": "react_en"}) as b:
-        for name in ("callsmith", "asyncio", "uvicorn.error"):
+        for name in ("callwright", "asyncio", "uvicorn.error"):
             caplog.set_level("DEBUG", logger=name)
         monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
         for stream in (False, True):

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from bending import GOOD, TOOL, bend
 
-from callsmith.errors import InvalidInput
-from callsmith.sidecar import requests
-from callsmith.sidecar.catalog import speech
-from callsmith.sidecar.config import SidecarConfig
-from callsmith.sidecar.problems import Refused, error_response
+from callwright.errors import InvalidInput
+from callwright.sidecar import requests
+from callwright.sidecar.catalog import speech
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.problems import Refused, error_response
 
 CONFIG = SidecarConfig(max_messages=8, max_tools=4, max_schema_depth=6)
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from asking import ANSWER, CALL, USER, WEATHER, Bench, bench, joined
 
-from callsmith import dialects
+from callwright import dialects
 from fakes import Raw, Text
 
 RAIN = 'Action: get_rain\nAction Input: {"city": "Paris"}'
@@ -41,8 +41,8 @@ def test_the_model_is_told_why_and_the_client_gets_its_second_answer(name: str, 
         b.engine.others["/tokenize"] = lambda body: Raw('{"count": 1}')
         message = joined(b.stream())["calls"][0] if stream else b.ask().choices[0].message.tool_calls[0].function
         found = message["arguments"] if stream else message.arguments
-        assert 'callsmith_repairs_total{result="repaired"} 1.0' in metrics(b)
-        assert 'callsmith_malformed_tool_calls_total{reason="unknown tool"} 1.0' in metrics(b)
+        assert 'callwright_repairs_total{result="repaired"} 1.0' in metrics(b)
+        assert 'callwright_malformed_tool_calls_total{reason="unknown tool"} 1.0' in metrics(b)
     assert json.loads(found) == {"city": "Paris"}
     first, second = b.engine.requests
     told = "".join(m["content"] for m in second["messages"])
@@ -85,8 +85,8 @@ def test_a_stream_goes_on_after_what_was_said_and_hides_the_malformed_call(size:
 def test_there_is_one_more_try_only(stream: bool) -> None:
     with bench(answers(RAIN, RAIN.replace("rain", "snow")), retry_malformed_calls=True) as b:
         answer = joined(b.stream()) if stream else b.ask().choices[0].message.model_dump()
-        assert 'callsmith_repairs_total{result="failed"} 1.0' in metrics(b)
-        assert 'callsmith_malformed_tool_calls_total{reason="unknown tool"} 2.0' in metrics(b)
+        assert 'callwright_repairs_total{result="failed"} 1.0' in metrics(b)
+        assert 'callwright_malformed_tool_calls_total{reason="unknown tool"} 2.0' in metrics(b)
     assert "get_snow" in answer["content"]
     assert "get_rain" not in answer["content"]
 
@@ -104,8 +104,8 @@ def test_the_first_answer_stands_where_the_engine_has_no_second(stream: bool, se
         else:
             (choice,) = b.ask().choices
             message = choice.message.model_dump() | {"finish": choice.finish_reason}
-        assert 'callsmith_repairs_total{result="failed"} 1.0' in metrics(b)
-        assert 'callsmith_malformed_tool_calls_total{reason="unknown tool"} 1.0' in metrics(b)
+        assert 'callwright_repairs_total{result="failed"} 1.0' in metrics(b)
+        assert 'callwright_malformed_tool_calls_total{reason="unknown tool"} 1.0' in metrics(b)
     assert message["content"].replace("\n\n", "\n") == f"I should look.\n{RAIN}"
     assert message["finish"] == "stop"
 
@@ -157,6 +157,6 @@ def test_a_second_answer_that_breaks_off_ends_the_stream_with_an_error() -> None
     with bench(answers(THOUGHT, Text([CALL], break_after=6)), retry_malformed_calls=True) as b:
         body = {"model": "m", "messages": USER, "tools": [WEATHER], "stream": True}
         text = httpx.post(f"{b.url}/v1/chat/completions", json=body).text
-        assert 'callsmith_repairs_total{result="failed"} 1.0' in metrics(b)
+        assert 'callwright_repairs_total{result="failed"} 1.0' in metrics(b)
     assert "engine_unavailable" in text.split("\n\n")[-3]
     assert text.endswith("data: [DONE]\n\n")

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import openai
 
-from callsmith.sidecar.app import create_app
-from callsmith.sidecar.config import SidecarConfig
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
 
 QUERY = "What's the weather like in Boston today?"
@@ -107,5 +107,5 @@ def test_the_stop_string_is_kept_on_demand() -> None:
         config = SidecarConfig(upstream=upstream.url)
         with Served(create_app(config)) as served:
             body = {"model": "m", "messages": [{"role": "user", "content": QUERY}], "stop": ["Observation:"]}
-            httpx.post(f"{served.url}/v1/chat/completions", json=body, headers={"x-callsmith-keep-stop": "1"})
+            httpx.post(f"{served.url}/v1/chat/completions", json=body, headers={"x-callwright-keep-stop": "1"})
     assert engine.requests[0]["include_stop_str_in_output"] is True

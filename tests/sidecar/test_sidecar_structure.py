@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from callsmith import dialects
-from callsmith.sidecar.structure import constraint
+from callwright import dialects
+from callwright.sidecar.structure import constraint
 
 TOOLS: list[dict[str, Any]] = [
     {

@@ -25,6 +25,6 @@ def test_a_request_is_a_span_between_the_client_s_and_the_engine_s() -> None:
     assert b.engine.headers[-1]["traceparent"] == f"00-{span.trace_id.hex()}-{span.span_id.hex()}-01"
     told = {attribute.key: attribute.value for attribute in span.attributes}
     assert told["http.response.status_code"].int_value == 200
-    assert told["callsmith.dialect"].string_value == "react_en"
+    assert told["callwright.dialect"].string_value == "react_en"
     assert b"Paris" not in sent
     assert b"weather" not in sent

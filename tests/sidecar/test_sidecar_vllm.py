@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from bending import GOOD, MESSAGES, RESPONSES
 
-from callsmith.sidecar import fields, requests
-from callsmith.sidecar.apis import Api, Completions
-from callsmith.sidecar.catalog import speech
-from callsmith.sidecar.config import SidecarConfig
-from callsmith.sidecar.messages import Messages
-from callsmith.sidecar.responses import Responses
+from callwright.sidecar import fields, requests
+from callwright.sidecar.apis import Api, Completions
+from callwright.sidecar.catalog import speech
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.messages import Messages
+from callwright.sidecar.responses import Responses
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 FORMS: list[tuple[type[Api], dict[str, Any]]] = [

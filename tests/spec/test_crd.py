@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from callsmith.spec import crd, reference
+from callwright.spec import crd, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
@@ -60,7 +60,7 @@ def test_rules_stand_where_they_belong() -> None:
 
 
 def test_printed_definition_is_what_the_chart_ships(capsys: pytest.CaptureFixture[str]) -> None:
-    from callsmith.cli.crd import crd as command
+    from callwright.cli.crd import crd as command
 
     command(write=False)
     assert yaml.safe_load(capsys.readouterr().out) == crd.definition()

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from callsmith import spec
-from callsmith.errors import InvalidInput, NotFound
+from callwright import spec
+from callwright.errors import InvalidInput, NotFound
 
 GOOD = """\
-apiVersion: callsmith.io/v1alpha1
+apiVersion: callwright.io/v1alpha1
 kind: FineTune
 metadata: {name: demo}
 spec:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic.alias_generators import to_camel
 
-from callsmith.spec.model import Lora, Train
+from callwright.spec.model import Lora, Train
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TABLE, REFERENCE = ((DOCS / name).read_text(encoding="utf-8") for name in ("ms-swift.md", "finetune.md"))

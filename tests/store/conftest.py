@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from buckets import BUCKET, s3_server
-from callsmith.store import Store
+from callwright.store import Store
 from clouds import AZURITE, azure_server, google_server
 
 

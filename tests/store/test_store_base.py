@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from callsmith.errors import InvalidInput, NotFound
-from callsmith.store import Store, resolve_base
+from callwright.errors import InvalidInput, NotFound
+from callwright.store import Store, resolve_base
 
 
 def test_a_directory_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_the_hub_is_asked_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert resolve_base("some/model", "abc", tmp_path / "cache") == tmp_path
     assert asked == [("some/model", "abc", tmp_path / "cache")]
-    from callsmith.errors import Unavailable
+    from callwright.errors import Unavailable
 
     with pytest.raises(Unavailable, match="the hub does not answer: offline"):
         resolve_base("no/model")

@@ -12,9 +12,9 @@ from typing import Any
 import obstore
 import pytest
 
-from callsmith.errors import Conflict
-from callsmith.store import Store, claimed
-from callsmith.store.claim import is_claimed
+from callwright.errors import Conflict
+from callwright.store import Store, claimed
+from callwright.store.claim import is_claimed
 
 KEY = "models/m/versions/v1/claim.json"
 
@@ -91,7 +91,7 @@ def _refusing(write: Callable[..., str]) -> Callable[..., str]:
 
     def refuse(key: str, data: bytes, **conditions: object) -> str:
         if threading.current_thread() is mute and _calls.append(0) is None and len(_calls) < 4:
-            from callsmith.errors import Unavailable
+            from callwright.errors import Unavailable
 
             raise Unavailable("unheard")
         return write(key, data, **conditions)

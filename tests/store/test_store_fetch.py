@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from callsmith.errors import InvalidInput, NotFound, StageFailed
-from callsmith.store import BaseModelRef, FileEntry, Manifest, Registry, Store, fetch
-from callsmith.store.fetch import _Download
-from callsmith.store.manifest import manifest_key
-from callsmith.store.objects import Buffer
+from callwright.errors import InvalidInput, NotFound, StageFailed
+from callwright.store import BaseModelRef, FileEntry, Manifest, Registry, Store, fetch
+from callwright.store.fetch import _Download
+from callwright.store.manifest import manifest_key
+from callwright.store.objects import Buffer
 
 SIZES = {"model-1.safetensors": 20_000_000, "model-2.safetensors": 3, "empty.txt": 0, "sub/config.json": 1000}
 
@@ -100,7 +100,7 @@ def test_a_corrupt_file_is_fetched_once_more(store: Store, tmp_path: Path, monke
 def test_a_file_that_stays_corrupt_is_refused(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(store)
     Corrupting(store, "model-1.safetensors", 2, monkeypatch)
-    with pytest.raises(StageFailed, match=r"corrupt twice: model-1\.safetensors; run `callsmith models verify m v1`"):
+    with pytest.raises(StageFailed, match=r"corrupt twice: model-1\.safetensors; run `callwright models verify m v1`"):
         fetch(store, "m", "v1", tmp_path)
     assert names(tmp_path / "m") == []
     fetch(store, "m", "v1", tmp_path)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callsmith.errors import Unavailable
-from callsmith.store import Store, local
+from callwright.errors import Unavailable
+from callwright.store import Store, local
 
 BLOCK = 8192
 DIRECT = getattr(os, "O_DIRECT", 0)

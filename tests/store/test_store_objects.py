@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from callsmith.errors import Conflict, InvalidInput, NotFound, Unavailable
-from callsmith.store import Store
+from callwright.errors import Conflict, InvalidInput, NotFound, Unavailable
+from callwright.store import Store
 
 
 def test_what_is_written_is_read(store: Store) -> None:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from callsmith.errors import Conflict, InvalidInput, NotFound, StageFailed
-from callsmith.store import BaseModelRef, FileEntry, Manifest, Registry, Store, claimed
-from callsmith.store.registry import CLAIM
+from callwright.errors import Conflict, InvalidInput, NotFound, StageFailed
+from callwright.store import BaseModelRef, FileEntry, Manifest, Registry, Store, claimed
+from callwright.store.registry import CLAIM
 
 
 def made(

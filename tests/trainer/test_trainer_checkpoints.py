@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from buckets import BUCKET, s3_server
-from callsmith.errors import Unavailable
-from callsmith.store import Store
-from callsmith.trainer.checkpoints import Checkpoints
+from callwright.errors import Unavailable
+from callwright.store import Store
+from callwright.trainer.checkpoints import Checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -21,20 +21,20 @@ from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
 
-from callsmith import spec
-from callsmith.datasets.prepare import prepare
-from callsmith.store import Store
-from callsmith.trainer.checkpoints import Checkpoints
-from callsmith.trainer.learner import Learner
-from callsmith.trainer.model import load_model
-from callsmith.trainer.rows import Rows
+from callwright import spec
+from callwright.datasets.prepare import prepare
+from callwright.store import Store
+from callwright.trainer.checkpoints import Checkpoints
+from callwright.trainer.learner import Learner
+from callwright.trainer.model import load_model
+from callwright.trainer.rows import Rows
 from models import tiny_model
 
 pytestmark = pytest.mark.timeout(240)
 STEPS = 47
 RUN = "tiny"
 DOCUMENT = """\
-apiVersion: callsmith.io/v1alpha1
+apiVersion: callwright.io/v1alpha1
 kind: FineTune
 metadata: {{name: tiny}}
 spec:
@@ -86,8 +86,8 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
 def driver(
     setting: Setting, work: Path, document: str = "finetune.yaml", *, cluster: str | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run `python -m callsmith.trainer`, as a RayJob does, until the block's end; on the cluster at that address."""
-    command = [sys.executable, "-m", "callsmith.trainer", "--spec", str(setting.folder / document)]
+    """Run `python -m callwright.trainer`, as a RayJob does, until the block's end; on the cluster at that address."""
+    command = [sys.executable, "-m", "callwright.trainer", "--spec", str(setting.folder / document)]
     command += ["--run", RUN, "--store", (work / "store").as_uri(), "--workdir", str(work)]
     settings = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.1"}
     environment = os.environ | settings | {"RAY_AUTH_MODE": "disabled"}  # so that the test may speak to Ray too

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from callsmith.errors import InvalidInput
-from callsmith.spec.model import Base, Lora, Train
-from callsmith.trainer.forecast import Forecast, forecast
-from callsmith.trainer.model import load_model
+from callwright.errors import InvalidInput
+from callwright.spec.model import Base, Lora, Train
+from callwright.trainer.forecast import Forecast, forecast
+from callwright.trainer.model import load_model
 from models import tiny_model
 
 

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from callsmith.datasets.arrow import Writer, to_bytes
-from callsmith.datasets.encoding import Example
-from callsmith.spec.model import Base, Lora, Train
-from callsmith.trainer.batches import Plan
-from callsmith.trainer.learner import Learner
-from callsmith.trainer.loss import weighted_loss
-from callsmith.trainer.model import load_model
-from callsmith.trainer.rows import Batch, Rows
+from callwright.datasets.arrow import Writer, to_bytes
+from callwright.datasets.encoding import Example
+from callwright.spec.model import Base, Lora, Train
+from callwright.trainer.batches import Plan
+from callwright.trainer.learner import Learner
+from callwright.trainer.loss import weighted_loss
+from callwright.trainer.model import load_model
+from callwright.trainer.rows import Batch, Rows
 from models import tiny_model
 
 LENGTHS = (9, 30, 17, 5, 24, 12, 21, 8, 14, 27, 11)
@@ -173,7 +173,7 @@ def test_chunks_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch, frozen: 
     whole.loss.backward()
     expected = hidden.grad.clone()  # type: ignore[union-attr]
     hidden.grad = None
-    monkeypatch.setattr("callsmith.trainer.loss.CHUNK_POSITIONS", 7)
+    monkeypatch.setattr("callwright.trainer.loss.CHUNK_POSITIONS", 7)
     chunked = weighted_loss(*given, frozen=frozen)
     chunked.loss.backward()
     torch.testing.assert_close(chunked.loss, whole.loss)

@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 import torch
 
-from callsmith import spec
-from callsmith.datasets.arrow import Writer, to_bytes
-from callsmith.datasets.encoding import Example
-from callsmith.errors import InvalidInput
-from callsmith.spec.model import Base, Lora, Train
-from callsmith.store import Store
-from callsmith.trainer import training
-from callsmith.trainer.checkpoints import Checkpoints
-from callsmith.trainer.learner import Learner
-from callsmith.trainer.loop import Loop
-from callsmith.trainer.model import load_model
-from callsmith.trainer.progress import read_metrics
-from callsmith.trainer.rows import Rows
+from callwright import spec
+from callwright.datasets.arrow import Writer, to_bytes
+from callwright.datasets.encoding import Example
+from callwright.errors import InvalidInput
+from callwright.spec.model import Base, Lora, Train
+from callwright.store import Store
+from callwright.trainer import training
+from callwright.trainer.checkpoints import Checkpoints
+from callwright.trainer.learner import Learner
+from callwright.trainer.loop import Loop
+from callwright.trainer.model import load_model
+from callwright.trainer.progress import read_metrics
+from callwright.trainer.rows import Rows
 from models import tiny_model
 
 
@@ -142,7 +142,7 @@ def test_a_loss_that_is_no_number_stops_with_the_batch_saved(base_dir: Path, dat
 
 def document(base_dir: Path, **resources: Any) -> spec.FineTune:
     return spec.FineTune.model_validate({
-        "apiVersion": "callsmith.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "tiny"},
+        "apiVersion": "callwright.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "tiny"},
         "spec": {
             "base": {"model": str(base_dir)}, "data": {"sources": [{"path": "unused.jsonl"}]},
             "lora": {"rank": 2}, "resources": resources,

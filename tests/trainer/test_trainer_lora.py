@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
-from callsmith.trainer.lora import DropoutBits, FusedLinear, fuse
+from callwright.trainer.lora import DropoutBits, FusedLinear, fuse
 
 
 class Base(nn.Module):

@@ -9,11 +9,11 @@ import pytest
 import torch
 import transformers
 
-from callsmith.errors import InvalidInput
-from callsmith.spec.model import Base, Lora, Train
-from callsmith.trainer.loop import save_adapter
-from callsmith.trainer.model import Adapted, load_model, resolve_dtype
-from callsmith.trainer.rows import Batch, Segments
+from callwright.errors import InvalidInput
+from callwright.spec.model import Base, Lora, Train
+from callwright.trainer.loop import save_adapter
+from callwright.trainer.model import Adapted, load_model, resolve_dtype
+from callwright.trainer.rows import Batch, Segments
 from models import tiny_model
 
 SIZES = {"vocab_size": 90, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "pad_token_id": 0}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from callsmith.errors import InvalidInput
-from callsmith.trainer.progress import Journal, read_metrics
-from callsmith.trainer.trackers import Trackers
+from callwright.errors import InvalidInput
+from callwright.trainer.progress import Journal, read_metrics
+from callwright.trainer.trackers import Trackers
 from fakes import FakeMlflow
 
 METRICS = {

@@ -10,18 +10,18 @@ import torch
 import transformers
 from torch import distributed, multiprocessing
 
-from callsmith import spec
-from callsmith.datasets.arrow import Writer, to_bytes
-from callsmith.datasets.encoding import Example
-from callsmith.errors import InvalidInput
-from callsmith.spec.model import Base, Lora, Train
-from callsmith.store import Store
-from callsmith.trainer import training, worker
-from callsmith.trainer.config import WorkerConfig
-from callsmith.trainer.forecast import Forecast, forecast
-from callsmith.trainer.learner import Learner
-from callsmith.trainer.model import load_model
-from callsmith.trainer.rows import Rows
+from callwright import spec
+from callwright.datasets.arrow import Writer, to_bytes
+from callwright.datasets.encoding import Example
+from callwright.errors import InvalidInput
+from callwright.spec.model import Base, Lora, Train
+from callwright.store import Store
+from callwright.trainer import training, worker
+from callwright.trainer.config import WorkerConfig
+from callwright.trainer.forecast import Forecast, forecast
+from callwright.trainer.learner import Learner
+from callwright.trainer.model import load_model
+from callwright.trainer.rows import Rows
 
 ROWS = 11
 SETTINGS: dict[str, Any] = {"steps": 3, "batch_size": 4, "sequences_per_step": 8, "learning_rate": 1e-2}
@@ -100,7 +100,7 @@ def test_shares_of_the_layers_train_as_whole_copies_do(folder: Path, tmp_path: P
 
 def document(folder: Path) -> spec.FineTune:
     return spec.FineTune.model_validate({
-        "apiVersion": "callsmith.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "tiny"},
+        "apiVersion": "callwright.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "tiny"},
         "spec": {
             "base": {"model": str(folder / "base")}, "data": {"sources": [{"path": "unused.jsonl"}]},
             "lora": {"rank": 4, "dropout": 0}, "train": {**SETTINGS, "sharding": "full"}, "resources": {"workers": 2},

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from callsmith.trainer.signals import run_aside, stopping_on_signals, termination_ends
+from callwright.trainer.signals import run_aside, stopping_on_signals, termination_ends
 
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 

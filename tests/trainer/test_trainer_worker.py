@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from callsmith.trainer import worker
+from callwright.trainer import worker
 
 
 @pytest.mark.parametrize(("step_seconds", "expected"), [(0.5, [1, 11, 21, 31]), (7.0, list(range(1, 41)))])

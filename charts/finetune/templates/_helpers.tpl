@@ -10,7 +10,7 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/part-of: callsmith
+app.kubernetes.io/part-of: callwright
 {{- end -}}
 
 {{- define "finetune.validate" -}}

@@ -17,7 +17,7 @@
 
 {{- define "serving.selectorLabels" -}}
 app.kubernetes.io/instance: {{ .Release.Name }}
-callsmith.io/serving: {{ include "serving.fullname" . }}
+callwright.io/serving: {{ include "serving.fullname" . }}
 {{- end -}}
 
 {{- define "serving.labels" -}}
@@ -25,7 +25,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/name: {{ include "serving.name" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/part-of: callsmith
+app.kubernetes.io/part-of: callwright
 {{ include "serving.selectorLabels" . }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}

@@ -35,11 +35,11 @@ securityContext:
 env:
   - name: HOME
     value: /scratch
-  - name: CALLSMITH_STORE
+  - name: CALLWRIGHT_STORE
     value: {{ .Values.store.url | quote }}
   - name: HF_HUB_OFFLINE
     value: "1"
-  # How requests reach replicas: see callsmith.server.ingress.
+  # How requests reach replicas: see callwright.server.ingress.
   - name: RAY_SERVE_ENABLE_HA_PROXY
     value: "1"
   - name: RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
@@ -98,7 +98,7 @@ while time.monotonic() < deadline:
             lines = answer.read().decode().splitlines()
     except OSError:
         break
-    names = ("callsmith_active_requests", "callsmith_waiting_requests")
+    names = ("callwright_active_requests", "callwright_waiting_requests")
     if not any(float(line.split()[-1]) for line in lines if line.startswith(names)):
         break
 {{- end -}}
@@ -114,7 +114,7 @@ while time.monotonic() < deadline:
   command:
     - python
     - -m
-    - callsmith.sidecar
+    - callwright.sidecar
     - --host=0.0.0.0
     - --port=8100
     - --upstream=http://127.0.0.1:8000
@@ -129,7 +129,7 @@ while time.monotonic() < deadline:
     - {{ printf "--dialect=%s=%s" .id .dialect | quote }}
     {{- end }}
     {{- if .sidecar.apiKeys.existingSecret }}
-    - {{ printf "--api-keys-file=/etc/callsmith/keys/%s" .sidecar.apiKeys.key | quote }}
+    - {{ printf "--api-keys-file=/etc/callwright/keys/%s" .sidecar.apiKeys.key | quote }}
     {{- end }}
     {{- range $flag, $value := .sidecar.flags }}
     - {{ printf "--%s=%v" $flag $value | quote }}
@@ -169,7 +169,7 @@ while time.monotonic() < deadline:
     {{- end }}
     {{- if .sidecar.apiKeys.existingSecret }}
     - name: api-keys
-      mountPath: /etc/callsmith/keys
+      mountPath: /etc/callwright/keys
       readOnly: true
     {{- end }}
 {{- end -}}

@@ -8,7 +8,7 @@ import { z } from "zod";
 const [baseURL, model, how, api] = process.argv.slice(2);
 const apiKey = "none";
 const apis = {
-  chat: () => createOpenAICompatible({ name: "callsmith", baseURL, apiKey, includeUsage: true }).chatModel(model),
+  chat: () => createOpenAICompatible({ name: "callwright", baseURL, apiKey, includeUsage: true }).chatModel(model),
   messages: () => createAnthropic({ baseURL, apiKey })(model),
   responses: () => createOpenAI({ baseURL, apiKey }).responses(model),
 };

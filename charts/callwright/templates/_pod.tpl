@@ -1,0 +1,66 @@
+{{/* What the chart's pods share. */}}
+
+{{- define "callwright.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "callwright.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* The controller's pod, and the test's. */}}
+
+{{- define "callwright.podSpec" -}}
+serviceAccountName: {{ include "callwright.serviceAccountName" . }}
+enableServiceLinks: false
+securityContext:
+  {{- include "callwright.podSecurity" . | nindent 2 }}
+{{- with .Values.images.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+volumes:
+  - name: config
+    configMap:
+      name: {{ include "callwright.fullname" . }}
+  - name: tmp
+    emptyDir:
+      sizeLimit: 64Mi
+  {{- if hasPrefix "file://" .Values.store.url }}
+  - name: data
+    persistentVolumeClaim:
+      claimName: {{ .Values.runs.claim }}
+  {{- end }}
+{{- end -}}
+
+{{- define "callwright.container" -}}
+image: {{ include "callwright.image" (dict "root" . "room" "controller") | quote }}
+imagePullPolicy: {{ .Values.images.pullPolicy }}
+securityContext:
+  {{- include "callwright.containerSecurity" . | nindent 2 }}
+{{- with .Values.store.existingSecret }}
+envFrom:
+  - secretRef:
+      name: {{ . }}
+{{- end }}
+volumeMounts:
+  - name: config
+    mountPath: /etc/callwright
+    readOnly: true
+  - name: tmp
+    mountPath: /tmp
+  {{- if hasPrefix "file://" .Values.store.url }}
+  - name: data
+    mountPath: /data
+  {{- end }}
+{{- end -}}

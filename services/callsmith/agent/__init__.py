@@ -1,5 +1,0 @@
-"""The agent loop: a client that lets a model call tools until it answers. Knows the OpenAI protocol only."""
-
-from callsmith.agent.loop import CallTool, Step, run
-
-__all__ = ["CallTool", "Step", "run"]

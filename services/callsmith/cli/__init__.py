@@ -1,5 +1,0 @@
-"""The command line: one file per command, errors to exit codes in one place."""
-
-from callsmith.cli.app import main
-
-__all__ = ["main"]

@@ -1,3 +1,0 @@
-from callsmith.cli.app import main
-
-main()

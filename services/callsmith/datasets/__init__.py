@@ -1,6 +1,0 @@
-"""Conversations: read what people have, check and mix it, and encode it into token ids with a loss weight each."""
-
-from callsmith.datasets.conversation import Conversation
-from callsmith.datasets.report import Report
-
-__all__ = ["Conversation", "Report"]

@@ -1,7 +1,0 @@
-"""The FineTune document: one YAML file that says everything about a run, on a laptop and on a cluster."""
-
-from callsmith.spec.document import load, parse
-from callsmith.spec.model import API_VERSION, FineTune, FineTuneSpec
-from callsmith.spec.run import run_name
-
-__all__ = ["API_VERSION", "FineTune", "FineTuneSpec", "load", "parse", "run_name"]

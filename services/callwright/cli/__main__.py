@@ -1,0 +1,3 @@
+from callwright.cli.app import main
+
+main()

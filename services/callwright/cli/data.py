@@ -1,0 +1,276 @@
+"""`callwright data …`: prepare a run's training files, convert corpora, and show what a model will be trained on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+from rich.text import Text
+
+from callwright.cli import output
+from callwright.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from callwright.datasets.encoding import Encoder
+    from callwright.datasets.show import Token
+    from callwright.datasets.stats import Stats
+
+app = typer.Typer(no_args_is_help=True, help="Read, check, mix, convert, encode and show conversations.")
+
+Strict = Literal["fail", "drop", "keep"]
+FormatOption = Annotated[str, typer.Option("--format", help="How the rows are written; auto looks at the first one.")]
+RootOption = Annotated[Path, typer.Option(help="Folder for scratch files.")]
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A corpus: a path, a store URL or a hub's address.")]
+FineTuneOption = Annotated[
+    Path | None, typer.Option("--finetune", help="FineTune document to take base, dialect, weights and length from.")
+]
+BaseOption = Annotated[str | None, typer.Option(help="Base whose tokenizer and template to use; the demo's own.")]
+DialectOption = Annotated[str | None, typer.Option(help="Dialect to write in; ms_agent.")]
+PresetOption = Annotated[
+    Literal["react", "last_turn", "all", "none"] | None, typer.Option(help="Preset of loss weights; react.")
+]
+
+_COLOURS = ("green", "yellow", "red", "magenta", "blue")
+_VISIBLE = {code: 0x2400 + code for code in range(32)} | {ord("\n"): "↵", ord("\t"): "→\t", 127: "␡"}
+_LABEL = 18
+"""Characters of the longest kind of piece."""
+
+
+@app.command()
+def prepare(
+    file: Annotated[Path, typer.Argument(help="FineTune document.")],
+    root: RootOption = Path(".callwright"),
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes to encode with; the machine's.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Mix, split and encode the conversations of a FineTune; the same input is made only once."""
+    from callwright import spec
+    from callwright.datasets import prepare as stage
+    from callwright.store import resolve_base
+
+    document = spec.load(file)
+    base_dir = resolve_base(document.spec.base.model, document.spec.base.revision, root / "cache")
+    with output.progress("data") as advance:
+        prepared = stage.prepare(
+            document.spec.data,
+            dialect=document.spec.dialect,
+            base_dir=base_dir,
+            folder=root / "data",
+            processes=processes,
+            on_progress=advance,
+        )
+    found = prepared.to_dict()
+    if json:
+        output.emit_json(found)
+        return
+    made = "made earlier" if prepared.reused else "made now"
+    output.out.print(
+        f"{prepared.train_rows} conversations, {prepared.train_tokens} tokens, to train on; "
+        f"{prepared.test_rows} conversations held out; {made}: {prepared.folder}",
+        markup=False,
+    )
+    _note_findings(found["findings"], found["examples"])
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A corpus.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The JSON Lines file to write.")],
+    to: Annotated[str, typer.Option("--to", help="A dialect, or openai for messages with tools and calls.")],
+    format: FormatOption = "auto",
+    strict: Annotated[Strict, typer.Option(help="What to do with a faulty row that can be read.")] = "keep",
+    json: JsonOption = False,
+) -> None:
+    """Write a corpus as a dialect writes it, every tool, parameter, call and result included."""
+    from callwright.datasets import convert as converting
+    from callwright.datasets.report import Report
+
+    report = Report()
+    written = converting.convert(source, target, to=to, format=format, strict=strict, report=report)
+    if json:
+        output.emit_json({"written": written, "path": str(target), **report.to_dict()})
+        return
+    output.out.print(f"{written} of {report.read} conversations in {to}: {target}", markup=False)
+    _note_findings(report.findings, report.examples)
+
+
+@app.command()
+def show(
+    file: FileArgument,
+    row: Annotated[int, typer.Option(min=1, help="Line of the row, as reports count them.")] = 1,
+    html: Annotated[Path | None, typer.Option(help="Write a page for a browser to this file.")] = None,
+    layout: Annotated[
+        int, typer.Option(min=1, help="Which of the layouts that the row is trained in; agentfabric has several.")
+    ] = 1,
+    format: FormatOption = "auto",
+    finetune: FineTuneOption = None,
+    base: BaseOption = None,
+    dialect: DialectOption = None,
+    preset: PresetOption = None,
+    root: RootOption = Path(".callwright"),
+    json: JsonOption = False,
+) -> None:
+    """Show one conversation as the trainer is given it, with the loss weight of each token."""
+    from callwright.datasets import readers
+    from callwright.datasets import show as showing
+    from callwright.datasets.template import RefusedError
+    from callwright.errors import InvalidInput
+
+    view = _view(finetune, base, dialect, preset, root)
+    conversation, faults = readers.find(file, row, format, cache_dir=_sources(root))
+    try:
+        layouts = list(view.encoder.layouts(conversation))
+    except RefusedError as error:
+        raise InvalidInput(f"showing {file}: line {row}: {error}") from None
+    if layout > len(layouts):
+        raise InvalidInput(f"showing {file}: line {row}: got --layout {layout}; expected 1 to {len(layouts)}")
+    tokens = showing.layout_tokens(layouts[layout - 1], view.encoder)
+    title = f"{file}:{row} in {view.name}"
+    if len(layouts) > 1:
+        title += f", layout {layout} of {len(layouts)}"
+    if html:
+        try:
+            html.write_text(showing.page(title, tokens), encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(f"showing {file}: {html} cannot be written: {error.strerror}") from None
+    if json:
+        shown = [token._asdict() for token in tokens]
+        output.emit_json(
+            {"file": file, "row": row, "layouts": len(layouts), "layout": layout, "faults": faults, "tokens": shown}
+        )
+        return
+    if html:
+        output.note(f"written: {html}")
+    else:
+        _print_tokens(tokens)
+    output.note(f"{title}; {showing.summary(tokens)}")
+    for fault in faults:
+        output.note(f"{fault.kind}: {fault.detail}")
+    if view.max_length is not None and len(tokens) > view.max_length:
+        output.note(f"longer than data.maxLength, {view.max_length}: data.tooLong says to {view.too_long} it")
+
+
+@app.command()
+def stats(
+    file: FileArgument,
+    histogram: Annotated[Path | None, typer.Option(help="Draw the lengths to this PNG file.")] = None,
+    format: FormatOption = "auto",
+    finetune: FineTuneOption = None,
+    base: BaseOption = None,
+    dialect: DialectOption = None,
+    preset: PresetOption = None,
+    root: RootOption = Path(".callwright"),
+    json: JsonOption = False,
+) -> None:
+    """Count what is in a corpus: rows and faults, roles, tools and calls, lengths, and tokens by kind."""
+    from callwright.datasets import readers
+    from callwright.datasets import stats as counting
+    from callwright.datasets.report import Report
+
+    view = _view(finetune, base, dialect, preset, root)
+    report = Report()
+    rows = readers.read(file, format, strict="keep", report=report, cache_dir=_sources(root))
+    found = counting.collect(rows, view.encoder, report)
+    if histogram:
+        counting.draw_lengths(found, histogram, max_length=view.max_length)
+    if json:
+        output.emit_json({"dialect": view.dialect, "base": view.base, **found.to_dict(), **report.to_dict()})
+        return
+    output.out.print(f"{file}: {report.read} rows in format {report.formats.get(file, 'unknown')}", markup=False)
+    _print_stats(found, view)
+    _note_findings(report.findings, report.examples)
+    if histogram:
+        output.note(f"written: {histogram}")
+
+
+def _sources(root: Path) -> Path:
+    """Where remote corpora are copied to, by `prepare` as well."""
+    return root / "data" / "sources"
+
+
+class _View(NamedTuple):
+    """How conversations are to be written, weighed and tokenised for a person to look at."""
+
+    encoder: "Encoder"
+    dialect: str
+    base: str
+    max_length: int | None
+    too_long: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.dialect} for {self.base}"
+
+
+def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: str | None, root: Path) -> _View:
+    """The options' view, else the document's, else the demo's base in ms_agent."""
+    from callwright import dialects, spec
+    from callwright.datasets.base import load_tokenizer
+    from callwright.datasets.encoding import Encoder
+    from callwright.demo.document import BASE_DIR
+    from callwright.errors import InvalidInput
+    from callwright.spec.model import LossWeights
+    from callwright.store import resolve_base
+
+    document = spec.load(finetune).spec if finetune else None
+    loss = document.data.loss if document else LossWeights()
+    if preset:
+        loss = loss.model_copy(update={"preset": preset})
+    dialect = dialect or (document.dialect if document else "ms_agent")
+    revision = document.base.revision if document and not base else None
+    base = base or (document.base.model if document else str(BASE_DIR))
+    try:
+        writer = dialects.load(dialect)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
+    encoder = Encoder(writer, load_tokenizer(resolve_base(base, revision, root / "cache")), loss)
+    if document is None:
+        return _View(encoder, dialect, base, None, "drop")
+    return _View(encoder, dialect, base, document.data.max_length, document.data.too_long)
+
+
+def _print_tokens(tokens: "Sequence[Token]") -> None:
+    """A line of text a row, with weight and kind before it; in colour, every other token is underlined."""
+    from callwright.datasets import show as showing
+
+    weighted = [weight for weight in showing.weights(tokens) if weight]
+    colours = {0.0: "dim"} | {weight: _COLOURS[i % len(_COLOURS)] for i, weight in enumerate(weighted)}
+    for line in showing.lines(tokens):
+        colour = colours[line.weight]
+        text = Text(f"{line.weight:>4g} {line.kind:<{_LABEL}} │ ", style=colour)
+        for index, token in enumerate(line.tokens):
+            text.append(token.text.translate(_VISIBLE), style=f"{colour} underline" if index % 2 else colour)
+        output.out.print(text)
+
+
+def _print_stats(found: "Stats", view: _View) -> None:
+    lines = [
+        f"conversations: {found.conversations}, {found.with_tools} with tools, {found.with_calls} with calls",
+        f"messages: {_listed(found.messages)}",
+        f"tools: {len(found.declared)} declared, {len(found.called)} called, in {found.called.total()} calls",
+    ]
+    if found.called:
+        lines.append(f"called most: {_listed(dict(found.called.most_common(10)))}")
+    lines.append(f"in {view.name}:")
+    lines.append(f"  tokens a conversation: {', '.join(f'{k} {v:g}' for k, v in found.length_summary().items())}")
+    if view.max_length is not None:
+        longer = found.longer_than(view.max_length)
+        lines.append(f"  longer than data.maxLength, {view.max_length}: {longer}; data.tooLong is {view.too_long}")
+    total = found.tokens.total()
+    lines.append(f"  tokens: {total}")
+    for (kind, weight), count in found.tokens.most_common():
+        if count:
+            lines.append(f"  {kind:<{_LABEL}} weight {weight:<4g} {count:>10} {count / total:>6.1%}")
+    for line in lines:
+        output.out.print(line, markup=False)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+
+
+def _note_findings(findings: "dict[str, int]", examples: "dict[str, list[str]]") -> None:
+    for kind, number in findings.items():
+        output.note(f"{kind}: {number}")
+        for example in examples.get(kind, ()):
+            output.note(f"  {example}")

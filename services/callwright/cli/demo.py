@@ -1,0 +1,199 @@
+"""`callwright demo`: the whole loop on one machine, from generated conversations to a served tool call."""
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from callwright.cli import output
+from callwright.errors import GateFailed, Interrupted
+
+if TYPE_CHECKING:
+    from callwright.cli.stages import LocalRun
+    from callwright.evaluator import Findings
+    from callwright.server.local import Stack
+
+_QUESTION = "How do I get from Trondheim to Valencia?"
+_TOOL = "find_route"
+_RESULT = {"result": 31}
+
+
+def demo(
+    root: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path(".callwright/demo"),
+    keep: Annotated[bool, typer.Option("--keep", help="Go on serving at the end, until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the OpenAI endpoint.")] = 8100,
+    engine_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the engine behind it.")] = 8000,
+) -> None:
+    """Teach a small model to call tools, serve it, and show what it has learned: about ten minutes on two cores.
+
+    Trains afresh every time; the model and the report stay in the folder.
+    """
+    from callwright import spec
+    from callwright.cli.stages import LocalRun
+    from callwright.demo.corpus import write_corpus
+    from callwright.demo.document import write_document
+    from callwright.server.preflight import check_port
+
+    for each in (port, engine_port):
+        check_port("127.0.0.1", each)
+    root = root.absolute()
+    shutil.rmtree(root, ignore_errors=True)
+    clock = _Clock()
+    with clock.stage("corpus"):
+        corpus = write_corpus(root / "data")
+        file = write_document(root / "finetune.yaml", corpus)
+    local = LocalRun(spec.load(file), store=(root / "store").as_uri(), root=root)
+    output.note(f"the document: {_short(file)}")
+    try:
+        _play(local, clock, root=root, keep=keep, port=port, engine_port=engine_port)
+    except (KeyboardInterrupt, Interrupted) as stop:
+        command = shlex.join([*_program(), "run", _short(file), "--root", _short(root), "--store", local.store.url])
+        raise Interrupted.told(stop, f"what is done stays in {_short(root)}; to carry on: {command}") from None
+
+
+def _play(local: "LocalRun", clock: "_Clock", *, root: Path, keep: bool, port: int, engine_port: int) -> None:
+    with clock.stage("data"):
+        prepared = local.data(output.progress)
+    output.note(f"data: {prepared.train_rows} conversations, {prepared.train_tokens} tokens to train on")
+    with clock.stage("train"):
+        trained = local.train(output.progress)
+    shutil.copy(local.workdir / "curve.png", root / "curve.png")
+    output.note(f"train: loss {trained['loss']:.3f}; the curve: {_short(root / 'curve.png')}")
+    with clock.stage("merge"):
+        manifest = local.merge(output.progress)
+    output.note(f"merge: {manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB in {local.store.url}")
+    starting = clock.start("serve")
+    with local.serving_candidate(port=port, engine_port=engine_port) as stack:
+        starting()
+        with clock.stage("evaluate"):
+            findings = local.evaluate(stack, output.progress, output.note)
+        _show_table(findings)
+        failed = _promote(local)
+        with clock.stage("request"):
+            shown = _show_request(stack, local.document.model_name)
+        report = _report(local, trained, clock, stack, shown)
+        (root / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        output.note(f"the report: {_short(root / 'report.json')}")
+        if keep:
+            _show_curl(stack, local.document.model_name)
+            with contextlib.suppress(KeyboardInterrupt):
+                stack.wait()
+    if failed:
+        raise failed
+
+
+def _show_table(findings: "Findings") -> None:
+    from callwright.evaluator import comparison
+
+    output.out.print()
+    output.out.print(comparison(findings.reports, title="measured through the served endpoint"))
+
+
+def _promote(local: "LocalRun") -> GateFailed | None:
+    try:
+        output.note(f"promote: {local.promote()}")
+    except GateFailed as error:
+        return error
+    return None
+
+
+def _show_request(stack: "Stack", model: str) -> dict[str, Any]:
+    """Stream one request, print its tool calls, send the result back and print the final answer."""
+    from openai import OpenAI
+
+    from callwright.demo.tools import SEEN
+
+    client = OpenAI(base_url=stack.base_url, api_key="none")
+    tools: Any = [tool.schema for tool in SEEN if tool.name in (_TOOL, "get_weather", "book_hotel")]
+    messages: list[Any] = [{"role": "user", "content": _QUESTION}]
+    output.out.print(f"\n[bold]user[/]       {_QUESTION}")
+    with client.chat.completions.stream(model=model, messages=messages, tools=tools, temperature=0) as stream:
+        for _ in stream:
+            pass
+        answer = stream.get_final_completion().choices[0].message
+    calls = [{"name": c.function.name, "arguments": c.function.arguments} for c in answer.tool_calls or []]
+    output.out.print(f"[bold]tool_calls[/] {json.dumps(calls, ensure_ascii=False)}")
+    messages.append(answer.model_dump(include={"role", "content", "tool_calls"}, exclude_none=True))
+    for call in answer.tool_calls or []:
+        messages.append({"role": "tool", "tool_call_id": call.id, "content": json.dumps(_RESULT)})
+        output.out.print(f"[bold]tool[/]       {json.dumps(_RESULT)}")
+    final = client.chat.completions.create(model=model, messages=messages, tools=tools, temperature=0)
+    text = final.choices[0].message.content
+    output.out.print(f"[bold]assistant[/]  {text}\n")
+    return {"question": _QUESTION, "tool_calls": calls, "answer": text}
+
+
+def _report(
+    local: "LocalRun", trained: dict[str, Any], clock: "_Clock", stack: "Stack", shown: dict[str, Any]
+) -> dict[str, Any]:
+    peaks = stack.peak_bytes()
+    return {
+        "model": local.document.model_name,
+        "version": local.name,
+        "evaluation": local.evaluation(),
+        "request": shown,
+        "seconds": clock.seconds | {"total": round(sum(clock.seconds.values()), 1)},
+        "train": {name: trained[name] for name in ("steps", "loss", "tokens_per_second", "workers")},
+        "peak_rss_bytes": {"train_worker": trained["peak_rss_bytes"], **peaks},
+        "versions": trained["versions"],
+        "cpus": os.cpu_count(),
+    }
+
+
+def _show_curl(stack: "Stack", model: str) -> None:
+    from callwright.demo.tools import SEEN
+
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "What is the weather in Bergen?"}],
+        "tools": [tool.schema for tool in SEEN if tool.name in ("get_weather", "find_route")],
+    }
+    output.out.print(f"serving at {stack.base_url}; Ctrl-C stops it. Try:", markup=False)
+    output.out.print(
+        f"curl -s {stack.base_url}/chat/completions -H 'content-type: application/json' -d '{json.dumps(body)}'",
+        markup=False,
+    )
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def _program() -> list[str]:
+    """How to call this program here, as words of a command line."""
+    called, found = Path(sys.argv[0]), shutil.which("callwright")
+    if called.name == "__main__.py":
+        return [sys.executable, "-m", "callwright.cli"]
+    return ["callwright"] if found and Path(found).resolve() == called.resolve() else [_short(called)]
+
+
+class _Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def start(self, name: str) -> Callable[[], None]:
+        """Start a stage; call what is returned at its end."""
+        began = time.monotonic()
+
+        def end() -> None:
+            self.seconds[name] = round(time.monotonic() - began, 1)
+
+        return end
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure the block."""
+        end = self.start(name)
+        yield
+        end()

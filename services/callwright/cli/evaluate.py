@@ -1,0 +1,161 @@
+"""`callwright evaluate`: measure a model behind an OpenAI endpoint, hold it against a gate, or compare evaluations."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from callwright.cli import output
+from callwright.errors import GateFailed, InvalidInput
+
+if TYPE_CHECKING:
+    from callwright.evaluator import Findings, Report, Row
+
+_CACHE = Path(".callwright/cache/corpora")
+"""Remote corpora are copied here."""
+
+
+def evaluate(
+    sets: Annotated[
+        list[str] | None, typer.Argument(help="Rows with gold calls, in any data format, or BFCL's files.")
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="OpenAI endpoint, such as http://127.0.0.1:8100/v1.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model id at the endpoint.")] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two evaluations, or model ids to evaluate: the second against the first.", metavar="A B"),
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="FineTune document whose gate decides; exit 1 when it fails.")
+    ] = None,
+    dialect: Annotated[str | None, typer.Option(help="Dialect of a model that the endpoint has none for.")] = None,
+    training: Annotated[
+        list[str] | None, typer.Option(help="Training data, to warn of requests that also stand there.")
+    ] = None,
+    judge_model: Annotated[str | None, typer.Option(help="Model that judges final answers.")] = None,
+    judge_url: Annotated[str | None, typer.Option(help="Its endpoint; --base-url when absent.")] = None,
+    judge_api_key: Annotated[str | None, typer.Option(envvar="CALLWRIGHT_JUDGE_API_KEY", help="Its key.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Requests under way at once.")] = 16,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens that an answer may have.")] = 512,
+    limit: Annotated[int | None, typer.Option(min=1, help="First requests of each set to use.")] = None,
+    timeout_seconds: Annotated[float, typer.Option(min=0.1, help="Time that an answer may take.")] = 120.0,
+    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="Key of the endpoint.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report, and to carry on from.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Measure how well a model calls tools."""
+    from callwright import evaluator
+
+    rows: list[Row] = []
+
+    def measure(model: str) -> "Report":
+        if base_url is None:
+            raise InvalidInput(f"evaluating {model}: got no --base-url; expected the OpenAI endpoint that serves it")
+        if not rows:
+            rows.extend(_read(sets or [], limit, training or []))
+        judge = evaluator.Judge(judge_url or base_url, judge_model, judge_api_key) if judge_model else None
+        results = out / f"results-{re.sub('[^A-Za-z0-9._-]+', '_', model)}.jsonl" if out else None
+        with output.progress(model) as advance:
+            return evaluator.evaluate(
+                base_url=base_url,
+                model=model,
+                rows=rows,
+                dialect=dialect,
+                concurrency=concurrency,
+                max_tokens=max_tokens,
+                timeout_seconds=timeout_seconds,
+                api_key=api_key,
+                judge=judge,
+                on_progress=advance,
+                results_path=results,
+            )
+
+    findings = _gated(evaluator.gather(_reports(model, compare, measure)), spec)
+    if compare and not findings.comparisons:
+        raise InvalidInput("comparing: the two share no request; expected evaluations on the same sets")
+    _show(findings, out, json)
+    if findings.gate and not findings.gate.passed:
+        raise GateFailed(f"the gate of {spec} keeps {list(findings.reports)[-1]} back: {findings.gate.message}")
+
+
+def _read(sets: list[str], limit: int | None, training: list[str]) -> "list[Row]":
+    from callwright import evaluator
+    from callwright.evaluator import overlap
+
+    if not sets:
+        raise InvalidInput("evaluating: got no set; expected files with gold calls, such as requests.jsonl")
+    rows: list[Row] = []
+    for path in sets:
+        reading = evaluator.Reading()
+        rows.extend(evaluator.read(path, limit=limit, reading=reading, cache_dir=_CACHE))
+        for line in reading.notes(path):
+            output.note(f"warning: {line}")
+    if training:
+        from callwright.datasets import readers
+
+        known = overlap.known(
+            conversation for path in training for conversation in readers.read(path, cache_dir=_CACHE)
+        )
+        for line in overlap.notes(rows, known):
+            output.note(f"warning: {line}")
+    return rows
+
+
+def _reports(
+    model: str | None, compare: tuple[str, str] | None, measure: "Callable[[str], Report]"
+) -> "dict[str, Report]":
+    """The reports by heading. Saved ones are read, others measured."""
+    from callwright.evaluator import findings
+
+    if compare is None:
+        if model is None:
+            raise InvalidInput("evaluating: got no --model; expected a model id at the endpoint, or --compare A B")
+        return {model: measure(model)}
+    if compare[0] == compare[1] or model:
+        raise InvalidInput("comparing: expected two different evaluations or model ids after --compare, and no --model")
+    headings = [_heading(Path(name)) for name in compare]
+    return {
+        heading if len(set(headings)) == 2 else name: (
+            findings.load(Path(name)).candidate if Path(name).exists() else measure(name)
+        )
+        for heading, name in zip(headings, compare, strict=True)
+    }
+
+
+def _heading(path: Path) -> str:
+    """What to call an evaluation: a saved one by its folder, a model by its id."""
+    return path.resolve().parent.name if path.is_file() else path.name if path.is_dir() else str(path)
+
+
+def _gated(findings: "Findings", spec: Path | None) -> "Findings":
+    if spec is None:
+        return findings
+    from callwright import spec as specs
+    from callwright.evaluator import gate
+
+    first, *_ = reports = list(findings.reports.values())
+    other = first if len(reports) > 1 else None
+    decision = gate.decide(specs.load(spec).spec.evaluate.gate, findings.candidate, promoted=other, base=other)
+    return findings.model_copy(update={"gate": decision})
+
+
+def _show(findings: "Findings", out: Path | None, json: bool) -> None:
+    if out:
+        from callwright.evaluator import pages
+
+        pages.write(out, findings)
+        output.note(f"report: {out / 'report.html'}")
+    if json:
+        output.emit_json(findings.model_dump(mode="json"))
+        return
+    from callwright.evaluator import figures, tables
+
+    output.out.print(tables.comparison(findings.reports))
+    for comparison in findings.comparisons:
+        for line in figures.compared(comparison):
+            output.out.print(line, markup=False)
+    for heading, report in findings.reports.items():
+        for note in report.notes:
+            output.note(f"{heading}: {note}")

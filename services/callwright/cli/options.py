@@ -1,0 +1,32 @@
+"""Options that several commands share, and how their defaults are found."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from callwright.cli.output import Advance
+
+StoreOption = Annotated[str | None, typer.Option("--store", help="Object store URL; CALLWRIGHT_STORE when absent.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+NamespaceOption = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="Namespace in the cluster; the context's own when absent.")
+]
+ContextOption = Annotated[str | None, typer.Option(help="Context of the kubeconfig; the current one when absent.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+
+def store_url(option: str | None = None, spec_store: str | None = None) -> str:
+    """URL of the object store: the option, else the document's `spec.store`, else `CALLWRIGHT_STORE`, else a folder."""
+    return option or spec_store or os.environ.get("CALLWRIGHT_STORE") or (Path.cwd() / ".callwright" / "store").as_uri()
+
+
+def in_bytes(advance: Advance) -> Advance:
+    """An `Advance` that is called with bytes and shows them in a unit that suits their total."""
+
+    def shown(done: int, total: int, what: str) -> None:
+        unit, size = ("MB", 1_000_000) if total >= 10_000_000 else ("kB", 1000)
+        advance(-(-total // size) if done >= total else done // size, -(-total // size), f"{unit} {what}")
+
+    return shown

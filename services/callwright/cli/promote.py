@@ -1,0 +1,110 @@
+"""`callwright promote NAME VERSION` and `callwright rollback NAME`: which version of a model is the promoted one.
+
+The pointer stands in the store; with `--service` a RayService in the cluster takes the version in the same step.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from callwright.cli import output
+from callwright.cli.options import ContextOption, DryRunOption, JsonOption, NamespaceOption, StoreOption, store_url
+from callwright.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from callwright.store import Registry
+
+_ATTEMPTS = 5
+_Name = Annotated[str, typer.Argument(help="Model.")]
+_Service = Annotated[
+    str | None, typer.Option("--service", help="RayService in the cluster that is to serve the version, in place.")
+]
+
+
+def promote(
+    name: _Name,
+    version: Annotated[str, typer.Argument(help="Version to promote.")],
+    expect: Annotated[str | None, typer.Option(help="Only when this version is the promoted one now.")] = None,
+    service: _Service = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    store: StoreOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Promote a version of a model: what serves the model takes it from then on."""
+    registry = _registry(store)
+    take = _taking(service, name, namespace=namespace, context=context)
+    before = registry.promoted(name)
+    after = registry.manifest(name, version).version
+    if not dry_run:
+        after = registry.promote(name, version, expect=expect or "*").version
+        take(after)
+    words = f"{'would promote' if dry_run else 'promoted'} {name} {after} (before: {before or 'none'})"
+    _tell(words, name=name, before=before, promoted=after, json=json, dry_run=dry_run)
+
+
+def rollback(
+    name: _Name,
+    service: _Service = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    store: StoreOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Point a model at the version that was promoted before."""
+    registry = _registry(store)
+    take = _taking(service, name, namespace=namespace, context=context)
+    before = registry.promoted(name)
+    after = registry.rollback(name, dry_run=dry_run).version
+    if not dry_run:
+        take(after)
+    words = f"{'would roll' if dry_run else 'rolled'} {name} back from {before} to {after}"
+    _tell(words, name=name, before=before, promoted=after, json=json, dry_run=dry_run)
+
+
+def _registry(store: str | None) -> "Registry":
+    from callwright.store import Registry, Store
+
+    return Registry(Store.open(store_url(store)))
+
+
+def _taking(service: str | None, model: str, *, namespace: str | None, context: str | None) -> Callable[[str], None]:
+    """What brings a version into the RayService. Raises, before anything changes, where it does not serve the model."""
+    if service is None:
+        return lambda version: None
+    from callwright.controller.cluster import RAY_SERVICE, connect
+    from callwright.controller.promotion import put_version
+
+    cluster, current = connect(context)
+    where = namespace or current
+
+    def put(version: str, *, dry_run: bool = False) -> None:
+        found = cluster.get(RAY_SERVICE, where, service)
+        if found is None:
+            raise NotFound(f"no RayService {service} in the namespace {where}; see `kubectl get rayservices`")
+        if put_version(cluster, found, model=model, version=version, dry_run=dry_run) and not dry_run:
+            output.note(f"RayService {where}/{service} takes {model} {version}")
+
+    def take(version: str) -> None:
+        for _ in range(_ATTEMPTS):
+            try:
+                return put(version)
+            except Conflict:  # the operator wrote it meanwhile
+                continue
+        raise Conflict(
+            f"RayService {service} keeps changing; {model} {version} is promoted: "
+            f"run `callwright promote {model} {version} --service {service}`"
+        )
+
+    put("promoted", dry_run=True)
+    return take
+
+
+def _tell(words: str, *, json: bool, **facts: str | bool | None) -> None:
+    if json:
+        output.emit_json(facts)
+    else:
+        output.out.print(words, markup=False)

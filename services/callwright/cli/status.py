@@ -1,0 +1,130 @@
+"""`callwright status [NAME]`: where the runs in a cluster stand; with --watch, drawn until the run has ended."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from callwright.cli import output
+from callwright.cli.options import ContextOption, JsonOption, NamespaceOption
+from callwright.errors import GateFailed, NotFound, StageFailed
+
+if TYPE_CHECKING:
+    from callwright.controller.cluster import Cluster
+    from callwright.spec.status import Status
+
+_LOOK_SECONDS = 2.0
+_STAGES = (
+    ("train", "Trained"),
+    ("merge", "Merged"),
+    ("evaluate", "Evaluated"),
+    ("promote", "Promoted"),
+    ("deploy", "Deployed"),
+)
+_MARKS = {"True": ("done", "green"), "False": ("failed", "red"), "Unknown": ("under way", "yellow")}
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(help="FineTune; all of the namespace when absent.")] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the run to its end.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show how runs stand. Exits 1 when the run that was asked for has failed or was rejected."""
+    from callwright.controller.cluster import FINE_TUNE, connect
+
+    cluster, current = connect(context)
+    namespace = namespace or current
+    if name is None:
+        found = cluster.find(FINE_TUNE, namespace)
+        if json:
+            output.emit_json([{"name": each["metadata"]["name"], **each.get("status", {})} for each in found])
+        else:
+            output.out.print(_overview(found))
+        return
+    looks = _looks(cluster, namespace, name)
+    last = _follow(name, looks) if watch else next(looks)
+    if json:
+        output.emit_json({"name": name, **last.model_dump(mode="json", by_alias=True, exclude_none=True)})
+    elif not watch:
+        output.out.print(_stages(name, last))
+    match last.phase:
+        case "Failed":
+            raise StageFailed(last.message or f"{name} has failed")
+        case "Rejected":
+            raise GateFailed(last.message or f"{name} was rejected")
+
+
+def _looks(cluster: "Cluster", namespace: str, name: str) -> "Iterator[Status]":
+    from callwright.controller.cluster import FINE_TUNE
+    from callwright.spec.status import FINAL, Status
+
+    while True:
+        found = cluster.get(FINE_TUNE, namespace, name)
+        if found is None:
+            raise NotFound(f"no FineTune {name} in the namespace {namespace}; see `callwright status`")
+        seen = Status.model_validate(found.get("status") or {})
+        yield seen
+        if seen.phase in FINAL and seen.observed_generation == found["metadata"]["generation"]:
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _follow(name: str, looks: "Iterator[Status]") -> "Status":
+    """Draw every look on a terminal; elsewhere print a line where something has changed."""
+    seen = next(looks)
+    if output.err.is_terminal:
+        with Live(_stages(name, seen), console=output.err, auto_refresh=False) as live:
+            for seen in looks:
+                live.update(_stages(name, seen), refresh=True)
+        return seen
+    said = ""
+    while True:
+        line = " ".join(part for part in (seen.phase, seen.progress, _loss(seen), _first_line(seen.message)) if part)
+        if line != said:
+            output.note(f"{name}: {line}")
+            said = line
+        following = next(looks, None)
+        if following is None:
+            return seen
+        seen = following
+
+
+def _stages(name: str, seen: "Status") -> RenderableType:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for title, kind in _STAGES:
+        condition = next((each for each in seen.conditions if each.type == kind), None)
+        word, colour = _MARKS[condition.status] if condition else ("", "dim")
+        detail = " ".join(part for part in (seen.progress, _loss(seen)) if part) if kind == "Trained" else ""
+        if kind == "Evaluated" and seen.accuracy is not None:
+            detail = f"accuracy {seen.accuracy:.1%}"
+        table.add_row(
+            Text(title), Text(word, style=colour), Text(detail or _first_line(condition.message if condition else None))
+        )
+    head = f"{name}: {seen.phase}" + (f", run {seen.run}" if seen.run else "")
+    return Group(Text(head, style="bold"), table, *([Text(seen.message)] if seen.message else []))
+
+
+def _overview(found: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("NAME", "PHASE", "PROGRESS", "LOSS", "ACCURACY", "VERSION"):
+        table.add_column(title)
+    for each in found:
+        state = each.get("status", {})
+        values = [state.get(key) for key in ("phase", "progress", "loss", "accuracy", "version")]
+        table.add_row(each["metadata"]["name"], *("" if value is None else str(value) for value in values))
+    return table
+
+
+def _loss(seen: "Status") -> str:
+    return "" if seen.loss is None else f"loss {seen.loss:.3f}"
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").split("\n", 1)[0]

@@ -1,0 +1,60 @@
+"""`python -m callwright.controller --config FILE`: watch FineTunes in the cluster of the kubeconfig or of the pod."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+import yaml
+from prometheus_client import start_http_server
+from pydantic import ValidationError
+
+from callwright.controller import app
+from callwright.controller.check import check
+from callwright.controller.cluster import connect
+from callwright.controller.config import ControllerConfig
+from callwright.controller.look import World
+from callwright.controller.metrics import Metrics
+from callwright.controller.reports import RunReports
+from callwright.errors import CallwrightError, InvalidInput
+from callwright.store import Store
+
+
+def main() -> int:
+    """Run until SIGTERM; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m callwright.controller", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="ControllerConfig as YAML")
+    parser.add_argument("--check", action="store_true", help="try kinds, roles and store, and exit")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    try:
+        config = _read(arguments.config)
+        cluster, namespace = connect()
+        if arguments.check:
+            return max(_told(*tried) for tried in check(cluster, config, namespace=namespace))
+        metrics = Metrics()
+        start_http_server(config.metrics_port, registry=metrics.registry)
+        world = World(cluster, config, lambda url: RunReports(Store.open(url)))
+        asyncio.run(app.run(world, metrics, liveness_endpoint=f"http://0.0.0.0:{config.health_port}/healthz"))
+    except CallwrightError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def _told(tried: str, problem: str | None) -> int:
+    sys.stderr.write(f"{tried}: {problem or 'ok'}\n")
+    return 1 if problem else 0
+
+
+def _read(path: Path) -> ControllerConfig:
+    try:
+        return ControllerConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise InvalidInput(f"reading the controller's configuration {path}: {error}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

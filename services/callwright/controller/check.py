@@ -1,0 +1,32 @@
+"""Whether a controller would work here: kinds, roles and store, each tried once. For `helm test`.
+
+Changes nothing: what it creates it creates as a dry run.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from callwright.controller.cluster import EVENT, FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster
+from callwright.controller.config import ControllerConfig
+from callwright.errors import CallwrightError
+from callwright.store import Store
+
+
+def check(cluster: Cluster, config: ControllerConfig, *, namespace: str) -> Iterator[tuple[str, str | None]]:
+    """Yield what was tried, and what was wrong with it; `namespace` is looked at where all are watched."""
+    for watched in config.namespaces or (namespace,):
+        for kind in (FINE_TUNE, RAY_JOB, JOB, POD):
+            yield f"list {kind.plural} in {watched}", _tried(partial(cluster.find, kind, watched))
+        yield f"get rayservices in {watched}", _tried(partial(cluster.get, RAY_SERVICE, watched, "callwright-check"))
+        event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "callwright-check", "namespace": watched}}
+        event |= {"involvedObject": {"namespace": watched}}
+        yield f"create events in {watched}", _tried(partial(cluster.create, EVENT, event, dry_run=True))
+    yield f"list models in {config.store}", _tried(lambda: Store.open(config.store).list("models"))
+
+
+def _tried(act: Callable[[], object]) -> str | None:
+    try:
+        act()
+    except CallwrightError as error:
+        return str(error)
+    return None

@@ -1,0 +1,92 @@
+"""The controller's configuration: one closed document, written by the chart, each fact documented under its field.
+
+Knows nothing of clusters; `__main__` reads the file that holds it.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Quantity = str
+"""A Kubernetes quantity, such as `500m` or `8Gi`."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+
+class Images(_Part):
+    trainer: str = Field(min_length=1)
+    """Image of Ray head, Ray workers and submitter."""
+    merger: str = Field(min_length=1)
+    """Image of the merge Job."""
+    evaluator: str = Field(min_length=1)
+    """Image of the evaluation Job."""
+    server: str = Field(min_length=1)
+    """Image of the engine that the evaluation Job measures."""
+    sidecar: str = Field(min_length=1)
+    """Image of the tool-call sidecar in front of that engine."""
+    pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
+    """When the kubelet pulls."""
+    pull_secrets: tuple[str, ...] = ()
+    """Secrets with registry credentials, in the namespace of each run."""
+
+
+class PodSize(_Part):
+    cpu: Quantity
+    """CPU, requested."""
+    memory: Quantity
+    """Memory, requested and limited."""
+
+
+class RunPods(_Part):
+    service_account: str | None = None
+    """Service account of the pods of a run, for cloud identities; the namespace's default when absent."""
+    secret: str = "callwright-run"
+    """Secret in a run's namespace whose keys become environment variables (store keys, HF_TOKEN), if it exists."""
+    claim: str | None = None
+    """PersistentVolumeClaim in a run's namespace, mounted at `/data`, for `file:///data/…` stores and data."""
+    scratch: Quantity = "100Gi"
+    """Size limit of the scratch volume of each pod: base weights, shards, caches."""
+    head: PodSize = PodSize(cpu="1", memory="4Gi")
+    """Ray head pod; trains nothing."""
+    submitter: PodSize = PodSize(cpu="250m", memory="512Mi")
+    """Pod that submits the Ray job and holds its log."""
+    merge: PodSize = PodSize(cpu="2", memory="8Gi")
+    """Pod of the merge Job."""
+    engine: PodSize = PodSize(cpu="4", memory="16Gi")
+    """Engine container of the evaluation Job; its GPUs are the document's."""
+    evaluate: PodSize = PodSize(cpu="500m", memory="1Gi")
+    """Evaluator and sidecar containers of the evaluation Job, each."""
+    backoff_limit: int = Field(default=2, ge=0)
+    """Times that a failed RayJob or Job is tried again, each on new pods."""
+    ttl_seconds_after_finished: int = Field(default=3600, ge=0)
+    """Seconds that finished pods stay for a look at their logs."""
+
+
+class ControllerConfig(_Part):
+    store: str = Field(pattern=r"^(file|s3|gs|az|memory)://")
+    """Object store of documents without `spec.store`."""
+    images: Images
+    """Images of the pods that runs are made of."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces to watch; every namespace when empty."""
+    ray_version: str = "2.60.0"
+    """Ray's version in the trainer and server images; KubeRay asks for it."""
+    pods: RunPods = RunPods()
+    """The pods of runs."""
+    poll_seconds: float = Field(default=15, gt=0)
+    """Seconds between looks at a run whose objects have not changed: progress, manual promotion."""
+    health_port: int = Field(default=8080, ge=1, le=65535)
+    """Port of `/healthz`."""
+    metrics_port: int = Field(default=9090, ge=1, le=65535)
+    """Port of `/metrics`."""

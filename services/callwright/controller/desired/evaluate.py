@@ -1,0 +1,77 @@
+"""The evaluation as a Job: engine and sidecar as native sidecar containers, the evaluator beside them.
+
+What is served and asked is `callwright.server.trial`'s and `callwright.server.front`'s, as on one machine; here is only
+how a pod starts it.
+"""
+
+from callwright.controller.desired import pods
+from callwright.controller.desired.document import BASE_FOLDER, CACHE_FOLDER, trial
+from callwright.controller.desired.run import SPEC_FOLDER, Manifest, Run
+from callwright.server.front import sidecar_command
+from callwright.server.trial import Trial
+
+STAGE = "evaluate"
+_SIDECAR_PORT = 8100
+_WAIT_SECONDS = "1800"
+# The engine takes a folder: a base from the hub or a store is brought there before it starts.
+_BRING_BASE = """
+import pathlib, sys
+from callwright.store import resolve_base
+found = resolve_base(sys.argv[1], sys.argv[2] or None, pathlib.Path(sys.argv[4]))
+link = pathlib.Path(sys.argv[3])
+link.unlink(missing_ok=True)
+link.symlink_to(found.absolute())
+""".strip()
+# An engine that keeps crashing would be restarted for ever: the pod fails when it is not up in time.
+_WAIT = """
+import sys, time, urllib.request
+deadline = time.monotonic() + float(sys.argv[2])
+while True:
+    try:
+        urllib.request.urlopen(sys.argv[1], timeout=5)
+        break
+    except OSError as error:
+        if time.monotonic() > deadline:
+            sys.exit(f"no answer from {sys.argv[1]} in {sys.argv[2]} s: {error}; see the log of the container `engine`")
+        time.sleep(2)
+""".strip()
+
+
+def evaluation_job(run: Run) -> Manifest:
+    """The init containers in order: the base brought, the engine, the sidecar, the wait until both are up."""
+    tried, sizes = trial(run), run.config.pods
+    before = [_engine(run, tried), _sidecar(run, tried), _wait(run)]
+    if tried.base:
+        before.insert(0, _base(run))
+    command = [*run.command("evaluator"), "--base-url", f"http://127.0.0.1:{_SIDECAR_PORT}/v1"]
+    for flag, model in (("--base-id", tried.base), ("--promoted-id", tried.promoted)):
+        command += [flag, model] if model else []
+    evaluator = pods.container(run, "evaluate", run.config.images.evaluator, sizes.evaluate) | {"command": command}
+    pod = pods.pod(run, STAGE, [evaluator])
+    pod["spec"] |= {"initContainers": before} | pods.placement(run)
+    pod["spec"]["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}})
+    return pods.job(run, STAGE, pod)
+
+
+def _base(run: Run) -> Manifest:
+    base = run.finetune.spec.base
+    command = ["python", "-c", _BRING_BASE, base.model, base.revision or "", BASE_FOLDER, CACHE_FOLDER]
+    return pods.container(run, "base", run.config.images.server, run.config.pods.evaluate) | {"command": command}
+
+
+def _engine(run: Run, tried: Trial) -> Manifest:
+    made = pods.container(run, "engine", run.config.images.server, run.config.pods.engine, gpus=tried.server.gpus)
+    made["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})
+    command = ["python", "-m", "callwright.server", "--config", f"{SPEC_FOLDER}/server.yaml"]
+    return made | {"command": command, "restartPolicy": "Always"}
+
+
+def _sidecar(run: Run, tried: Trial) -> Manifest:
+    flags = sidecar_command(tried.server, port=_SIDECAR_PORT, dialects=tried.dialects)
+    made = pods.container(run, "sidecar", run.config.images.sidecar, run.config.pods.evaluate)
+    return made | {"command": ["python", "-m", *flags], "restartPolicy": "Always"}
+
+
+def _wait(run: Run) -> Manifest:
+    command = ["python", "-c", _WAIT, f"http://127.0.0.1:{_SIDECAR_PORT}/readyz", _WAIT_SECONDS]
+    return pods.container(run, "wait", run.config.images.sidecar, run.config.pods.evaluate) | {"command": command}

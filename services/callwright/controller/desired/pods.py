@@ -1,0 +1,114 @@
+"""What every pod of a run has in common: volumes, security, environment, placement; and the Job around a pod.
+
+Knows nothing of stages.
+"""
+
+from typing import Any
+
+from callwright.controller.config import PodSize
+from callwright.controller.desired.run import SCRATCH_FOLDER, SPEC_FOLDER, Manifest, Run
+
+DATA_FOLDER = "/data"
+_UID = 65532
+
+
+def job(run: Run, stage: str, pod: Manifest) -> Manifest:
+    """A Job of one pod that is tried again on new pods, and stays for a while when it has ended."""
+    pod["spec"]["restartPolicy"] = "Never"  # a failed pod stays, with its log
+    spec = {
+        "backoffLimit": run.config.pods.backoff_limit,
+        "ttlSecondsAfterFinished": run.config.pods.ttl_seconds_after_finished,
+        "template": pod,
+    }
+    return run.manifest("batch/v1", "Job", name=run.child(stage), stage=stage) | {"spec": spec}
+
+
+def pod(run: Run, stage: str, containers: list[Manifest]) -> Manifest:
+    """A pod template that the restricted standard allows."""
+    pods = run.config.pods
+    volumes: list[Manifest] = [
+        {"name": "spec", "configMap": {"name": run.name}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "scratch", "emptyDir": {"sizeLimit": pods.scratch}},
+    ]
+    if pods.claim:
+        volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": pods.claim}})
+    for index, mount in enumerate(run.finetune.spec.cluster.mounts):
+        origin: Manifest = (
+            {"configMap": {"name": mount.config_map}}
+            if mount.config_map
+            else {"persistentVolumeClaim": {"claimName": mount.claim, "readOnly": True}}
+        )
+        volumes.append({"name": f"mount-{index}", **origin})
+    spec: Manifest = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _UID,
+            "runAsGroup": _UID,
+            "fsGroup": _UID,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": containers,
+        "volumes": volumes,
+    }
+    if account := run.finetune.spec.cluster.service_account or pods.service_account:
+        spec |= {"serviceAccountName": account}
+    if run.config.images.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in run.config.images.pull_secrets]
+    return {"metadata": {"labels": run.labels(stage)}, "spec": spec}
+
+
+def container(run: Run, name: str, image: str, size: PodSize, *, gpus: int = 0) -> Manifest:
+    """A container of the run, but for its command."""
+    pods = run.config.pods
+    mounts = [
+        {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "scratch", "mountPath": SCRATCH_FOLDER},
+    ]
+    if pods.claim:
+        mounts.append({"name": "data", "mountPath": DATA_FOLDER})
+    for index, mount in enumerate(run.finetune.spec.cluster.mounts):
+        mounts.append({"name": f"mount-{index}", "mountPath": mount.path, "readOnly": True})
+    named = run.finetune.spec.cluster.secret
+    secret: Manifest = {"secretRef": {"name": named} if named else {"name": pods.secret, "optional": True}}
+    limits: dict[str, Any] = {"memory": size.memory}
+    if gpus:
+        limits["nvidia.com/gpu"] = gpus
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": run.config.images.pull_policy,
+        "env": [
+            {"name": "CALLWRIGHT_STORE", "value": run.store},
+            {"name": "HOME", "value": SCRATCH_FOLDER},
+            {"name": "HF_HOME", "value": f"{SCRATCH_FOLDER}/huggingface"},
+        ],
+        "envFrom": [secret],
+        "workingDir": SCRATCH_FOLDER,
+        "resources": {"requests": {"cpu": size.cpu, "memory": size.memory}, "limits": limits},
+        "volumeMounts": mounts,
+        # The end of the log becomes the pod's termination message: the controller quotes it without reading logs.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def placement(run: Run) -> Manifest:
+    """Node selector and tolerations, as the document says."""
+    resources = run.finetune.spec.resources
+    placed: Manifest = {}
+    if resources.node_selector:
+        placed["nodeSelector"] = dict(resources.node_selector)
+    if resources.tolerations:
+        placed["tolerations"] = [
+            toleration.model_dump(mode="json", by_alias=True, exclude_none=True) for toleration in resources.tolerations
+        ]
+    return placed

@@ -1,0 +1,81 @@
+"""One run of a document: the names, labels and owner that all of its objects bear, and the command of its stages."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from callwright.controller.config import ControllerConfig
+from callwright.spec import API_VERSION, FineTune
+
+Manifest = dict[str, Any]
+
+FINE_TUNE_LABEL = "callwright.io/finetune"
+RUN_LABEL = "callwright.io/run"
+STAGE_LABEL = "callwright.io/stage"
+SPEC_FOLDER = "/etc/callwright"
+"""Where pods find the run's ConfigMap."""
+SCRATCH_FOLDER = "/scratch"
+"""Where pods may write much."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a document: what to do, where, and under which names."""
+
+    finetune: FineTune
+    namespace: str
+    uid: str
+    name: str
+    attempt: int
+    config: ControllerConfig
+    standing: str | None = None
+    """Promoted version that the candidate must be measured beside, see `callwright.server.trial`."""
+
+    @property
+    def store(self) -> str:
+        """URL of the run's store."""
+        return self.finetune.spec.store or self.config.store
+
+    @property
+    def version(self) -> str:
+        """Version under which the merged model is published: the run's own name, so that a rerun publishes the same."""
+        return self.name
+
+    def child(self, stage: str) -> str:
+        """Name of the object of `stage`; a new attempt has new names, so nothing waits for deletions."""
+        return f"{self.name}-{stage}" if self.attempt == 0 else f"{self.name}-{stage}-{self.attempt}"
+
+    def labels(self, stage: str) -> dict[str, str]:
+        """Labels of an object and its pods: the user's own first, which Kueue's queue name is among."""
+        return self.finetune.metadata.labels | {
+            "app.kubernetes.io/name": "callwright",
+            "app.kubernetes.io/component": stage,
+            "app.kubernetes.io/managed-by": "callwright",
+            FINE_TUNE_LABEL: self.finetune.metadata.name,
+            RUN_LABEL: self.name,
+            STAGE_LABEL: stage,
+        }
+
+    def command(self, room: str) -> list[str]:
+        """The command of a stage whose work `room` does."""
+        return [
+            "python", "-m", f"callwright.{room}", "--spec", f"{SPEC_FOLDER}/finetune.yaml", "--run", self.name,
+            "--store", self.store, "--workdir", f"{SCRATCH_FOLDER}/work",
+        ]  # fmt: skip
+
+    def manifest(self, api_version: str, kind: str, *, name: str, stage: str) -> Manifest:
+        """An object of the run without its body: named, labelled, and gone when the document goes."""
+        owner = {
+            "apiVersion": API_VERSION,
+            "kind": "FineTune",
+            "name": self.finetune.metadata.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+        metadata = {
+            "name": name,
+            "namespace": self.namespace,
+            "labels": self.labels(stage),
+            "ownerReferences": [owner],
+        }
+        return {"apiVersion": api_version, "kind": kind, "metadata": metadata}

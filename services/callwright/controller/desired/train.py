@@ -1,0 +1,73 @@
+"""The training as KubeRay's RayJob: a Ray cluster of its own, released when it ends."""
+
+import math
+import shlex
+
+from callwright.controller.config import PodSize
+from callwright.controller.desired import pods
+from callwright.controller.desired.run import Manifest, Run
+
+STAGE = "train"
+
+
+def ray_job(run: Run) -> Manifest:
+    """Head, workers, and the pod that submits the trainer and holds its log."""
+    sizes = run.config.pods
+    spec = {
+        "entrypoint": shlex.join(run.command("trainer")),
+        "submissionMode": "K8sJobMode",
+        "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": sizes.ttl_seconds_after_finished,
+        "backoffLimit": sizes.backoff_limit,
+        "submitterPodTemplate": _submitter(run),
+        "rayClusterSpec": {
+            "rayVersion": run.config.ray_version,
+            "authOptions": {"mode": "token"},
+            "headGroupSpec": {
+                "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},
+                "template": _head(run),
+            },
+            "workerGroupSpecs": [_workers(run)],
+        },
+    }
+    if run.finetune.spec.suspend:
+        spec["suspend"] = True
+    return run.manifest("ray.io/v1", "RayJob", name=run.child(STAGE), stage=STAGE) | {"spec": spec}
+
+
+def _head(run: Run) -> Manifest:
+    container = pods.container(run, "ray-head", run.config.images.trainer, run.config.pods.head)
+    container["ports"] = [
+        {"name": "gcs", "containerPort": 6379},
+        {"name": "dashboard", "containerPort": 8265},
+        {"name": "client", "containerPort": 10001},
+    ]
+    return pods.pod(run, STAGE, [container])
+
+
+def _submitter(run: Run) -> Manifest:
+    container = pods.container(run, "submitter", run.config.images.trainer, run.config.pods.submitter)
+    pod = pods.pod(run, STAGE, [container])
+    pod["spec"]["restartPolicy"] = "Never"
+    return pod
+
+
+def _workers(run: Run) -> Manifest:
+    resources = run.finetune.spec.resources
+    gpus = math.ceil(resources.gpus_per_worker)
+    size = PodSize(cpu=_cpus(resources.cpus_per_worker), memory=resources.memory_per_worker)
+    pod = pods.pod(run, STAGE, [pods.container(run, "ray-worker", run.config.images.trainer, size, gpus=gpus)])
+    pod["spec"] |= pods.placement(run)
+    return {
+        "groupName": "gpu" if gpus else "cpu",
+        "replicas": resources.workers,
+        "minReplicas": resources.workers,
+        "maxReplicas": resources.workers,
+        "rayStartParams": {"num-cpus": str(math.ceil(resources.cpus_per_worker)), "num-gpus": str(gpus)},
+        "template": pod,
+    }
+
+
+def _cpus(value: float) -> str:
+    """A count of CPUs as a quantity, to the millicore."""
+    return str(int(value)) if value == int(value) else f"{round(value * 1000)}m"

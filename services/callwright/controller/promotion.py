@@ -1,0 +1,103 @@
+"""After the gate: the promoted pointer moves, and the named RayService takes the version in place.
+
+Owns what `evaluate.promote` and `deploy.service` mean on a cluster. Stages are in `callwright.controller.stages`.
+"""
+
+from callwright.controller import observed, serving, transitions
+from callwright.controller.cluster import FIELD_MANAGER, RAY_SERVICE, Cluster
+from callwright.controller.look import Look, Object
+from callwright.errors import InvalidInput
+from callwright.spec.status import Status
+
+
+def promote(look: Look, status: Status) -> Status:
+    """Move the pointer, wait for somebody to do it, or end without.
+
+    Killed between the pointer and the status, the next look finds the pointer moved and goes on; a rollback in that
+    very moment is not seen, and the version is promoted again.
+    """
+    model, version = look.finetune.model_name, look.run.version
+    match look.finetune.spec.evaluate.promote:
+        case "never":
+            message = f"version {version} of {model} is published, and not to be promoted"
+            return transitions.finish(status, "Completed", "NotPromoted", message, now=look.now)
+        case "manual" if look.reports.promoted(model) != version:
+            message = f"passed the gate; to promote: callwright promote {model} {version}"
+            return look.under_way(status, "Promoted", "AwaitingPromotion", "AwaitingPromotion", message)
+    look.reports.promote(model, version)
+    status = transitions.condition(status, "Promoted", "True", "Succeeded", now=look.now)
+    return transitions.enter(status, "Promoting", now=look.now)
+
+
+def deploy(look: Look, status: Status) -> Status:
+    """Bring the version into the named RayService and see it served; without one, the run ends promoted.
+
+    A run does so once, and while its version is the promoted one: an edit of the document that makes no new run undoes
+    no rollback, and what a RayService served since then stays.
+    """
+    service, model, version = look.finetune.spec.deploy.service, look.finetune.model_name, look.run.version
+    # Before the pointer: who takes both back from now on makes a Conflict here, and who did before has moved it.
+    found = look.cluster.get(RAY_SERVICE, look.run.namespace, service) if service else None
+    if (promoted := look.reports.promoted(model)) != version:
+        return _superseded(look, status, promoted)
+    if service is None:
+        message = f"version {version} of {model} is promoted"
+        return transitions.finish(status, "Promoted", "Promoted", message, now=look.now)
+    if status.holds("Deployed") and status.service == service:
+        message = f"RayService {service} took version {version} of {model}"
+        return transitions.finish(status, "Promoted", "Deployed", message, now=look.now)
+    if found is None:
+        missing = f"no RayService {service} in {look.run.namespace}; install charts/serving"
+        return look.under_way(status, "Deployed", "Deploying", "Waiting", missing)
+    try:
+        changed = put_version(look.cluster, found, model=model, version=version)
+    except InvalidInput as error:
+        return transitions.fail(status, "Deployed", "NotServed", f"RayService {service}: {error}", now=look.now)
+    if changed:
+        said = f"RayService {service} takes version {version}"
+        return look.under_way(status, "Deployed", "Deploying", "Updating", said)
+    seen = observed.see_service(found)
+    match seen.state:
+        case "succeeded":
+            status = transitions.condition(status, "Deployed", "True", "Succeeded", now=look.now)
+            status = status.model_copy(update={"service": service})
+            message = f"RayService {service} serves version {version} of {model}"
+            return transitions.finish(status, "Promoted", "Deployed", message, now=look.now)
+        case "failed":
+            message = f"RayService {service} does not take version {version}: {seen.message}"
+            return transitions.fail(status, "Deployed", seen.reason, message, now=look.now)
+    return look.under_way(status, "Deployed", "Deploying", "Updating", f"RayService {service}: {seen.message}")
+
+
+def _superseded(look: Look, status: Status, promoted: str | None) -> Status:
+    """End without touching the RayService: somebody rolled back, or promoted another version, after this run did."""
+    service, model, version = look.finetune.spec.deploy.service, look.finetune.model_name, look.run.version
+    again = f"callwright promote {model} {version}" + (f" --service {service}" if service else "")
+    message = f"version {version} of {model} was promoted, and {promoted or 'none'} is now; to go back to it: {again}"
+    if service and not status.holds("Deployed"):
+        status = transitions.condition(status, "Deployed", "False", "Superseded", now=look.now)
+    return transitions.finish(status, "Completed", "Superseded", message, now=look.now)
+
+
+def put_version(cluster: Cluster, service: Object, *, model: str, version: str, dry_run: bool = False) -> bool:
+    """Have the RayService serve `version` of `model`; returns whether anything was to change.
+
+    Raises `InvalidInput` when it serves no such model and `Conflict` when somebody changed it since it was read.
+    """
+    text: str = service["spec"].get("serveConfigV2", "")
+    wanted = serving.set_version(text, model=model, version=version)
+    if wanted != text and not dry_run:
+        hand_over(cluster, service, wanted)
+    return wanted != text
+
+
+def hand_over(cluster: Cluster, service: Object, text: str) -> None:
+    """Write `serveConfigV2`, then give the field back: its author's next apply, Helm's for one, meets no conflict."""
+    metadata = service["metadata"]
+    patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"serveConfigV2": text}}
+    written = cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], patch)
+    if written is None:
+        return
+    theirs = [entry for entry in written["metadata"].get("managedFields", ()) if entry["manager"] != FIELD_MANAGER]
+    given_back = {"resourceVersion": written["metadata"]["resourceVersion"], "managedFields": theirs}
+    cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], {"metadata": given_back})

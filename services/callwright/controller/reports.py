@@ -1,0 +1,95 @@
+"""What a run has written to its store: progress, the evaluation, the published version, the promoted pointer.
+
+Owns the keys it reads and how much of a report counts. Everything is optional: a report that is not there yet, or is
+not readable, is no news.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from callwright.errors import NotFound, Temporary
+from callwright.server.trial import promoted_to_serve
+from callwright.spec import FineTune
+from callwright.store import Registry, Store
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the training is; None where the run has not said."""
+
+    done: int | None = None
+    total: int | None = None
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The evaluation's outcome: whether the gate lets the candidate through, and why not."""
+
+    passed: bool
+    message: str
+    accuracy: float | None
+
+
+class RunReports:
+    """The store of one run."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._registry = Registry(store)
+
+    def progress(self, run: str) -> Progress:
+        """Steps and the newest loss from `runs/<run>/report.json`."""
+        report = self._json(f"runs/{run}/report.json")
+        return Progress(_whole(report.get("step")), _whole(report.get("steps")), _real(report.get("loss")))
+
+    def evaluation(self, run: str) -> Evaluation | None:
+        """The gate's decision from `runs/<run>/evaluation.json`; None where none was written."""
+        report = self._json(f"runs/{run}/evaluation.json")
+        gate = report.get("gate")
+        if not isinstance(gate, dict) or not isinstance(gate.get("passed"), bool):
+            return None
+        return Evaluation(gate["passed"], _failed_measures(gate), _real(report.get("accuracy")))
+
+    def published(self, model: str, version: str) -> bool:
+        """Whether the version stands whole in the registry."""
+        try:
+            self._registry.manifest(model, version)
+        except NotFound:
+            return False
+        return True
+
+    def promoted(self, model: str) -> str | None:
+        """The promoted version."""
+        return self._registry.promoted(model)
+
+    def promoted_to_serve(self, finetune: FineTune, *, other_than: str) -> str | None:
+        """The promoted version, if the candidate `other_than` must be measured beside it; see `server.trial`."""
+        return promoted_to_serve(finetune, self._registry, other_than=other_than)
+
+    def promote(self, model: str, version: str) -> None:
+        """Point at `version`, against the pointer as it stands. Raises `Conflict` when somebody else moved it."""
+        standing = self._registry.promoted(model)
+        if standing != version:
+            self._registry.promote(model, version, expect=standing)
+
+    def _json(self, key: str) -> dict[str, Any]:
+        try:
+            found = json.loads(self._store.get_bytes(key))
+        except (NotFound, Temporary, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def _failed_measures(gate: dict[str, Any]) -> str:
+    failed = [each for each in gate.get("measures", ()) if isinstance(each, dict) and not each.get("passed")]
+    return "; ".join(f"{each.get('name')}: got {each.get('got')}; expected {each.get('allowed')}" for each in failed)
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _real(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,71 @@
+"""Puts a version into a RayService's `serveConfigV2`: changes those characters and no others.
+
+The text belongs to whoever wrote the RayService, comments and order included; a minimal edit leaves it theirs, and
+KubeRay updates in place because nothing but the Serve configuration differs. Knows nothing of clusters.
+"""
+
+from collections.abc import Iterator
+
+import yaml
+
+from callwright.errors import InvalidInput
+
+IMPORT_PATH = "callwright.server.app:build"
+
+
+def set_version(text: str, *, model: str, version: str) -> str:
+    """`text` with `version` at every model named `model` of Callwright's applications.
+
+    Raises `InvalidInput` when it is no YAML or serves no such model.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"reading serveConfigV2: not YAML: {error}") from None
+    models = [entry for app in _callwright_applications(root) for entry in _items(_at(app, "args", "models"))]
+    served = [entry for entry in models if _text(_at(entry, "name")) == model]
+    if not served:
+        known = ", ".join(sorted({_text(_at(entry, "name")) for entry in models})) or "none"
+        raise InvalidInput(
+            f"setting the version of {model} in serveConfigV2: got models {known}; "
+            f"expected {model} among args.models of an application with import_path {IMPORT_PATH}"
+        )
+    edits = []
+    for entry in served:
+        found = _at(entry, "version")
+        if found is None:
+            raise InvalidInput(
+                f"setting the version of {model} in serveConfigV2: the model has no key `version`; add it"
+            )
+        edits.append((found.start_mark.index, found.end_mark.index))
+    for start, end in sorted(edits, reverse=True):
+        text = f"{text[:start]}{_scalar(version)}{text[end:]}"
+    return text
+
+
+def _callwright_applications(root: yaml.Node | None) -> Iterator[yaml.Node]:
+    for app in _items(_at(root, "applications")):
+        if _text(_at(app, "import_path")) == IMPORT_PATH:
+            yield app
+
+
+def _at(node: yaml.Node | None, *keys: str) -> yaml.Node | None:
+    for key in keys:
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        node = next((value for name, value in node.value if _text(name) == key), None)
+    return node
+
+
+def _items(node: yaml.Node | None) -> list[yaml.Node]:
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _text(node: yaml.Node | None) -> str:
+    return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
+
+
+def _scalar(version: str) -> str:
+    """The version as a YAML scalar that is a string to every reader; a digest such as 12345678 or 1e5 is quoted."""
+    plain = yaml.safe_load(version) == version and version.replace("-", "").replace(".", "").isalnum()
+    return version if plain and version[0].isalpha() else f'"{version}"'

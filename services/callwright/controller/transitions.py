@@ -1,0 +1,63 @@
+"""How a status changes: pure functions from a status and what happened to the next status.
+
+Owns phases, conditions and their times. Knows nothing of clusters and objects.
+"""
+
+from typing import Literal
+
+from callwright.spec.status import FINAL, Condition, ConditionType, Phase, Status
+
+Truth = Literal["True", "False", "Unknown"]
+
+
+def begin(status: Status, *, run: str, generation: int, now: str) -> Status:
+    """A new run: nothing of an earlier one is carried over."""
+    fresh = Status(run=run, observed_generation=generation, started_at=now)
+    return condition(fresh, "Accepted", "True", "Valid", now=now)
+
+
+def resume(status: Status, *, generation: int, now: str) -> Status:
+    """The same run under a changed document: what is done stays done, a failed stage is tried again."""
+    failed = status.phase == "Failed"
+    undone = {"Failed", "Complete"}
+    kept = tuple(entry for entry in status.conditions if entry.status == "True" and entry.type not in undone)
+    resumed = status.model_copy(
+        update={"attempt": status.attempt + failed, "conditions": kept, "observed_generation": generation}
+    )
+    return enter(resumed, "Pending" if status.phase in FINAL else status.phase, now=now)
+
+
+def enter(status: Status, phase: Phase, message: str = "", *, now: str) -> Status:
+    """The status in `phase`; entering a final one notes the time."""
+    finished = (status.finished_at or now) if phase in FINAL else None
+    return status.model_copy(update={"phase": phase, "message": message or None, "finished_at": finished})
+
+
+def condition(status: Status, kind: ConditionType, truth: Truth, reason: str, message: str = "", *, now: str) -> Status:
+    """The status with this condition set; its time changes only when its truth does."""
+    before = status.condition(kind)
+    since = before.last_transition_time if before is not None and before.status == truth else now
+    made = Condition(
+        type=kind,
+        status=truth,
+        reason=reason,
+        message=message or None,
+        last_transition_time=since,
+        observed_generation=status.observed_generation,
+    )
+    if before is None:
+        return status.model_copy(update={"conditions": (*status.conditions, made)})
+    replaced = tuple(made if entry.type == kind else entry for entry in status.conditions)
+    return status.model_copy(update={"conditions": replaced})
+
+
+def fail(status: Status, kind: ConditionType, reason: str, message: str, *, now: str) -> Status:
+    """The status of a failed run: the stage's condition is False, `Failed` is True."""
+    status = condition(status, kind, "False", reason, message, now=now)
+    status = condition(status, "Failed", "True", reason, message, now=now)
+    return enter(status, "Failed", message, now=now)
+
+
+def finish(status: Status, phase: Phase, reason: str, message: str, *, now: str) -> Status:
+    """The status of a run that came to its end: `Complete` is True."""
+    return enter(condition(status, "Complete", "True", reason, message, now=now), phase, message, now=now)

@@ -1,0 +1,51 @@
+"""What a format's reader gives back for one row, how it says that a row is not readable, and what formats share."""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from callwright.datasets.conversation import JSON, tool_call
+
+
+class Parts(NamedTuple):
+    """The neutral content of one row."""
+
+    messages: tuple[JSON, ...]
+    tools: tuple[JSON, ...]
+
+
+class RowError(Exception):
+    """A row that can't be read: a short kind to count by, and what exactly is wrong."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        self.kind = kind
+        self.detail = detail
+        super().__init__(detail)
+
+
+def call_turn(text: str, before: Sequence[JSON]) -> JSON:
+    """The assistant turn that a JSON text of one call or a list of calls makes. Raises `RowError`."""
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise RowError("tool_calls", f"got a call that is not JSON: {error}: {text[:80]!r}") from None
+    made = []
+    for index, call in enumerate(value if isinstance(value, list) else [value]):
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+            raise RowError("tool_calls", f"got a call without a name: {text[:80]!r}; expected name and arguments")
+        arguments = call.get("arguments", call.get("parameters", {}))
+        written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        made.append(tool_call(calls_before(before) + index, call["name"], written or "{}"))
+    return {"role": "assistant", "content": None, "tool_calls": made}
+
+
+def calls_before(messages: Sequence[JSON]) -> int:
+    """How many calls the messages make, which numbers the next one."""
+    return sum(len(message.get("tool_calls") or ()) for message in messages)
+
+
+def next_unanswered(messages: Sequence[JSON]) -> str:
+    """Id of the first call that has no result yet, for results that don't name theirs; empty when there is none."""
+    answered = {message.get("tool_call_id") for message in messages}
+    calls = (call["id"] for message in messages for call in message.get("tool_calls") or ())
+    return next((str(identity) for identity in calls if identity not in answered), "")

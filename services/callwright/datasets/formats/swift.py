@@ -1,0 +1,48 @@
+"""ms-swift agent rows: roles `tool_call` and `tool_response` (or `tool`), and `tools` as a JSON string.
+
+Neighbouring calls are made at once; an assistant text right before them is what the model says with them.
+"""
+
+from typing import Any
+
+from callwright.datasets.conversation import JSON
+from callwright.datasets.formats import openai
+from callwright.datasets.formats.row import Parts, RowError, call_turn
+
+_CALL_ROLES = ("tool_call", "tool_calls", "function_call")
+_ROLES = {"tool_response": "tool", "observation": "tool"}
+
+
+def matches(row: JSON) -> bool:
+    """Whether a row looks like this format: a role or a tool list that the OpenAI format doesn't have."""
+    messages = row.get("messages")
+    if not isinstance(messages, list):
+        return False
+    roles = {message.get("role") for message in messages if isinstance(message, dict)}
+    return not roles.isdisjoint((*_CALL_ROLES, *_ROLES)) or (isinstance(row.get("tools"), str) and bool(row["tools"]))
+
+
+def read(row: JSON) -> Parts:
+    """Messages and tools of one row. Raises `RowError`."""
+    messages: list[JSON] = []
+    for index, message in enumerate(row["messages"]):
+        role = message.get("role") if isinstance(message, dict) else None
+        if role in _CALL_ROLES:
+            messages.append(_call(message.get("content"), index, messages))
+            continue
+        if role in _ROLES:
+            message = {**message, "role": _ROLES[role]}
+        messages += openai.read({"messages": [message]}, before=messages).messages
+    return Parts(tuple(messages), openai.read_tools(row.get("tools") or []))
+
+
+def _call(content: Any, index: int, messages: list[JSON]) -> JSON:
+    """The turn that makes the call; it swallows the assistant turn right before it."""
+    if not isinstance(content, str):
+        raise RowError("tool_calls", f"messages[{index}]: got {type(content).__name__}; expected a call as JSON text")
+    if not messages or messages[-1]["role"] != "assistant":
+        return call_turn(content, messages)
+    made = call_turn(content, messages)
+    last = messages.pop()
+    calls = [*last.get("tool_calls", ()), *made["tool_calls"]]
+    return {"role": "assistant", "content": last["content"] or None, "tool_calls": calls}

@@ -1,0 +1,59 @@
+"""ToolBench rows: ShareGPT's turns, tools as a Python list in the system text, one step an assistant turn.
+
+An answer is a call of `Finish` there and becomes the assistant's text here.
+"""
+
+import re
+
+from callwright.datasets import loop
+from callwright.datasets.conversation import JSON
+from callwright.datasets.formats import sharegpt
+from callwright.datasets.formats.openai import read_tools
+from callwright.datasets.formats.row import Parts, RowError, calls_before, next_unanswered
+from callwright.dialects.literals import read_literal
+
+_TOOLS = re.compile(r"\s*Specifically, you have access to the following APIs:\s*(?=\[)")
+_FAMILIES = re.compile(r"You have access of the following tools:.*", re.DOTALL)
+_BEGIN = re.compile(r"\s*Begin!\s*\Z")
+
+
+def matches(row: JSON) -> bool:
+    """Whether a row looks like this format."""
+    if not sharegpt.matches(row) or not row["conversations"]:
+        return False
+    first = row["conversations"][0]
+    return isinstance(first, dict) and isinstance(first.get("value"), str) and bool(_TOOLS.search(first["value"]))
+
+
+def read(row: JSON) -> Parts:
+    """Messages and tools of one row. Raises `RowError`."""
+    messages: list[JSON] = []
+    tools: tuple[JSON, ...] = ()
+    for role, value in sharegpt.turns(row):
+        match role:
+            case "system":
+                tools, kept = _system(value)
+                if kept:
+                    messages.append({"role": "system", "content": kept})
+            case "user":
+                messages.append({"role": "user", "content": _BEGIN.sub("", value).strip()})
+            case "assistant":
+                messages += loop.read(value, tools, calls_before(messages), dialect="toolbench")
+            case _:
+                messages.append({"role": "tool", "tool_call_id": next_unanswered(messages), "content": value})
+    return Parts(tuple(messages), tools)
+
+
+def _system(text: str) -> tuple[tuple[JSON, ...], str]:
+    """The tools, and what the system text says of the families that they belong to; the rest is the format's own."""
+    found = _TOOLS.search(text)
+    if found is None:
+        raise RowError(
+            "tools", "system: got no `you have access to the following APIs: [`; expected ToolBench's prompt"
+        )
+    try:
+        listed = read_literal(text[found.end() :].strip())
+    except ValueError as error:
+        raise RowError("tools", f"system: got a list of APIs that cannot be read: {error}") from None
+    families = _FAMILIES.search(text[: found.start()])
+    return read_tools(listed), families[0].strip() if families else ""

@@ -1,0 +1,152 @@
+"""A conversation as the text that the model will see, in pieces with a loss weight each.
+
+Brings dialect, chat template and loss weights together. Knows characters, not tokens.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from callwright.datasets.conversation import Conversation
+from callwright.datasets.template import ChatTemplate, RefusedError, Slot
+from callwright.datasets.tokens import Tokens
+from callwright.dialects.agentfabric import AgentFabric, roleplay_steps
+from callwright.dialects.types import Dialect, Rendered, Segment
+from callwright.errors import InvalidInput
+from callwright.spec.model import LossWeights
+
+OBSERVATION = "Observation:"
+
+
+class Piece(NamedTuple):
+    """A stretch of the text, from the piece before it to `end` (characters), with one weight."""
+
+    end: int
+    kind: str
+    """A segment's kind, `observation_marker`, `end_of_turn`, or `template` for what the chat template adds."""
+    weight: float
+
+
+class Layout(NamedTuple):
+    """A conversation's text; the pieces cover it without gaps."""
+
+    text: str
+    pieces: tuple[Piece, ...]
+
+    def token_counts(self, tokens: Tokens) -> list[int]:
+        """How many of the text's tokens each piece holds: those that begin in it."""
+        ends = [0, *(tokens.before(piece.end) for piece in self.pieces[:-1]), len(tokens.ids)]
+        return [after - before for before, after in pairwise(ends)]
+
+
+class LayoutMaker:
+    """Lays out conversations for one dialect, one chat template and one table of weights."""
+
+    def __init__(self, dialect: Dialect, template: ChatTemplate, loss: LossWeights) -> None:
+        self._dialect = dialect
+        self._template = template
+        self._weights = weight_table(loss)
+        self._last_turn_only = loss.preset == "last_turn"
+
+    def lay_out(self, conversation: Conversation) -> Layout:
+        """The conversation as it is continued turn by turn in serving. Raises `RefusedError` and `InvalidInput`."""
+        return self._laid_out(self._rendered(conversation), last_turn_only=self._last_turn_only)
+
+    def further(self, conversation: Conversation) -> Iterator[Layout]:
+        """The same conversation as other clients of the dialect send it: AgentFabric's RolePlay, a step at a time.
+
+        Its first step of a turn is what `lay_out` has already. Raises as `lay_out` does.
+        """
+        if not isinstance(self._dialect, AgentFabric):
+            return
+        rendered = self._rendered(conversation)
+        asked = {message["content"] for message in rendered.messages}
+        for step in roleplay_steps(rendered):
+            if step.messages[-2]["content"] not in asked:
+                yield self._laid_out(step, last_turn_only=True)
+
+    def _rendered(self, conversation: Conversation) -> Rendered:
+        try:
+            rendered = self._dialect.render(conversation.messages, conversation.tools)
+        except InvalidInput as error:
+            raise RefusedError(f"the dialect {self._dialect.name} refuses it: {error}") from None
+        if any(message["role"] == "tool" for message in rendered.messages) and not self._template.has_tool_role:
+            return rendered.tool_as_user()
+        return rendered
+
+    def _laid_out(self, rendered: Rendered, *, last_turn_only: bool) -> Layout:
+        segments = _by_message(rendered)
+        filled = self._template.fill(rendered.messages, open_end=_waits(rendered))
+        last = max((i for i, slot in enumerate(filled.slots) if slot.role == "assistant"), default=-1)
+        pieces: list[Piece] = []
+        for index, (own, slot) in enumerate(zip(segments, filled.slots, strict=True)):
+            if slot.role == "assistant":
+                pieces += _assistant_pieces(own, slot, {} if last_turn_only and index != last else self._weights)
+            else:
+                pieces.append(Piece(slot.start, "template", 0.0))
+                pieces += _laid(((segment.kind, segment.text) for segment in own), slot, {})
+        pieces.append(Piece(len(filled.text), "template", 0.0))
+        return Layout(filled.text, tuple(pieces))
+
+
+def weight_table(loss: LossWeights) -> dict[str, float]:
+    """Weight of each kind of piece in an assistant turn."""
+    written = dict.fromkeys(("thought", "action", "action_input", "final", "text", "observation_marker"), 1.0)
+    match loss.preset:
+        case "none":
+            return {**written, "observation": 1.0}
+        case "all" | "last_turn":
+            return written
+        case "react":
+            return {
+                "thought": loss.thought,
+                "action": loss.action,
+                "action_input": loss.action_input,
+                "final": loss.final,
+                "text": loss.final,
+                "observation_marker": loss.observation_marker,
+                "observation": loss.observation,
+            }
+
+
+def _by_message(rendered: Rendered) -> list[list[Segment]]:
+    by_message: list[list[Segment]] = [[] for _ in rendered.messages]
+    for segment in rendered.segments:
+        by_message[segment.message].append(segment)
+    return by_message
+
+
+def _waits(rendered: Rendered) -> bool:
+    """Whether the text ends with a call and a bare `Observation:`, where the engine stops the model in serving."""
+    if not rendered.segments or rendered.messages[-1]["role"] != "assistant":
+        return False
+    last = rendered.segments[-1]
+    return last.kind == "observation" and last.text.strip() == OBSERVATION
+
+
+def _assistant_pieces(segments: Sequence[Segment], slot: Slot, weights: dict[str, float]) -> Iterator[Piece]:
+    parts = [part for segment in segments for part in _split_marker(segment)]
+    first = parts[0][0] if parts else "final"
+    last = parts[-1][0] if parts else "final"
+    yield Piece(slot.prompt_end, "template", 0.0)
+    yield Piece(slot.start, "template", weights.get(first, 0.0))  # what the template adds after the serving prompt
+    yield from _laid(parts, slot, weights)
+    yield Piece(slot.turn_end, "end_of_turn", weights.get(last, 0.0))
+
+
+def _laid(parts: Iterable[tuple[str, str]], slot: Slot, weights: dict[str, float]) -> Iterator[Piece]:
+    position = slot.start - slot.trimmed
+    for kind, text in parts:
+        position += len(text)
+        yield Piece(min(max(position, slot.start), slot.end), kind, weights.get(kind, 0.0))
+
+
+def _split_marker(segment: Segment) -> Iterator[tuple[str, str]]:
+    """A segment as (kind, text), with the marker of an observation, which the model writes, apart from its result."""
+    head, marker, result = segment.text.partition(OBSERVATION)
+    if segment.kind != "observation" or not marker or head.strip():
+        yield segment.kind, segment.text
+        return
+    yield "observation_marker", head + marker
+    if result:
+        yield "observation", result

@@ -1,0 +1,164 @@
+"""The stage `data`: from a FineTune's `data` to Arrow files for training and rows for evaluation, made once.
+
+The work folder's name is a digest of everything that goes in (settings, corpora, tokenizer, this code), so the same
+input finds the same files. Knows no trainer and no store.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from callwright.datasets import arrow, base, mixing, sources
+from callwright.datasets.job import Job
+from callwright.datasets.mixing import Advance
+from callwright.datasets.processes import Processes, chunks
+from callwright.datasets.report import Report
+from callwright.errors import InvalidInput
+from callwright.spec.model import Data
+
+_POOL_BYTES = 8_000_000
+"""Smaller corpora are read and encoded in this process: starting others costs some seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Where the stage's results are, and how much there is."""
+
+    folder: Path
+    train_rows: int
+    train_tokens: int
+    test_rows: int
+    reused: bool
+    """Whether an earlier run had made them from the same input."""
+
+    @property
+    def train(self) -> Path:
+        """Arrow file to train on, already in random order."""
+        return self.folder / "train.arrow"
+
+    @property
+    def test(self) -> Path:
+        """Arrow file of the test split, for the loss."""
+        return self.folder / "test.arrow"
+
+    @property
+    def test_conversations(self) -> Path:
+        """The test split in OpenAI form, for the evaluator."""
+        return self.folder / "test.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """What happened to every row."""
+        return self.folder / "report.json"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Paths and counts, with the report, as JSON values."""
+        report: dict[str, Any] = json.loads(self.report.read_text(encoding="utf-8"))
+        paths = {"train": self.train, "test": self.test, "test_conversations": self.test_conversations}
+        return {"reused": self.reused, "paths": {name: str(path) for name, path in paths.items()}, **report}
+
+
+def prepare(
+    data: Data,
+    *,
+    dialect: str,
+    base_dir: Path,
+    folder: Path,
+    processes: int | None = None,
+    on_progress: Advance | None = None,
+) -> Prepared:
+    """Mix and encode `data` for `dialect` and the base's tokenizer, below `folder`; reuse what is already there.
+
+    `processes` defaults to the machine's. Raises `NotFound` and `InvalidInput` for what is wrong with the sources, the
+    base's tokenizer or its template.
+    """
+    input_digest = digest(data, dialect, base_dir)
+    target = folder / f"{input_digest[:12]}-{_code_digest()[:6]}"
+    if not (target / "report.json").is_file():
+        making = folder / f"{target.name}.{os.getpid()}.part"
+        making.mkdir(parents=True, exist_ok=True)
+        try:
+            job = Job(dialect, base.hand_over(base_dir, making / "tokenizer"), data, input_digest)
+            _make(job, making, processes, on_progress or _silent)
+            shutil.rmtree(job.tokenizer)
+            shutil.rmtree(target, ignore_errors=True)
+            making.replace(target)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+        return _prepared(target, reused=False)
+    return _prepared(target, reused=True)
+
+
+def digest(data: Data, dialect: str, base_dir: Path) -> str:
+    """Hexadecimal SHA-256 of all input: settings, corpora, dialect, tokenizer. Raises as `sources.state` does."""
+    parts = [dialect, data.model_dump_json(), *(sources.state(source.path) for source in data.sources)]
+    parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in _tokenizer_files(base_dir)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _code_digest() -> str:
+    """Digest of the code that turns input into results."""
+    room = Path(__file__).parent
+    files = sorted([*room.rglob("*.py"), *(room.parent / "dialects").rglob("*.py")])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _make(job: Job, folder: Path, processes: int | None, on_progress: Advance) -> None:
+    data = job.data
+    report = Report()
+    cache_dir = folder.parent / "sources"
+    size = sum(sources.resolve(source.path, cache_dir).stat().st_size for source in data.sources)
+    with Processes((processes or os.cpu_count() or 1) if size >= _POOL_BYTES else 1) as workers:
+        split = mixing.mix(data, folder, cache_dir=cache_dir, report=report, on_progress=on_progress, processes=workers)
+        try:
+            tokens = _encode(job, split, workers, folder, report, on_progress)
+        finally:
+            split.corpus.close()
+    if not tokens["train"]["rows"]:
+        raise InvalidInput(
+            f"encoding: got no row to train on; expected at least one; {'; '.join(report.first_examples(3))}; "
+            f"raise data.maxLength ({data.max_length}) or set data.tooLong to cut"
+        )
+    written = {"dialect": job.dialect, "data": data.model_dump(mode="json"), **tokens, **report.to_dict()}
+    (folder / "report.json").write_text(json.dumps(written, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def _encode(
+    job: Job, split: mixing.Split, workers: Processes, folder: Path, report: Report, on_progress: Advance
+) -> dict[str, dict[str, int]]:
+    """Write the split's files; return rows and tokens of each."""
+    with (folder / "test.jsonl").open("wb") as lines:
+        lines.writelines(split.test.lines())
+    total = len(split.train) + len(split.test)
+    done = 0
+    tokens = {}
+    for name, selection in (("train", split.train), ("test", split.test)):
+        with arrow.Writer(folder / f"{name}.arrow") as writer:
+            for encoded in workers.map(job.encode, chunks(selection.lines())):
+                writer.write(encoded.batches)
+                report.encoding.update(encoded.counts)
+                for source, line, finding in encoded.findings:
+                    report.note(source, line, finding)
+                done += encoded.rows
+                on_progress(done, total, "conversations encoded")
+        tokens[name] = {"rows": writer.rows, "tokens": writer.tokens}
+    return tokens
+
+
+def _tokenizer_files(base_dir: Path) -> list[Path]:
+    names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+    return [base_dir / name for name in names if (base_dir / name).is_file()]
+
+
+def _prepared(folder: Path, *, reused: bool) -> Prepared:
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    train, test = report["train"], report["test"]
+    return Prepared(folder, train["rows"], train["tokens"], test["rows"], reused)
+
+
+def _silent(done: int, total: int, note: str) -> None:
+    pass

@@ -1,0 +1,73 @@
+"""Every way of writing a tool call, rendered and parsed by one module each. Pure text: nothing here needs a model.
+
+    d = dialects.load("react_en")
+    d.render(messages, tools)        what goes to the chat template, in typed segments
+    d.parse(text, tools)             an assistant's text as content and calls
+    d.parser(tools).feed(chunk)      the same, as a stream
+
+Content is what a person may read: prose, thoughts without their marker, the answer without its marker and without the
+set phrase before it, and malformed calls verbatim. An echo of the question, results that the model invented after a
+call, and a stop string that was cut off are no content. Rendered again, content and calls give the text they came from.
+"""
+
+from functools import cache
+
+from callwright.dialects.agentfabric import AgentFabric
+from callwright.dialects.hermes import Hermes
+from callwright.dialects.ms_agent import MsAgent
+from callwright.dialects.react_en import ReactEn
+from callwright.dialects.react_zh import ReactZh
+from callwright.dialects.toolbench import ToolBench
+from callwright.dialects.types import (
+    CallDelta,
+    ContentDelta,
+    Delta,
+    Dialect,
+    Kind,
+    MalformedCall,
+    Rendered,
+    Segment,
+    StreamParser,
+    ToolCall,
+    Turn,
+    accumulate,
+)
+
+__all__ = [
+    "NAMES",
+    "CallDelta",
+    "ContentDelta",
+    "Delta",
+    "Dialect",
+    "Kind",
+    "MalformedCall",
+    "Rendered",
+    "Segment",
+    "StreamParser",
+    "ToolCall",
+    "Turn",
+    "accumulate",
+    "load",
+]
+
+NAMES = ("react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes")
+
+
+@cache
+def load(name: str) -> Dialect:
+    """The dialect of that name. Raises ValueError listing the valid ones."""
+    match name:
+        case "react_en":
+            return ReactEn()
+        case "react_zh":
+            return ReactZh()
+        case "toolbench":
+            return ToolBench()
+        case "ms_agent":
+            return MsAgent()
+        case "agentfabric":
+            return AgentFabric()
+        case "hermes":
+            return Hermes()
+        case _:
+            raise ValueError(f"dialect: got {name!r}; expected one of {', '.join(NAMES)}; correct the name")

@@ -1,0 +1,187 @@
+"""OpenAI chat messages read into plain items, and the page that a dialect writes them to.
+
+Owns the checks of what clients send and the law that segments concatenate to messages. Knows no marker.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from callwright.dialects.literals import read_literal, write_json
+from callwright.dialects.types import Kind, Message, Rendered, Segment
+from callwright.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A system or developer message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user message; `content` is the original where it holds more than text (images)."""
+
+    text: str
+    content: object
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that an earlier turn made; `arguments` is one line of JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assistant:
+    """An assistant's turn with the results that came back, ordered as its calls."""
+
+    text: str
+    calls: tuple[Call, ...]
+    results: tuple[str, ...]
+
+
+Item = System | User | Assistant
+
+
+def read_messages(messages: Sequence[Message]) -> tuple[Item, ...]:
+    """Reads a conversation. Raises InvalidInput with the index of the message that is wrong."""
+    items: list[Item] = []
+    position = 0
+    while position < len(messages):
+        message = messages[position]
+        where = f"messages[{position}]"
+        role = message.get("role") if isinstance(message, Mapping) else None
+        position += 1
+        match role:
+            case "system" | "developer":
+                items.append(System(_text(message, where)))
+            case "user":
+                items.append(User(_text(message, where), message.get("content")))
+            case "assistant":
+                first = position
+                while position < len(messages) and _is_result(messages[position]):
+                    position += 1
+                items.append(_assistant(message, messages[first:position], first, where))
+            case "tool" | "function":
+                raise InvalidInput(
+                    f"{where}: got a tool's result; expected an assistant message before it; send it too"
+                )
+            case _:
+                raise InvalidInput(
+                    f"{where}.role: got {str(role)[:40]!r}; expected system, user, assistant or tool; correct it"
+                )
+    return tuple(items)
+
+
+def _is_result(message: Message) -> bool:
+    return isinstance(message, Mapping) and message.get("role") in ("tool", "function")
+
+
+def _assistant(message: Message, results: Sequence[Message], first: int, where: str) -> Assistant:
+    calls = tuple(_calls(message, where))
+    order = {call.id: index for index, call in reversed(list(enumerate(calls)))}
+    ranked = sorted(
+        (order.get(str(result.get("tool_call_id")), len(order)), index) for index, result in enumerate(results)
+    )
+    texts = [_text(result, f"messages[{first + index}]") for index, result in enumerate(results)]
+    return Assistant(_text(message, where), calls, tuple(texts[index] for _, index in ranked))
+
+
+def _calls(message: Message, where: str) -> Iterator[Call]:
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list | tuple):
+        raise InvalidInput(f"{where}.tool_calls: got {type(calls).__name__}; expected a list; correct the request")
+    if not calls and isinstance(message.get("function_call"), Mapping):
+        calls = [{"function": message["function_call"]}]
+    for index, call in enumerate(calls):
+        place = f"{where}.tool_calls[{index}]"
+        function = call.get("function") if isinstance(call, Mapping) else None
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(name, str) or not name:
+            raise InvalidInput(f"{place}: got no function with a name; expected one; correct the request")
+        yield Call(
+            str(call.get("id") or ""), name, _arguments(function.get("arguments"), f"{place}.function.arguments")
+        )
+
+
+def _arguments(given: object, where: str) -> str:
+    """One line of JSON, whatever spacing the client chose, so that every way to the same call gives the same bytes."""
+    if isinstance(given, Mapping):
+        given = json.dumps(given)
+    text = given.strip() if isinstance(given, str) else ""
+    try:
+        value = read_literal(text) if text else {}
+        if isinstance(value, dict):
+            return write_json(value)
+    except ValueError:
+        pass
+    raise InvalidInput(f"{where}: got {text[:60]!r}; expected a JSON object as a string; correct the request")
+
+
+def _text(message: Message, where: str) -> str:
+    content = message.get("content")
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list | tuple):
+        parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
+        return "".join(part for part in parts if isinstance(part, str))
+    raise InvalidInput(
+        f"{where}.content: got {type(content).__name__}; expected a string or parts; correct the request"
+    )
+
+
+class Page:
+    """Collects segments into messages; a message's content is by construction what its segments concatenate to."""
+
+    def __init__(self) -> None:
+        self._roles: list[str] = []
+        self._contents: list[object] = []
+        self._segments: list[Segment] = []
+
+    def open(self, role: str, content: object = None) -> None:
+        """Begins a message; `content`, with parts that are no text, replaces what its segments would give."""
+        self._roles.append(role)
+        self._contents.append(content)
+
+    def write(self, kind: Kind, text: str) -> None:
+        """Adds to the message that was opened last."""
+        if text:
+            self._segments.append(Segment(kind, text, len(self._roles) - 1))
+
+    @property
+    def text(self) -> str:
+        """What was written to the message that was opened last."""
+        last = len(self._roles) - 1
+        return "".join(segment.text for segment in self._segments if segment.message == last)
+
+    def render(self, *, continue_final: bool = False) -> Rendered:
+        """What was written so far."""
+        texts = [""] * len(self._roles)
+        for segment in self._segments:
+            texts[segment.message] += segment.text
+        messages: tuple[dict[str, Any], ...] = tuple(
+            {"role": role, "content": text if content is None else content}
+            for role, text, content in zip(self._roles, texts, self._contents, strict=True)
+        )
+        return Rendered(messages, continue_final, tuple(self._segments))
+
+
+def open_user(page: Page, item: User, text: str) -> None:
+    """Begins a user message, keeping parts that are no text; `text` may have a prefix before the user's own."""
+    only_text = not isinstance(item.content, list | tuple) or all(
+        isinstance(part, str) or (isinstance(part, Mapping) and part.get("type") == "text") for part in item.content
+    )
+    if only_text:
+        page.open("user")
+    else:
+        prefix = text.removesuffix(item.text)
+        page.open("user", [*([{"type": "text", "text": prefix}] if prefix else []), *item.content])  # type: ignore[misc]
+    page.write("user", text)

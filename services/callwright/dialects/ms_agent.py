@@ -1,0 +1,258 @@
+"""ms_agent: the "following APIs" prompt of the ms_agent corpus, written from OpenAI tools and read back into them.
+
+Owns both directions of its tool lines. A line has no room for JSON schema, so a parameter's type, its choices and the
+rest of its schema open its description, in the words that corpora of this format use:
+`string. One of: [red, green]. The colour`. What stands there is read back; a description without it stays as it is.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from callwright.dialects.literals import Json, read_literal
+from callwright.dialects.react import Piece, ReactDialect
+from callwright.dialects.tools import Tool
+
+_HEAD = "Answer the following questions as best you can. You have access to the following APIs:\n"
+_FORMAT = "Use the following format:\n"
+_PROMPT = (
+    _HEAD
+    + """\
+{tools}
+
+Use the following format:
+
+Thought: you should always think about what to do
+Action: the action to take, should be one of the above tools[{names}]
+Action Input: the input to the action
+Observation: the result of the action
+... (this Thought/Action/Action Input/Observation can be repeated zero or more times)
+Thought: I now know the final answer
+Final Answer: the final answer to the original input question
+Begin!"""
+)
+_LEAD = "Call this tool to interact with the {api} API. What is the {api} API useful for? "
+_LEAD_READ = re.compile(
+    r"Call this tool to interact with the (?P<api>.+?) API\. What is the (?P=api) API useful for\? ?(?P<rest>.*)",
+    re.DOTALL,
+)
+_OWN_LEAD = "Call this tool to interact with the "
+_ENDS = (".", "。", "!", "?", "！", "？")
+_WRITTEN_TYPES = {"object": "Object", "array": "Array"}
+_TYPE = re.compile(
+    r"(?:Required\.\s*)?(?P<type>string|integer|number|boolean|null|object|array(?:\[(?P<items>\w+)\])?)\.(?:\s+|\Z)",
+    re.IGNORECASE,
+)
+_SCALARS = ("string", "integer", "number", "boolean", "null", "object", "array")
+_NESTED = re.compile(r"(?:Required\.\s*)?(?P<type>array|object)[\[{]", re.IGNORECASE)
+_CHOICES = re.compile(r"One of: \[(?P<choices>[^\[\]]*)\]\.(?:\s+|\Z)")
+_SCHEMA = "Schema: "
+
+
+class MsAgent(ReactDialect):
+    """The dialect `ms_agent`."""
+
+    name: ClassVar[str] = "ms_agent"
+
+    def tools_text(self, tools: tuple[Tool, ...]) -> str:
+        """The prompt, without a newline at its end."""
+        lines = (f"{index}. {_write_tool(tool)}" for index, tool in enumerate(tools, 1))
+        return _PROMPT.format(tools="\n\n".join(lines), names=", ".join(tool.name for tool in tools))
+
+    def system_text(self, given: str, tools: tuple[Tool, ...]) -> str:
+        """The system message; one that lists these very tools in a wording of its own stays as it is."""
+        listed = read_tools(given)
+        if listed is not None and {t["function"]["name"] for t in listed} == {tool.name for tool in tools}:
+            return given
+        return super().system_text(given, tools)
+
+    def final(self, text: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
+        """The answer, after the set phrase that the format asks for."""
+        if not resumed and not tools:
+            return [("text", text)]
+        return [("thought", "Thought: I now know the final answer\n"), ("final", f"Final Answer: {text}")]
+
+
+def read_tools(system: str) -> list[dict[str, Any]] | None:
+    """The OpenAI tools that a system text lists; None where it lists none in this format.
+
+    Written out again they give the same list. An API's title that the tool's name does not imply (ToolAlpaca's) is
+    kept as `api` beside `function`. Parameters that are no JSON are read as far as they have one meaning.
+    """
+    found = split_system(system)
+    return None if found is None else found[1]
+
+
+def split_system(system: str) -> tuple[str, list[dict[str, Any]]] | None:
+    """What stands before the prompt of this format, and the tools that the prompt lists."""
+    start = system.find(_HEAD)
+    if start < 0:
+        return None
+    begin = start + len(_HEAD)
+    end = system.find(_FORMAT, begin)
+    listing = system[begin : end if end >= 0 else len(system)].strip()
+    tools: list[dict[str, Any]] = []
+    while listing:
+        line, listing = _split_line(listing, len(tools) + 1)
+        tool = _read_tool(line)
+        if tool is not None:
+            tools.append(tool)
+    return system[:start].rstrip("\n"), tools
+
+
+def _split_line(listing: str, number: int) -> tuple[str, str]:
+    """The tool that opens the listing, without its number, and the tools after it."""
+    body = listing.removeprefix(f"{number}.").lstrip()
+    following = _following(number)
+    found = following.search(body)
+    while found is not None:
+        if body[: found.start()].rstrip().endswith("]") or "Parameters:" not in body[: found.start()]:
+            return body[: found.start()].rstrip(), body[found.start() :].lstrip("\n")
+        found = following.search(body, found.end())
+    return body.rstrip(), ""
+
+
+@lru_cache
+def _following(number: int) -> "re.Pattern[str]":
+    """What opens the tool after the one with that number."""
+    return re.compile(rf"\n+{number + 1}\. (?=\S+: )")
+
+
+@lru_cache(maxsize=4096)
+def _read_tool(line: str) -> dict[str, Any] | None:
+    """The tool that a line declares; the same object for the same line, since corpora repeat theirs."""
+    name, colon, rest = line.partition(":")
+    if not colon or not name.strip() or re.search(r"\s", name.strip()):
+        return None
+    rest = rest.strip()
+    description, parameters = rest, []
+    for found in reversed(list(re.finditer(r"(?:^|\s)Parameters:\s*(?=\[)", rest))):
+        try:
+            value = read_literal(rest[found.end() :])
+        except ValueError:
+            continue
+        if isinstance(value, list):
+            description, parameters = rest[: found.start()], value
+            break
+    lead = _LEAD_READ.fullmatch(description)
+    tool: dict[str, Any] = {
+        "type": "function",
+        "function": {
+            "name": name.strip(),
+            "description": _read_description(lead["rest"] if lead else description),
+            "parameters": _read_parameters(parameters),
+        },
+    }
+    if lead and lead["api"] != _api(name.strip()):
+        tool["api"] = lead["api"]
+    return tool
+
+
+def _read_parameters(listed: list[Json]) -> dict[str, Any]:
+    members = [item for item in listed if isinstance(item, dict) and isinstance(item.get("name"), str)]
+    return {
+        "type": "object",
+        "properties": {str(item["name"]): read_schema(str(item.get("description") or "")) for item in members},
+        "required": [str(item["name"]) for item in members if str(item.get("required")).lower() == "true"],
+    }
+
+
+def read_schema(text: str) -> dict[str, Any]:
+    """The JSON schema that a parameter's description opens with: `string. One of: [red, green]. The colour`."""
+    schema: dict[str, Any] = {}
+    rest = text
+    found = _TYPE.match(text)
+    if found:
+        items = (found["items"] or "").lower()
+        schema["type"] = "array" if items else found["type"].lower()
+        if items in _SCALARS:
+            schema["items"] = {"type": items}
+        rest = text[found.end() :]
+        choices = _CHOICES.match(rest)
+        if choices and _are_plain(choices["choices"].split(", ")):
+            schema["enum"] = choices["choices"].split(", ")
+            rest = rest[choices.end() :]
+    elif nested := _NESTED.match(text):
+        schema["type"] = nested["type"].lower()
+    whole = _read_rest(schema, rest)
+    if whole is not None and _write_schema(whole) == text:
+        return whole
+    return schema | {"description": rest} if rest else schema
+
+
+def _read_rest(schema: dict[str, Any], text: str) -> dict[str, Any] | None:
+    """The schema with what `Schema: {…}.` adds to it, where the text opens with that."""
+    if not text.startswith(_SCHEMA):
+        return None
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, len(_SCHEMA))
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or text[end : end + 1] != ".":
+        return None
+    description = text[end + 1 :].lstrip()
+    return schema | value | ({"description": description} if description else {})
+
+
+def _write_tool(tool: Tool) -> str:
+    description = _write_description(tool.description)
+    if not description.startswith(_OWN_LEAD):
+        api = tool.spec.get("api")
+        description = _LEAD.format(api=api if isinstance(api, str) and api else _api(tool.name)) + description
+    required = tool.required
+    parameters = [
+        {
+            "name": name,
+            "description": _write_schema(schema if isinstance(schema, Mapping) else {}),
+            "required": str(name in required),
+        }
+        for name, schema in tool.properties.items()
+    ]
+    return f"{tool.name}: {description} Parameters: {json.dumps(parameters, ensure_ascii=False)}"
+
+
+def _write_schema(schema: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in schema.items() if key != "description"}
+    text = str(schema.get("description") or "").strip()
+    parts: list[str] = []
+    kind = rest.get("type")
+    if isinstance(kind, str) and kind in _SCALARS:
+        items = rest.get("items")
+        choices = rest.get("enum")
+        written = _WRITTEN_TYPES.get(kind, kind)
+        if kind == "array" and isinstance(items, Mapping) and set(items) == {"type"} and items["type"] in _SCALARS:
+            written += f"[{items['type']}]"
+            del rest["items"]
+        parts.append(f"{written}.")
+        del rest["type"]
+        if isinstance(choices, list) and _are_plain(choices):
+            parts.append(f"One of: [{', '.join(choices)}].")
+            del rest["enum"]
+    if rest:
+        parts.append(f"{_SCHEMA}{json.dumps(rest, ensure_ascii=False)}.")
+    return " ".join([*parts, *([text] if text else [])])
+
+
+def _are_plain(choices: Sequence[object]) -> bool:
+    """Whether the choices can be read back from a list without quotes."""
+    return bool(choices) and all(
+        isinstance(c, str) and c == c.strip() and c and not re.search(r"[\[\],\n]", c) for c in choices
+    )
+
+
+def _api(name: str) -> str:
+    """How the corpus speaks of an API: hm_product_info is the hmproductinfo API."""
+    return name.replace("_", "") or name
+
+
+def _write_description(text: str) -> str:
+    line = re.sub(r"\s*\n\s*", " ", text).strip()
+    return line if line.endswith(_ENDS) else f"{line}."
+
+
+def _read_description(text: str) -> str:
+    text = text.strip()
+    shorter = text.removesuffix(".")
+    return shorter if shorter != text and not shorter.endswith(_ENDS) else text

@@ -1,0 +1,220 @@
+"""The ReAct family: one rendering and one reading for dialects that differ in prompt and in a few words.
+
+Owns the layout of the loop. Thought, Action, Action Input, Observation and answer of one turn stand in one assistant
+message, which is continued after each result; each piece is a line, so a prompt always ends where a line does.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from callwright.dialects import markers as m
+from callwright.dialects.conversation import Assistant, Page, System, User, open_user, read_messages
+from callwright.dialects.literals import find_object_end
+from callwright.dialects.react_stream import ReactStream
+from callwright.dialects.tools import Tool, choose, read_names, read_tools
+from callwright.dialects.types import Kind, Message, Rendered, Segment, StreamParser, ToolSpec, Turn, accumulate
+
+Piece = tuple[Kind, str]
+_WORDS = (m.ACTION_INPUT, m.ACTION, m.OBSERVATION, m.THOUGHT, m.FINAL_ANSWER, m.QUESTION)
+_KINDS: dict[str, Kind] = {
+    m.ACTION: "action",
+    m.ACTION_INPUT: "action_input",
+    m.OBSERVATION: "observation",
+    m.THOUGHT: "thought",
+    m.FINAL_ANSWER: "final",
+    m.ANSWER: "final",
+}
+
+
+class ReactDialect:
+    """Base of the family; a dialect gives its prompt and overrides what it writes differently."""
+
+    name: ClassVar[str]
+    stop: ClassVar[tuple[str, ...]] = ("\nObservation:",)
+    answers: ClassVar[bool] = False
+    """`Answer:` is a marker too; what follows it is content, and further actions may follow."""
+    results_inside: ClassVar[bool] = True
+    """Results stand in the assistant's text; otherwise in messages of the role tool."""
+    closing_tool: ClassVar[Tool | None] = None
+
+    def __init__(self) -> None:
+        self._markers = m.Markers((*_WORDS, m.ANSWER) if self.answers else _WORDS)
+
+    # What a dialect defines.
+
+    def tools_text(self, tools: tuple[Tool, ...]) -> str:
+        """The prompt that shows the tools and the format."""
+        raise NotImplementedError
+
+    def system_text(self, given: str, tools: tuple[Tool, ...]) -> str:
+        """The system message: what was given, then the tools, once."""
+        block = self.tools_text(tools)
+        if block.strip() in given:
+            return given
+        return f"{given}\n\n{block}" if given.strip() else block
+
+    def user_text(self, given: str, tools: tuple[Tool, ...]) -> str:
+        """A user message's text."""
+        return given
+
+    def observation(self, result: str) -> str:
+        """A result, as a line."""
+        return f"Observation: {result.rstrip()}\n"
+
+    def resume(self) -> str:
+        """What stands after the results, before the model goes on."""
+        return ""
+
+    def thought(self, text: str, *, resumed: bool) -> list[Piece]:
+        """What the model says before it calls, as lines."""
+        return [("thought", f"Thought: {text}\n")] if text else []
+
+    def final(self, text: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
+        """The answer that ends a turn: in the format if the prompt shows it or the turn used it, otherwise plain."""
+        return [("final", f"Final Answer: {text}")] if resumed or tools else [("text", text)]
+
+    # What all share.
+
+    def call_frame(self, name: str) -> tuple[str, str]:
+        """What stands before and after the JSON arguments of a call."""
+        return f"Action: {name}\nAction Input: ", "\n"
+
+    def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> StreamParser:
+        """A parser for one turn."""
+        return ReactStream(self._markers, read_names(tools), eager=eager, closing_tool=self.closing_tool)
+
+    def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
+        """Reads a whole turn: the stream, fed in one piece and accumulated."""
+        parser = self.parser(tools)
+        return accumulate([*parser.feed(text), *parser.close(cut=cut)])
+
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"
+    ) -> Rendered:
+        """Writes a conversation for the chat template. Raises InvalidInput on what is no conversation."""
+        shown = choose(read_tools(tools), tool_choice)
+        items = read_messages(messages)
+        page = Page()
+        if shown and not (items and isinstance(items[0], System)):
+            items = (System(""), *items)
+        inside = False
+        for index, item in enumerate(items):
+            match item:
+                case System(text):
+                    page.open("system")
+                    page.write("system", self.system_text(text, shown) if shown and index == 0 else text)
+                case User(text):
+                    open_user(page, item, self.user_text(text, shown))
+                case Assistant():
+                    self._write_turn(page, item, shown, resumed=inside)
+            inside = isinstance(item, Assistant) and bool(item.results) and self.results_inside
+        last = items[-1] if items else None
+        # What is written decides, not what was given: the same text must be read so when it comes again.
+        written = page.text if isinstance(last, Assistant) and not last.results else ""
+        reopened = bool(written) and self._is_open(written)
+        if reopened and self.segment(written)[-1].kind == "observation":
+            page.write("observation", "" if written.endswith("\n") else "\n")
+            inside = True
+        if inside:
+            page.write("final", self.resume())
+        return page.render(continue_final=inside or reopened)
+
+    def _write_turn(self, page: Page, turn: Assistant, tools: tuple[Tool, ...], *, resumed: bool) -> None:
+        if not resumed:
+            page.open("assistant")
+        pieces = self._turn_pieces(turn, tools, resumed=resumed)
+        pieces = self._with_results(pieces, turn) if self.results_inside else _without_line_end(pieces)
+        for kind, text in pieces:
+            page.write(kind, text)
+        if not self.results_inside:
+            for result in turn.results:
+                page.open("tool")
+                page.write("user", result)
+
+    def _turn_pieces(self, turn: Assistant, tools: tuple[Tool, ...], *, resumed: bool) -> list[Piece]:
+        """What the model itself has written in this turn."""
+        raw = [(segment.kind, segment.text) for segment in self.segment(turn.text)]
+        kinds = {kind for kind, _ in raw}
+        if "action_input" in kinds:
+            return self._resume_raw(raw, resumed=resumed)
+        is_raw = bool(raw) and raw[0][0] != "text"
+        if not turn.calls and not turn.results:
+            if is_raw:
+                return self._resume_raw(raw, resumed=resumed)
+            if not turn.text.strip():
+                return [("final", self.resume())] if resumed else []
+            return self.final(turn.text.lstrip(), resumed=resumed, tools=tools)
+        if is_raw:
+            pieces = _end_line(self._resume_raw(raw, resumed=resumed))
+        else:
+            pieces = self.thought(turn.text.strip(), resumed=resumed)
+        for call in turn.calls:
+            pieces.append(("action", f"Action: {call.name}\n"))
+            pieces.append(("action_input", f"Action Input: {call.arguments}\n"))
+        return pieces
+
+    def _resume_raw(self, raw: list[Piece], *, resumed: bool) -> list[Piece]:
+        return raw
+
+    def _with_results(self, pieces: list[Piece], turn: Assistant) -> list[Piece]:
+        """Splices results in, after an `Observation:` that may already stand there."""
+        kind, text = pieces[-1] if pieces else ("text", "")
+        waiting = kind == "observation" and _awaits_result(text)
+        if not turn.results:
+            if kind == "observation" and not waiting:
+                return _end_line(pieces)
+            return [*_end_line(pieces), ("observation", "Observation:")] if turn.calls and not waiting else pieces
+        pieces = pieces[:-1] if waiting else _end_line(pieces)
+        return [*_end_line(pieces), *(("observation", self.observation(result)) for result in turn.results)]
+
+    def _is_open(self, text: str) -> bool:
+        """Whether an assistant's text ends with a result, so that the model goes on from it."""
+        segments = self.segment(text)
+        last = segments[-1] if segments else None
+        return last is not None and last.kind == "observation" and not _awaits_result(last.text)
+
+    def segment(self, text: str) -> tuple[Segment, ...]:
+        """Splits an assistant's text, results included, at the markers that count."""
+        starts: list[tuple[int, Kind]] = []
+        seen_action = False
+        closes = True
+        found = self._markers.search(text, 0)
+        while found is not None:
+            word, end = m.word_of(found), found.end()
+            kind = _KINDS.get(word)
+            if word == m.THINK:
+                closing = text.find(m.THINK_END, end)
+                end = closing if closing >= 0 else len(text)
+            elif word == m.ACTION_INPUT and closes:
+                inner = find_object_end(text, end)
+                closes = inner is not None  # one that never ends is looked for once: time stays linear
+                end = inner or end
+            if kind is not None and (seen_action or kind != "observation"):
+                starts.append((found.start(), kind))
+                seen_action = seen_action or kind == "action"
+            if word == m.FINAL_ANSWER:
+                break
+            found = self._markers.search(text, end)
+        if not starts or text[: starts[0][0]].strip():
+            starts.insert(0, (0, "text"))
+        starts[0] = (0, starts[0][1])
+        bounds = [*(start for start, _ in starts[1:]), len(text)]
+        pieces = ((kind, text[start:end]) for (start, kind), end in zip(starts, bounds, strict=True))
+        return tuple(Segment(kind, piece) for kind, piece in pieces if piece)
+
+
+def _end_line(pieces: list[Piece]) -> list[Piece]:
+    if not pieces or pieces[-1][1].endswith("\n"):
+        return pieces
+    kind, text = pieces[-1]
+    return [*pieces[:-1], (kind, f"{text}\n")]
+
+
+def _without_line_end(pieces: list[Piece]) -> list[Piece]:
+    return [*pieces[:-1], (pieces[-1][0], pieces[-1][1].removesuffix("\n"))] if pieces else pieces
+
+
+def _awaits_result(observation: str) -> bool:
+    """Whether only the marker stands there, as a model leaves it; an empty result is written with a space."""
+    _, _, result = observation.replace("：", ":").partition(":")
+    return not result.strip() and result != " \n"

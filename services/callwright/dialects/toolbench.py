@@ -1,0 +1,78 @@
+"""ToolBench: ms-swift's `toolbench` prompt, its misspellings included, and the Finish tool that ends a task.
+
+A result has no marker here: it is a message of the role tool (`Rendered.tool_as_user` for a template without one). An
+answer is written as a call of Finish and read back as content; giving up is read as a malformed call that says so.
+"""
+
+from typing import ClassVar
+
+from callwright.dialects.literals import write_json
+from callwright.dialects.react import Piece, ReactDialect
+from callwright.dialects.tools import Tool, read_tools
+
+_PROMPT = """\
+You can use many tools(functions) to do the following task.
+First I will give you the task description, and your task start.
+At each step, you need to give your thought to analyze the status now and what to do next, \
+with a function call to actually excute your step. Your output should follow this format:
+Thought:
+Action:
+Action Input:
+
+After the call, you will get the call result, and you are now in a new state.
+Then you will analyze your status now, then decide what to do next...
+After many (Thought-call) pairs, you finally perform the task, then you can give your finial answer.
+Remember:
+1.the state change is irreversible, you can't go back to one of the former state, if you want to restart the task, \
+say "I give up and restart".
+2.All the thought is short, at most in 5 sentence.
+3.You can do more then one trys, so if your plan is to continusly try some conditions, \
+you can do one of the conditions per try.
+Let's Begin!
+Task description: You should use functions to help handle the real time user querys. Remember:
+1.ALWAYS call "Finish" function at the end of the task. And the final answer should contain enough information \
+to show to the user,If you can't handle the task, \
+or you find that function calls always fail(the function is not valid now), \
+use function Finish->give_up_and_restart.
+2.Do not use origin tool names, use only subfunctions' names.
+Specifically, you have access to the following APIs: {tools}"""
+
+_FINISH = {
+    "name": "Finish",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "return_type": {"type": "string", "enum": ["give_answer", "give_up_and_restart"]},
+            "final_answer": {"type": "string"},
+        },
+        "required": ["return_type"],
+    },
+}
+
+
+class ToolBench(ReactDialect):
+    """The dialect `toolbench`."""
+
+    name: ClassVar[str] = "toolbench"
+    stop: ClassVar[tuple[str, ...]] = ()
+    results_inside: ClassVar[bool] = False
+    closing_tool: ClassVar[Tool | None] = read_tools([_FINISH])[0]
+
+    def tools_text(self, tools: tuple[Tool, ...]) -> str:
+        """The prompt, without a newline at its end."""
+        return _PROMPT.format(tools="\n\n".join(str(dict(tool.function)) for tool in tools))
+
+    def thought(self, text: str, *, resumed: bool) -> list[Piece]:
+        """The format always opens with a thought, an empty one if need be."""
+        return [("thought", f"Thought: {text}\n" if text else "Thought:\n")]
+
+    def final(self, text: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
+        """The answer as a call of Finish."""
+        if not tools:
+            return [("text", text)]
+        arguments = write_json({"return_type": "give_answer", "final_answer": text})
+        return [
+            ("thought", "Thought:\n"),
+            ("action", "Action: Finish\n"),
+            ("action_input", f"Action Input: {arguments}"),
+        ]

@@ -1,0 +1,174 @@
+"""Tools as clients declare them, OpenAI's or bare ToolBench objects; `tool_choice`; and names as models write them.
+
+Owns finding the tool that a model meant. Knows no marker and no arguments.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from callwright.dialects.types import ToolSpec
+from callwright.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One declared tool."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    """JSON schema of the arguments; empty for a tool that declares none."""
+    function: Mapping[str, Any]
+    """The declaration without its wrapper, as the client wrote it."""
+    spec: ToolSpec
+    """The declaration, wrapper included."""
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Schema of each parameter, by name."""
+        found = self.parameters.get("properties")
+        return found if isinstance(found, _OBJECT) else {}
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the parameters that a call must give."""
+        found = self.parameters.get("required")
+        return tuple(n for n in found if isinstance(n, str)) if isinstance(found, list | tuple) else ()
+
+
+class Toolbox(tuple[ToolSpec, ...]):
+    """Declared tools that many turns are read with, and so are read only once themselves; never changed in place."""
+
+    @cached_property
+    def tools(self) -> tuple[Tool, ...]:
+        """What `read_tools` makes of them. Raises InvalidInput."""
+        return tuple(_read_tool(spec, index) for index, spec in enumerate(self))
+
+    @cached_property
+    def names(self) -> "Names":
+        """Finds the tool that a model meant. Raises InvalidInput."""
+        return Names(self.tools)
+
+
+def read_tools(specs: Sequence[ToolSpec] | None) -> tuple[Tool, ...]:
+    """Reads OpenAI tools and bare ToolBench objects alike. Raises InvalidInput on what is neither."""
+    return (specs if isinstance(specs, Toolbox) else Toolbox(specs or ())).tools
+
+
+def read_names(specs: Sequence[ToolSpec] | None) -> "Names":
+    """Names of declared tools; with None any name is a tool's. Raises InvalidInput."""
+    if specs is None:
+        return Names(None)
+    return (specs if isinstance(specs, Toolbox) else Toolbox(specs)).names
+
+
+def choose(tools: tuple[Tool, ...], tool_choice: object) -> tuple[Tool, ...]:
+    """The tools to show to the model: none for `none`, one for a named choice, otherwise all. Raises InvalidInput."""
+    match tool_choice:
+        case None | "auto" | "required":
+            return tools
+        case "none":
+            return ()
+        case {"function": {"name": str(name)}} | {"type": "function", "name": str(name)}:
+            chosen = tuple(tool for tool in tools if tool.name == name)
+            if not chosen:
+                names = ", ".join(tool.name for tool in tools) or "no tools"
+                raise InvalidInput(
+                    f"tool_choice: got {name!r}; expected one of the tools: {names}; declare it in tools"
+                )
+            return chosen
+        case _:
+            raise InvalidInput(
+                f"tool_choice: got {str(tool_choice)[:80]!r}; expected none, auto, required or "
+                '{"type": "function", "function": {"name": …}}; correct the request'
+            )
+
+
+_OBJECT = (dict, Mapping)  # asking for a dict first is much quicker, and it nearly always is one
+
+
+def _read_tool(spec: ToolSpec, index: int) -> Tool:
+    function = spec.get("function", spec) if isinstance(spec, _OBJECT) else None
+    name = function.get("name") if isinstance(function, _OBJECT) else None
+    if not isinstance(function, _OBJECT) or not isinstance(name, str) or not name.strip():
+        raise InvalidInput(
+            f"tools[{index}]: got {str(spec)[:80]!r}; expected a function with a name; correct the request"
+        )
+    description, parameters = function.get("description"), function.get("parameters")
+    return Tool(
+        name=name,
+        description=description if isinstance(description, str) else "",
+        parameters=parameters if isinstance(parameters, _OBJECT) else {},
+        function=function,
+        spec=spec,
+    )
+
+
+_EDGES = " \t\r\n`'\"*“”‘’「」《》<>.,;:。，；：!！"
+_IDENTIFIER = re.compile(r"[\w.\-/]{1,128}")
+
+
+class Names:
+    """Finds the tool that a model meant; every answer depends on the text alone, never on the call before."""
+
+    def __init__(self, tools: tuple[Tool, ...] | None) -> None:
+        self.known = tools is not None
+        self._tools = {tool.name: tool for tool in tools or ()}
+        self._declared = tools or ()
+
+    def exact(self, written: str) -> Tool | None:
+        """The tool whose name this is, markdown and capitals aside."""
+        text = written.strip().replace("\\_", "_")
+        if not self.known:
+            text = text.strip(_EDGES)
+            return _undeclared(text) if _IDENTIFIER.fullmatch(text) else None
+        for candidate in (text, text.strip(_EDGES), text.strip(_EDGES).removesuffix("()")):
+            if candidate in self._tools:
+                return self._tools[candidate]
+        return self._folded.get(_fold(text.strip(_EDGES).removesuffix("()")))
+
+    def mentioned(self, written: str) -> Tool | None:
+        """The one tool that a sentence such as `Use the fire_recognition API` names; None where it names two."""
+        tool = self.exact(written)
+        if tool is not None or not self._tools:
+            return tool
+        text = written.replace("\\_", "_")
+        found = {match[0] for match in self._mention.finditer(text)}
+        if len(found) == 1:
+            return self._tools[found.pop()]
+        if found:
+            return None
+        words = " ".join(_fold(word) for word in re.split(r"[^\w-]+", text))
+        matches = [tool for key, tool in self._folded.items() if tool is not None and _spells(key, words)]
+        return matches[0] if len(matches) == 1 else None
+
+    @cached_property
+    def _folded(self) -> dict[str, Tool | None]:
+        """Tools by their names without capitals and punctuation; None where two share one."""
+        folded: dict[str, Tool | None] = {}
+        for tool in self._declared:
+            key = _fold(tool.name)
+            folded[key] = None if key in folded else tool
+        return folded
+
+    @cached_property
+    def _mention(self) -> "re.Pattern[str]":
+        """Compiled when needed: most turns name their tool exactly, and compiling costs more than reading them."""
+        names = sorted((re.escape(name) for name in self._tools), key=len, reverse=True)
+        return re.compile(rf"(?<![\w-])(?:{'|'.join(names)})(?![\w-])")
+
+
+def _undeclared(name: str) -> Tool:
+    return Tool(name=name, description="", parameters={}, function={"name": name}, spec={"name": name})
+
+
+def _spells(key: str, words: str) -> bool:
+    """Whether whole words in a row, joined as the tool's name is, give that name."""
+    return bool(key) and re.search(rf"(?<!\S){re.escape(key).replace('_', '[_ ]')}(?!\S)", words) is not None
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[^\w]+|_+", "_", name.lower()).strip("_")

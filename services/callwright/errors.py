@@ -1,0 +1,104 @@
+"""The exception tree, and the one place where an error becomes an exit code, an HTTP status or a condition.
+
+    CallwrightError
+    ├── Permanent          trying again changes nothing
+    │   ├── InvalidInput   the user's file, flag or request is wrong    exit 2, HTTP 400
+    │   ├── NotFound       a model, version, file or key is not there   exit 2, HTTP 404
+    │   ├── Conflict       somebody else changed or holds it            exit 1, HTTP 409
+    │   ├── StageFailed    the work itself failed                       exit 1, HTTP 500
+    │   └── GateFailed     the candidate is worse than allowed          exit 1, HTTP 409
+    └── Temporary          trying again may help
+        ├── Unavailable    a store, server or engine does not answer    exit 1, HTTP 503
+        ├── TimedOut       it answered too late                         exit 1, HTTP 504
+        └── Interrupted    Ctrl-C or SIGTERM ended it; its work is kept exit 130, 143
+
+What a model got wrong is a value (`callwright.dialects.MalformedCall`), never an exception.
+Messages read `what failed: got X; expected Y; do Z` and never hold a secret's value.
+"""
+
+import signal
+from typing import ClassVar
+
+
+class CallwrightError(Exception):
+    """Any failure that Callwright foresees; everything else is a bug and keeps its traceback."""
+
+    exit_code: int = 1
+    http_status: ClassVar[int] = 500
+
+    @property
+    def reason(self) -> str:
+        """The CamelCase word used as a Kubernetes condition's reason."""
+        return type(self).__name__
+
+
+class Permanent(CallwrightError):
+    """Trying again changes nothing."""
+
+
+class InvalidInput(Permanent):
+    """The user's file, flag or request is wrong; `problems` has one line per fault."""
+
+    exit_code = 2
+    http_status = 400
+
+    def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
+        self.problems = problems
+        super().__init__("\n".join((message, *(f"  {problem}" for problem in problems))))
+
+
+class NotFound(Permanent):
+    """A model, version, file or key is not there."""
+
+    exit_code = 2
+    http_status = 404
+
+
+class Conflict(Permanent):
+    """Somebody else changed it first, or holds it."""
+
+    http_status = 409
+
+
+class StageFailed(Permanent):
+    """The work itself failed."""
+
+
+class GateFailed(Permanent):
+    """The candidate is worse than the gate allows; the promoted version stays."""
+
+    http_status = 409
+
+
+class Temporary(CallwrightError):
+    """Trying again may help."""
+
+    http_status = 503
+
+
+class Unavailable(Temporary):
+    """A store, server or engine does not answer."""
+
+
+class TimedOut(Temporary):
+    """It answered too late."""
+
+    http_status = 504
+
+
+class Interrupted(Temporary):
+    """A signal ended it before its time; `kept` says what is there already, the message also how to go on from it."""
+
+    def __init__(
+        self, kept: str, number: signal.Signals = signal.SIGINT, *, again: str = "run the same again to carry on"
+    ) -> None:
+        self.kept, self.number = kept, number
+        self.exit_code = 128 + number  # as a shell says it
+        super().__init__(f"{kept}; {again}")
+
+    @classmethod
+    def told(cls, stop: "KeyboardInterrupt | Interrupted", again: str) -> "Interrupted":
+        """What `stop` says, with another way to go on."""
+        if isinstance(stop, Interrupted):
+            return cls(stop.kept, stop.number, again=again)
+        return cls("interrupted", again=again)

@@ -1,0 +1,164 @@
+"""Reports as PNG charts: accuracy with its interval, what went wrong, and differences with theirs.
+
+Knows matplotlib; draws without a display.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from callwright.evaluator import figures
+from callwright.evaluator.compare import Comparison, Paired
+from callwright.evaluator.faults import KINDS
+from callwright.evaluator.findings import Findings
+from callwright.evaluator.report import Measures, Report
+
+_OTHERS, _CANDIDATE = ("#a9b4bf", "#7fa9cf", "#c3a3b8"), "#4fa58a"
+_FAULTS = {"right": "#1b6b57", "arguments": "#a7c957", "tool": "#f2c14e", "no call": "#f08a4b", "malformed": "#c8553d",
+           "call": "#8f2d56", "again": "#6d597a", "no answer": "#495057"}  # fmt: skip
+_INK, _QUIET = "#22303c", "#66737f"
+_ROW_INCHES, _WIDTH_INCHES = 0.34, 8.0
+_CHANCE = 0.05
+"""A difference with a larger p-value is drawn in grey."""
+_LABEL = 24
+"""Characters of a name that a chart has room for."""
+
+
+def draw(findings: Findings) -> dict[str, bytes]:
+    """PNG files by name, those for which there is something to draw."""
+    made = {}
+    if any(report.total.calls_due for report in findings.reports.values()):
+        made["accuracy.png"] = accuracy(findings.reports)
+        made["faults.png"] = faults(findings.reports)
+    pairs = [comparison for comparison in findings.comparisons if comparison.calls]
+    if pairs:
+        made["differences.png"] = differences(pairs)
+    return made
+
+
+def accuracy(reports: Mapping[str, Report]) -> bytes:
+    """Bars of tool-call accuracy per set and in total, one for each report, with Wilson's 95 % interval."""
+    names = [name for name in dict.fromkeys(n for r in reports.values() for n in r.sets) if _due(reports, name)]
+    groups: list[tuple[str, list[Measures | None]]] = [
+        (name, [report.sets.get(name) for report in reports.values()]) for name in names
+    ]
+    if len(names) > 1:
+        groups.append(("all sets", [report.total for report in reports.values()]))
+    figure, axes = _figure(len(groups) * (len(reports) + 0.6), "Tool-call accuracy: right tool and every argument")
+    thickness = 0.8 / len(reports)
+    for place, (heading, color) in enumerate(zip(reports, _colors(len(reports)), strict=True)):
+        for group, (_, measures) in enumerate(groups):
+            found = measures[place]
+            if found is None or found.accuracy is None or found.accuracy_interval is None:
+                continue
+            y = group - 0.4 + thickness * (place + 0.5)
+            low, high = found.accuracy_interval
+            axes.barh(
+                y, found.accuracy, height=thickness * 0.86, color=color, label=_label(heading) if not group else None
+            )
+            axes.plot((low, high), (y, y), color=_INK, linewidth=1.2, solid_capstyle="butt")
+            axes.text(high + 0.012, y, figures.percent(found.accuracy), va="center", fontsize=8.5, color=_INK)
+    axes.set_yticks(range(len(groups)), [_label(name) for name, _ in groups])
+    _shares(axes)
+    axes.invert_yaxis()
+    if len(reports) > 1:
+        _legend(figure, len(reports))
+    return _png(figure)
+
+
+def faults(reports: Mapping[str, Report]) -> bytes:
+    """One stacked bar for each report: the calls due, by what is wrong with the answer."""
+    figure, axes = _figure(len(reports) * 1.4 + 0.6, "Requests that a call answers, by what came")
+    totals = {heading: report.total for heading, report in reports.items() if report.total.calls_due}
+    for kind in KINDS:
+        shares = [total.faults.get(kind, 0) / total.calls_due for total in totals.values()]
+        if not any(shares):
+            continue
+        starts = [_before(total, kind) for total in totals.values()]
+        axes.barh(range(len(totals)), shares, left=starts, height=0.62, color=_FAULTS[kind], label=kind)
+        for y, (start, share) in enumerate(zip(starts, shares, strict=True)):
+            if share >= 0.05:
+                ink = "white" if kind in ("right", "malformed", "call", "again", "no answer") else _INK
+                axes.text(
+                    start + share / 2, y, f"{100 * share:.0f} %", ha="center", va="center", fontsize=8.5, color=ink
+                )
+    axes.set_yticks(range(len(totals)), list(map(_label, totals)))
+    _shares(axes)
+    axes.invert_yaxis()
+    _legend(figure, len(KINDS))
+    return _png(figure)
+
+
+def differences(comparisons: list[Comparison]) -> bytes:
+    """Differences in accuracy with their 95 % intervals; right of zero, the candidate is better."""
+    rows: list[tuple[str, Paired]] = []
+    for comparison in comparisons:
+        against = f"against {_label(comparison.first)}"
+        if len(comparison.sets) > 1:
+            rows.extend((f"{against}, {_label(name)}", pair) for name, pair in comparison.sets.items())
+        if comparison.calls:
+            rows.append((f"{against}, all sets" if len(comparison.sets) > 1 else against, comparison.calls))
+    figure, axes = _figure(len(rows) * 0.9 + 0.6, f"{_label(comparisons[0].second)}: difference in tool-call accuracy")
+    for y, (_, pair) in enumerate(rows):
+        color = _QUIET if pair.p_value >= _CHANCE else _FAULTS["right" if pair.difference > 0 else "malformed"]
+        axes.plot(pair.interval, (y, y), color=color, linewidth=2.2, solid_capstyle="butt")
+        axes.plot(pair.difference, y, "o", color=color, markersize=6)
+        words = f"{figures.points(pair.difference)}, {figures.p_value(pair.p_value)}"
+        axes.annotate(words, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=_INK)
+    axes.axvline(0, color=_QUIET, linewidth=0.8)
+    reach = max(0.05, *(abs(end) for _, pair in rows for end in pair.interval)) * 1.15
+    axes.set_xlim(-reach, reach)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f}" if value else "0")
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.7)
+    return _png(figure)
+
+
+def _label(text: str) -> str:
+    return text if len(text) <= _LABEL else f"…{text[-_LABEL:]}"
+
+
+def _due(reports: Mapping[str, Report], name: str) -> bool:
+    return any(name in report.sets and report.sets[name].calls_due for report in reports.values())
+
+
+def _before(total: Measures, kind: str) -> float:
+    return sum(total.faults.get(other, 0) for other in KINDS[: KINDS.index(kind)]) / total.calls_due
+
+
+def _colors(count: int) -> list[str]:
+    """The candidate, which comes last, always has the same colour."""
+    return [*(list(_OTHERS) * count)[: count - 1], _CANDIDATE]
+
+
+def _figure(rows: float, title: str) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(_WIDTH_INCHES, 1.1 + _ROW_INCHES * rows), dpi=144, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontsize=11, color=_INK, pad=10)
+    axes.tick_params(labelsize=9, colors=_INK, length=0)
+    axes.grid(axis="x", color="#e4e8ec", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _shares(axes: Any) -> None:
+    axes.set_xlim(0, 1.1)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"])
+
+
+def _legend(figure: Figure, columns: int) -> None:
+    figure.legend(
+        loc="outside lower left", ncols=columns, frameon=False, fontsize=8.5, handlelength=1.0, columnspacing=1.2
+    )
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,230 @@
+"""Puts every row to a model, so many at a time, and adds up what comes back.
+
+Owns the order of work: resume, ask, score, journal, tally. Knows nothing of gates, files of rows or how a report
+looks.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from callwright.errors import InvalidInput, Unavailable
+from callwright.evaluator import answers, judging, loss
+from callwright.evaluator.endpoint import Endpoint, Failure
+from callwright.evaluator.faults import Worst
+from callwright.evaluator.journal import Journal
+from callwright.evaluator.outcomes import Outcome, failed
+from callwright.evaluator.report import Report
+from callwright.evaluator.rows import Row
+from callwright.evaluator.scoring import score
+from callwright.evaluator.tally import Tally
+
+Advance = Callable[[int, int, str], None]
+"""Called with (requests done, requests in all or 0, a few words)."""
+
+_PROGRESS_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A model, behind any OpenAI endpoint, that says whether final answers agree with their references."""
+
+    base_url: str
+    model: str
+    api_key: str | None = None
+
+
+def evaluate(
+    *,
+    base_url: str,
+    model: str,
+    rows: Iterable[Row],
+    concurrency: int = 16,
+    max_tokens: int = 512,
+    dialect: str | None = None,
+    api_key: str | None = None,
+    timeout_seconds: float = 120.0,
+    retries: int = 2,
+    retry_seconds: float = 0.5,
+    worst: int = 50,
+    version: str | None = None,
+    judge: Judge | None = None,
+    on_progress: Advance | None = None,
+    results_path: Path | None = None,
+) -> Report:
+    """Measure `model` at the OpenAI endpoint `base_url` on `rows`, `concurrency` requests under way at once.
+
+    `dialect` goes along as a header, for a model whose own dialect the endpoint does not know. With `results_path`,
+    an evaluation that was interrupted carries on. `judge` gives its word on final answers. Raises `Unavailable` when
+    the endpoint is or goes down, `NotFound` when it has no such model, `InvalidInput` when there is no row or the key
+    is refused.
+    """
+    settings = {"model": model, "version": version, "dialect": dialect, "max_tokens": max_tokens}
+    if judge:
+        settings["judge"] = judge.model
+    options: dict[str, Any] = {"timeout_seconds": timeout_seconds, "retries": retries, "retry_seconds": retry_seconds}
+
+    async def work() -> Report:
+        async with AsyncExitStack() as stack:
+            endpoint = await stack.enter_async_context(
+                Endpoint(base_url, model, dialect=dialect, api_key=api_key, **options)
+            )
+            await endpoint.check()
+            grader = None
+            if judge:
+                grader = Endpoint(judge.base_url, judge.model, api_key=judge.api_key, **options)
+                await stack.enter_async_context(grader)
+                await grader.check()
+            journal = stack.enter_context(Journal(results_path, settings))
+            run = _Run(endpoint, grader, journal, dialect, max_tokens, concurrency, on_progress, Worst(worst))
+            await run.all(iter(rows), len(rows) if isinstance(rows, Sized) else 0)
+            return run.report(version)
+
+    return asyncio.run(work())
+
+
+@dataclass
+class _Run:
+    """The state of one evaluation."""
+
+    endpoint: Endpoint
+    judge: Endpoint | None
+    journal: Journal
+    dialect: str | None
+    max_tokens: int
+    concurrency: int
+    on_progress: Advance | None
+    worst: Worst
+
+    def __post_init__(self) -> None:
+        self.total, self.sets = Tally(), dict[str, Tally]()
+        self.calls, self.no_calls = dict[str, bool](), dict[str, bool]()
+        self.losses = dict[str, tuple[float, int]]()
+        self.done = self.right = self.resumed = self.failures_in_a_row = 0
+        self.has_loss, self.errors = True, 0
+        self.started, self.told = time.monotonic(), 0.0
+
+    async def all(self, rows: Iterator[Row], count: int) -> None:
+        """Work through the rows; stop at the first error that makes the rest pointless."""
+        tasks = [asyncio.create_task(self._some(rows, count)) for _ in range(self.concurrency)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if not self.done:
+            raise InvalidInput("evaluating: got no row with gold; expected at least one request; check the sets")
+        if not self.errors:
+            self.journal.finish()
+        self._tell(count, last=True)
+
+    async def _some(self, rows: Iterator[Row], count: int) -> None:
+        for row in rows:
+            outcome = self.journal.find(row)
+            if outcome is None:
+                outcome = await self._ask(row)
+                self.journal.add(row, outcome)
+            else:
+                self.resumed += 1
+            self._count(row, outcome)
+            self._tell(count)
+
+    async def _ask(self, row: Row) -> Outcome:
+        if row.kind == "general" and self.has_loss:
+            measured = await loss.measure(self.endpoint, row)
+            self._watch(measured)
+            match measured:
+                case Failure():
+                    return failed(row, measured)
+                case loss.Loss(nats, tokens, seconds):
+                    return Outcome(row.key, loss=(nats, tokens), seconds=seconds)
+            self.has_loss = False
+        body: dict[str, Any] = {"messages": row.messages, "max_tokens": self.max_tokens, "temperature": 0}
+        if row.tools:
+            body["tools"] = row.tools
+        reply = await self.endpoint.chat(body)
+        self._watch(reply)
+        if isinstance(reply, Failure):
+            return failed(row, reply)
+        try:
+            answer = answers.read(reply.body, row.tools, self.dialect)
+        except ValueError as error:
+            return failed(row, Failure("rubbish", str(error), False))
+        judged = None
+        if self.judge and row.kind == "answer":
+            judged = await judging.ask(self.judge, row, answer.content)
+        return Outcome(
+            row.key,
+            verdict=score(row, answer),
+            content=answer.content,
+            calls=answer.calls,
+            judged=judged,
+            seconds=reply.seconds,
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+        )
+
+    def _watch(self, result: object) -> None:
+        """Give up on an endpoint that has stopped answering: the journal keeps what there is."""
+        if not (isinstance(result, Failure) and result.temporary):
+            self.failures_in_a_row = 0
+            return
+        self.failures_in_a_row += 1
+        if self.failures_in_a_row >= max(8, self.concurrency):
+            raise Unavailable(
+                f"evaluating {self.endpoint.model!r}: got {self.failures_in_a_row} failures in a row from "
+                f"{self.endpoint.base_url}, the last: {result.reason}: {result.text}; expected answers; "
+                f"{self.done} requests are done; run the same command again to carry on"
+            )
+
+    def _count(self, row: Row, outcome: Outcome) -> None:
+        for tally in (self.total, self.sets.setdefault(row.set, Tally())):
+            tally.add(row, outcome)
+        self.worst.add(row, outcome)
+        self.errors += outcome.error is not None
+        if row.kind in ("call", "no_call"):
+            right = bool(outcome.verdict and outcome.verdict.correct)
+            (self.calls if row.kind == "call" else self.no_calls)[row.key] = right
+            self.right += right
+        if outcome.loss:
+            self.losses[row.key] = outcome.loss
+        self.done += 1
+
+    def _tell(self, count: int, last: bool = False) -> None:
+        now = time.monotonic()
+        if self.on_progress and (last or now - self.told >= _PROGRESS_SECONDS):
+            self.told = now
+            due = len(self.calls) + len(self.no_calls)
+            words = f"{self.right / due:.1%} right" if due else ""
+            self.on_progress(self.done, self.done if last else max(count, self.done + 1), words)
+
+    def report(self, version: str | None) -> Report:
+        """What was found."""
+        notes = []
+        if self.resumed:
+            notes.append(f"{self.resumed} of {self.done} results are from an earlier, interrupted run")
+        if not self.has_loss:
+            notes.append("the endpoint gives no prompt log-probabilities: general conversations are scored by overlap")
+        if self.errors:
+            notes.append(f"{self.errors} of {self.done} requests got no answer and count as wrong")
+        return Report(
+            model=self.endpoint.model,
+            version=version,
+            base_url=self.endpoint.base_url,
+            dialect=self.dialect,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=time.monotonic() - self.started,
+            total=self.total.measures(),
+            sets={name: tally.measures() for name, tally in sorted(self.sets.items())},
+            failures=self.worst.failures(),
+            notes=tuple(notes),
+            calls=self.calls,
+            no_calls=self.no_calls,
+            losses=self.losses,
+        )

@@ -1,0 +1,102 @@
+"""Whether a candidate may be promoted: measures against the document's gate, pure and without side effects.
+
+The caller raises `GateFailed` with `GateResult.message`, or records the result.
+"""
+
+from typing import Literal
+
+from callwright.evaluator.endpoint import TOO_LONG
+from callwright.evaluator.report import Measures, Part, Report
+from callwright.spec.model import Gate
+
+MAX_UNANSWERED = 0.01
+"""Largest share of requests without an answer in an evaluation that a gate can go by; those too long excepted."""
+
+
+class GateMeasure(Part):
+    """One measure against what the gate allows."""
+
+    name: str
+    """The gate's key, in the document's spelling, or `unanswered`."""
+    got: float | None
+    """What was measured; None when nothing was, which passes only where the gate asks nothing."""
+    bound: Literal["at least", "at most"]
+    """Which side of the limit is allowed."""
+    allowed: float
+    """The limit."""
+    passed: bool
+    """Within it."""
+
+
+class GateResult(Part):
+    """The decision, with every measure that led to it."""
+
+    passed: bool
+    """Every measure is within its limit."""
+    measures: tuple[GateMeasure, ...]
+    """All of them, passed or not."""
+
+    message: str
+    """Names the failed measures and by how much they fail, in one line; empty when none does."""
+
+
+def decide(
+    gate: Gate,
+    candidate: Report,
+    *,
+    promoted: Report | None = None,
+    expects_promoted: bool = False,
+    base: Report | None = None,
+) -> GateResult:
+    """Hold a candidate's report against the gate.
+
+    `promoted` is the promoted version's report and `base` the base model's, both on the same requests.
+    `expects_promoted` says that a version is promoted: without a report of it, a gate on regression fails.
+    """
+    total = candidate.total
+    worst = max(_unanswered(report.total) for report in (candidate, promoted, base) if report)
+    measures = [
+        _measure("minAccuracy", total.accuracy, "at least", gate.min_accuracy, asked=gate.min_accuracy > 0),
+        _measure("maxMalformed", total.malformed, "at most", gate.max_malformed, asked=gate.max_malformed < 1),
+        _measure("unanswered", worst, "at most", MAX_UNANSWERED, asked=True),
+    ]
+    if promoted is not None or expects_promoted:
+        lost = _lost(promoted, candidate) if promoted else None
+        measures.append(_measure("maxRegression", lost, "at most", gate.max_regression, asked=gate.max_regression < 1))
+    if gate.max_forgetting is not None:
+        before, now = base.total.general_loss if base else None, total.general_loss
+        forgotten = None if before is None or now is None else now - before
+        measures.append(_measure("maxForgetting", forgotten, "at most", gate.max_forgetting, asked=True))
+    failed = [measure for measure in measures if not measure.passed]
+    return GateResult(passed=not failed, measures=tuple(measures), message="; ".join(map(_words, failed)))
+
+
+def _unanswered(measures: Measures) -> float:
+    unanswered = measures.errors - measures.error_reasons.get(TOO_LONG, 0)
+    return unanswered / measures.requests if measures.requests else 0.0
+
+
+def _lost(promoted: Report, candidate: Report) -> float | None:
+    """Loss of accuracy on the requests that both were asked."""
+    keys = promoted.calls.keys() & candidate.calls.keys()
+    return sum(promoted.calls[key] - candidate.calls[key] for key in keys) / len(keys) if keys else None
+
+
+def _measure(
+    name: str, got: float | None, bound: Literal["at least", "at most"], allowed: float, *, asked: bool
+) -> GateMeasure:
+    match got, bound:
+        case None, _:
+            passed = not asked
+        case float(), "at least":
+            passed = got >= allowed
+        case _:
+            passed = got is not None and got <= allowed
+    return GateMeasure(name=name, got=got, bound=bound, allowed=allowed, passed=passed)
+
+
+def _words(measure: GateMeasure) -> str:
+    expected = f"expected {measure.bound} {measure.allowed:.4g}"
+    if measure.got is None:
+        return f"{measure.name}: nothing was measured; {expected}"
+    return f"{measure.name}: got {measure.got:.4g}; {expected}; off by {abs(measure.got - measure.allowed):.4g}"

@@ -1,0 +1,162 @@
+"""Safetensors files by their headers: the tensors of a checkpoint, their dtypes and shapes, and where their bytes are.
+
+Reads no tensor data except for the fingerprint. Does not know what a tensor means or what a merge does.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from callwright.errors import InvalidInput, NotFound
+
+FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""Bytes of each safetensors dtype that a merge can compute with."""
+SIZES = FLOATS | {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
+SIZES |= {"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
+_HEADER_LIMIT = 100_000_000
+_SAMPLE_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class TensorRef:
+    """A tensor that lies in a file."""
+
+    name: str
+    dtype: str
+    """Its safetensors dtype, such as BF16."""
+    shape: tuple[int, ...]
+    file: Path = field(compare=False)
+    start: int
+    """Offset of its first byte in the file."""
+    nbytes: int
+
+    @property
+    def is_float(self) -> bool:
+        """Whether a merge can compute with it."""
+        return self.dtype in FLOATS
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} {list(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a model's directory, in the order in which they lie in its files."""
+
+    folder: Path
+    tensors: dict[str, TensorRef]
+    config: dict[str, Any]
+    """Its config.json."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read the headers of the safetensors files of a base model. Raises `NotFound` and `InvalidInput`."""
+    config = read_json(folder / "config.json")
+    files = weight_files(folder)
+    tensors: dict[str, TensorRef] = {}
+    for file in files:
+        for tensor in read_header(file):
+            if tensor.name in tensors:
+                raise InvalidInput(f"reading the base: {tensor.name} is in {tensors[tensor.name].file} and in {file}")
+            tensors[tensor.name] = tensor
+    return Checkpoint(folder=folder, tensors=tensors, config=config)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that make up a model's weights, by its index where it has one."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted({str(name) for name in read_json(index).get("weight_map", {}).values()})
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing or not names:
+            raise NotFound(f"reading the base: {index} names files that are not there: {', '.join(missing) or 'none'}")
+        return [folder / name for name in names]
+    single = folder / "model.safetensors"
+    if single.is_file():
+        return [single]
+    found = sorted(path.name for path in folder.glob("*.bin"))
+    advice = "save it with safe_serialization first" if found else "give a directory with model.safetensors"
+    raise NotFound(f"reading the base: no safetensors weights in {folder}; {advice}")
+
+
+def read_header(path: Path) -> list[TensorRef]:
+    """The tensors of one safetensors file, by offset. Raises `NotFound`, or `InvalidInput` for one cut short."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            text = file.read(length) if length <= min(size - 8, _HEADER_LIMIT) else b""
+    except FileNotFoundError:
+        raise NotFound(f"reading {path}: no such file") from None
+    except OSError as error:
+        raise InvalidInput(f"reading {path}: {error.strerror}") from None
+    return parse_header(text, file=path, size=size)
+
+
+def parse_header(text: bytes, *, file: Path, size: int) -> list[TensorRef]:
+    """The tensors that a header's JSON text names, by offset in `file` of `size` bytes. Raises `InvalidInput`."""
+    start = 8 + len(text)
+    try:
+        header = json.loads(text)
+        tensors = [_tensor(name, entry, file, start) for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"reading {file}: not a safetensors file: {error}; fetch it again") from None
+    end = max((tensor.start + tensor.nbytes for tensor in tensors), default=start)
+    if end != size:
+        raise InvalidInput(f"reading {file}: got {size} bytes; expected {end} by its header; fetch it again")
+    return sorted(tensors, key=lambda tensor: tensor.start)
+
+
+def _tensor(name: str, entry: dict[str, Any], path: Path, data_start: int) -> TensorRef:
+    first, last = entry["data_offsets"]
+    dtype, shape = str(entry["dtype"]), tuple(int(n) for n in entry["shape"])
+    expected = SIZES.get(dtype, 0)
+    for n in shape:
+        expected *= n
+    if expected and last - first != expected:
+        raise ValueError(f"{name} has {last - first} bytes for {dtype} {list(shape)}")
+    return TensorRef(name=name, dtype=dtype, shape=shape, file=path, start=data_start + first, nbytes=last - first)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises `NotFound` and `InvalidInput`."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFound(f"reading {path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"reading {path}: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidInput(f"reading {path}: got {type(value).__name__}; expected a JSON object")
+    return value
+
+
+def fingerprint(tensors: Iterable[TensorRef]) -> str:
+    """sha256 over names, dtypes, shapes and the first and last 4 KiB of every tensor.
+
+    Tells one training's weights from another's without reading them all, and is the same wherever they are copied to.
+    """
+    digest = hashlib.sha256()
+    handles: dict[Path, int] = {}
+    try:
+        for tensor in tensors:
+            handle = handles.get(tensor.file)
+            if handle is None:
+                handle = handles[tensor.file] = os.open(tensor.file, os.O_RDONLY | os.O_CLOEXEC)
+            digest.update(str(tensor).encode())
+            length = min(_SAMPLE_BYTES, tensor.nbytes)
+            digest.update(os.pread(handle, length, tensor.start))
+            digest.update(os.pread(handle, length, tensor.start + tensor.nbytes - length))
+    finally:
+        for handle in handles.values():
+            os.close(handle)
+    return digest.hexdigest()

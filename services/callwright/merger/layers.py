@@ -1,0 +1,160 @@
+"""A model without weights that computes all the same: each layer reads its weight from a file, a few rows at a time.
+
+Memory does not grow with the model. Knows modules and the names of their parameters; not what is computed or why.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from callwright.merger.checkpoint import TensorRef
+from callwright.merger.plan import Head, located
+from callwright.merger.reading import Reader
+from callwright.merger.tensors import load, rows
+
+_CHUNK_ELEMENTS = 2 * 1024 * 1024
+
+
+class UnmappedError(Exception):
+    """The model has a parameter that its files do not have by that name: it is converted on loading."""
+
+
+class Stream:
+    """Lets a model without weights compute, reading each weight when it is needed."""
+
+    def __init__(self, tensors: Mapping[str, TensorRef], reader: Reader, head: Head) -> None:
+        self._tensors = tensors
+        self._reader = reader
+        self._head = head
+        self.used: set[str] = set()
+        """Tensors that the model has a place for."""
+
+    def attach(self, model: nn.Module) -> None:
+        """Give every module of `model` that lacks weights its way to them. Raises `UnmappedError`."""
+        real = {plain(name): parameter.data for name, parameter in model.named_parameters() if not parameter.is_meta}
+        # DoRA's forward pass looks at the weight itself; everything else asks its layer for the product.
+        dora = {
+            path: module for path, module in model.named_modules() if getattr(module, "lora_magnitude_vector", None)
+        }
+        for path, module in model.named_modules():
+            lacking = [name for name, p in module.named_parameters(recurse=False) if p.is_meta]
+            if not lacking or path.endswith("original_module"):
+                continue
+            values = {name: self._values(plain(f"{path}.{name}"), real) for name in lacking}
+            above = dora.get(path.rpartition(".")[0])
+            if above is not None or not _compute_by_rows(module, values):
+                _load_around(above or module, module, values)
+
+    def _values(self, name: str, real: Mapping[str, torch.Tensor]) -> "_Values":
+        if self._head.tied and name == self._head.name and self._head.embedding is not None:
+            name = self._head.embedding
+        found = located(name, self._tensors)
+        if found not in self._tensors:
+            raise UnmappedError(name)
+        self.used.add(found)
+        for held, tensor in real.items():  # the adapter's own embedding, which the head shares
+            if located(held, self._tensors) == found:
+                return _Values(tensor=tensor)
+        return _Values(ref=self._tensors[found], reader=self._reader)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """A parameter in memory, or where to read it."""
+
+    tensor: torch.Tensor | None = None
+    ref: TensorRef | None = None
+    reader: Reader | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self.ref is not None:
+            return self.ref.shape
+        return tuple(self._held.shape)
+
+    @property
+    def _held(self) -> torch.Tensor:
+        if self.tensor is None:
+            raise AssertionError("made with a tensor or a place to read it")
+        return self.tensor
+
+    def rows(self, first: int, end: int) -> torch.Tensor:
+        if self.ref is None or self.reader is None:
+            return self._held[first:end].float()
+        return rows(self.reader, self.ref, first, end).float()
+
+    def whole(self) -> torch.Tensor:
+        if self.ref is None or self.reader is None:
+            return self._held.float()
+        return load(self.reader, self.ref).float()
+
+    def chunks(self) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """The values a few rows at a time: first row, last row plus one, rows."""
+        count, width = self.shape[0], math.prod(self.shape[1:])
+        step = max(1, _CHUNK_ELEMENTS // width)
+        for first in range(0, count, step):
+            end = min(first + step, count)
+            yield first, end, self.rows(first, end)
+
+
+def _compute_by_rows(module: nn.Module, values: Mapping[str, _Values]) -> bool:
+    """Replace the forward pass of a module of a known kind; False for any other."""
+    weight = values.get("weight")
+    if weight is None:
+        return False
+    bias = values["bias"].whole() if "bias" in values else getattr(module, "bias", None)
+    kind = type(module)
+    forward: Callable[[torch.Tensor], torch.Tensor]
+    if kind is nn.Linear:
+        forward = partial(_linear, weight, bias)
+    elif kind is nn.Embedding:
+        forward = partial(_embedding, weight)
+    elif kind.__name__ == "Conv1D" and kind.__module__ == "transformers.pytorch_utils":
+        forward = partial(_conv1d, weight, bias)
+    else:
+        return False
+    module.forward = forward
+    return True
+
+
+def _linear(weight: _Values, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    out = x.new_empty((*x.shape[:-1], weight.shape[0]))
+    for first, end, part in weight.chunks():
+        out[..., first:end] = x @ part.t()
+    return out if bias is None else out.add_(bias)
+
+
+def _conv1d(weight: _Values, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    out = x.new_zeros((*x.shape[:-1], weight.shape[1]))
+    for first, end, part in weight.chunks():
+        out += x[..., first:end] @ part
+    return out if bias is None else out.add_(bias)
+
+
+def _embedding(weight: _Values, ids: torch.Tensor) -> torch.Tensor:
+    found = {i: weight.rows(i, i + 1)[0] for i in set(ids.flatten().tolist())}
+    return torch.stack([found[i] for i in ids.flatten().tolist()]).view(*ids.shape, -1)
+
+
+def _load_around(at: nn.Module, module: nn.Module, values: Mapping[str, _Values]) -> None:
+    """Give `module` its weights whole while `at` computes, and take them away again."""
+    empty = {name: module._parameters[name] for name in values}
+
+    def give(*_: object) -> None:
+        for name, value in values.items():
+            module._parameters[name] = nn.Parameter(value.whole(), requires_grad=False)
+
+    def take(*_: object) -> None:
+        module._parameters.update(empty)
+
+    at.register_forward_pre_hook(give)
+    at.register_forward_hook(take)
+
+
+def plain(name: str) -> str:
+    """A parameter's name without what PEFT puts around it."""
+    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")

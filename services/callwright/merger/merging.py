@@ -1,0 +1,229 @@
+"""The merge: plan it, write it shard by shard into the store, check it, publish it; again and again with one outcome.
+
+Owns the order of things and what makes it safe to kill at any point: a claim on the version, a journal of the files
+that are whole, the manifest last. Arithmetic, plan and registry are others'.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from callwright.errors import Conflict, NotFound
+from callwright.merger.adapter import Adapter, open_adapter
+from callwright.merger.checkpoint import Checkpoint, fingerprint, open_checkpoint
+from callwright.merger.companions import companions
+from callwright.merger.plan import Plan, Shard, plan_merge
+from callwright.merger.reading import LocalReader, StoreReader, stored_tensors
+from callwright.merger.shards import Written, write_shards
+from callwright.store import BaseModelRef, FileEntry, Manifest, Registry, Store, Verification, claimed
+from callwright.store.claim import Claim
+from callwright.store.manifest import manifest_key, version_prefix
+from callwright.store.registry import CLAIM
+
+SHARD_BYTES = 5_000_000_000
+"""Largest size of an output shard, in bytes, when the caller does not say."""
+TOLERANCE = 0.05
+"""Largest `Verification.max_difference` when the caller does not say."""
+_JOURNAL = "merge.json"
+
+Advance = Callable[[int, int, str], None]
+"""Called with (bytes done, bytes in all, what)."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """An adapter and its base, read by their headers, and the plan to merge them."""
+
+    base: Checkpoint
+    adapter: Adapter
+    plan: Plan
+    files: Mapping[str, bytes | Path]
+    """What the version has besides weights."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 over everything that decides the version's bytes."""
+        digest = hashlib.sha256(f"{self.adapter.digest} {self.plan.digest}\n".encode())
+        digest.update(fingerprint(self.base.tensors.values()).encode())
+        for name, content in self.files.items():
+            digest.update(name.encode())
+            digest.update(content if isinstance(content, bytes) else content.read_bytes())
+        return digest.hexdigest()
+
+
+def read_inputs(base_dir: Path, adapter_dir: Path, *, dtype: str = "base", shard_bytes: int = SHARD_BYTES) -> Inputs:
+    """Read base and adapter and plan their merge, writing nothing. Raises `NotFound` and `InvalidInput`."""
+    base, adapter = open_checkpoint(base_dir), open_adapter(adapter_dir)
+    plan = plan_merge(base, adapter, dtype=dtype, shard_bytes=shard_bytes)
+    return Inputs(base=base, adapter=adapter, plan=plan, files=companions(base_dir, adapter_dir, plan))
+
+
+def merge(
+    *,
+    base_dir: Path,
+    adapter_dir: Path,
+    store: Store,
+    name: str,
+    version: str,
+    dialect: str,
+    stop: tuple[str, ...],
+    base: BaseModelRef | Mapping[str, str | None],
+    dtype: str = "base",
+    shard_bytes: int = SHARD_BYTES,
+    metrics: Mapping[str, Any] | None = None,
+    tolerance: float | None = TOLERANCE,
+    on_progress: Advance | None = None,
+) -> Manifest:
+    """Merge the PEFT adapter of `adapter_dir` into the base of `base_dir` and publish it as a version of `name`.
+
+    Nothing is visible before all of it is whole and, unless `tolerance` is None, found equal to base + adapter within
+    it. A merge that was cut short goes on with what is whole; one that has been published is returned as it is.
+    Raises `NotFound` and `InvalidInput` for inputs that cannot be merged, `Conflict` when another process writes this
+    version or the version exists and came of other inputs, `StageFailed` when the check fails.
+    """
+    inputs = read_inputs(base_dir, adapter_dir, dtype=dtype, shard_bytes=shard_bytes)
+    draft = Manifest(
+        name=name,
+        version=version,
+        dialect=dialect,
+        stop=stop,
+        base=BaseModelRef.model_validate(base),
+        adapter_digest=inputs.adapter.digest,
+        inputs_digest=inputs.digest,
+        dtype=dtype,
+        files={},
+        metrics=dict(metrics or {}),
+        created_at=datetime.now(UTC),
+    )
+    published = _published(store, draft)
+    if published is not None:
+        return published
+    with claimed(store, f"{version_prefix(name, version)}/{CLAIM}") as claim:
+        published = _published(store, draft)  # by somebody, just before the claim
+        if published is not None:
+            return published
+        return _Merge(inputs, store, draft, claim, on_progress or (lambda done, total, what: None)).run(tolerance)
+
+
+def _published(store: Store, draft: Manifest) -> Manifest | None:
+    if not store.exists(manifest_key(draft.name, draft.version)):
+        return None
+    there = Registry(store).manifest(draft.name, draft.version)
+    if (there.inputs_digest, there.dialect, there.stop) == (draft.inputs_digest, draft.dialect, draft.stop):
+        return there
+    raise Conflict(
+        f"merging {draft.name} {draft.version}: the version exists and was made from another adapter, base or setting; "
+        "choose another version"
+    )
+
+
+@dataclass
+class _Merge:
+    inputs: Inputs
+    store: Store
+    draft: Manifest
+    claim: Claim
+    on_progress: Advance
+    done_bytes: int = 0
+    whole: dict[str, FileEntry] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def prefix(self) -> str:
+        return version_prefix(self.draft.name, self.draft.version)
+
+    def run(self, tolerance: float | None) -> Manifest:
+        self._take_up()
+        self._write_companions()
+        left = [shard for shard in self.inputs.plan.shards if shard.file not in self.whole]
+        self.done_bytes = self.inputs.plan.nbytes - sum(shard.nbytes for shard in left)
+        self._write(left)
+        manifest = self.draft.model_copy(
+            update={
+                "files": dict(sorted(self.whole.items())),
+                "created_at": datetime.now(UTC),
+                "verification": None if tolerance is None else self._verify(tolerance),
+            }
+        )
+        self.claim.check()
+        manifest = Registry(self.store).publish(manifest)
+        self.store.delete_keys([f"{self.prefix}/{_JOURNAL}"])
+        return manifest
+
+    def _take_up(self) -> None:
+        """Go on where a merge of the same inputs was cut short; clear away what another one left."""
+        try:
+            journal = json.loads(self.store.get_bytes(f"{self.prefix}/{_JOURNAL}"))
+            entries = {path: FileEntry.model_validate(entry) for path, entry in journal["files"].items()}
+            same = journal["inputs_digest"] == self.draft.inputs_digest
+        except (NotFound, ValueError, KeyError, TypeError, AttributeError):
+            same, entries = False, {}
+        there = {entry.key.removeprefix(f"{self.prefix}/"): entry.size for entry in self.store.list(self.prefix)}
+        if same:
+            self.whole = {path: entry for path, entry in entries.items() if there.get(path) == entry.size}
+        stale = [path for path in there if path not in self.whole and path not in (CLAIM, _JOURNAL)]
+        self.store.delete_keys([f"{self.prefix}/{path}" for path in stale])
+        self.store.sweep(self.prefix)
+
+    def _write_companions(self) -> None:
+        for path, content in self.inputs.files.items():
+            if path not in self.whole:
+                data = content if isinstance(content, bytes) else content.read_bytes()
+                self.store.put_bytes(f"{self.prefix}/{path}", data)
+                self.whole[path] = FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+        self._write_journal()
+
+    def _write(self, shards: list[Shard]) -> None:
+        total = self.inputs.plan.nbytes
+
+        def advance(nbytes: int) -> None:
+            with self.lock:
+                self.done_bytes += nbytes
+                self.on_progress(self.done_bytes, total, "merging")
+
+        def note(written: Written) -> None:
+            with self.lock:
+                self.whole[written.file] = written.entry
+                self._write_journal()
+
+        write_shards(
+            shards, self.store, self.prefix, on_bytes=advance, before_commit=self.claim.check, after_commit=note
+        )
+
+    def _write_journal(self) -> None:
+        files = {path: entry.model_dump() for path, entry in self.whole.items()}
+        document = {"inputs_digest": self.draft.inputs_digest, "files": files}
+        self.store.put_bytes(f"{self.prefix}/{_JOURNAL}", json.dumps(document).encode())
+
+    def _verify(self, tolerance: float) -> Verification:
+        from callwright.merger.probe import (  # transformers and PEFT, which the merge itself does without
+            Probe,
+            Weights,
+            verify,
+        )
+
+        self.on_progress(self.done_bytes, self.inputs.plan.nbytes, "verifying")
+        base, files = self.inputs.base, self.inputs.files
+        config = json.loads(self.store.get_bytes(f"{self.prefix}/config.json"))
+        tensors = stored_tensors(self.store, self.prefix, self.whole)
+        tokenizer = files.get("tokenizer.json")
+        with LocalReader() as reader:
+            probe = Probe(
+                base=Weights(base.config, base.tensors, reader),
+                merged=Weights(config, tensors, StoreReader(self.store)),
+                adapter_dir=self.inputs.adapter.folder,
+                base_dir=base.folder,
+                merged_dir=self._local_copy,
+            )
+            return verify(probe, tolerance=tolerance, tokenizer=tokenizer if isinstance(tokenizer, Path) else None)
+
+    def _local_copy(self, folder: Path) -> Path:
+        if self.store.root is not None:
+            return self.store.root / self.prefix
+        self.store.get_tree(self.prefix, folder)
+        return folder

@@ -1,0 +1,330 @@
+"""What a merge will do, decided before anything is written: every output tensor, its sources and its shard.
+
+A pure function of the headers of base and adapter. An adapter that does not fit its base is refused here, by name.
+Reads no tensor data and writes nothing.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from callwright.errors import InvalidInput
+from callwright.merger.adapter import Adapter, LowRank
+from callwright.merger.checkpoint import SIZES, Checkpoint, TensorRef
+
+DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+"""Our dtype names and those of safetensors."""
+_HEADS = {"gpt_neox": "embed_out"}
+"""Names of output heads that are not `lm_head`, by model type."""
+_CONV1D_TYPES = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+"""Model types whose projections are stored [in, out]."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One output tensor: its source, what is added to it, and how it is stored."""
+
+    name: str
+    dtype: str
+    """Output dtype, as safetensors names it."""
+    source: TensorRef
+    """Where the values come from: the base, or the adapter when it holds them whole."""
+    low_rank: LowRank | None = None
+    transposed: bool = False
+    """The weight is stored [in, out]: embeddings and Conv1D."""
+    bias: LowRank | None = None
+    """Whose bias of B is added to this one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the output, which is the source's."""
+        return self.source.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the output."""
+        return self.source.nbytes // SIZES[self.source.dtype] * SIZES[self.dtype]
+
+    @property
+    def copies(self) -> bool:
+        """Whether the output is the source's bytes as they are."""
+        return self.low_rank is None and self.bias is None and self.dtype == self.source.dtype
+
+    @property
+    def does(self) -> str:
+        """What happens to the tensor, in a word or two."""
+        kind = "copy"
+        if self.low_rank:
+            kind = (
+                f"{'dora' if self.low_rank.magnitude else 'lora'} r={self.low_rank.rank} scale={self.low_rank.scale:g}"
+            )
+        elif self.bias:
+            kind = f"bias scale={self.bias.scale:g}"
+        elif self.source.name != self.name:
+            kind = f"from {self.source.name}"
+        return kind if self.dtype == self.source.dtype else f"{kind}, {self.source.dtype} to {self.dtype}"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One output file, with its tensors in the order in which they are written."""
+
+    file: str
+    steps: tuple[Step, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors, header excluded."""
+        return sum(step.nbytes for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole merge."""
+
+    shards: tuple[Shard, ...]
+    config_changes: dict[str, Any]
+    """Keys of config.json that the merged model sets differently."""
+    untied: bool
+    """The base shares one weight between embedding and head, and the merged model has two."""
+
+    @property
+    def steps(self) -> Iterator[Step]:
+        """Every output tensor."""
+        return (step for shard in self.shards for step in shard.steps)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all output tensors."""
+        return sum(shard.nbytes for shard in self.shards)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over what decides the weights' files, their sources' values excepted."""
+        return hashlib.sha256("\n".join(self.lines()).encode() + json.dumps(self.config_changes).encode()).hexdigest()
+
+    def lines(self) -> Iterator[str]:
+        """The plan for a reader, one line per tensor."""
+        for shard in self.shards:
+            for step in shard.steps:
+                yield f"{shard.file}: {step.name} {step.dtype} {list(step.shape)}: {step.does}"
+
+
+def plan_merge(base: Checkpoint, adapter: Adapter, *, dtype: str, shard_bytes: int) -> Plan:
+    """Plan the merge of `adapter` into `base`.
+
+    `dtype` is `base` (each tensor keeps its own), float32, bfloat16 or float16. Raises `InvalidInput`, with the names,
+    for a base that is quantised and for an adapter that does not fit.
+    """
+    if dtype != "base" and dtype not in DTYPES:
+        raise InvalidInput(f"merging: got dtype {dtype!r}; expected one of base, {', '.join(DTYPES)}")
+    _refuse_quantised(base, adapter)
+    head = Head.of(base.config, base.tensors)
+    steps, used = _base_steps(base, adapter, head)
+    steps, untied = _with_head(steps, used, base, adapter, head)
+    _refuse_unused(adapter, used, base)
+    changes = _config_changes(base, steps, untied, dtype)
+    if dtype != "base":
+        steps = [replace(step, dtype=DTYPES[dtype]) if step.source.is_float else step for step in steps]
+    return Plan(shards=tuple(_sharded(steps, shard_bytes)), config_changes=changes, untied=untied)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The output head's weight, and the embedding that it may be tied to."""
+
+    name: str
+    """Name of its weight."""
+    embedding: str | None
+    """Name of the embedding's weight in the checkpoint; None where there is not exactly one."""
+    tied: bool
+    """Both are one weight, the embedding's."""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], tensors: Mapping[str, TensorRef]) -> "Head":
+        """The head of a model with this config.json and these tensors."""
+        text = config.get("text_config") or {}
+        name = _HEADS.get(str(config.get("model_type")), "lm_head") + ".weight"
+        ends = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "tokens_embed.weight")
+        found = [tensor for tensor in tensors if tensor.endswith(ends)]
+        tied = config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)) or name not in tensors
+        return cls(name=name, embedding=found[0] if len(found) == 1 else None, tied=bool(tied))
+
+
+def _refuse_quantised(base: Checkpoint, adapter: Adapter) -> None:
+    found = base.config.get("quantization_config")
+    if found:
+        method = found.get("quant_method", "unknown") if isinstance(found, dict) else found
+        raise InvalidInput(
+            f"merging: the base is quantised ({method}); give the base that it was made from, in full precision"
+        )
+    names = {f"{module}.weight" for module in adapter.low_rank}
+    odd = [str(tensor) for name, tensor in base.tensors.items() if name in names and not tensor.is_float]
+    if odd:
+        raise InvalidInput(
+            f"merging: {len(odd)} weights of the base are no floats: {', '.join(odd[:5])}; give one in full precision"
+        )
+
+
+def _base_steps(base: Checkpoint, adapter: Adapter, head: Head) -> tuple[list[Step], set[str]]:
+    """A step for every tensor of the base, the tied head excepted, and the adapter's names that found their place."""
+    by_tensor = {located(f"{module}.weight", base.tensors): module for module in adapter.low_rank}
+    by_bias = {located(f"{m}.bias", base.tensors): m for m, low in adapter.low_rank.items() if low.bias}
+    held = {located(name, base.tensors): name for name in adapter.replaced}
+    squares = _squares_transposed(base, adapter)
+    used: set[str] = set()
+    steps = []
+    for name, tensor in base.tensors.items():
+        if head.tied and name == head.name:
+            continue
+        step = Step(name=name, dtype=tensor.dtype, source=tensor)
+        if name in held:
+            step = replace(step, source=_fitting(tensor, adapter.replaced[held[name]], head))
+            used.add(held[name])
+        if name in by_tensor:
+            module = by_tensor[name]
+            step = _with_low_rank(step, module, adapter.low_rank[module], squares_transposed=squares)
+            used.add(module)
+        if name in by_bias:
+            step = replace(step, bias=_fitting_bias(step, adapter.low_rank[by_bias[name]]))
+            used.add(f"{by_bias[name]}.bias")
+        steps.append(step)
+    return steps, used
+
+
+def _with_head(
+    steps: list[Step], used: set[str], base: Checkpoint, adapter: Adapter, head: Head
+) -> tuple[list[Step], bool]:
+    """Adds the head's own weight where base and adapter make it differ from the embedding that it was tied to."""
+    if not head.tied or head.embedding is None:
+        return steps, False
+    module = head.name.removesuffix(".weight")
+    low, held = adapter.low_rank.get(module), adapter.replaced.get(head.name)
+    embedding = next(step for step in steps if step.name == head.embedding)
+    shared = base.tensors[head.embedding]
+    # A saved module is a copy of its own, beside the shared weight; anything else held whole is the shared weight.
+    own = any(head.embedding.removesuffix(".weight").endswith(saved) for saved in adapter.saved_modules)
+    if not own:
+        shared = embedding.source
+    used |= {name for name in (module, head.name) if name in adapter.low_rank or name in adapter.replaced}
+    if low is None and embedding.low_rank is None:
+        if held is None and not own:
+            return steps, False
+        if held is not None and held.shape == embedding.shape and _same_bytes(held, embedding.source):
+            return steps, False
+    source = _fitting(shared, held, head) if held is not None else shared
+    step = Step(name=head.name, dtype=base.tensors[head.embedding].dtype, source=source)
+    if step.shape != embedding.shape:
+        raise InvalidInput(
+            f"merging: {head.name} would be {list(step.shape)} beside {head.embedding} {list(embedding.shape)}; "
+            "expected as many rows; save both with the adapter when tokens are added"
+        )
+    if low is not None:
+        step = _with_low_rank(step, module, low, squares_transposed=False)
+    return [*steps, step], True
+
+
+def _squares_transposed(base: Checkpoint, adapter: Adapter) -> bool:
+    """Whether square weights are stored [in, out], by the other shapes, else by type and adapter."""
+    said = set()
+    for module, low in adapter.low_rank.items():
+        tensor = base.tensors.get(located(f"{module}.weight", base.tensors))
+        if tensor is not None and not low.embedding and low.b.shape[0] != low.a.shape[1]:
+            said.add(tensor.shape == (low.a.shape[1], low.b.shape[0]))
+    return said.pop() if len(said) == 1 else base.config.get("model_type") in _CONV1D_TYPES or adapter.fan_in_fan_out
+
+
+def _with_low_rank(step: Step, module: str, low: LowRank, *, squares_transposed: bool) -> Step:
+    straight, across = (low.b.shape[0], low.a.shape[1]), (low.a.shape[1], low.b.shape[0])
+    transposed = low.embedding or (squares_transposed if straight == across else step.shape == across)
+    expected = across if transposed else straight
+    if step.shape != expected:
+        raise InvalidInput(
+            f"merging: {module} does not fit: the adapter makes {list(expected)}, the base has {list(step.shape)}; "
+            "give the base that the adapter was trained on"
+        )
+    for part in (low.magnitude, low.bias):
+        if part is not None and part.shape != (low.b.shape[0],):
+            raise InvalidInput(f"merging: {part} does not fit; expected [{low.b.shape[0]}]")
+    return replace(step, low_rank=low, transposed=transposed)
+
+
+def _fitting(tensor: TensorRef, held: TensorRef, head: Head) -> TensorRef:
+    """The adapter's own parameter in place of the base's; only the vocabulary may have another size."""
+    grown = tensor.name in (head.embedding, head.name) and held.shape[1:] == tensor.shape[1:]
+    if held.shape != tensor.shape and not grown:
+        raise InvalidInput(f"merging: {held} does not fit; expected {list(tensor.shape)} as in the base")
+    return held
+
+
+def _fitting_bias(step: Step, low: LowRank) -> LowRank:
+    if low.bias is None or low.bias.shape != step.shape:
+        raise InvalidInput(f"merging: {low.bias} does not fit {step.name} {list(step.shape)}")
+    return low
+
+
+def _refuse_unused(adapter: Adapter, used: set[str], base: Checkpoint) -> None:
+    wanted = [*adapter.low_rank, *(f"{m}.bias" for m, low in adapter.low_rank.items() if low.bias), *adapter.replaced]
+    missing = [name for name in wanted if name not in used]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise InvalidInput(
+            f"merging: the adapter changes {', '.join(missing[:5])}{more}, which {base.folder} does not have; give the "
+            "base that it was trained on"
+        )
+
+
+def located(name: str, tensors: Mapping[str, TensorRef]) -> str:
+    """The checkpoint's name of a parameter: those of a bare backbone lack the first part of it, or have one more."""
+    if name in tensors:
+        return name
+    _, _, shorter = name.partition(".")
+    for candidate in (shorter, f"model.{name}", f"transformer.{name}"):
+        if candidate in tensors:
+            return candidate
+    return name
+
+
+def _config_changes(base: Checkpoint, steps: list[Step], untied: bool, dtype: str) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if untied:
+        changes["tie_word_embeddings"] = False
+    if dtype != "base":
+        changes["torch_dtype" if "torch_dtype" in base.config else "dtype"] = dtype
+    for step in steps:
+        before = base.tensors.get(step.name)
+        if before is not None and before.shape != step.shape:
+            changes["vocab_size"] = step.shape[0]
+    return changes
+
+
+def _sharded(steps: Iterable[Step], shard_bytes: int) -> Iterator[Shard]:
+    """Shards of at most `shard_bytes`, a larger tensor alone; wider dtypes first, so that all are aligned."""
+    groups: list[list[Step]] = [[]]
+    size = 0
+    for step in steps:
+        if groups[-1] and size + step.nbytes > shard_bytes:
+            groups.append([])
+            size = 0
+        groups[-1].append(step)
+        size += step.nbytes
+    for number, group in enumerate(groups, 1):
+        name = "model.safetensors" if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
+        yield Shard(file=name, steps=tuple(sorted(group, key=lambda step: -SIZES[step.dtype])))
+
+
+def _same_bytes(one: TensorRef, other: TensorRef) -> bool:
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    with one.file.open("rb") as first, other.file.open("rb") as second:
+        first.seek(one.start)
+        second.seek(other.start)
+        left = one.nbytes
+        while left:
+            length = min(left, 8 << 20)
+            if first.read(length) != second.read(length):
+                return False
+            left -= length
+    return True

@@ -1,0 +1,228 @@
+"""The merge's own check: logits of the merged weights against those of base + adapter, on probe prompts.
+
+The reference is PEFT's forward pass, which shares no code with the merge. Both models are computed in float32, a few
+rows of a weight at a time and read from where they are, so memory does not grow with them: what differs is what
+rounding the merged weights changed, and what the merge got wrong.
+"""
+
+import copy
+import importlib.util
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+
+from callwright.errors import InvalidInput, StageFailed
+from callwright.merger.checkpoint import TensorRef
+from callwright.merger.layers import Stream, UnmappedError
+from callwright.merger.plan import Head
+from callwright.merger.reading import Reader
+from callwright.store import Verification
+
+PROMPTS, LENGTH = 4, 8
+"""Probe prompts, and tokens of each."""
+ALLOWED = {"F32": 0.01, "F64": 0.01, "F16": 0.2, "BF16": 1.0}
+"""Share of the tolerance that each dtype's rounding may use up: the tolerance itself is that of bfloat16."""
+WHOLE_BYTES = 8_000_000_000
+"""Largest model that is verified in memory, where it cannot be layer by layer."""
+_PROMPT = (
+    'Thought: I should call a tool.\nAction: get_weather\nAction Input: {"city": "Paris", "days": 3}\n你好，世界。'
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model's tensors, and how to read them."""
+
+    config: Mapping[str, Any]
+    """Its config.json."""
+    tensors: Mapping[str, TensorRef]
+    reader: Reader
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A merge to verify: base, adapter and the merged weights, each where it is."""
+
+    base: Weights
+    merged: Weights
+    adapter_dir: Path
+    base_dir: Path
+    merged_dir: Callable[[Path], Path]
+    """Makes the merged files a local directory, in the given one where they are not local yet."""
+
+
+def verify(probe: Probe, *, tolerance: float, tokenizer: Path | None = None) -> Verification:
+    """Compare the merged weights with base + adapter.
+
+    The difference at a position is the root mean square over the vocabulary of the logits' difference, divided by the
+    standard deviation of the reference's logits there. The largest may be `tolerance` where weights are bfloat16, a
+    fifth of it where they are float16, a hundredth where they are float32. Raises `StageFailed` above that, or when
+    the merged weights are not exactly those that the model needs.
+    """
+    widest = max((ALLOWED[tensor.dtype] for tensor in probe.merged.tensors.values() if tensor.is_float), default=1.0)
+    ids = _prompts(int(_text(probe.merged.config)["vocab_size"]), tokenizer)
+    if importlib.util.find_spec("peft") is None:
+        raise InvalidInput("verifying the merge: PEFT is not installed; install callwright[merger], or do not verify")
+    with torch.inference_mode():
+        try:
+            method, (reference, found) = "layer by layer", _layer_by_layer(probe, ids)
+        except UnmappedError:
+            method, (reference, found) = "whole models", _whole(probe, ids)
+        # One prompt after the other: the logits of a large vocabulary are large themselves.
+        each = [_compared(ours, theirs) for ours, theirs in zip(found, reference, strict=True)]
+    differences, agree = (torch.stack(values) for values in zip(*each, strict=True))
+    if not torch.isfinite(differences).all():
+        raise StageFailed("verifying the merge: logits are not finite; expected a base and an adapter that compute")
+    result = Verification(
+        method=f"logits in float32, {method}, against PEFT",
+        prompts=ids.shape[0],
+        positions=ids.numel(),
+        max_difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
+        top1_agreement=float(agree.float().mean()),
+        tolerance=tolerance * widest,
+    )
+    if result.max_difference > result.tolerance:
+        raise StageFailed(
+            f"verifying the merge: logits differ from base + adapter by {result.max_difference:.3g} of their "
+            f"deviation; expected at most {result.tolerance:.3g}; nothing was published"
+        )
+    return result
+
+
+def _compared(found: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """[tokens] differences of logits [tokens, vocabulary], and whether both choose the same token."""
+    differences = (found - reference).square_().mean(dim=-1).sqrt() / reference.std(dim=-1)
+    return differences, found.argmax(-1) == reference.argmax(-1)
+
+
+def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    text = config.get("text_config")
+    return text if isinstance(text, dict) and "vocab_size" in text else config
+
+
+def _prompts(vocabulary: int, tokenizer: Path | None) -> torch.Tensor:
+    """[prompts, tokens] ids: half of them a text where there is a tokenizer, the rest random and always the same."""
+    ids = torch.randint(vocabulary, (PROMPTS, LENGTH), generator=torch.Generator().manual_seed(0))
+    ids[-1, -1] = vocabulary - 1  # the newest token
+    if tokenizer is not None and tokenizer.is_file():
+        from tokenizers import Tokenizer
+
+        text = [token for token in Tokenizer.from_file(str(tokenizer)).encode(_PROMPT).ids if token < vocabulary]
+        if len(text) >= LENGTH:
+            ids[0], ids[1] = torch.tensor(text[:LENGTH]), torch.tensor(text[-LENGTH:])
+    return ids
+
+
+def _layer_by_layer(probe: Probe, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of base + adapter and of the merged weights, reading each weight when it is needed."""
+    vocabulary = _text(probe.merged.config)["vocab_size"]
+    with _quiet():
+        model = _with_adapter(_empty_model(_resized(probe.base.config, vocabulary)), probe.adapter_dir)
+        merged = _empty_model(probe.merged.config)
+    needed = _attach(model, probe.base)
+    idle = set(probe.base.tensors) - needed
+    unused = sorted(set(probe.merged.tensors) - _attach(merged, probe.merged) - idle)
+    if unused:
+        raise StageFailed(f"verifying the merge: the model has no place for {', '.join(unused[:5])}")
+    return _logits(model, ids), _logits(merged, ids)
+
+
+def _whole(probe: Probe, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same with both models in memory, one after the other, for architectures that are converted on loading."""
+    from transformers import AutoModelForCausalLM
+
+    size = sum(tensor.nbytes for tensor in probe.merged.tensors.values())
+    if size > WHOLE_BYTES:
+        raise InvalidInput(
+            f"verifying the merge: this architecture needs the whole model in memory, {size / 1e9:.0f} GB; merge "
+            "without verification to publish it all the same"
+        )
+    with _quiet(), TemporaryDirectory() as folder:
+        model = AutoModelForCausalLM.from_pretrained(probe.base_dir, dtype=torch.float32)
+        if _text(probe.merged.config)["vocab_size"] != _text(probe.base.config)["vocab_size"]:
+            model.resize_token_embeddings(_text(probe.merged.config)["vocab_size"])
+        reference = _logits(_with_adapter(model, probe.adapter_dir), ids)
+        del model
+        merged = AutoModelForCausalLM.from_pretrained(probe.merged_dir(Path(folder)), dtype=torch.float32)
+        return reference, _logits(merged, ids)
+
+
+def _logits(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model.eval()(input_ids=ids, use_cache=False).logits
+    return logits.float()
+
+
+def _attach(model: nn.Module, weights: Weights) -> set[str]:
+    """Let `model` compute from `weights`; returns the tensors that it has a place for."""
+    stream = Stream(weights.tensors, weights.reader, Head.of(weights.config, weights.tensors))
+    stream.attach(model)
+    return stream.used
+
+
+def _with_adapter(model: nn.Module, adapter_dir: Path) -> nn.Module:
+    """Base + adapter, as PEFT computes it. The base may be without weights."""
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file
+
+    settings = LoraConfig.from_pretrained(str(adapter_dir))
+    adapted: nn.Module = get_peft_model(model, settings, low_cpu_mem_usage=True)
+    held = load_file(adapter_dir / "adapter_model.safetensors")
+    held = {name.replace(".modules_to_save.", "."): t for name, t in held.items() if ".original_module." not in name}
+    places = {_saved_name(name): name for name in adapted.state_dict() if ".original_module." not in name}
+    lost = sorted(set(held) - set(places))
+    if lost:
+        raise StageFailed(f"verifying the merge: PEFT has no place for {', '.join(lost[:5])}")
+    # Not by PEFT's own loader, which moves the adapter to where the base's weights are: nowhere, maybe.
+    adapted.load_state_dict({places[name]: t.float() for name, t in held.items()}, strict=False, assign=True)
+    return adapted
+
+
+def _resized(config: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
+    resized = copy.deepcopy(dict(config))
+    for part in (resized, resized.get("text_config")):
+        if isinstance(part, dict) and "vocab_size" in part:
+            part["vocab_size"] = vocabulary
+    return resized
+
+
+def _saved_name(name: str) -> str:
+    """A parameter's name in an adapter's file, from its name in PEFT's model."""
+    name = name.replace(".modules_to_save.default.", ".").replace(".default", "")
+    return name.removesuffix(".weight") if name.endswith("lora_magnitude_vector.weight") else name
+
+
+def _empty_model(config: Mapping[str, Any]) -> nn.Module:
+    """The architecture, without memory for its weights."""
+    from accelerate import init_empty_weights  # type: ignore[import-untyped]
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with TemporaryDirectory() as folder:
+        plain = {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype")}
+        Path(folder, "config.json").write_text(json.dumps(plain), encoding="utf-8")
+        try:
+            with init_empty_weights(include_buffers=False):
+                model: nn.Module = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+        except (ValueError, KeyError, ImportError) as error:
+            first = str(error).split("\n", 1)[0]
+            raise InvalidInput(
+                f"verifying the merge: transformers cannot build the model: {first}; merge without verification to "
+                "publish it all the same"
+            ) from None
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """PEFT and transformers warn of what the merge takes care of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

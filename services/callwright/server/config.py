@@ -1,0 +1,123 @@
+"""`ServerConfig`: which models are served, where they come from, and on what.
+
+Owns the shape of the server's file, which is also the `args` of `callwright.server.app:build` in a RayService. Knows
+nothing of Ray or vLLM.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from callwright.errors import InvalidInput, NotFound
+from callwright.spec.model import Engine, Part
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ServedAdapter(Part):
+    id: str = Field(min_length=1)
+    """Model id under which clients ask for the adapter."""
+    path: str = Field(min_length=1)
+    """Local directory in PEFT's layout, or a run's adapter in the store as `run:<name>`."""
+
+
+class ServedModel(Part):
+    id: str = Field(min_length=1)
+    """Model id in the OpenAI API."""
+    aliases: tuple[str, ...] = ()
+    """Further ids of the same model."""
+    path: str | None = None
+    """Local directory with config.json, weights and tokenizer. Excludes `name`."""
+    name: str | None = None
+    """Name of the model in the store. Excludes `path`."""
+    version: str = "promoted"
+    """Version in the store; `promoted` is resolved once, when the application is built."""
+    adapters: tuple[ServedAdapter, ...] = ()
+    """LoRA adapters served unmerged beside the model."""
+    engine: Engine = Engine()
+    """The vLLM engine's settings."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.path is None) == (self.name is None):
+            raise ValueError(f"model {self.id!r} needs either a path or the name of a model in the store")
+        return self
+
+
+class ServerConfig(Part):
+    models: tuple[ServedModel, ...] = Field(min_length=1)
+    """Models that share a replica. Models to be scaled apart belong into applications of their own."""
+    host: str = "127.0.0.1"
+    """Address to listen on. On a cluster the RayService decides."""
+    port: Port = 8000
+    """Port to listen on. On a cluster the RayService decides."""
+    store: str | None = None
+    """Object store URL; needed for models that are named."""
+    cache_dir: str = ".callwright/cache"
+    """Where each node keeps the versions that it has fetched."""
+    device: Literal["cpu", "gpu"] = "cpu"
+    """What an engine computes on. `gpu` takes `engine.tensorParallelSize` GPUs a replica, which its models share."""
+    cpus: float = Field(default=1, gt=0)
+    """CPUs that a replica asks of Ray."""
+    engine_threads: int = Field(default=1, ge=1)
+    """Threads that each engine computes with on the CPU."""
+    kv_cache_bytes: int = Field(default=256 * 1024**2, ge=1024**2)
+    """Size of each engine's key-value cache on the CPU, in bytes; on a GPU vLLM takes what is free."""
+    min_replicas: int = Field(default=1, ge=0)
+    """Fewest replicas."""
+    max_replicas: int = Field(default=1, ge=1)
+    """Most replicas."""
+    target_ongoing_requests: int = Field(default=32, ge=1)
+    """Requests per replica that autoscaling aims at."""
+    scale_up_seconds: float = Field(default=30.0, ge=0)
+    """How long more replicas must be wanted before they start."""
+    scale_down_seconds: float = Field(default=600.0, ge=0)
+    """How long fewer must be enough before some stop."""
+    max_ongoing_requests: int = Field(default=512, ge=1)
+    """Requests that a replica takes at once."""
+    max_queued_requests: int = Field(default=1024, ge=1)
+    """Requests that wait for a replica; more get 503."""
+    drain_seconds: float = Field(default=120.0, ge=0)
+    """How long a replica that is replaced may finish its streams."""
+    start_seconds: float = Field(default=600.0, gt=0)
+    """How long the first replicas may take to become ready."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of a replica: as many as its widest model spans, for its models share them."""
+        return max(model.engine.tensor_parallel_size for model in self.models) if self.device == "gpu" else 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"minReplicas {self.min_replicas} is above maxReplicas {self.max_replicas}")
+        ids = [served for model in self.models for served in served_ids(model)]
+        if repeated := sorted({served for served in ids if ids.count(served) > 1}):
+            raise ValueError(f"model ids must differ; {', '.join(repeated)} stands twice")
+        adapters = [adapter.path for model in self.models for adapter in model.adapters]
+        named = [model.name for model in self.models if model.name] + [p for p in adapters if p.startswith("run:")]
+        if self.store is None and named:
+            raise ValueError(f"store is needed to find {', '.join(named)}")
+        return self
+
+
+def served_ids(model: ServedModel) -> tuple[str, ...]:
+    """Every id that reaches `model`: its own, its aliases and its adapters'."""
+    return (model.id, *model.aliases, *(adapter.id for adapter in model.adapters))
+
+
+def load(path: Path) -> ServerConfig:
+    """Read a YAML or JSON file. Raises `NotFound` or `InvalidInput` with one line per problem."""
+    try:
+        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFound(f"reading the server's configuration: no file {path}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInput(f"reading the server's configuration: {path}: {error}") from None
+    try:
+        return ServerConfig.model_validate(document)
+    except ValidationError as error:
+        problems = tuple(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+        raise InvalidInput(f"reading the server's configuration: {path}", problems) from None

@@ -1,0 +1,139 @@
+"""`Replica`: what runs in a Ray Serve replica, vLLM's engine and OpenAI application for each of its models.
+
+vLLM's own application answers the requests; nothing of it is rewritten. Ray Serve mounts it in the replica, so a
+request takes one hop from the proxy to the engine. Imports vLLM only when a replica starts, never in the driver.
+"""
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from callwright.errors import InvalidInput
+from callwright.server import sources
+from callwright.server.config import ServedModel, ServerConfig, served_ids
+from callwright.server.dispatch import ASGIApp, Dispatch
+
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""vLLM's `max_lora_rank`."""
+_GPU_MEMORY = 0.92
+"""Share of a GPU's memory that the engines of a replica take together: vLLM's default for one."""
+
+
+class Replica:
+    """One Serve replica; `config` is a dumped `ServerConfig` whose versions are exact."""
+
+    async def __init__(self, config: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
+        self._config = ServerConfig.model_validate(config)
+        _set_engine_environment(self._config)
+        self._engines: list[Any] = []
+        self._app = await self._start()
+
+    async def _start(self) -> ASGIApp:
+        models = self._config.models
+        configs = [_engine_config(model, self._config) for model in models]
+        if self._config.device == "gpu":
+            # One after the other: an engine measures the memory that is free, which a neighbour that loads falsifies.
+            self._engines = [await asyncio.to_thread(_engine, *config) for config in configs]
+        else:
+            self._engines = await asyncio.gather(*(asyncio.to_thread(_engine, *config) for config in configs))
+        apps: dict[str, ASGIApp] = {}
+        for model, engine, (arguments, _) in zip(models, self._engines, configs, strict=True):
+            apps |= dict.fromkeys(served_ids(model), await _application(engine, arguments))
+        return Dispatch(apps) if len(models) > 1 else next(iter(apps.values()))
+
+    async def __serve_build_asgi_app__(self) -> ASGIApp:
+        return self._app
+
+    async def check_health(self) -> None:
+        """Raise when an engine is dead; Serve then replaces the replica."""
+        for engine in self._engines:
+            await engine.check_health()
+
+    def __del__(self) -> None:
+        for engine in getattr(self, "_engines", ()):
+            engine.shutdown()
+
+
+def _engine(arguments: Any, engine_config: Any) -> Any:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    return AsyncLLM.from_vllm_config(
+        vllm_config=engine_config, enable_log_requests=False, disable_log_stats=arguments.disable_log_stats
+    )
+
+
+async def _application(engine: Any, arguments: Any) -> ASGIApp:
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.entrypoints.launchers.app import build_app
+
+    tasks = await engine.get_supported_tasks()
+    app = build_app(arguments, tasks, engine.model_config)
+    await init_app_state(engine, app.state, arguments, tasks)
+    return app  # type: ignore[no-any-return]
+
+
+def _set_engine_environment(config: ServerConfig) -> None:
+    """vLLM reads these when it is imported, and its engine process inherits them."""
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    if config.device == "cpu":
+        # One process for scheduling and computing instead of two: half the start and 0.5 GB less for each engine.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        os.environ["OMP_NUM_THREADS"] = str(config.engine_threads)
+
+
+def _engine_config(model: ServedModel, config: ServerConfig) -> tuple[Any, Any]:
+    """vLLM's parsed arguments and its engine configuration. Raises `InvalidInput` for a model that it can't serve."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.cli_args import FrontendArgs
+    from vllm.entrypoints.openai.models.protocol import LoRAModulePath
+    from vllm.usage.usage_lib import UsageContext
+
+    path = sources.model_directory(model, config)
+    adapters = {adapter.id: sources.adapter_directory(adapter, config) for adapter in model.adapters}
+    try:
+        engine_args = AsyncEngineArgs(**_engine_arguments(model, config, path, list(adapters.values())))
+        engine_config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(f"starting the engine of model {model.id}: {_sentence(error)}") from None
+    modules = [LoRAModulePath(name=name, path=str(folder)) for name, folder in adapters.items()]
+    frontend = vars(FrontendArgs()) | {"lora_modules": modules or None}
+    return argparse.Namespace(**(frontend | vars(engine_args))), engine_config
+
+
+def _engine_arguments(model: ServedModel, config: ServerConfig, path: Path, adapters: list[Path]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "model": str(path),
+        "served_model_name": [model.id, *model.aliases],
+        "dtype": model.engine.dtype,
+        "tensor_parallel_size": model.engine.tensor_parallel_size,
+    }
+    if model.engine.max_model_len is not None:
+        arguments["max_model_len"] = model.engine.max_model_len
+    if config.device == "cpu":
+        # Compiling takes longer than it saves on small models; a longer-lived server can turn it on in `extra`.
+        arguments |= {
+            "enforce_eager": True,
+            "kv_cache_memory_bytes": config.kv_cache_bytes,
+            "distributed_executor_backend": "uni" if model.engine.tensor_parallel_size == 1 else "mp",
+        }
+    elif len(config.models) > 1:
+        arguments["gpu_memory_utilization"] = round(_GPU_MEMORY / len(config.models), 3)
+    if adapters:
+        # vLLM knows a few ranks; an adapter is padded to the next.
+        rank = max(sources.adapter_rank(folder) for folder in adapters)
+        ranks = [known for known in _RANKS if known >= rank]
+        if not ranks:
+            raise InvalidInput(f"serving adapters of {model.id}: rank {rank} is above {_RANKS[-1]}; merge them instead")
+        arguments |= {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": ranks[0]}
+    return arguments | model.engine.extra
+
+
+def _sentence(error: Exception) -> str:
+    """The line of vLLM's error that says what is wrong; pydantic wraps it into several."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith("Value error, ")]
+    return (telling or lines)[0].removeprefix("Value error, ").split(" [type=")[0]

@@ -1,0 +1,53 @@
+"""Where the files of models and adapters are: local directories, or the store through the node's cache.
+
+Knows the store's layout; nothing of engines.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from callwright.errors import InvalidInput, NotFound
+from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
+from callwright.store import Store, fetch
+from callwright.store.fetch import exclusively, published
+
+_RUN = "run:"
+
+
+def model_directory(model: ServedModel, config: ServerConfig) -> Path:
+    """The model's directory; a version from the store is fetched and verified. Raises `NotFound`, `StageFailed`."""
+    if model.path is not None:
+        return Path(model.path)
+    return fetch(_store(config), str(model.name), model.version, Path(config.cache_dir))
+
+
+def adapter_directory(adapter: ServedAdapter, config: ServerConfig) -> Path:
+    """The adapter's directory, in PEFT's layout. Raises `NotFound`."""
+    if not adapter.path.startswith(_RUN):
+        return Path(adapter.path)
+    run = adapter.path.removeprefix(_RUN)
+    store, prefix = _store(config), f"runs/{run}/adapter"
+    # A run that is trained again writes other bytes under the same keys: what is there decides the directory's name.
+    state = "\n".join(f"{entry.key} {entry.size} {entry.modified.isoformat()}" for entry in store.list(prefix))
+    digest = hashlib.sha256(f"{store.url}\n{state}".encode()).hexdigest()[:12]
+    target = Path(config.cache_dir) / "adapters" / f"{run}-{digest}"
+    with exclusively(target):
+        if not target.is_dir():
+            with published(target) as staged:
+                store.get_tree(prefix, staged)
+    return target
+
+
+def adapter_rank(folder: Path) -> int:
+    """The rank that PEFT's configuration in `folder` states. Raises `NotFound`."""
+    try:
+        return int(json.loads((folder / "adapter_config.json").read_text())["r"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise NotFound(f"serving the adapter {folder}: no readable adapter_config.json with a rank") from None
+
+
+def _store(config: ServerConfig) -> Store:
+    if config.store is None:
+        raise InvalidInput("serving: got a model or run in the store; expected the store's URL; set store")
+    return Store.open(config.store)

@@ -1,0 +1,65 @@
+"""`python -m callwright.sidecar --upstream URL [--store URL] [--model ID=NAME@VERSION] [--dialect ID=NAME]`."""
+
+import argparse
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+
+import uvicorn
+
+from callwright.errors import CallwrightError, InvalidInput
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig, check
+from callwright.store import Registry, Store
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m callwright.sidecar", description=__doc__)
+    for name in (name for name in SidecarConfig.model_fields if name != "api_keys"):
+        flag, action = "--" + name.replace("_", "-"), "append" if name in ("models", "dialects") else "store"
+        parser.add_argument(flag.removesuffix("s") if action == "append" else flag, dest=name, action=action)
+    parser.add_argument("--until-stdin-closes", action="store_true", help="also stop when standard input ends")
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    watch = given.pop("until_stdin_closes")
+    try:
+        keys = os.environ.get("CALLWRIGHT_API_KEYS", "").replace(",", " ").split()
+        config = check({"store": os.environ.get("CALLWRIGHT_STORE") or None, "api_keys": keys} | given)
+        app = create_app(config, Registry(Store.open(config.store)) if config.store else None)
+        listening = _listen(config)
+    except CallwrightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    # uvicorn drains, then raises the signal again for who was there before: let that be a plain exit.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    if watch:
+        threading.Thread(target=_stop_with_stdin, daemon=True).start()
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: the collector need not look at it during requests
+    drain = int(config.drain_seconds)
+    settings = uvicorn.Config(
+        app, access_log=False, log_level="warning", ws="none", proxy_headers=False, timeout_graceful_shutdown=drain
+    )
+    uvicorn.Server(settings).run(sockets=[listening])
+    return 0
+
+
+def _listen(config: SidecarConfig) -> socket.socket:
+    try:
+        return socket.create_server((config.host, config.port), backlog=2048)
+    except OSError as error:
+        where = f"{config.host}:{config.port}"
+        raise InvalidInput(f"listening on {where}: {error.strerror}; choose another port") from None
+
+
+def _stop_with_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 4096):  # not through sys.stdin, whose lock is held at exit
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

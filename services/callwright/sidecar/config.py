@@ -1,0 +1,99 @@
+"""`SidecarConfig`: where the engine is, which dialect each model speaks, and the limits of what is let in.
+
+Knows nothing of HTTP. Flags of `python -m callwright.sidecar` bear the same names.
+"""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from callwright.errors import InvalidInput
+
+
+def _with_port(url: str) -> str:
+    """Raises `ValueError` for a port that is none."""
+    _ = urlsplit(url).port
+    return url
+
+
+class SidecarConfig(BaseModel):
+    """How one sidecar runs."""
+
+    # Not spec's Part: with the FineTune document's models it would cost every sidecar 2 MB.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8100
+    """Port to listen on."""
+    upstream: Annotated[str, Field(pattern=r"^https?://[^/@?#\s]+$"), AfterValidator(_with_port)] = (
+        "http://127.0.0.1:8000"
+    )
+    """The engine: scheme, host and port."""
+    store: str | None = None
+    """Object store URL whose manifests say each model's dialect."""
+    models: dict[str, str] = Field(default_factory=dict)
+    """Model in the store, as `name` or `name@version`, for ids that are not themselves such."""
+    dialects: dict[str, str] = Field(default_factory=dict)
+    """Dialect by model id, over what the manifests say; `*` stands for every other id."""
+    null_tool_choice: Literal["auto", "none"] = "auto"
+    """What `"tool_choice": null` means: `auto`, as when it is left out, or `none`, as ms-swift reads it."""
+    enforce: bool = True
+    """Constrain decoding to a valid call where the request demands one: `required`, a named tool, `strict`."""
+    retry_malformed_calls: bool = False
+    """Let the model try once more where it wrote a malformed call and no other, told why as a tool's result; a request
+    says otherwise in its field of that name. Not with `n` over 1."""
+    manifest_seconds: float = Field(default=10.0, gt=0)
+    """How long a manifest, and which version is promoted, is remembered."""
+    max_body_bytes: int = Field(default=8 * 1024**2, ge=1024)
+    """Largest request body."""
+    max_messages: int = Field(default=4096, ge=1)
+    """Most messages of a request."""
+    max_tools: int = Field(default=512, ge=1)
+    """Most tools of a request."""
+    max_schema_depth: int = Field(default=48, ge=2)
+    """Deepest nesting of a tool's parameters."""
+    max_choices: int = Field(default=64, ge=1)
+    """Most choices (`n`) of a request with tools."""
+    max_concurrent: int = Field(default=512, ge=1)
+    """Requests that the engine gets at once."""
+    max_queued: int = Field(default=512, ge=0)
+    """Requests that wait for their turn; more get 429 with `Retry-After`."""
+    connect_seconds: float = Field(default=0.5, gt=0)
+    """Time for a connection to the engine, after which it counts as down: 503 with `Retry-After`, as at once when it
+    refuses."""
+    silent_seconds: float = Field(default=600.0, gt=0)
+    """Longest silence of the engine within a request: 504, or an error event within a stream."""
+    keep_alive_seconds: float = Field(default=15.0, gt=0)
+    """Silence of a stream after which a comment keeps the client's connection alive."""
+    drain_seconds: float = Field(default=120.0, ge=0)
+    """How long open streams may go on after SIGTERM."""
+    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://.+$")] | None = None
+    """OpenTelemetry collector, such as `http://collector:4318`, that gets a span for each request."""
+    api_keys_file: str | None = None
+    """File with one API key a line, read again when it changes; everybody may come in without this and `api_keys`."""
+    api_keys: tuple[SecretStr, ...] = ()
+    """Further keys. No flag: the environment variable `CALLWRIGHT_API_KEYS` holds them, parted by commas or spaces."""
+
+    @field_validator("models", "dialects", mode="before")
+    @classmethod
+    def _from_pairs(cls, value: Any) -> Any:
+        """A list of `ID=NAME` is a mapping too: so flags write it."""
+        if not isinstance(value, list):
+            return value
+        pairs = [text.rpartition("=") for text in value]
+        if wrong := [f"{key}{sign}{name}" for key, sign, name in pairs if not (key and name)]:
+            raise ValueError(f"got {wrong[0]!r}; expected ID=NAME")
+        return {key: name for key, _, name in pairs}
+
+
+def check(values: dict[str, Any]) -> SidecarConfig:
+    """The configuration of `values`. Raises `InvalidInput` with one line per problem."""
+    try:
+        return SidecarConfig.model_validate(values)
+    except ValidationError as error:
+        problems = tuple(f"{e['loc'][0]}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        raise InvalidInput("configuring the sidecar", problems) from None

@@ -1,0 +1,220 @@
+"""`Messages`: Anthropic's `/v1/messages` as a translation in front of chat completions.
+
+Owns that API's requests, answers and errors; its stream is in `callwright.sidecar.message_events`. Text and the
+client's own tools only: what else would change the answer is refused, thinking in earlier turns left out.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from callwright.sidecar import fields
+from callwright.sidecar.events import typed
+from callwright.sidecar.message_events import MessageEvents, head, stop, usage
+from callwright.sidecar.problems import Refused
+
+Json = dict[str, Any]
+_TRANSLATED = (
+    "max_tokens", "messages", "system", "stop_sequences", "tools", "tool_choice", "output_config", "thinking", "thread",
+)  # fmt: skip
+_LEFT_OUT = (
+    "cache_control", "diagnostics", "inference_geo", "metadata", "service_tier", "speed", "user_profile_id",
+    "workspace_id",
+)  # fmt: skip
+"""Fields that say where, how fast or for whom an answer is made, not which."""
+_THOUGHTS = ("thinking", "redacted_thinking")
+_UNTHREADED = "thread_unsupported_request"
+"""What makes the SDK's tool runner send the whole conversation instead of what is new in it."""
+_ERRORS = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error",
+}  # fmt: skip
+
+
+class Messages:
+    """One request's side towards an Anthropic client."""
+
+    keep_alive = typed("ping", {"type": "ping"})
+
+    def __init__(self) -> None:
+        self._stops: list[str] = []
+        self._places: dict[str, str] = {}
+        self._events: MessageEvents | None = None
+
+    def chat(self, request: Json) -> Json | None:
+        """The chat request, where there are tools or calls and results of such. Raises `Refused`."""
+        if not request.get("tools") and not _has_calls(request.get("messages")):
+            return None
+        if request.get("thread") is not None:
+            raise Refused("thread: nothing is stored here; send all messages", param="thread", code=_UNTHREADED)
+        if not isinstance(request.get("max_tokens"), int):
+            raise Refused("max_tokens: expected a number", param="max_tokens")
+        self._stops = request.get("stop_sequences") or []
+        if not isinstance(self._stops, list) or not all(isinstance(s, str) and s for s in self._stops):
+            raise Refused("stop_sequences: expected a list of strings", param="stop_sequences")
+        made = fields.same(request, (*_TRANSLATED, *_LEFT_OUT))
+        made |= {"max_tokens": request["max_tokens"], "stop": self._stops}
+        placed = [*_system(request.get("system")), *_messages(request.get("messages"))]
+        self._places = {f"messages[{n}]": where for n, (where, _) in enumerate(placed)}
+        made["messages"] = [message for _, message in placed]
+        made["tools"] = _tools(request.get("tools"))
+        made |= _choice(request.get("tool_choice")) | _format(request.get("output_config"))
+        _check_thinking(request.get("thinking"))
+        if request.get("stream"):
+            made["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+        return made
+
+    def refused(self, error: Refused) -> Refused:
+        """The refusal of the chat request in Anthropic's terms."""
+        return fields.renamed(error, self._places, "input_schema")
+
+    def whole(self, answer: Json) -> Json:
+        """The message."""
+        choice = answer["choices"][0]
+        message = choice["message"]
+        content = [{"type": "text", "text": message["content"]}] if message.get("content") else []
+        for call in message.get("tool_calls") or ():
+            function = call["function"]
+            given = json.loads(function["arguments"])
+            content.append({"type": "tool_use", "id": call["id"], "name": function["name"], "input": given})
+        ended = stop(choice.get("finish_reason"), choice.get("stop_reason"), self._stops)
+        made = head(answer) | {"content": content, "usage": usage(answer.get("usage"))} | ended
+        if malformed := message.get("malformed_tool_calls"):
+            made["malformed_tool_calls"] = malformed
+        return made
+
+    def event(self, event: bytes) -> bytes:
+        """The events for one of the chat completion's."""
+        if self._events is None:
+            self._events = MessageEvents(self._stops)
+        found = self._events.feed(event)
+        return found if isinstance(found, bytes) else typed("error", self.error(found, 500))
+
+    def error(self, error: Json, status: int) -> Json:
+        """The error in Anthropic's words."""
+        inner = error.get("error", error)
+        told = inner.get("message") if isinstance(inner, dict) else inner
+        kind = _ERRORS.get(status, "invalid_request_error" if status < 500 else "api_error")
+        made: Json = {"type": kind, "message": str(told)}
+        if isinstance(inner, dict) and inner.get("code") == _UNTHREADED:
+            made["details"] = {"error_code": _UNTHREADED, "unsupported": ["thread"]}
+        return {"type": "error", "error": made}
+
+    def error_event(self, error: Json, status: int) -> bytes:
+        """The same as an event; nothing after the engine's own error."""
+        if self._events is not None and self._events.failed:
+            return b""
+        return typed("error", self.error(error, status))
+
+
+def _has_calls(messages: object) -> bool:
+    return isinstance(messages, list) and any(
+        isinstance(block, dict) and block.get("type") in ("tool_use", "tool_result")
+        for message in messages
+        if isinstance(message, dict) and isinstance(message.get("content"), list)
+        for block in message["content"]
+    )
+
+
+def _system(system: object) -> list[tuple[str, Json]]:
+    if system is None:
+        return []
+    return [("system", {"role": "system", "content": _text(_blocks(system, "system"), "system")})]
+
+
+def _messages(messages: object) -> Iterator[tuple[str, Json]]:
+    """Each chat message, and which of `messages` it is of."""
+    if not isinstance(messages, list):
+        raise Refused("messages: expected a list", param="messages")
+    for n, message in enumerate(messages):
+        where = f"messages[{n}]"
+        role = message.get("role") if isinstance(message, dict) else None
+        if role not in ("user", "assistant", "system"):
+            raise Refused(f"{where}.role: expected user or assistant", param=f"{where}.role")
+        blocks = _blocks(message.get("content"), f"{where}.content")
+        made = _assistant(blocks, where) if role == "assistant" else _others(blocks, role, where)
+        yield from ((where, each) for each in made)
+
+
+def _assistant(blocks: list[Json], where: str) -> Iterator[Json]:
+    calls, said = [], []
+    for block in blocks:
+        if block["type"] == "tool_use":
+            name, given = block.get("name"), block.get("input", {})
+            if not isinstance(name, str) or not isinstance(given, dict):
+                raise Refused(f"{where}: a tool_use needs a name and an input, an object", param=where)
+            function = {"name": name, "arguments": json.dumps(given, ensure_ascii=False)}
+            calls.append({"id": block.get("id"), "type": "function", "function": function})
+        elif block["type"] not in _THOUGHTS:
+            said.append(block)
+    made: Json = {"role": "assistant", "content": _text(said, where)}
+    yield made | {"tool_calls": calls} if calls else made
+
+
+def _others(blocks: list[Json], role: str, where: str) -> Iterator[Json]:
+    said = [block for block in blocks if block["type"] != "tool_result"]
+    for block in blocks:
+        if block["type"] == "tool_result":
+            text = _text(_blocks(block.get("content", ""), where), where)
+            told = text if text or not block.get("is_error") else "Error"
+            yield {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": told}
+    if said or not blocks:
+        yield {"role": role, "content": _text(said, where)}
+
+
+def _blocks(content: object, where: str) -> list[Json]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if not isinstance(content, list) or not all(
+        isinstance(b, dict) and isinstance(b.get("type"), str) for b in content
+    ):
+        raise Refused(f"{where}: expected text or a list of blocks with types", param=where)
+    return content
+
+
+def _text(blocks: list[Json], where: str) -> str:
+    texts = [block.get("text") if block["type"] == "text" else None for block in blocks]
+    if not all(isinstance(text, str) for text in texts):
+        raise Refused(f"{where}: only text goes together with tools", param=where)
+    return "".join(texts)  # type: ignore[arg-type]
+
+
+def _tools(tools: object) -> list[Json]:
+    if not isinstance(tools, list | None):
+        raise Refused("tools: expected a list", param="tools")
+    made = []
+    for n, tool in enumerate(tools or ()):
+        if not isinstance(tool, dict) or tool.get("type") not in (None, "custom"):
+            raise Refused(f"tools[{n}]: expected a tool of the client, with an input_schema", param=f"tools[{n}]")
+        function = {key: tool[key] for key in ("name", "description", "strict") if key in tool}
+        made.append({"type": "function", "function": function | {"parameters": tool.get("input_schema")}})
+    return made
+
+
+def _choice(choice: object) -> Json:
+    if choice is None:
+        return {}
+    if not isinstance(choice, dict) or choice.get("type") not in ("auto", "any", "tool", "none"):
+        raise Refused("tool_choice.type: expected auto, any, tool or none", param="tool_choice")
+    named = {"type": "function", "function": {"name": choice.get("name")}}
+    made = {"auto": "auto", "any": "required", "tool": named, "none": "none"}[choice["type"]]
+    return {"tool_choice": made, "parallel_tool_calls": not choice.get("disable_parallel_tool_use")}
+
+
+def _format(config: object) -> Json:
+    """Structured outputs; how much effort a model makes is for others to say."""
+    if not isinstance(config, dict | None):
+        raise Refused("output_config: expected an object", param="output_config")
+    form = (config or {}).get("format")
+    if form is None:
+        return {}
+    if not isinstance(form, dict) or form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
+        raise Refused("output_config.format: expected a json_schema with its schema", param="output_config.format")
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "output", "schema": form["schema"]}}}
+
+
+def _check_thinking(thinking: object) -> None:
+    """Raise `Refused` where thoughts are demanded: `adaptive` leaves it to the model."""
+    kind = thinking.get("type") if isinstance(thinking, dict) else thinking
+    if kind not in (None, "disabled", "adaptive"):
+        raise Refused("thinking.type: only disabled and adaptive go together with tools", param="thinking.type")

@@ -1,0 +1,184 @@
+"""A chat completion as a response of OpenAI's Responses API: whole, or as that API's events, one open item at a time.
+
+Knows both sides' objects; nothing of HTTP.
+"""
+
+import secrets
+from typing import Any
+
+from callwright.sidecar.answers import cached_tokens
+from callwright.sidecar.events import DONE, parsed, typed
+
+Json = dict[str, Any]
+_ECHOED: Json = {
+    "instructions": None, "max_output_tokens": None, "metadata": {}, "parallel_tool_calls": True, "temperature": 1.0,
+    "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [], "top_p": 1.0,
+}  # fmt: skip
+
+
+def response(request: Json, completion: Json) -> Json:
+    """The response for a whole chat completion."""
+    choice = completion["choices"][0]
+    message, output = choice["message"], []
+    status = "incomplete" if choice.get("finish_reason") == "length" else "completed"
+    if message.get("content"):
+        output.append(_message(status, [_part(message["content"])]))
+    output += [_call(call, "completed", call["function"]["arguments"]) for call in message.get("tool_calls") or ()]
+    made = _head(request, completion) | _end(status) | {"output": output, "usage": _usage(completion.get("usage"))}
+    if malformed := message.get("malformed_tool_calls"):
+        made["malformed_tool_calls"] = malformed
+    return made
+
+
+class ResponseEvents:
+    """The events of one response."""
+
+    def __init__(self, request: Json) -> None:
+        self._request = request
+        self._head: Json | None = None
+        self._count = 0
+        self._output: list[Json] = []
+        self._item: Json | None = None
+        self._text: list[str] = []
+        self._finish: object = None
+        self._usage: object = None
+        self._malformed: list[Json] = []
+        self._failed = False
+
+    def feed(self, event: bytes) -> bytes:
+        """The events for one of the chat completion's."""
+        if self._failed:
+            return b""
+        if event == DONE:
+            return self._ended()
+        chunk = parsed(event)
+        if "choices" not in chunk:
+            return self.fail(chunk)
+        out = b"" if self._head else self._begin(chunk)
+        self._usage = chunk.get("usage") or self._usage
+        for choice in chunk["choices"]:
+            delta = choice["delta"]
+            if text := delta.get("content"):
+                out += self._say(text)
+            for call in delta.get("tool_calls") or ():
+                out += self._call(call)
+            self._malformed += delta.get("malformed_tool_calls") or ()
+            self._finish = choice.get("finish_reason") or self._finish
+        return out
+
+    def fail(self, error: Json) -> bytes:
+        """The end of a response that went wrong; nothing where it has failed before."""
+        if self._failed:
+            return b""
+        self._failed = True
+        told = error.get("error")
+        message = str(told.get("message") if isinstance(told, dict) else told or error.get("message"))
+        if self._head is None:
+            return self._event("error", code="server_error", message=message, param=None)
+        wrong = {"status": "failed", "error": {"code": "server_error", "message": message}, "output": self._output}
+        return self._event("response.failed", response=self._head | wrong)
+
+    def _begin(self, chunk: Json) -> bytes:
+        self._head = _head(self._request, chunk)
+        return self._event("response.created", response=self._head) + self._event(
+            "response.in_progress", response=self._head
+        )
+
+    def _say(self, text: str) -> bytes:
+        out = b""
+        if self._item is None or self._item["type"] != "message":
+            out = self._open(_message("in_progress", []))
+            out += self._item_event("response.content_part.added", content_index=0, part=_part(""))
+        self._text.append(text)
+        return out + self._item_event("response.output_text.delta", content_index=0, delta=text, logprobs=[])
+
+    def _call(self, call: Json) -> bytes:
+        out = self._open(_call(call, "in_progress", "")) if "id" in call else b""
+        if arguments := call["function"].get("arguments"):
+            self._text.append(arguments)
+            out += self._item_event("response.function_call_arguments.delta", delta=arguments)
+        return out
+
+    def _open(self, item: Json) -> bytes:
+        out = self._close("completed")
+        self._item, self._text = item, []
+        return out + self._event("response.output_item.added", output_index=len(self._output), item=item)
+
+    def _close(self, status: str) -> bytes:
+        if self._item is None:
+            return b""
+        text, item = "".join(self._text), self._item | {"status": status}
+        if item["type"] == "message":
+            item["content"] = [_part(text)]
+            out = self._item_event("response.output_text.done", content_index=0, text=text, logprobs=[])
+            out += self._item_event("response.content_part.done", content_index=0, part=_part(text))
+        else:
+            item["arguments"] = text
+            out = self._item_event("response.function_call_arguments.done", name=item["name"], arguments=text)
+        out += self._event("response.output_item.done", output_index=len(self._output), item=item)
+        self._output.append(item)
+        self._item = None
+        return out
+
+    def _ended(self) -> bytes:
+        status = "incomplete" if self._finish == "length" else "completed"
+        out = self._close(status)
+        made = (self._head or {}) | _end(status) | {"output": self._output, "usage": _usage(self._usage)}
+        if self._malformed:
+            made["malformed_tool_calls"] = self._malformed
+        return out + self._event(f"response.{status}", response=made)
+
+    def _item_event(self, kind: str, **fields: Any) -> bytes:
+        assert self._item is not None
+        return self._event(kind, item_id=self._item["id"], output_index=len(self._output), **fields)
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        self._count += 1
+        return typed(kind, {"type": kind, "sequence_number": self._count - 1, **fields})
+
+
+def _head(request: Json, completion: Json) -> Json:
+    """A response that has begun, for a chat completion or a chunk of one."""
+    echoed = {key: request[key] if request.get(key) is not None else default for key, default in _ECHOED.items()}
+    made = str(completion.get("id", "")).removeprefix("chatcmpl-")
+    return echoed | {
+        "id": f"resp_{made}", "object": "response", "created_at": completion.get("created", 0), "status": "in_progress",
+        "model": completion.get("model"), "output": [], "error": None, "incomplete_details": None, "usage": None,
+        "previous_response_id": None, "store": False, "background": False, "truncation": "disabled",
+        "reasoning": {"effort": None, "summary": None},
+    }  # fmt: skip
+
+
+def _end(status: str) -> Json:
+    return {
+        "status": status,
+        "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+    }
+
+
+def _message(status: str, content: list[Json]) -> Json:
+    made = f"msg_{secrets.token_hex(12)}"
+    return {"id": made, "type": "message", "role": "assistant", "status": status, "content": content}
+
+
+def _part(text: str) -> Json:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _call(call: Json, status: str, arguments: str) -> Json:
+    return {
+        "id": f"fc_{secrets.token_hex(12)}", "type": "function_call", "status": status, "call_id": call["id"],
+        "name": call["function"]["name"], "arguments": arguments,
+    }  # fmt: skip
+
+
+def _usage(counted: object) -> Json:
+    counted = counted if isinstance(counted, dict) else {}
+    cached = cached_tokens(counted)
+    return {
+        "input_tokens": counted.get("prompt_tokens") or 0,
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+        "output_tokens": counted.get("completion_tokens") or 0,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": counted.get("total_tokens") or 0,
+    }

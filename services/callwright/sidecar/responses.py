@@ -1,0 +1,195 @@
+"""`Responses`: OpenAI's `/v1/responses` as a translation in front of chat completions.
+
+Owns that API's requests; its answers are in `callwright.sidecar.response_events`. Text and functions only, and nothing
+is stored: the whole conversation comes as `input`, in which reasoning is left out. What else would change the answer is
+refused.
+"""
+
+from typing import Any
+
+from callwright.sidecar import fields
+from callwright.sidecar.events import KEEP_ALIVE, typed
+from callwright.sidecar.problems import Refused
+from callwright.sidecar.response_events import ResponseEvents, response
+
+Json = dict[str, Any]
+_SAME = ("parallel_tool_calls", "stop", "user")
+_TRANSLATED = ("input", "instructions", "max_output_tokens", "text", "tool_choice", "tools")
+_LEFT_OUT = (
+    "include", "max_tool_calls", "metadata", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+    "reasoning", "safety_identifier", "service_tier", "store", "stream_options", "truncation",
+)  # fmt: skip
+"""Fields that ask for nothing of text and functions: `max_tool_calls` counts the server's own tools alone."""
+_LOGPROBS = "message.output_text.logprobs"
+_STORED = ("previous_response_id", "conversation", "prompt", "background")
+_TEXTS = ("input_text", "output_text", "text", "refusal")
+
+
+class Responses:
+    """One request's side towards a client of the Responses API."""
+
+    keep_alive = KEEP_ALIVE
+
+    def __init__(self) -> None:
+        self._request: Json = {}
+        self._places: dict[str, str] = {"messages": "input"}
+        self._events: ResponseEvents | None = None
+
+    def chat(self, request: Json) -> Json | None:
+        """The chat request, where there are functions or calls and results of such. Raises `Refused`."""
+        if not _has_type(request.get("tools"), "function") and not _has_type(
+            request.get("input"), "function_call", "function_call_output"
+        ):
+            return None
+        for key in _STORED:
+            if request.get(key):
+                raise Refused(f"{key}: nothing is stored here; send the whole conversation as input", param=key)
+        self._request = request
+        if isinstance(request.get("include"), list) and _LOGPROBS in request["include"]:
+            raise Refused("include: log probabilities are not served together with functions", param="include")
+        made = fields.same(request, (*_SAME, *_TRANSLATED, *_LEFT_OUT))
+        made |= {key: request[key] for key in _SAME if key in request}
+        made["messages"] = self._messages(request)
+        made["tools"] = _tools(request.get("tools"))
+        made |= _choice(request.get("tool_choice")) | _format(request.get("text"))
+        if request.get("max_output_tokens") is not None:
+            made["max_completion_tokens"] = request["max_output_tokens"]
+        if request.get("stream"):
+            made["stream_options"] = {"include_usage": True}
+        return made
+
+    def _messages(self, request: Json) -> list[Json]:
+        made = _instructions(request.get("instructions"))
+        if made:
+            self._places["messages[0]"] = "instructions"
+        items = request.get("input")
+        if not isinstance(items, str | list):
+            raise Refused("input: expected text or a list of items", param="input")
+        for n, item in enumerate([{"role": "user", "content": items}] if isinstance(items, str) else items):
+            where = f"input[{n}]"
+            _add(item, made, where)
+            for place in _places(made):
+                self._places.setdefault(place, where)
+        return made
+
+    def refused(self, error: Refused) -> Refused:
+        """The refusal of the chat request in this API's terms."""
+        return fields.renamed(error, self._places, "parameters")
+
+    def whole(self, answer: Json) -> Json:
+        """The response."""
+        return response(self._request, answer)
+
+    def event(self, event: bytes) -> bytes:
+        """The events for one of the chat completion's."""
+        if self._events is None:
+            self._events = ResponseEvents(self._request)
+        return self._events.feed(event)
+
+    def error(self, error: Json, status: int) -> Json:
+        """The error itself: the shape is the same."""
+        return error
+
+    def error_event(self, error: Json, status: int) -> bytes:
+        """The failure of the response, or an error where none has begun."""
+        if self._events is not None:
+            return self._events.fail(error)
+        told = {key: error["error"].get(key) for key in ("code", "message", "param")}
+        return typed("error", {"type": "error", "sequence_number": 0} | told)
+
+
+def _has_type(items: object, *kinds: str) -> bool:
+    return isinstance(items, list) and any(isinstance(item, dict) and item.get("type") in kinds for item in items)
+
+
+def _instructions(text: object) -> list[Json]:
+    if not isinstance(text, str | None):
+        raise Refused("instructions: expected text", param="instructions")
+    return [{"role": "system", "content": text}] if text else []
+
+
+def _places(made: list[Json]) -> list[str]:
+    """Where the chat request has what was added last."""
+    message, calls = f"messages[{len(made) - 1}]", made[-1].get("tool_calls") if made else None
+    return [message, f"{message}.tool_calls[{len(calls) - 1}]"] if calls else [message]
+
+
+def _add(item: object, made: list[Json], where: str) -> None:
+    if not isinstance(item, dict):
+        raise Refused(f"{where}: expected an item, an object", param=where)
+    called = made[-1] if made and made[-1]["role"] == "assistant" else None
+    match item.get("type") or "message":
+        case "message" if item.get("role") in ("user", "assistant", "system", "developer"):
+            text = _text(item.get("content"), f"{where}.content")
+            if item["role"] == "assistant" and called and called.get("tool_calls"):  # one turn is several items
+                called["content"] = _joined(called["content"] or "", text)
+            else:
+                made.append({"role": item["role"], "content": text})
+        case "message":
+            raise Refused(f"{where}.role: expected user, assistant, system or developer", param=f"{where}.role")
+        case "function_call":
+            function = {"name": item.get("name"), "arguments": item.get("arguments")}
+            call = {"id": item.get("call_id"), "type": "function", "function": function}
+            if called is None:
+                made.append(called := {"role": "assistant", "content": None})
+            called.setdefault("tool_calls", []).append(call)
+        case "function_call_output":
+            text = _text(item.get("output"), f"{where}.output")
+            made.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": text})
+        case "reasoning":
+            pass
+        case "item_reference":
+            raise Refused(f"{where}: nothing is stored here; ask with store false, send items whole", param=where)
+        case _:
+            raise Refused(f"{where}.type: only messages and function calls go with functions", param=f"{where}.type")
+
+
+def _joined(said: str, text: str) -> str:
+    """Both on lines of their own, as parsers part them: in a stream's second item the line end has been sent."""
+    parted = not said or said.endswith("\n") or text[:1] in ("", "\r", "\n")
+    return said + text if parted else f"{said}\n{text}"
+
+
+def _text(content: object, where: str) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [None]
+    texts = []
+    for part in parts:
+        text = part.get("text", part.get("refusal")) if isinstance(part, dict) and part.get("type") in _TEXTS else None
+        if not isinstance(text, str):
+            raise Refused(f"{where}: only text goes together with functions", param=where)
+        texts.append(text)
+    return "".join(texts)
+
+
+def _tools(tools: object) -> list[Json]:
+    if not isinstance(tools, list | None):
+        raise Refused("tools: expected a list", param="tools")
+    made = []
+    for n, tool in enumerate(tools or ()):
+        if not isinstance(tool, dict) or tool.get("type") != "function":
+            raise Refused(f"tools[{n}].type: only functions go together with functions", param=f"tools[{n}].type")
+        function = {key: tool[key] for key in ("name", "description", "parameters", "strict") if key in tool}
+        made.append({"type": "function", "function": function})
+    return made
+
+
+def _choice(choice: object) -> Json:
+    if isinstance(choice, dict):
+        if choice.get("type") != "function":
+            raise Refused("tool_choice.type: expected function", param="tool_choice")
+        choice = {"type": "function", "function": {"name": choice.get("name")}}
+    return {} if choice is None else {"tool_choice": choice}
+
+
+def _format(text: object) -> Json:
+    if not isinstance(text, dict | None):
+        raise Refused("text: expected an object", param="text")
+    form = (text or {}).get("format")
+    if not isinstance(form, dict) or form.get("type") == "text":
+        return {}
+    if form.get("type") == "json_schema":
+        schema = {key: form[key] for key in ("name", "description", "schema", "strict") if key in form}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    return {"response_format": form}

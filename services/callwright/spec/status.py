@@ -1,0 +1,72 @@
+"""`FineTune.status` as frozen pydantic models: what the controller reports, documented once, under the field.
+
+Owns the shape that the CRD, the controller and `callwright status` share. Knows nothing of Kubernetes clients.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from callwright.spec.model import Part
+
+Phase = Literal[
+    "Pending", "Training", "Merging", "Evaluating", "AwaitingPromotion", "Promoting", "Deploying",
+    "Suspended", "Promoted", "Completed", "Rejected", "Failed", "Cancelling",
+]  # fmt: skip
+FINAL: frozenset[Phase] = frozenset({"Promoted", "Completed", "Rejected", "Failed"})
+"""Phases in which nothing more happens until the document changes."""
+
+ConditionType = Literal["Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete", "Failed"]
+
+
+class Condition(Part):
+    type: ConditionType
+    """What this is about."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds; Unknown while the work is under way."""
+    reason: str = Field(min_length=1, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
+    """Why, as one CamelCase word."""
+    message: str | None = None
+    """Why, for people: stage, pod, last log lines and what to do, where something failed."""
+    last_transition_time: str
+    """When `status` last changed, RFC 3339 in UTC."""
+    observed_generation: int = Field(default=0, ge=0)
+    """The document's generation that this speaks of."""
+
+
+class Status(Part):
+    observed_generation: int = Field(default=0, ge=0)
+    """The document's generation that this status speaks of."""
+    phase: Phase = "Pending"
+    """Where the run stands."""
+    run: str | None = None
+    """Name of the run: the prefix of its objects and its folder in the store. A changed document makes a new one."""
+    attempt: int = Field(default=0, ge=0)
+    """How often a failed stage of this run was taken up again."""
+    version: str | None = None
+    """Version of the merged model in the registry."""
+    service: str | None = None
+    """RayService that has taken the version. It does so once: what it serves after that is its users' to say."""
+    progress: str | None = None
+    """Training steps, done/total."""
+    loss: float | None = None
+    """Newest training loss."""
+    accuracy: float | None = None
+    """Share of requests with the right tool and every argument equal, from the evaluation."""
+    message: str | None = None
+    """What goes on, or what went wrong and what to do."""
+    started_at: str | None = None
+    """When this run began, RFC 3339 in UTC."""
+    finished_at: str | None = None
+    """When this run reached a final phase."""
+    conditions: tuple[Condition, ...] = ()
+    """One per stage, `Accepted`, and the outcomes `Complete` and `Failed`."""
+
+    def condition(self, kind: ConditionType) -> Condition | None:
+        """The condition of this type, if it was set."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)
+
+    def holds(self, kind: ConditionType) -> bool:
+        """Whether the condition of this type is True."""
+        found = self.condition(kind)
+        return found is not None and found.status == "True"

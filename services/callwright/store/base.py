@@ -1,0 +1,92 @@
+"""Where a base model's files are: a local directory, a store URL or a Hugging Face id becomes a local directory.
+
+Used by whoever loads a base: trainer, merger and server. Knows nothing of what is in the files.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from callwright.errors import InvalidInput, NotFound, Unavailable
+from callwright.store.fetch import exclusively, published
+from callwright.store.storage import Store
+
+_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+
+
+def resolve_base(
+    base: str,
+    revision: str | None = None,
+    cache_dir: Path | None = None,
+    *,
+    open_store: Callable[[str], Store] = Store.open,
+) -> Path:
+    """The local directory that holds the base model `base`.
+
+    A directory is used where it is; a store URL is copied once into `cache_dir`; anything else is a Hugging Face id,
+    which `huggingface_hub` downloads into `cache_dir` (its own cache when None). Raises `NotFound` for what is not
+    there, `Unavailable` when a store or the hub does not answer.
+    """
+    if "://" in base:
+        return _from_store(base, cache_dir, open_store)
+    path = Path(base).expanduser()
+    if path.is_dir():
+        return _checked(path, base)
+    if path.exists():
+        raise NotFound(f"finding the base: {base} is a file; expected a directory with config.json")
+    if base.startswith((".", "/", "~")) or base.count("/") != 1:
+        raise NotFound(f"finding the base: no directory {base}; expected one with config.json, a store URL or a hub id")
+    return _from_hub(base, revision, cache_dir)
+
+
+def _checked(path: Path, base: str) -> Path:
+    if not (path / "config.json").is_file():
+        raise NotFound(f"finding the base: {base} has no config.json; expected a model's directory")
+    return path
+
+
+def _from_store(url: str, cache_dir: Path | None, open_store: Callable[[str], Store]) -> Path:
+    if cache_dir is None:
+        raise InvalidInput(f"finding the base: {url} is a store URL; expected a cache directory to copy it to")
+    store = open_store(url)
+    entries = store.list()
+    if not any(entry.key == "config.json" for entry in entries):
+        raise NotFound(f"finding the base: {url} has no config.json; expected a model's files below it")
+    # What is there decides the directory's name: a base that changes in place is copied anew.
+    state = [url, *(f"{entry.key} {entry.size} {entry.modified.isoformat()}" for entry in entries)]
+    target = cache_dir / f"base-{hashlib.sha256(chr(10).join(state).encode()).hexdigest()[:24]}"
+    with exclusively(target):
+        if not target.is_dir():
+            with published(target) as staged:
+                for entry in entries:
+                    store.get_file(entry.key, staged / entry.key)
+                    if (staged / entry.key).stat().st_size != entry.size:
+                        raise Unavailable(f"finding the base: {url}/{entry.key} came incomplete; try again")
+    return _checked(target, url)
+
+
+def _from_hub(base: str, revision: str | None, cache_dir: Path | None) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+    except ImportError:
+        raise NotFound(f"finding the base: no directory {base}, and huggingface_hub is not installed") from None
+    try:
+        path = snapshot_download(base, revision=revision, cache_dir=cache_dir, allow_patterns=_PATTERNS)
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise NotFound(f"finding the base: no directory {base} and not on the hub: {_first_line(error)}") from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise Unavailable(
+            f"finding the base: no directory {base}; the hub does not answer: {_first_line(error)}"
+        ) from None
+    return _checked(Path(path), base)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0]

@@ -1,0 +1,191 @@
+"""A claim: the right to write under a key, held by one process at a time and lost by one that dies.
+
+In a folder it is an fcntl lock, which the kernel drops with the process. In a bucket it is a lease: a small object
+that its holder rewrites by compare-and-swap every third of the lease. Who finds it watches: a lease that changes is
+alive (`Conflict`); one that stays as it is for its whole length is dead and taken over. Clocks are never compared.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from callwright.errors import CallwrightError, Conflict, InvalidInput, NotFound
+from callwright.store.local import make_folder
+from callwright.store.storage import Store
+
+LEASE_SECONDS = 30.0
+"""Longest silence of a living holder."""
+
+
+class Claim:
+    """A held claim; `check` before anything that only the holder may do."""
+
+    def __init__(self) -> None:
+        self._lost: str | None = None
+
+    def check(self) -> None:
+        """Raises `Conflict` when the claim was lost: this process was silent for a whole lease."""
+        if self._lost:
+            raise Conflict(self._lost)
+
+    def lose(self, why: str) -> None:
+        """Note that the claim is no longer held."""
+        self._lost = why
+
+
+@contextlib.contextmanager
+def claimed(store: Store, key: str, *, lease_seconds: float = LEASE_SECONDS) -> Iterator[Claim]:
+    """Hold the claim `key` during the block. Raises `Conflict`, naming the holder, when somebody else has it.
+
+    Waits for at most one lease, and only where the holder of a lease in a bucket gives no sign of life.
+    """
+    if store.root is not None:
+        with _locked(store.root / _lock_key(key), key):
+            yield Claim()
+        return
+    lease = _Lease(store, key, lease_seconds)
+    lease.take()
+    keeper = threading.Thread(target=lease.keep, name=f"lease {key}", daemon=True)
+    keeper.start()
+    try:
+        yield lease.claim
+    finally:
+        lease.stop.set()
+        keeper.join()
+        lease.drop()
+
+
+def is_claimed(store: Store, key: str) -> bool:
+    """Whether somebody holds the claim; in a bucket, whether there is a lease, alive or not."""
+    if store.root is None:
+        return store.exists(key)
+    path = store.root / _lock_key(key)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _lock_key(key: str) -> str:
+    """Locks have names that are no objects' names."""
+    return f"{key}#0"
+
+
+@contextlib.contextmanager
+def _locked(path: Path, key: str) -> Iterator[None]:
+    handle = _lock(path, key)
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, _holder().encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(path: Path, key: str) -> int:
+    for _ in range(100):
+        try:
+            make_folder(path.parent)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and path.parent.parent.is_dir():
+                continue  # its folder was just removed
+            advice = "choose another store with CALLWRIGHT_STORE or --store, or allow it"
+            raise InvalidInput(f"writing {path.parent}: {error.strerror}; {advice}") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
+            os.close(handle)
+            raise Conflict(_held(key, holder)) from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        os.close(handle)  # the one before has removed this file: it is nobody's lock any more
+    raise Conflict(_held(key, "another process"))
+
+
+class _Lease:
+    def __init__(self, store: Store, key: str, seconds: float) -> None:
+        self.claim = Claim()
+        self.stop = threading.Event()
+        self._store = store
+        self._key = key
+        self._seconds = seconds
+        self._etag = ""
+
+    def take(self) -> None:
+        try:
+            self._etag = self._store.put_bytes(self._key, self._document(), if_absent=True)
+            return
+        except Conflict:
+            pass
+        try:
+            before = self._store.read(self._key)
+        except NotFound:
+            raise Conflict(f"claiming {self._key}: its holder let go just now; try again") from None
+        found = _read(before.data)
+        deadline = time.monotonic() + found[1]
+        while (left := deadline - time.monotonic()) > 0:
+            self.stop.wait(min(left, found[1] / 4))
+            with contextlib.suppress(NotFound):
+                if self._store.read(self._key).etag == before.etag:
+                    continue
+            raise Conflict(_held(self._key, found[0]))
+        self._etag = self._store.put_bytes(self._key, self._document(), if_match=before.etag)
+
+    def keep(self) -> None:
+        renewed = time.monotonic()
+        while not self.stop.wait(self._seconds / 3):
+            try:
+                self._etag = self._store.put_bytes(self._key, self._document(), if_match=self._etag)
+                renewed = time.monotonic()
+            except (Conflict, NotFound):
+                self.claim.lose(f"holding {self._key}: another process took it over while this one was silent")
+                return
+            except CallwrightError as error:
+                if time.monotonic() - renewed > self._seconds:
+                    self.claim.lose(f"holding {self._key}: could not be renewed for {self._seconds:.0f} s: {error}")
+                    return
+
+    def drop(self) -> None:
+        with contextlib.suppress(CallwrightError):
+            if self._store.read(self._key).etag == self._etag:
+                self._store.delete_keys([self._key])
+
+    def _document(self) -> bytes:
+        # The nonce makes every renewal a new etag, and tells ours from everybody else's.
+        document = {"holder": _holder(), "lease_seconds": self._seconds, "nonce": secrets.token_hex(8)}
+        return json.dumps(document).encode()
+
+
+def _read(data: bytes) -> tuple[str, float]:
+    try:
+        document = json.loads(data)
+        return str(document["holder"]), min(float(document["lease_seconds"]), 600.0)
+    except (ValueError, KeyError, TypeError):
+        return "another process", LEASE_SECONDS
+
+
+def _holder() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _held(key: str, holder: str) -> str:
+    return f"claiming {key}: {holder} is at it; wait for it, or choose another version"

@@ -1,0 +1,130 @@
+"""What a model version says of itself (`manifest.json`), and which version is promoted (`promoted.json`).
+
+Owns the shapes and the keys of the `models/` part of the store. Does no input or output.
+"""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from callwright.errors import InvalidInput
+
+PROMOTED = "promoted"
+"""Stands for the promoted version wherever a version is asked for; no version has this name."""
+_NAME = re.compile(r"[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?")
+
+
+class Frozen(BaseModel):
+    """Read from a store that a newer Callwright may have written to: unknown keys are left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class BaseModelRef(Frozen):
+    model: str
+    """The base as the FineTune names it: a directory, a store URL or a Hugging Face id."""
+    revision: str | None = None
+    """Its revision, where it has one."""
+
+
+class FileEntry(Frozen):
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Digest of the file."""
+    size: Annotated[int, Field(ge=0)]
+    """Its bytes."""
+
+
+class Verification(Frozen):
+    """How far the merged weights are from base + adapter, measured on the published bytes."""
+
+    method: str
+    """How it was measured."""
+    prompts: int
+    """Probe prompts."""
+    positions: int
+    """Positions whose logits were compared."""
+    max_difference: float
+    """Largest absolute difference between two logits, divided by the reference logits' standard deviation."""
+    mean_difference: float
+    """Mean of the same."""
+    top1_agreement: float
+    """Share of positions where both prefer the same token."""
+    tolerance: float
+    """What `max_difference` was allowed to be."""
+
+
+class Manifest(Frozen):
+    """One whole version of a model. A prefix of the store without it is not a model."""
+
+    schema_version: Literal[1] = 1
+    """Version of this document's shape."""
+    name: str
+    """Name of the model."""
+    version: str
+    """Name of the version."""
+    dialect: str
+    """Dialect that it was trained in."""
+    stop: tuple[str, ...] = ()
+    """Strings that end an answer of the model."""
+    base: BaseModelRef
+    """The model that it was made from."""
+    adapter_digest: str
+    """sha256 over the adapter's configuration and weights."""
+    inputs_digest: str = ""
+    """sha256 over everything that decides the version's bytes: a merge of equal inputs makes an equal version."""
+    dtype: str = "base"
+    """Dtype asked for; `base` keeps each tensor's own."""
+    files: dict[str, FileEntry]
+    """Every file of the version but this one, by its path within the version."""
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    """What the run and the evaluation measured."""
+    verification: Verification | None = None
+    """The merge's own check; absent when it was not asked for."""
+    created_at: datetime
+    """When it was published (UTC)."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(entry.size for entry in self.files.values())
+
+
+class Promotion(Frozen):
+    """The pointer to the promoted version, with those before it."""
+
+    version: str
+    """The promoted version."""
+    history: tuple[str, ...] = ()
+    """Versions promoted before it, newest last."""
+    promoted_at: datetime
+    """When (UTC)."""
+
+
+def checked_name(value: str, *, what: str) -> str:
+    """`value` if it can be part of a key. Raises `InvalidInput`; `what` is the word for it in the message."""
+    if not _NAME.fullmatch(value) or len(value) > 128 or value == PROMOTED:
+        expected = "expected up to 128 letters, digits, '-', '_' or '.', not 'promoted'"
+        raise InvalidInput(f"naming a {what}: got {value!r}; {expected}")
+    return value
+
+
+def model_prefix(name: str) -> str:
+    """Key of everything about a model."""
+    return f"models/{checked_name(name, what='model')}"
+
+
+def version_prefix(name: str, version: str) -> str:
+    """Key of a version's files."""
+    return f"{model_prefix(name)}/versions/{checked_name(version, what='version')}"
+
+
+def manifest_key(name: str, version: str) -> str:
+    """Key of a version's manifest."""
+    return f"{version_prefix(name, version)}/manifest.json"
+
+
+def promotion_key(name: str) -> str:
+    """Key of the pointer to the promoted version."""
+    return f"{model_prefix(name)}/promoted.json"

@@ -1,0 +1,268 @@
+"""`Registry`: the models of a store, their versions, and which of them is promoted.
+
+Owns publishing (the manifest last, once), the compare-and-swap of the promoted pointer, verification and clearing.
+Does not know how a version's files are made or served.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from callwright.errors import Conflict, InvalidInput, NotFound, StageFailed
+from callwright.store.claim import is_claimed
+from callwright.store.manifest import (
+    PROMOTED,
+    FileEntry,
+    Manifest,
+    Promotion,
+    manifest_key,
+    model_prefix,
+    promotion_key,
+    version_prefix,
+)
+from callwright.store.objects import Entry
+from callwright.store.storage import Store
+
+HISTORY = 50
+"""Promotions remembered."""
+CLAIM = "claim.json"
+"""Held, within a version's prefix, by who is writing the version."""
+
+T = TypeVar("T", bound=BaseModel)
+OnBytes = Callable[[int, int, str], None]
+"""Called with (bytes done, bytes in all, what)."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One thing that `gc` deletes."""
+
+    version: str
+    why: str
+    bytes: int
+
+
+class Registry:
+    """The models in `store`."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def names(self) -> list[str]:
+        """Models that have a version or a pointer, sorted."""
+        keys = (entry.key.split("/") for entry in self.store.list("models"))
+        return sorted(
+            {parts[1] for parts in keys if len(parts) > 2 and parts[-1] in ("manifest.json", "promoted.json")}
+        )
+
+    def versions(self, name: str) -> list[Manifest]:
+        """Whole versions of a model, oldest first; none for a model that is not there."""
+        keys = [e.key for e in self.store.list(f"{model_prefix(name)}/versions") if e.key.count("/") == 4]
+        manifests = [self._manifest(key) for key in keys if key.endswith("/manifest.json")]
+        return sorted(manifests, key=lambda manifest: (manifest.created_at, manifest.version))
+
+    def manifest(self, name: str, version: str = PROMOTED) -> Manifest:
+        """The manifest of a version, or of the promoted one. Raises `NotFound`."""
+        if version == PROMOTED:
+            promoted = self.promoted(name)
+            if promoted is None:
+                raise NotFound(f"reading model {name}: no version is promoted; run `callwright promote {name} VERSION`")
+            version = promoted
+        try:
+            return self._manifest(manifest_key(name, version))
+        except NotFound:
+            known = ", ".join(m.version for m in self.versions(name)) or "none"
+            raise NotFound(f"reading model {name}: no version {version!r}; its versions: {known}") from None
+
+    def next_version(self, name: str) -> str:
+        """The first free one of v1, v2, …"""
+        found = [re.fullmatch(r"v(\d+)", version) for version in self._prefixes(name)]
+        return f"v{max((int(match[1]) for match in found if match), default=0) + 1}"
+
+    def publish(self, manifest: Manifest) -> Manifest:
+        """Make a version visible, once: its files must be there already.
+
+        Returns the manifest in the store: an equal version published before is returned as it is. Raises `Conflict`
+        when another one holds the name.
+        """
+        key = manifest_key(manifest.name, manifest.version)
+        try:
+            self.store.put_bytes(key, _dumped(manifest), if_absent=True)
+        except Conflict:
+            there = self._manifest(key)
+            if same_version(there, manifest):
+                return there
+            raise Conflict(
+                f"publishing {manifest.name} {manifest.version}: the version exists and was made from another adapter, "
+                f"base or setting; choose another version"
+            ) from None
+        return manifest
+
+    def promoted(self, name: str) -> str | None:
+        """The promoted version, None when there is none."""
+        promotion = self._promotion(name)[0]
+        return promotion.version if promotion else None
+
+    def promotion(self, name: str) -> Promotion | None:
+        """The promoted version with its history."""
+        return self._promotion(name)[0]
+
+    def promote(self, name: str, version: str, *, expect: str | None = "*") -> Promotion:
+        """Point the model at `version` by compare-and-swap.
+
+        With `expect` other than `*`, only when that version (None: no version) is the promoted one now. Raises
+        `NotFound` for a version that is not whole and `Conflict` when somebody else was faster or `expect` fails.
+        """
+        manifest = self.manifest(name, version)
+        now, etag = self._promotion(name)
+        current = now.version if now else None
+        if expect not in ("*", current):
+            raise Conflict(
+                f"promoting {name} {version}: {current or 'nothing'} is promoted; expected {expect or 'nothing'}"
+            )
+        if now is not None and current == manifest.version:
+            return now
+        history = (*now.history, now.version)[-HISTORY:] if now else ()
+        return self._point(name, Promotion(version=manifest.version, history=history, promoted_at=_now()), etag)
+
+    def rollback(self, name: str, *, dry_run: bool = False) -> Promotion:
+        """Point the model at the version that was promoted before, leaving out those that are gone.
+
+        Raises `NotFound` when there is none.
+        """
+        now, etag = self._promotion(name)
+        if now is None:
+            raise NotFound(f"rolling back {name}: no version is promoted")
+        history = list(now.history)
+        while history:
+            version = history.pop()
+            if version != now.version and self.store.exists(manifest_key(name, version)):
+                before = Promotion(version=version, history=tuple(history), promoted_at=_now())
+                return before if dry_run else self._point(name, before, etag)
+        raise NotFound(f"rolling back {name}: no version was promoted before {now.version}")
+
+    def verify(self, name: str, version: str, *, on_bytes: OnBytes | None = None) -> list[str]:
+        """Read every file of a version and compare size and sha256; one line per problem, none when it is whole."""
+        manifest = self.manifest(name, version)
+        prefix = version_prefix(name, manifest.version)
+        problems: list[str] = []
+        done = 0
+        for path, expected in sorted(manifest.files.items()):
+            problem = self._file_problem(f"{prefix}/{path}", expected)
+            if problem:
+                problems.append(f"{path}: {problem}")
+            done += expected.size
+            if on_bytes:
+                on_bytes(done, manifest.size, path)
+        return problems
+
+    def plan_gc(self, name: str, *, keep: int, grace: timedelta = timedelta(hours=1)) -> list[Removal]:
+        """What `gc` would delete: whole versions beyond the newest `keep`, and what broken merges left.
+
+        Stay always: the promoted version and the one before it; whatever somebody is writing now, or was written
+        within `grace`.
+        """
+        if keep < 0:
+            raise InvalidInput(f"clearing {name}: got keep {keep}; expected 0 or more")
+        promotion = self.promotion(name)
+        held = {promotion.version, *promotion.history[-1:]} if promotion else set()
+        whole = [manifest.version for manifest in self.versions(name)]
+        newest = set(whole[len(whole) - keep :]) if keep else set()
+        removals = []
+        for version, entries in self._prefixes(name).items():
+            size = sum(entry.size for entry in entries)
+            if version in whole:
+                if version not in held | newest:
+                    removals.append(Removal(version, f"older than the newest {keep}", size))
+            elif not self._busy(name, version, entries, grace):
+                removals.append(Removal(version, "never finished: no manifest", size))
+        return removals
+
+    def gc(self, name: str, removals: list[Removal]) -> None:
+        """Delete what `plan_gc` found; a version's manifest goes first, so that no partial version is ever visible."""
+        promotion = self.promotion(name)
+        for removal in removals:
+            if promotion and promotion.version == removal.version:
+                raise Conflict(f"clearing {name}: {removal.version} has been promoted meanwhile; plan again")
+            self.store.delete_keys([manifest_key(name, removal.version)])
+            self.store.delete(version_prefix(name, removal.version))
+
+    def _prefixes(self, name: str) -> dict[str, list[Entry]]:
+        """Objects of every version, whole or not."""
+        top = f"{model_prefix(name)}/versions/"
+        found: dict[str, list[Entry]] = {}
+        for entry in self.store.list(top):
+            found.setdefault(entry.key.removeprefix(top).split("/")[0], []).append(entry)
+        return found
+
+    def _busy(self, name: str, version: str, entries: list[Entry], grace: timedelta) -> bool:
+        if any(_now() - entry.modified < grace for entry in entries):
+            return True
+        return is_claimed(self.store, f"{version_prefix(name, version)}/{CLAIM}")
+
+    def _file_problem(self, key: str, expected: FileEntry) -> str | None:
+        try:
+            entry = self.store.entry(key)
+        except NotFound:
+            return "missing"
+        if entry.size != expected.size:
+            return f"got {entry.size} bytes; expected {expected.size}"
+        digest = hashlib.sha256()
+        for block in self.store.blocks(key, size=entry.size):
+            digest.update(block)
+        if digest.hexdigest() != expected.sha256:
+            return f"got sha256 {digest.hexdigest()}; expected {expected.sha256}"
+        return None
+
+    def _manifest(self, key: str) -> Manifest:
+        return _parsed(Manifest, self.store.get_bytes(key), key)
+
+    def _promotion(self, name: str) -> tuple[Promotion | None, str | None]:
+        key = promotion_key(name)
+        try:
+            stored = self.store.read(key)
+        except NotFound:
+            return None, None
+        return _parsed(Promotion, stored.data, key), stored.etag
+
+    def _point(self, name: str, promotion: Promotion, etag: str | None) -> Promotion:
+        try:
+            self.store.put_bytes(promotion_key(name), _dumped(promotion), if_match=etag, if_absent=etag is None)
+        except Conflict:
+            raise Conflict(
+                f"promoting {name} {promotion.version}: somebody else promoted just now; look again"
+            ) from None
+        return promotion
+
+
+def same_version(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests stand for the same bytes, dialect and origin."""
+    return (one.inputs_digest, one.adapter_digest, one.dialect, one.stop, one.files) == (
+        other.inputs_digest,
+        other.adapter_digest,
+        other.dialect,
+        other.stop,
+        other.files,
+    )
+
+
+def _parsed(model: type[T], data: bytes, key: str) -> T:
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the document"
+        raise StageFailed(f"reading {key}: {place}: {first['msg']}; it was not written by Callwright") from None
+
+
+def _dumped(model: BaseModel) -> bytes:
+    return (model.model_dump_json(indent=2) + "\n").encode()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

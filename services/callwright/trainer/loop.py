@@ -1,0 +1,193 @@
+"""The training loop of one worker: step, log, evaluate, checkpoint, resume, end in time.
+
+Owns the order of these and what a checkpoint holds. Knows no Ray: where lines go, whether to stop, and how workers
+agree on a checkpoint are given to it. The step itself is the learner's.
+"""
+
+import json
+import math
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from callwright.trainer.checkpoints import Checkpoint, Checkpoints
+from callwright.trainer.learner import Learner, StepResult
+from callwright.trainer.rows import Rows
+
+ADAPTER = "adapter"
+"""Folder of a checkpoint with PEFT's files."""
+_STATE_FILE = "trainer_state.pt"
+_FAILED_BATCH = "failed-batch.json"
+
+
+@dataclass
+class Loop:
+    """Takes the learner from where it is to the end of its plan. Every worker runs one; rank 0's tells and saves."""
+
+    learner: Learner
+    test: Rows
+    checkpoints: Checkpoints
+    publish: Callable[[dict[str, Any]], None]
+    """Takes a metric line; called on rank 0."""
+    wants_stop: Callable[[], bool] = lambda: False
+    """Whether this worker was asked to stop; the others learn of it in the step."""
+    is_leaving: Callable[[], bool] = lambda: False
+    """Whether a worker's machine is known to be taken away soon, the same for all workers; all ask after every step."""
+    agree: Callable[[str], str] = lambda text: text
+    """Gives rank 0's text to all workers."""
+    evaluations: list[tuple[int, float]] = field(default_factory=list)
+    """Step and loss of every evaluation so far."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The newest training metrics."""
+    _noticed: bool = False
+    """Whether a checkpoint was made because a machine is about to be taken away."""
+
+    def run(self) -> None:
+        """Train until the plan is done, it was enough, somebody says stop, or the loss is no number any more."""
+        learner = self.learner
+        self._restore()
+        if not self.evaluations:
+            self._evaluate()
+        meter = _Meter(learner.plan.workers)
+        while learner.step < learner.plan.steps and not self._is_enough():
+            result = learner.advance(stop=self.wants_stop())
+            meter.add(result)
+            health, stopping = result.decisive()
+            if not math.isfinite(health):
+                self._give_up(result)
+                return
+            self._after_step(result, meter, stopping=stopping)
+            if stopping and learner.step < learner.plan.steps:
+                self._tell({"stopped_step": learner.step})
+                return
+
+    def _after_step(self, result: StepResult, meter: "_Meter", *, stopping: bool) -> None:
+        """Log, evaluate and save where this step's number says so."""
+        step, plan = self.learner.step, self.learner.plan
+        train, last = plan.train, step == plan.steps
+        if step % train.log_steps == 0 or last or stopping:
+            self.metrics = {**result.metrics(), **meter.read(), "learning_rate": plan.learning_rate(step)}
+            self._tell(self.metrics)
+        saves = step % train.save_steps == 0 or last
+        if step % train.eval_steps == 0 or last or (saves and train.publish == "best"):
+            self._evaluate()
+            meter.restart()
+        if self._is_newly_leaving() or saves or stopping or self._is_enough():
+            self._save()
+            meter.restart()
+
+    def _is_enough(self) -> bool:
+        """Whether the last evaluations brought no lower loss than those before them."""
+        patience = self.learner.plan.train.early_stopping
+        losses = [loss for _, loss in self.evaluations]
+        return patience is not None and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
+
+    def _is_newly_leaving(self) -> bool:
+        """Whether notice came, since the training began or went on, that a worker's machine is about to be taken away.
+
+        The training goes on for as long as it may; what comes after this checkpoint is done again elsewhere.
+        """
+        if self._noticed or not self.is_leaving():
+            return False
+        self._noticed = True
+        self._tell({"notice_step": self.learner.step})
+        return True
+
+    def _evaluate(self) -> None:
+        if self.test.lengths:
+            metrics = self.learner.evaluate(self.test)
+            self.evaluations.append((self.learner.step, metrics["eval_loss"]))
+            self._tell(metrics)
+
+    def _tell(self, line: dict[str, Any]) -> None:
+        if self.learner.rank == 0:
+            place = {"step": self.learner.step, "steps": self.learner.plan.steps, "time": time.time()}
+            self.publish({**place, **_memory(self.learner.device), **line})
+
+    def _give_up(self, result: StepResult) -> None:
+        """Keep the step's rows and say why nothing goes on: trying again would do the same again."""
+        learner, key = self.learner, f"runs/{self.checkpoints.run}/{_FAILED_BATCH}"
+        if learner.rank != 0:
+            return
+        figures = {name: str(value) for name, value in result.metrics().items()}
+        content = {"step": learner.step, **figures, "rows": learner.rows.describe(learner.plan.sequences(learner.step))}
+        self.checkpoints.store.put_bytes(key, json.dumps(content, ensure_ascii=False).encode())
+        self._tell(
+            {
+                "failed": f"training: got loss {figures['loss']} and gradient norm {figures['grad_norm']} in step "
+                f"{learner.step}; expected finite ones; its sequences are in {key} of the store; look for faulty rows, "
+                "lower train.learningRate, or set train.dtype to float32"
+            }
+        )
+
+    def _save(self) -> None:
+        """Write a checkpoint, on rank 0: adapter, optimizer, step, evaluations."""
+        if self.learner.rank != 0:
+            return
+        step, keep = self.learner.step, self.learner.plan.train.save_total_limit
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            save_adapter(self.learner.model, folder / ADAPTER)
+            told = {"evaluations": self.evaluations, "metrics": self.metrics}
+            torch.save({**self.learner.state(), **told}, folder / _STATE_FILE)
+            self.checkpoints.write(folder, step=step, eval_loss=dict(self.evaluations).get(step), keep=keep)
+        self._tell({"saved_step": step})
+
+    def _restore(self) -> None:
+        """Go on from the newest whole checkpoint; all workers from the one that rank 0 finds."""
+        with tempfile.TemporaryDirectory() as name:
+            found = self.checkpoints.fetch_newest(Path(name)) if self.learner.rank == 0 else None
+            record = self.agree(found.model_dump_json() if found else "")
+            if not record:
+                return
+            if self.learner.rank != 0:
+                self.checkpoints.fetch(Checkpoint.model_validate_json(record), Path(name))
+            state = torch.load(Path(name) / _STATE_FILE, map_location=self.learner.device, weights_only=True)
+        self.learner.load_state(state)
+        self.evaluations = [(step, loss) for step, loss in state["evaluations"]]
+        self.metrics = state["metrics"]
+        self._tell({**self.metrics, "resumed_step": self.learner.step})
+
+
+class _Meter:
+    """Throughput since the last reading."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self.restart()
+
+    def restart(self) -> None:
+        self._tokens, self._places, self._since = 0, 0, time.monotonic()
+
+    def add(self, result: StepResult) -> None:
+        self._tokens, self._places = self._tokens + result.tokens, self._places + result.places
+
+    def read(self) -> dict[str, float]:
+        seconds = time.monotonic() - self._since
+        rate, padding = self._tokens * self._workers / seconds, 1 - self._tokens / max(1, self._places)
+        self.restart()
+        return {"tokens_per_second": rate, "padding_share": padding}
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write `adapter_config.json` and `adapter_model.safetensors`, PEFT's own layout and nothing else."""
+    model.save_pretrained(folder, save_embedding_layers=False)  # else PEFT asks the hub whether it was resized
+    (folder / "README.md").unlink(missing_ok=True)
+    config = folder / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()), indent=2, sort_keys=True) + "\n")
+
+
+def _memory(device: torch.device) -> dict[str, int]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = {"peak_rss_bytes": peak if sys.platform == "darwin" else peak * 1024}
+    if device.type == "cuda":
+        memory["peak_gpu_bytes"] = torch.cuda.max_memory_allocated(device)
+    return memory

@@ -1,0 +1,129 @@
+"""What Ray Train runs in every worker: the loop, with Ray's and torch.distributed's parts put in.
+
+Owns the worker's device, its copy of the data, and how workers talk to each other and to the driver.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import train as ray_train
+from ray.train.collective import broadcast_from_rank_zero
+from ray.train.torch import get_device
+from torch import Tensor
+
+from callwright.errors import InvalidInput
+from callwright.store import Store, resolve_base
+from callwright.trainer.checkpoints import Checkpoints
+from callwright.trainer.config import WorkerConfig
+from callwright.trainer.forecast import forecast
+from callwright.trainer.learner import Learner
+from callwright.trainer.loop import Loop
+from callwright.trainer.model import load_model, resolve_dtype
+from callwright.trainer.rows import Rows
+
+
+def run_worker(settings: dict[str, Any]) -> None:
+    """Train until the plan is done or somebody says stop; Ray Train calls this in each worker, again after a failure.
+
+    `settings`: `config`, a `WorkerConfig` as a dict, and `board`, the actor that takes metric lines.
+    """
+    config, board = WorkerConfig.model_validate(settings["config"]), settings["board"]
+    context = ray_train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    device = _device(config)
+    store = Store.open(config.store)
+    data = _data_folder(config, store)
+    base_dir = resolve_base(config.base.model, config.base.revision, Path(config.cache))
+    rows = Rows.open(data / "train.arrow")
+    sharded = config.sharded
+    if sharded is None:
+        sharded = broadcast_from_rank_zero(_needs_sharding(config, base_dir, rows, device, workers))
+    learner = Learner(
+        load_model(base_dir, config.base, config.lora, config.train, device, shards=workers if sharded else 1),
+        rows,
+        config.train,
+        rank=rank,
+        workers=workers,
+        sum_over_workers=_all_reduce if workers > 1 else lambda tensor: None,
+    )
+    stopping = board.stopping.remote() if rank == 0 else None
+    Loop(
+        learner,
+        Rows.open(data / "test.arrow"),
+        Checkpoints(store, config.run),
+        publish=lambda line: ray.get(board.publish.remote(line)),
+        wants_stop=lambda: stopping is not None and bool(ray.wait([stopping], timeout=0)[0]),
+        is_leaving=_Notices(),
+        agree=broadcast_from_rank_zero,
+    ).run()
+
+
+class _Notices:
+    """Ray Train's word that a worker's node is about to be taken away, the same for all: rank 0's.
+
+    To ask, every worker waits for all others: about as often as Ray Train looks itself, whatever a step takes.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = float(os.environ.get("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "5"))  # Ray Train's own
+        self._every, self._steps, self._since = 1, 0, time.monotonic()
+
+    def __call__(self) -> bool:
+        self._steps += 1
+        if self._steps < self._every:
+            return False
+        leaving = ray_train.get_preemption_info() is not None
+        rate = self._steps / (time.monotonic() - self._since)
+        self._every = broadcast_from_rank_zero(max(1, round(rate * self._seconds)))
+        self._steps, self._since = 0, time.monotonic()
+        return leaving
+
+
+def device_bytes(device: torch.device) -> int:
+    """Bytes of memory on the GPU, or else of this machine; a container's limit, where there is one."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
+    return total if text == "max" else min(total, int(text))
+
+
+def _needs_sharding(config: WorkerConfig, base_dir: Path, rows: Rows, device: torch.device, workers: int) -> bool:
+    """Whether a worker like this one cannot hold the whole base."""
+    expected = forecast(
+        base_dir, config.base, config.lora, config.train, lengths=rows.lengths, workers=workers,
+        dtype=resolve_dtype(config.train.dtype, device), capacity_bytes=device_bytes(device),
+    )  # fmt: skip
+    return bool(expected.sharded)
+
+
+def _data_folder(config: WorkerConfig, store: Store) -> Path:
+    """The prepared rows: where the driver made them, or a copy from the store on another node."""
+    made = Path(config.data)
+    if made.is_dir():
+        return made
+    copy = Path(config.cache) / config.run / "data"
+    store.get_tree(f"runs/{config.run}/data", copy)
+    return copy
+
+
+def _device(config: WorkerConfig) -> torch.device:
+    """This worker's device. Raises `InvalidInput` when it was to have a GPU and has none."""
+    device: torch.device = get_device()
+    if config.gpu and device.type == "cpu":
+        raise InvalidInput(
+            "training: resources.gpusPerWorker asks for a GPU; torch sees none in this worker; "
+            "check the node's driver and torch's build, or set resources.gpusPerWorker to 0"
+        )
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+    return device
+
+
+def _all_reduce(tensor: Tensor) -> None:
+    torch.distributed.all_reduce(tensor)
