@@ -8,23 +8,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from callwright.dialects.schema_types import PYTHON_TYPES, json_type
+
 _MAX_DEPTH = 32
-_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "str": (str,),
-    "integer": (int,),
-    "int": (int,),
-    "number": (int, float),
-    "float": (int, float),
-    "boolean": (bool,),
-    "bool": (bool,),
-    "array": (list,),
-    "list": (list,),
-    "tuple": (list,),
-    "object": (dict,),
-    "dict": (dict,),
-    "null": (type(None),),
-}
 
 
 def violations(value: Any, schema: Any, path: str = "arguments", depth: int = 0) -> Iterator[str]:
@@ -63,13 +49,12 @@ def _is_of_type(value: Any, declared: Any) -> bool:
     names = [declared] if isinstance(declared, str) else declared
     if not isinstance(names, list):
         return True
-    types = [_TYPES.get(str(name).lower()) for name in names]
+    types = [PYTHON_TYPES.get(json_type(str(name))) for name in names]
     if None in types:
         return True
-    flat = tuple(one for found in types if found for one in found)
-    if isinstance(value, bool):
-        return bool in flat
-    return isinstance(value, flat) or (isinstance(value, float) and value.is_integer() and int in flat)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int in types or float in types
+    return type(value) in types or (isinstance(value, float) and value.is_integer() and int in types)
 
 
 def _names(declared: Any) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callwright.dialects.literals import MAX_DEPTH, Json, read_literal, write_json
+from callwright.dialects.schema_types import ANY, json_type
 from callwright.dialects.tools import Tool
 
 _NOTHING = frozenset({"", "none", "null", "n/a", "na", "nil", "无", "无参数", "空", "{}", "()", '""', "''"})
@@ -117,10 +118,6 @@ def _sole_parameter(tool: Tool) -> str | None:
 
 
 _MOST = 32
-_SYNONYMS = {
-    "dict": "object", "float": "number", "double": "number", "int": "integer", "long": "integer", "str": "string",
-    "list": "array", "tuple": "array", "bool": "boolean",
-}  # fmt: skip
 _COMBINING = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
 Schema = Mapping[str, Any]
 
@@ -159,10 +156,10 @@ def _alternatives(schema: object, root: Schema) -> list[Schema]:
 def _types(schema: Schema) -> tuple[str, ...]:
     declared = schema.get("type")
     types = declared if isinstance(declared, list) else [declared]
-    names = [_SYNONYMS.get(t.lower(), t.lower()) for t in types if isinstance(t, str)]
+    names = [json_type(name) for name in types if isinstance(name, str)]
     if names and schema.get("nullable") is True:
         names.append("null")
-    return () if "any" in names else tuple(names)
+    return () if ANY in names else tuple(names)
 
 
 def _kinds(value: Json) -> tuple[str, ...]:

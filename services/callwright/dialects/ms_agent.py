@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from callwright.dialects.literals import Json, read_literal
 from callwright.dialects.react import Piece, ReactDialect
+from callwright.dialects.schema_types import JSON_TYPES
 from callwright.dialects.tools import Tool
 
 _HEAD = "Answer the following questions as best you can. You have access to the following APIs:\n"
@@ -42,10 +43,9 @@ _OWN_LEAD = "Call this tool to interact with the "
 _ENDS = (".", "。", "!", "?", "！", "？")
 _WRITTEN_TYPES = {"object": "Object", "array": "Array"}
 _TYPE = re.compile(
-    r"(?:Required\.\s*)?(?P<type>string|integer|number|boolean|null|object|array(?:\[(?P<items>\w+)\])?)\.(?:\s+|\Z)",
+    rf"(?:Required\.\s*)?(?P<type>{'|'.join(JSON_TYPES)})(?:(?<=array)\[(?P<items>\w+)\])?\.(?:\s+|\Z)",
     re.IGNORECASE,
 )
-_SCALARS = ("string", "integer", "number", "boolean", "null", "object", "array")
 _NESTED = re.compile(r"(?:Required\.\s*)?(?P<type>array|object)[\[{]", re.IGNORECASE)
 _CHOICES = re.compile(r"One of: \[(?P<choices>[^\[\]]*)\]\.(?:\s+|\Z)")
 _SCHEMA = "Schema: "
@@ -167,7 +167,7 @@ def read_schema(text: str) -> dict[str, Any]:
     if found:
         items = (found["items"] or "").lower()
         schema["type"] = "array" if items else found["type"].lower()
-        if items in _SCALARS:
+        if items in JSON_TYPES:
             schema["items"] = {"type": items}
         rest = text[found.end() :]
         choices = _CHOICES.match(rest)
@@ -218,11 +218,11 @@ def _write_schema(schema: Mapping[str, Any]) -> str:
     text = str(schema.get("description") or "").strip()
     parts: list[str] = []
     kind = rest.get("type")
-    if isinstance(kind, str) and kind in _SCALARS:
+    if isinstance(kind, str) and kind in JSON_TYPES:
         items = rest.get("items")
         choices = rest.get("enum")
         written = _WRITTEN_TYPES.get(kind, kind)
-        if kind == "array" and isinstance(items, Mapping) and set(items) == {"type"} and items["type"] in _SCALARS:
+        if kind == "array" and isinstance(items, Mapping) and set(items) == {"type"} and items["type"] in JSON_TYPES:
             written += f"[{items['type']}]"
             del rest["items"]
         parts.append(f"{written}.")
