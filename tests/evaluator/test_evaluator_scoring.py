@@ -89,7 +89,7 @@ def test_calls_against_the_schema(name: str, arguments: dict[str, Any], fits: bo
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"type": "dict", "properties": {}}, {"type": 3}, {"properties": 3}, {"$ref": "https://example.invalid/x.json"},
+        {"type": "dict"}, {"type": 3}, {"properties": 3}, {"$ref": "https://example.invalid/x.json"},
         {"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}, {"required": 3}, [], None, "x",
     ],
 )  # fmt: skip

@@ -1,64 +1,94 @@
-"""Whether arguments fit a tool's JSON schema, as far as tool schemas go: types, enums, required, properties, items.
+"""Whether a call's arguments fit its tool's JSON Schema, by the library `jsonschema` (draft 2020-12).
 
-Lenient where schemas are loose: an unknown type or keyword never counts against a row. Python's and BFCL's names of
-types are understood beside JSON's.
+    list(violations({"city": 5}, {"properties": {"city": {"type": "string"}}}))
+    == ["arguments.city: got 5; expected string"]
+
+What tools declare is often no strict JSON Schema. Other names of types (`int`, `dict`) are understood, and a keyword
+that is malformed never counts against a call. No schema that a tool refers to is fetched.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
+from functools import lru_cache, reduce
+from operator import getitem
 from typing import Any
 
-from callwright.dialects.schema_types import PYTHON_TYPES, json_type
+import referencing
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
 
-_MAX_DEPTH = 32
+from callwright.dialects.schema_types import JSON_TYPES, json_type
+
+_META = Draft202012Validator(Draft202012Validator.META_SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
+_ANY_SCHEMA = ["object", "boolean"]
+"""What the meta-schema asks for wherever a schema stands."""
 
 
-def violations(value: Any, schema: Any, path: str = "arguments", depth: int = 0) -> Iterator[str]:
-    """Yield what in `value` the schema does not allow, each with its path."""
-    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+def violations(arguments: Any, schema: Any) -> Iterator[str]:
+    """Yield what in `arguments` the schema does not allow, each with its path.
+
+    A parameter that the schema does not declare is a violation, unless it sets `additionalProperties`: a model that
+    makes an argument up is wrong. A schema whose references lead nowhere, or in a circle, allows anything.
+    """
+    if not isinstance(schema, dict):
         return
-    if not _is_of_type(value, schema.get("type")):
-        yield f"{path}: got {_shown(value)}; expected {_names(schema['type'])}"
+    try:
+        errors = list(_validator(json.dumps(schema, default=str)).iter_errors(arguments))
+    except (referencing.exceptions.Unresolvable, RecursionError):
         return
-    allowed = schema.get("enum")
-    if isinstance(allowed, list) and allowed and value not in allowed:
-        yield f"{path}: got {_shown(value)}; expected one of {_shown(allowed)}"
-    if isinstance(value, dict):
-        yield from _object(value, schema, path, depth)
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from violations(item, schema.get("items"), f"{path}[{index}]", depth + 1)
+    mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
+    kept = [e for e in errors if e.validator == "type" or tuple(e.absolute_path) not in mistyped]
+    yield from dict.fromkeys(line for error in kept for line in _lines(error))
 
 
-def _object(value: dict[str, Any], schema: dict[str, Any], path: str, depth: int) -> Iterator[str]:
-    properties = schema.get("properties")
-    required = schema.get("required")
-    for name in required if isinstance(required, list) else ():
-        if name not in value:
-            yield f"{path}: got no {name}; expected it, as it is required"
-    if not isinstance(properties, dict):
+@lru_cache(maxsize=1024)
+def _validator(schema: str) -> Draft202012Validator:
+    made = json.loads(schema)
+    for fault in sorted(_META.iter_errors(made), key=lambda fault: -len(fault.absolute_path)):
+        with contextlib.suppress(KeyError):  # it went with a neighbour in the same list
+            _mend(made, fault)
+    if "properties" in made:
+        made.setdefault("additionalProperties", False)
+    return Draft202012Validator(made, registry=referencing.Registry())
+
+
+def _mend(schema: dict[str, Any], fault: ValidationError) -> None:
+    """Takes what is no JSON Schema out of `schema`, in place; other names of types become JSON Schema's."""
+    *above, key = fault.absolute_path
+    if fault.validator == "type" and fault.validator_value == _ANY_SCHEMA:
+        reduce(getitem, above, schema)[key] = {}
         return
-    for name, item in value.items():
-        if name in properties:
-            yield from violations(item, properties[name], f"{path}.{name}", depth + 1)
-        elif depth == 0 and not schema.get("additionalProperties"):
-            yield f"{path}: got the unknown parameter {name}; expected {', '.join(properties) or 'none'}"
+    if isinstance(key, int):
+        *above, key = above
+    holder = reduce(getitem, above, schema)
+    declared = holder.pop(key)
+    if key == "type":
+        types = {json_type(str(name)): None for name in (declared if isinstance(declared, list) else [declared])}
+        if all(name in JSON_TYPES for name in types):
+            holder["type"] = list(types)
 
 
-def _is_of_type(value: Any, declared: Any) -> bool:
-    names = [declared] if isinstance(declared, str) else declared
-    if not isinstance(names, list):
-        return True
-    types = [PYTHON_TYPES.get(json_type(str(name))) for name in names]
-    if None in types:
-        return True
-    if isinstance(value, int) and not isinstance(value, bool):
-        return int in types or float in types
-    return type(value) in types or (isinstance(value, float) and value.is_integer() and int in types)
-
-
-def _names(declared: Any) -> str:
-    return declared if isinstance(declared, str) else " or ".join(map(str, declared))
+def _lines(error: ValidationError) -> Iterator[str]:
+    path = "arguments" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in error.absolute_path)
+    match error.validator:
+        case "type":
+            types = error.validator_value
+            expected = types if isinstance(types, str) else " or ".join(types)
+            yield f"{path}: got {_shown(error.instance)}; expected {expected}"
+        case "enum":
+            yield f"{path}: got {_shown(error.instance)}; expected one of {_shown(error.validator_value)}"
+        case "required":
+            for name in error.validator_value:  # jsonschema has an error for each, which does not say for which
+                if name not in error.instance:
+                    yield f"{path}: got no {name}; expected it, as it is required"
+        case "additionalProperties" if error.validator_value is False:
+            known = error.schema.get("properties", {})
+            for name in error.instance:
+                if name not in known:
+                    yield f"{path}: got the unknown parameter {name}; expected {', '.join(known) or 'none'}"
+        case _:
+            yield f"{path}: got {_shown(error.instance)}; expected {error.validator} {_shown(error.validator_value)}"
 
 
 def _shown(value: Any) -> str:

@@ -1,0 +1,65 @@
+"""Arguments against JSON Schemas as tools really declare them: other names of types, malformed keywords, references."""
+
+from typing import Any
+
+import pytest
+
+from callwright.datasets.schemas import violations
+
+
+def _of(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties}
+
+
+CITY = _of(city={"type": "string"}) | {"required": ["city", "days"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "schema", "found"),
+    [
+        ({"a": 5}, _of(a={"type": "string"}), ["arguments.a: got 5; expected string"]),
+        ({"a": 5}, _of(a={"type": "Str"}), ["arguments.a: got 5; expected string"]),
+        ({"a": True}, _of(a={"type": ["int", "float"]}), ["arguments.a: got true; expected integer or number"]),
+        ({"a": 5.0}, _of(a={"type": "int"}), []),
+        ({"a": [1, {"b": 2}]}, _of(a={"type": "tuple", "items": {"type": ["dict", "integer"]}}), []),
+        ({"a": [1, "2"]}, _of(a={"items": {"type": "long"}}), ['arguments.a[1]: got "2"; expected integer']),
+        ({"a": "c"}, _of(a={"enum": ["a", "b"]}), ['arguments.a: got "c"; expected one of ["a", "b"]']),
+        ({"a": 3}, _of(a={"type": "string", "enum": ["a"]}), ["arguments.a: got 3; expected string"]),
+        ({"a": -1}, _of(a={"minimum": 0}), ["arguments.a: got -1; expected minimum 0"]),
+        ({"a": {"b": 1}}, _of(a={"type": "object"}), []),
+        ({"a": {"b": 1}}, _of(a=_of(c={"type": "string"})), []),
+        ({"a": 1}, {"type": "dict", "properties": {}}, ["arguments: got the unknown parameter a; expected none"]),
+        ({"b": 1}, _of(a={}) | {"additionalProperties": {}}, []),
+        ({"b": 1}, {"type": "object"}, []),
+        (
+            {},
+            CITY,
+            [f"arguments: got no {name}; expected it, as it is required" for name in ("city", "days")],
+        ),
+        (
+            {"city": "x", "days": 1, "q": 2},
+            CITY,
+            [f"arguments: got the unknown parameter {name}; expected city" for name in ("days", "q")],
+        ),
+    ],
+)
+def test_each_violation_is_told_with_its_path(arguments: Any, schema: Any, found: list[str]) -> None:
+    assert list(violations(arguments, schema)) == found
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": 3}, {"type": "Foo"}, {"type": ["Foo", "null"]}, {"type": "any"}, {"required": 3}, {"properties": 3},
+        {"required": [3, 3]}, {"$ref": "https://example.invalid/x.json"}, {"$ref": "#"}, {"$ref": "#/lost"},
+        {"pattern": 3}, _of(a="string"), _of(a={"required": True}), _of(a={"pattern": "("}),
+        _of(a={"minimum": 0, "exclusiveMinimum": True}), _of(a={"items": [{"type": "string"}]}), [], None, "x", True,
+    ],
+)  # fmt: skip
+def test_what_is_no_schema_counts_against_no_call(schema: Any) -> None:
+    assert list(violations({"a": "b"}, schema)) == []
+
+
+def test_the_rest_of_a_schema_with_a_fault_still_counts() -> None:
+    schema = _of(a={"type": "string", "pattern": "("}, b={"type": "Foo"})
+    assert list(violations({"a": 1, "b": 1}, schema)) == ["arguments.a: got 1; expected string"]
