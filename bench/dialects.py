@@ -178,6 +178,39 @@ def growth(rounds: int = 2) -> dict[str, Any]:
     return results
 
 
+PROVOKING = (
+    *("word ", "\n", " ", "Observation:\n", "Thought:\n", "Action: x\n", "Question: x\n", "<think>", "<", '{"a": "'),
+    *("\\", "Action: fire_alert\nAction Input: {'a': \"b' c\"}\n", "`", "**", "Action Input:\n", 'Action Input: {"x\n'),
+    "<tool_call>{'x</tool_call>",
+)
+"""What a parser could read again and again, or search for from every line."""
+
+
+def provoked_growth() -> dict[str, dict[str, Any]]:
+    """Per dialect the worst exponent of time over length, 16 to 256 KiB, for texts made to provoke a high one."""
+    results: dict[str, dict[str, Any]] = {}
+    for name in dialects.NAMES:
+        dialect = dialects.load(name)
+        before, after = dialect.call_frame("write_file")
+        worst = {"exponent": -math.inf}
+        for unit in (*PROVOKING, before + "{}" + after + "\n"):
+            for lead in ("", before, before + '{"a": "'):
+                texts = [(lead + unit * (size // len(unit)), size) for size in (2**14, 2**16, 2**18)]
+                points = [
+                    (size, min(seconds(partial(read_and_split, dialect, t)) for _ in range(2))) for t, size in texts
+                ]
+                found = {"exponent": round(slope(points), 3), "lead": lead, "unit": unit}
+                worst = max(worst, found, key=lambda entry: entry["exponent"])
+        results[name] = worst
+    return results
+
+
+def read_and_split(dialect: Dialect, text: str) -> None:
+    """A whole turn, read and split into segments."""
+    dialect.parse(text, WRITE)
+    dialect.segment(text)
+
+
 def slope(points: list[tuple[int, float]]) -> float:
     """Least squares through the logarithms."""
     logs = [(math.log(size), math.log(max(value, 1e-7))) for size, value in points]
@@ -260,11 +293,13 @@ def main() -> None:
         "piece_characters": PIECE,
         "speed_seconds": compare_speed(peer),
         "growth": growth(),
+        "provoked_growth": provoked_growth(),
         "peak_bytes": memory(),
         "split_invariance": split_invariance(pairs),
         "split_invariance_vllm_hermes": peer_invariance(peer),
     }
-    results["worst_exponent"] = max(entry["exponent"] for entry in results["growth"].values())
+    grown = (*results["growth"].values(), *results["provoked_growth"].values())
+    results["worst_exponent"] = max(entry["exponent"] for entry in grown)
     text = json.dumps(results, indent=2)
     target = ROOT / "bench" / "results" / "dialects.json"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ A new dialect needs nothing but its name in `dialects.NAMES` to be held to every
 
 import json
 import re
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -15,10 +14,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from laws import check_split, check_turn, passed, stream
 
-from callwright.dialects import CallDelta, ContentDelta, Dialect, ToolCall, accumulate
+from callwright.dialects import Dialect, ToolCall, accumulate
 
-MOST_EXPONENT = 1.35
-"""Growth of time with length; the benchmark holds 1.1, a shared machine in a test run is noisier."""
+Messages = list[dict[str, Any]]
+Made = list[tuple[str, dict[str, Any]]]
+"""Calls that were made: names and arguments."""
 
 _MARKERS = [
     *("Action:", "Action Input:", "Observation:", "Thought:", "Final Answer:", "Answer:", "Question:", "Action"),
@@ -71,7 +71,7 @@ def _examples(number: int) -> Callable[[Callable[..., None]], Callable[..., None
     )
 
 
-def _call_message(made: list[tuple[str, dict[str, Any]]], content: str | None, first: int = 0) -> dict[str, Any]:
+def _call_message(made: Made, content: str | None, first: int = 0) -> dict[str, Any]:
     return {
         "role": "assistant",
         "content": content,
@@ -82,10 +82,16 @@ def _call_message(made: list[tuple[str, dict[str, Any]]], content: str | None, f
     }
 
 
+def _written(dialect: Dialect, made: Made, said: str | None = None) -> str:
+    """The assistant's text of a turn with these calls."""
+    messages = [{"role": "user", "content": "q"}, _call_message(made, said)]
+    return dialect.render(messages, _OPEN_TOOLS).messages[-1]["content"]
+
+
 @st.composite
-def conversations(draw: st.DrawFn, text: st.SearchStrategy[str] = hostile) -> list[dict[str, Any]]:
+def conversations(draw: st.DrawFn, text: st.SearchStrategy[str] = hostile) -> Messages:
     """Turns with calls, results in any order, and answers; every text as hostile as given."""
-    messages: list[dict[str, Any]] = []
+    messages: Messages = []
     if draw(st.booleans()):
         messages.append({"role": "system", "content": draw(text)})
     for _ in range(draw(st.integers(1, 2))):
@@ -99,194 +105,152 @@ def conversations(draw: st.DrawFn, text: st.SearchStrategy[str] = hostile) -> li
     return messages
 
 
-def round_trip_of_calls(dialect: Dialect) -> None:
+@_examples(40)
+@given(calls, st.none() | harmless)
+def round_trip_of_calls(dialect: Dialect, made: Made, said: str | None) -> None:
     """parse(render(calls)) == calls, and what was said before them is content."""
-
-    @_examples(40)
-    @given(calls, st.none() | harmless)
-    def law(made: list[tuple[str, dict[str, Any]]], said: str | None) -> None:
-        messages = [{"role": "user", "content": "q"}, _call_message(made, said)]
-        written = dialect.render(messages, _OPEN_TOOLS).messages[-1]["content"]
-        turn = dialect.parse(written, _OPEN_TOOLS)
-        assert turn.calls == tuple(ToolCall("", name, _one_line(given_)) for name, given_ in made)
-        assert turn.content == (said or None)
-
-    law()
+    turn = dialect.parse(_written(dialect, made, said), _OPEN_TOOLS)
+    assert turn.calls == tuple(ToolCall("", name, _one_line(given_)) for name, given_ in made)
+    assert turn.content == (said or None)
 
 
-def round_trip_of_answers(dialect: Dialect) -> None:
+@_examples(40)
+@given(harmless.filter(bool), st.booleans())
+def round_trip_of_answers(dialect: Dialect, answer: str, shown: bool) -> None:
     """An answer that is rendered is read back as the same content, with tools shown and without."""
-
-    @_examples(40)
-    @given(harmless.filter(bool), st.booleans())
-    def law(answer: str, shown: bool) -> None:
-        messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]
-        written = dialect.render(messages, _OPEN_TOOLS if shown else []).messages[-1]["content"]
-        assert dialect.parse(written, _OPEN_TOOLS).content == answer
-
-    law()
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]
+    written = dialect.render(messages, _OPEN_TOOLS if shown else []).messages[-1]["content"]
+    assert dialect.parse(written, _OPEN_TOOLS).content == answer
 
 
-def split_invariance(dialect: Dialect) -> None:
+@_examples(150)
+@given(hostile, st.lists(st.integers(1, 20), min_size=1, max_size=8), st.booleans(), st.booleans())
+def split_invariance(dialect: Dialect, text: str, lengths: list[int], eager: bool, cut: bool) -> None:
     """Any split of any text gives what the whole gives, plain and eager, ended and cut off."""
-
-    @_examples(150)
-    @given(hostile, st.lists(st.integers(1, 20), min_size=1, max_size=8), st.booleans(), st.booleans())
-    def law(text: str, lengths: list[int], eager: bool, cut: bool) -> None:
-        pieces, position = [], 0
-        while position < len(text):
-            pieces.append(text[position : position + lengths[len(pieces) % len(lengths)]])
-            position += len(pieces[-1])
-        check_split(dialect, pieces, TOOLS, eager=eager, cut=cut)
-
-    law()
+    pieces, position = [], 0
+    while position < len(text):
+        pieces.append(text[position : position + lengths[len(pieces) % len(lengths)]])
+        position += len(pieces[-1])
+    check_split(dialect, pieces, TOOLS, eager=eager, cut=cut)
 
 
-def one_character_at_a_time(dialect: Dialect) -> None:
+@_examples(40)
+@given(calls, harmless, st.data())
+def one_character_at_a_time(dialect: Dialect, made: Made, said: str, data: st.DataObject) -> None:
     """The finest split, over texts that are mostly right."""
-
-    @_examples(40)
-    @given(calls, harmless, st.data())
-    def law(made: list[tuple[str, dict[str, Any]]], said: str, data: st.DataObject) -> None:
-        text = dialect.render([_call_message(made, said)], _OPEN_TOOLS).messages[-1]["content"]
-        start = data.draw(st.integers(0, len(text)))
-        text = text[:start] + data.draw(hostile) + text[start + data.draw(st.integers(0, 5)) :]
-        check_split(dialect, list(text), _OPEN_TOOLS)
-
-    law()
+    text = _written(dialect, made, said)
+    start = data.draw(st.integers(0, len(text)))
+    text = text[:start] + data.draw(hostile) + text[start + data.draw(st.integers(0, 5)) :]
+    check_split(dialect, list(text), _OPEN_TOOLS)
 
 
-def prefix_law(dialect: Dialect) -> None:
+@_examples(60)
+@given(conversations(), st.booleans())
+def prefix_law(dialect: Dialect, messages: Messages, shown: bool) -> None:
     """Cut at any assistant turn, a conversation is a prefix, byte for byte, of the whole one that training sees."""
-
-    @_examples(60)
-    @given(conversations(), st.booleans())
-    def law(messages: list[dict[str, Any]], shown: bool) -> None:
-        tools = _OPEN_TOOLS if shown else []
-        whole = dialect.render(messages, tools).messages
-        for turn, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            asked = dialect.render(messages[:turn], tools)
-            last = len(asked.messages) - 1
-            if asked.continue_final:
-                assert whole[:last] == asked.messages[:last]
-                assert whole[last]["role"] == asked.messages[last]["role"] == "assistant"
-                assert whole[last]["content"].startswith(asked.messages[last]["content"])
-            else:
-                assert whole[: last + 1] == asked.messages
-                assert whole[last + 1]["role"] == "assistant"
-
-    law()
+    tools = _OPEN_TOOLS if shown else []
+    whole = dialect.render(messages, tools).messages
+    for turn, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        asked = dialect.render(messages[:turn], tools)
+        last = len(asked.messages) - 1
+        if asked.continue_final:
+            assert whole[:last] == asked.messages[:last]
+            assert whole[last]["role"] == asked.messages[last]["role"] == "assistant"
+            assert whole[last]["content"].startswith(asked.messages[last]["content"])
+        else:
+            assert whole[: last + 1] == asked.messages
+            assert whole[last + 1]["role"] == "assistant"
 
 
-def served_as_trained(dialect: Dialect) -> None:
+@_examples(40)
+@given(conversations(harmless))
+def served_as_trained(dialect: Dialect, messages: Messages) -> None:
     """What a client sends back of a served turn renders to the bytes that were served."""
-
-    @_examples(40)
-    @given(conversations(harmless))
-    def law(messages: list[dict[str, Any]]) -> None:
-        messages = [m for m in messages if m["role"] != "assistant" or m["content"] or m.get("tool_calls")]
-        whole = dialect.render(messages, _OPEN_TOOLS)
-        for turn, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            asked = dialect.render(messages[:turn], _OPEN_TOOLS)
-            before = asked.messages[-1]["content"] if asked.continue_final else ""
-            content = whole.messages[len(asked.messages) - (1 if asked.continue_final else 0)]["content"]
-            written = content[len(before) :]
-            if dialect.stop and message.get("tool_calls"):
-                written = written.split(dialect.stop[0])[0]
-            seen = dialect.parse(written, _OPEN_TOOLS)
-            back = {
-                "role": "assistant",
-                "content": seen.content,
-                "tool_calls": [
-                    {"id": sent["id"], "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
-                    for sent, c in zip(message.get("tool_calls", []), seen.calls, strict=True)
-                ],
-            }
-            assert dialect.render([*messages[:turn], back, *messages[turn + 1 :]], _OPEN_TOOLS) == whole
-
-    law()
+    messages = [m for m in messages if m["role"] != "assistant" or m["content"] or m.get("tool_calls")]
+    whole = dialect.render(messages, _OPEN_TOOLS)
+    for turn, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        asked = dialect.render(messages[:turn], _OPEN_TOOLS)
+        before = asked.messages[-1]["content"] if asked.continue_final else ""
+        content = whole.messages[len(asked.messages) - (1 if asked.continue_final else 0)]["content"]
+        written = content[len(before) :]
+        if dialect.stop and message.get("tool_calls"):
+            written = written.split(dialect.stop[0])[0]
+        seen = dialect.parse(written, _OPEN_TOOLS)
+        back = {
+            "role": "assistant",
+            "content": seen.content,
+            "tool_calls": [
+                {"id": sent["id"], "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+                for sent, c in zip(message.get("tool_calls", []), seen.calls, strict=True)
+            ],
+        }
+        assert dialect.render([*messages[:turn], back, *messages[turn + 1 :]], _OPEN_TOOLS) == whole
 
 
 _FORGED = re.compile(r"(Observation|Action Input|Action|Answer|Thought|Question)\s*[:：]")
 
 
-def _forges(messages: list[dict[str, Any]]) -> bool:
+def _forges(messages: Messages) -> bool:
     """Whether a result, or what is said beside or after a call, bears markers: nothing tells them from the format's."""
     after = [message for before, message in pairwise(messages) if before["role"] == "tool"]
     within = [message for message in messages if message["role"] == "tool" or "tool_calls" in message]
     return any(_FORGED.search(str(message["content"])) for message in (*within, *after))
 
 
-def idempotent_rendering(dialect: Dialect) -> None:
+@_examples(60)
+@given(conversations(), st.integers(1, 12), st.booleans())
+def idempotent_rendering(dialect: Dialect, messages: Messages, length: int, shown: bool) -> None:
     """What is rendered already stays as it is, unless it forges the format."""
-
-    @_examples(60)
-    @given(conversations(), st.integers(1, 12), st.booleans())
-    def law(messages: list[dict[str, Any]], length: int, shown: bool) -> None:
-        tools = _OPEN_TOOLS if shown else []
-        part = messages[:length]
-        assume(not _forges(part))
-        rendered = dialect.render(part, tools)
-        again = dialect.render(rendered.messages, tools)
-        assert again.messages == rendered.messages
-        assert again.continue_final == rendered.continue_final
-
-    law()
+    tools = _OPEN_TOOLS if shown else []
+    part = messages[:length]
+    assume(not _forges(part))
+    rendered = dialect.render(part, tools)
+    again = dialect.render(rendered.messages, tools)
+    assert again.messages == rendered.messages
+    assert again.continue_final == rendered.continue_final
 
 
-def segments_concatenate(dialect: Dialect) -> None:
+@_examples(60)
+@given(conversations(), hostile)
+def segments_concatenate(dialect: Dialect, messages: Messages, text: str) -> None:
     """Segments of a message give its content; an observation opens with its marker; any text can be split."""
-
-    @_examples(60)
-    @given(conversations(), hostile)
-    def law(messages: list[dict[str, Any]], text: str) -> None:
-        rendered = dialect.render(messages, _OPEN_TOOLS)
-        assert [s.message for s in rendered.segments] == sorted(s.message for s in rendered.segments)
-        for index, message in enumerate(rendered.messages):
-            own = [segment for segment in rendered.segments if segment.message == index]
-            assert "".join(segment.text for segment in own) == message["content"]
-            assert all(segment.text for segment in own)
-            if message["role"] != "assistant":
-                assert {segment.kind for segment in own} <= {"system", "user"}
-        assert "".join(segment.text for segment in dialect.segment(text)) == text
-        for segment in (*rendered.segments, *dialect.segment(text)):
-            if segment.kind == "observation":
-                assert segment.text.lstrip(" \t*_#").lower().startswith("observation"), segment
-
-    law()
+    rendered = dialect.render(messages, _OPEN_TOOLS)
+    assert [s.message for s in rendered.segments] == sorted(s.message for s in rendered.segments)
+    for index, message in enumerate(rendered.messages):
+        own = [segment for segment in rendered.segments if segment.message == index]
+        assert "".join(segment.text for segment in own) == message["content"]
+        assert all(segment.text for segment in own)
+        if message["role"] != "assistant":
+            assert {segment.kind for segment in own} <= {"system", "user"}
+    assert "".join(segment.text for segment in dialect.segment(text)) == text
+    for segment in (*rendered.segments, *dialect.segment(text)):
+        if segment.kind == "observation":
+            assert segment.text.lstrip(" \t*_#").lower().startswith("observation"), segment
 
 
-def kinds_are_told_apart(dialect: Dialect) -> None:
+@_examples(30)
+@given(calls, harmless)
+def kinds_are_told_apart(dialect: Dialect, made: Made, said: str) -> None:
     """Every call has an action and an action_input segment, which hold its name and exactly its arguments."""
-
-    @_examples(30)
-    @given(calls, harmless)
-    def law(made: list[tuple[str, dict[str, Any]]], said: str) -> None:
-        segments = dialect.render([{"role": "user", "content": "q"}, _call_message(made, said)], _OPEN_TOOLS).segments
-        names = [s.text for s in segments if s.kind == "action"]
-        inputs = [s.text for s in segments if s.kind == "action_input"]
-        assert len(names) == len(inputs) == len(made)
-        for name, written, (called, given_) in zip(names, inputs, made, strict=True):
-            assert called in name
-            assert _one_line(given_) in written
-
-    law()
+    segments = dialect.render([{"role": "user", "content": "q"}, _call_message(made, said)], _OPEN_TOOLS).segments
+    names = [s.text for s in segments if s.kind == "action"]
+    inputs = [s.text for s in segments if s.kind == "action_input"]
+    assert len(names) == len(inputs) == len(made)
+    for name, written, (called, given_) in zip(names, inputs, made, strict=True):
+        assert called in name
+        assert _one_line(given_) in written
 
 
-def any_text_is_read(dialect: Dialect) -> None:
+@_examples(80)
+@given(hostile | st.text(st.characters(), max_size=60), st.sampled_from([None, [], TOOLS]), st.booleans())
+def any_text_is_read(dialect: Dialect, text: str, tools: Messages | None, cut: bool) -> None:
     """No text raises, whatever the tools; what comes out is valid."""
-
-    @_examples(80)
-    @given(hostile | st.text(st.characters(), max_size=60), st.sampled_from([None, [], TOOLS]), st.booleans())
-    def law(text: str, tools: list[dict[str, Any]] | None, cut: bool) -> None:
-        check_turn(dialect.parse(text, tools, cut=cut))
-        accumulate(stream(dialect, [text], tools, eager=True, cut=cut))
-
-    law()
+    check_turn(dialect.parse(text, tools, cut=cut))
+    accumulate(stream(dialect, [text], tools, eager=True, cut=cut))
 
 
 _schema_words = st.sampled_from(
@@ -301,20 +265,16 @@ _garbage = st.recursive(
 )
 
 
-def any_schema_is_borne(dialect: Dialect) -> None:
+@_examples(60)
+@given(_garbage, st.sampled_from(['{"a": "1", "b": ["x", {"a": "2"}]}', "5", "a=1", "None", '["1"]']))
+def any_schema_is_borne(dialect: Dialect, schema: object, written: str) -> None:
     """Whatever clients declare as a schema, calls are written and read without an exception."""
-
-    @_examples(60)
-    @given(_garbage, st.sampled_from(['{"a": "1", "b": ["x", {"a": "2"}]}', "5", "a=1", "None", '["1"]']))
-    def law(schema: object, written: str) -> None:
-        tools = [{"name": "f", "description": schema, "parameters": schema}]
-        dialect.render([{"role": "user", "content": "q"}], tools)
-        before, after = dialect.call_frame("f")
-        turn = dialect.parse(before + written + after, tools)
-        check_turn(turn)
-        assert len(turn.calls) == 1
-
-    law()
+    tools = [{"name": "f", "description": schema, "parameters": schema}]
+    dialect.render([{"role": "user", "content": "q"}], tools)
+    before, after = dialect.call_frame("f")
+    turn = dialect.parse(before + written + after, tools)
+    check_turn(turn)
+    assert len(turn.calls) == 1
 
 
 def prose_takes_the_short_way(dialect: Dialect) -> None:
@@ -323,118 +283,65 @@ def prose_takes_the_short_way(dialect: Dialect) -> None:
     answer = dialect.render([{"role": "assistant", "content": "".join(prose)}], _OPEN_TOOLS).messages[-1]["content"]
     for before in ("", answer.removesuffix("".join(prose))):
         assert passed(dialect, [before, *prose], _OPEN_TOOLS)[-4:] == [True] * 4, before
-    written = dialect.render([_call_message([("x", {"a b": "c d"})], None)], _OPEN_TOOLS).messages[-1]["content"]
+    written = _written(dialect, [("x", {"a b": "c d"})])
     assert not any(passed(dialect, [written[:3], *written[3:]], _OPEN_TOOLS)), written
 
 
-def prose_is_not_held_back(dialect: Dialect) -> None:
+@_examples(30)
+@given(st.lists(harmless.filter(bool), min_size=1, max_size=6))
+def prose_is_not_held_back(dialect: Dialect, pieces: list[str]) -> None:
     """Of prose in mid-line nothing but trailing white space waits."""
-
-    @_examples(30)
-    @given(st.lists(harmless.filter(bool), min_size=1, max_size=6))
-    def law(pieces: list[str]) -> None:
-        parser = dialect.parser(TOOLS)
-        sent = "".join(delta.text for delta in parser.feed("zz"))
-        given_ = "zz"
-        for piece in pieces:
-            given_ += piece
-            sent += "".join(delta.text for delta in parser.feed(piece))
-            assert sent == given_.rstrip()
-
-    law()
+    parser = dialect.parser(TOOLS)
+    sent = "".join(delta.text for delta in parser.feed("zz"))
+    given_ = "zz"
+    for piece in pieces:
+        given_ += piece
+        sent += "".join(delta.text for delta in parser.feed(piece))
+        assert sent == given_.rstrip()
 
 
-def eager_arguments_arrive(dialect: Dialect) -> None:
+@_examples(30)
+@given(calls, st.data())
+def eager_arguments_arrive(dialect: Dialect, made: Made, data: st.DataObject) -> None:
     """Eager: the same calls with the same arguments, sent as they come; cut anywhere, a prefix of them."""
+    text = _written(dialect, made)
+    wanted = [(name, _one_line(given_)) for name, given_ in made]
+    turn = accumulate(stream(dialect, list(text), _OPEN_TOOLS, eager=True))
+    assert [(c.name, c.arguments) for c in turn.calls if isinstance(c, ToolCall)] == wanted
 
-    @_examples(30)
-    @given(calls, st.data())
-    def law(made: list[tuple[str, dict[str, Any]]], data: st.DataObject) -> None:
-        text = dialect.render([{"role": "user", "content": "q"}, _call_message(made, None)], _OPEN_TOOLS).messages[-1][
-            "content"
-        ]
-        wanted = [(name, _one_line(given_)) for name, given_ in made]
-        turn = accumulate(stream(dialect, list(text), _OPEN_TOOLS, eager=True))
-        assert [(c.name, c.arguments) for c in turn.calls if isinstance(c, ToolCall)] == wanted
-
-        part = text[: data.draw(st.integers(0, len(text)))]
-        seen = accumulate(stream(dialect, list(part), _OPEN_TOOLS, eager=True, cut=True)).calls
-        for call, (name, whole) in zip(seen, wanted, strict=False):
-            assert isinstance(call, ToolCall)
-            assert call.name == name
-            assert whole.startswith(call.arguments)
-
-    law()
+    part = text[: data.draw(st.integers(0, len(text)))]
+    seen = accumulate(stream(dialect, list(part), _OPEN_TOOLS, eager=True, cut=True)).calls
+    for call, (name, whole) in zip(seen, wanted, strict=False):
+        assert isinstance(call, ToolCall)
+        assert call.name == name
+        assert whole.startswith(call.arguments)
 
 
-def a_cut_call_is_no_call(dialect: Dialect) -> None:
+@_examples(40)
+@given(calls, st.data())
+def a_cut_call_is_no_call(dialect: Dialect, made: Made, data: st.DataObject) -> None:
     """Cut anywhere, the calls are those that were complete, and the text of the open one is content."""
-
-    @_examples(40)
-    @given(calls, st.data())
-    def law(made: list[tuple[str, dict[str, Any]]], data: st.DataObject) -> None:
-        text = dialect.render([{"role": "user", "content": "q"}, _call_message(made, None)], _OPEN_TOOLS).messages[-1][
-            "content"
-        ]
-        part = text[: data.draw(st.integers(0, len(text)))]
-        turn = dialect.parse(part, _OPEN_TOOLS, cut=True)
-        whole = dialect.parse(text, _OPEN_TOOLS).calls
-        assert turn.calls == whole[: len(turn.calls)]
-        for _, given_ in made[len(turn.calls) :]:
-            assert _one_line(given_) == "{}" or _one_line(given_) not in (turn.content or "") or turn.content
-
-    law()
+    segments = dialect.render([{"role": "user", "content": "q"}, _call_message(made, None)], _OPEN_TOOLS).segments
+    own = [segment for segment in segments if segment.message == segments[-1].message]
+    starts = [len("".join(s.text for s in own[:n])) for n, segment in enumerate(own) if segment.kind == "action"]
+    text = "".join(segment.text for segment in own)
+    part = text[: data.draw(st.integers(0, len(text)))]
+    turn = dialect.parse(part, _OPEN_TOOLS, cut=True)
+    assert turn.calls == dialect.parse(text, _OPEN_TOOLS).calls[: len(turn.calls)]
+    if len(turn.calls) < len(made) and len(part) > starts[len(turn.calls)]:
+        assert (turn.content or "").strip() == part[starts[len(turn.calls)] :].strip()
 
 
 def long_call_arrives_whole(dialect: Dialect) -> None:
-    """A call is sent with the last character of its arguments, not at the end of the turn."""
+    """A call is sent with the last character of its object, not before it and not at the end of the turn."""
     before, after = dialect.call_frame("fire_alert")
     body = _one_line({"text": "x" * 2000, "more": ["{", "}", '"', "\n"]})
+    text = before + body + after.partition("\n")[0]
     parser = dialect.parser(_OPEN_TOOLS)
-    text = before + body + after.rstrip("\n")
-    assert [d for c in text[:-1] for d in parser.feed(c) if isinstance(d, CallDelta)] == [] or after.strip()
-    rest = parser.feed(text[-1]) + parser.close()
-    turn = dialect.parse(text + after, _OPEN_TOOLS)
-    assert turn.calls == (ToolCall("", "fire_alert", body),)
-    assert not [d for d in rest if isinstance(d, ContentDelta)]
-
-
-def time_is_linear(dialect: Dialect) -> None:
-    """Eight times the text takes no more than about eight times as long, for texts made to provoke the opposite."""
-    before, after = dialect.call_frame("fire_alert")
-    for unit in (
-        "word ",
-        "\n",
-        " ",
-        "Observation:\n",
-        "Thought:\n",
-        "Action: x\n",
-        "Question: x\n",
-        "<think>",
-        "<",
-        '{"a": "',
-        "\\",
-        before + "{}" + after + "\n",
-        "Action: fire_alert\nAction Input: {'a': \"b' c\"}\n",
-        "`",
-        "**",
-        "Action Input:\n",
-        'Action Input: {"x\n',
-        "<tool_call>{'x</tool_call>",
-    ):
-        for lead in ("", before, before + '{"a": "'):
-            short, long = (_seconds(dialect, lead + unit * (size // len(unit))) for size in (4_096, 32_768))
-            assert long < max(0.05, short * 8**MOST_EXPONENT), (dialect.name, lead, unit, short, long)
-
-
-def _seconds(dialect: Dialect, text: str) -> float:
-    best = float("inf")
-    for _ in range(2):
-        started = time.process_time()
-        dialect.parse(text, TOOLS)
-        dialect.segment(text)
-        best = min(best, time.process_time() - started)
-    return best
+    assert [delta for character in text[:-1] for delta in parser.feed(character)] == []
+    (sent,) = parser.feed(text[-1])
+    assert (sent.name, sent.arguments) == ("fire_alert", body)
+    assert dialect.parse(before + body + after, _OPEN_TOOLS).calls == (ToolCall("", "fire_alert", body),)
 
 
 def _one_line(given_: dict[str, Any]) -> str:
@@ -460,6 +367,5 @@ LAWS: dict[str, Callable[[Dialect], None]] = {
         eager_arguments_arrive,
         a_cut_call_is_no_call,
         long_call_arrives_whole,
-        time_is_linear,
     )
 }

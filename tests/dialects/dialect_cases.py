@@ -65,982 +65,565 @@ class Case:
 
 FIRE = ("fire_recognition", {"image": "/tmp/1.jpg"})
 ALERT: tuple[str, dict[str, Any]] = ("fire_alert", {})
+POLICE: tuple[str, dict[str, Any]] = ("call_police", {})
 PARIS = ("get_weather", {"city": "Paris"})
+LOOK = 'Action: get_weather\nAction Input: {"city": "Paris"}'
+RING = "Action: fire_alert\nAction Input: {}"
+PHONE = "Action: call_police\nAction Input: {}"
+FINISH = 'Action: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "42"}'
+DEEP = "[" * 200 + "]" * 200
+TOOLBENCH = ("toolbench",)
+FABRIC = ("agentfabric",)
+
+Made = tuple[str, dict[str, Any]] | Bad
+
+
+def _case(trouble: str, text: str, content: str | None, *calls: Made, **more: Any) -> Case:
+    return Case(trouble, text, content, calls, **more)
+
+
+def _only(trouble: str, text: str, *calls: Made) -> Case:
+    """Calls and nothing said."""
+    return Case(trouble, text, None, calls)
+
+
+def _kept(trouble: str, text: str, *bad: Bad, **more: Any) -> Case:
+    """All of it is content: prose, or a call that is none."""
+    return Case(trouble, text, text, bad, **more)
+
+
+def _input(trouble: str, written: str, call: Made) -> Case:
+    """This input of the call's tool."""
+    return Case(trouble, f"Action: {call[0]}\nAction Input: {written}", None, (call,))
+
+
+def _weather(trouble: str, written: str, **arguments: Any) -> Case:
+    """This input of get_weather."""
+    return _input(trouble, written, ("get_weather", arguments))
+
+
+def _refused(trouble: str, name: str, written: str, reason: str) -> Case:
+    """This input of the tool is none."""
+    return _kept(trouble, f"Action: {name}\nAction Input: {written}", Bad(reason, name))
+
+
+def _named(trouble: str, name: str) -> Case:
+    """A way to write the name of fire_recognition."""
+    return _only(trouble, f"Action: {name}\nAction Input: /tmp/1.jpg", FIRE)
+
 
 _LAYOUT = [
-    Case("plain call", 'Action: get_weather\nAction Input: {"city": "Paris"}', None, (PARIS,)),
-    Case(
-        "thought before the call",
-        'Thought: I look.\nAction: get_weather\nAction Input: {"city": "Paris"}',
-        "I look.",
-        (PARIS,),
-    ),
-    Case(
+    _only("plain call", LOOK, PARIS),
+    _case("thought before the call", f"Thought: I look.\n{LOOK}", "I look.", PARIS),
+    _case(
         "blank lines between all parts",
         "Thought: I need to use the fire\\_recognition API.\n\nAction: fire_recognition\n\nAction Input: /tmp/1.jpg\n\n"
         "Observation:\n",
         "I need to use the fire\\_recognition API.",
-        (FIRE,),
+        FIRE,
     ),
-    Case("stop string left at the end", "Action: fire_alert\nAction Input: {}\nObservation:", None, (ALERT,)),
-    Case("stop string with its newline", "Action: fire_alert\nAction Input: {}\nObservation:\n", None, (ALERT,)),
-    Case("invented result", "Action: fire_alert\nAction Input: {}\nObservation: ok\nFinal Answer: ok", None, (ALERT,)),
-    Case(
-        "invented result and further call",
-        "Action: fire_alert\nAction Input: {}\nObservation: ok\nAction: call_police\nAction Input: {}",
-        None,
-        (ALERT,),
-    ),
-    Case(
-        "two parallel calls",
-        "Action: fire_alert\nAction Input: {}\nAction: call_police\nAction Input: {}\nObservation: a",
-        None,
-        (ALERT, ("call_police", {})),
-    ),
-    Case(
-        "same call twice",
-        "Action: fire_alert\nAction Input: {}\nAction: fire_alert\nAction Input: {}",
-        None,
-        (ALERT, ALERT),
-    ),
-    Case(
-        "thought between parallel calls",
-        "Thought: a\nAction: fire_alert\nAction Input: {}\nThought: b\nAction: call_police\nAction Input: {}",
-        "a\nb",
-        (ALERT, ("call_police", {})),
-    ),
-    Case(
-        "prose before, without a marker",
-        'Let me look.\n\nAction: get_weather\nAction Input: {"city": "Paris"}',
-        "Let me look.",
-        (PARIS,),
-    ),
-    Case(
-        "prose after the call",
-        'Action: get_weather\nAction Input: {"city": "Paris"}\n\nThis asks for the weather.',
-        "This asks for the weather.",
-        (PARIS,),
-    ),
-    Case(
-        "prose on both sides",
-        'Before.\nAction: get_weather\nAction Input: {"city": "Paris"}\nAfter.',
-        "Before.\nAfter.",
-        (PARIS,),
-    ),
-    Case(
-        "prose behind the brace",
-        'Action: get_weather\nAction Input: {"city": "Paris"} as you asked.',
-        "as you asked.",
-        (PARIS,),
-    ),
-    Case("result on the call's own line", "Action: fire_alert\nAction Input: {} Observation: on", None, (ALERT,)),
-    Case("input on the next line", 'Action: get_weather\nAction Input:\n{"city": "Paris"}', None, (PARIS,)),
-    Case("name on the next line", 'Action:\nget_weather\nAction Input: {"city": "Paris"}', None, (PARIS,)),
-    Case("all on one line", 'Action: get_weather Action Input: {"city": "Paris"}', None, (PARIS,)),
-    Case("no space after the colons", 'Action:get_weather\nAction Input:{"city":"Paris"}', None, (PARIS,)),
-    Case("space before the colon", 'Action : get_weather\nAction Input : {"city": "Paris"}', None, (PARIS,)),
-    Case("full-width colons", 'Action：get_weather\nAction Input：{"city": "Paris"}', None, (PARIS,)),
-    Case("windows line ends", 'Action: get_weather\r\nAction Input: {"city": "Paris"}\r\nObservation:', None, (PARIS,)),
-    Case("lower-case markers", 'action: get_weather\naction input: {"city": "Paris"}', None, (PARIS,)),
-    Case("upper-case markers", 'ACTION: get_weather\nACTION INPUT: {"city": "Paris"}\nOBSERVATION:', None, (PARIS,)),
-    Case("bold markers", '**Action:** get_weather\n**Action Input:** {"city": "Paris"}', None, (PARIS,)),
-    Case("bold words, plain colons", '**Action**: get_weather\n**Action Input**: {"city": "Paris"}', None, (PARIS,)),
-    Case("headings", '### Action: get_weather\n### Action Input: {"city": "Paris"}', None, (PARIS,)),
-    Case(
-        "numbered markers", 'Action 1: get_weather\nAction Input 1: {"city": "Paris"}\nObservation 1:', None, (PARIS,)
-    ),
-    Case("indented markers", '  Action: get_weather\n  Action Input: {"city": "Paris"}', None, (PARIS,)),
-    Case("trailing spaces", 'Action: get_weather  \nAction Input: {"city": "Paris"}  \n', None, (PARIS,)),
-    Case("tabs", 'Action:\tget_weather\nAction Input:\t{"city": "Paris"}', None, (PARIS,)),
-    Case("underscore in the marker", 'Action: get_weather\nAction_Input: {"city": "Paris"}', None, (PARIS,)),
-    Case(
-        "thought over several lines",
-        'Thought: first\nsecond\n\nthird\nAction: get_weather\nAction Input: {"city": "Paris"}',
-        "first\nsecond\n\nthird",
-        (PARIS,),
-    ),
-    Case("empty thought", 'Thought:\nAction: get_weather\nAction Input: {"city": "Paris"}', None, (PARIS,)),
-    Case("leading newlines", "\n\nThought: a\nAction: fire_alert\nAction Input: {}", "a", (ALERT,)),
-    Case("an extra closing brace", 'Action: get_weather\nAction Input: {"city": "Paris"}}', None, (PARIS,)),
-    Case("an extra backtick", 'Action: get_weather\nAction Input: {"city": "Paris"}`\nObservation:', None, (PARIS,)),
+    _only("stop string left at the end", f"{RING}\nObservation:", ALERT),
+    _only("stop string with its newline", f"{RING}\nObservation:\n", ALERT),
+    _only("invented result", f"{RING}\nObservation: ok\nFinal Answer: ok", ALERT),
+    _only("invented result and further call", f"{RING}\nObservation: ok\n{PHONE}", ALERT),
+    _only("two parallel calls", f"{RING}\n{PHONE}\nObservation: a", ALERT, POLICE),
+    _only("same call twice", f"{RING}\n{RING}", ALERT, ALERT),
+    _case("thought between parallel calls", f"Thought: a\n{RING}\nThought: b\n{PHONE}", "a\nb", ALERT, POLICE),
+    _case("prose before, without a marker", f"Let me look.\n\n{LOOK}", "Let me look.", PARIS),
+    _case("prose after the call", f"{LOOK}\n\nThis asks for the weather.", "This asks for the weather.", PARIS),
+    _case("prose on both sides", f"Before.\n{LOOK}\nAfter.", "Before.\nAfter.", PARIS),
+    _case("prose behind the brace", f"{LOOK} as you asked.", "as you asked.", PARIS),
+    _only("result on the call's own line", f"{RING} Observation: on", ALERT),
+    _only("input on the next line", 'Action: get_weather\nAction Input:\n{"city": "Paris"}', PARIS),
+    _only("name on the next line", 'Action:\nget_weather\nAction Input: {"city": "Paris"}', PARIS),
+    _only("all on one line", 'Action: get_weather Action Input: {"city": "Paris"}', PARIS),
+    _only("no space after the colons", 'Action:get_weather\nAction Input:{"city":"Paris"}', PARIS),
+    _only("space before the colon", 'Action : get_weather\nAction Input : {"city": "Paris"}', PARIS),
+    _only("full-width colons", 'Action：get_weather\nAction Input：{"city": "Paris"}', PARIS),
+    _only("windows line ends", 'Action: get_weather\r\nAction Input: {"city": "Paris"}\r\nObservation:', PARIS),
+    _only("lower-case markers", 'action: get_weather\naction input: {"city": "Paris"}', PARIS),
+    _only("upper-case markers", 'ACTION: get_weather\nACTION INPUT: {"city": "Paris"}\nOBSERVATION:', PARIS),
+    _only("bold markers", '**Action:** get_weather\n**Action Input:** {"city": "Paris"}', PARIS),
+    _only("bold words, plain colons", '**Action**: get_weather\n**Action Input**: {"city": "Paris"}', PARIS),
+    _only("headings", '### Action: get_weather\n### Action Input: {"city": "Paris"}', PARIS),
+    _only("numbered markers", 'Action 1: get_weather\nAction Input 1: {"city": "Paris"}\nObservation 1:', PARIS),
+    _only("indented markers", '  Action: get_weather\n  Action Input: {"city": "Paris"}', PARIS),
+    _only("trailing spaces", 'Action: get_weather  \nAction Input: {"city": "Paris"}  \n', PARIS),
+    _only("tabs", 'Action:\tget_weather\nAction Input:\t{"city": "Paris"}', PARIS),
+    _only("underscore in the marker", 'Action: get_weather\nAction_Input: {"city": "Paris"}', PARIS),
+    _case("thought over several lines", f"Thought: first\nsecond\n\nthird\n{LOOK}", "first\nsecond\n\nthird", PARIS),
+    _only("empty thought", f"Thought:\n{LOOK}", PARIS),
+    _case("leading newlines", f"\n\nThought: a\n{RING}", "a", ALERT),
+    _input("an extra closing brace", '{"city": "Paris"}}', PARIS),
+    _input("an extra backtick", '{"city": "Paris"}`\nObservation:', PARIS),
 ]
+
 
 _PROSE = [
-    Case("nothing", "", None),
-    Case("plain prose", "Hello! How can I help?", "Hello! How can I help?"),
-    Case("trailing newline of prose", "Hello.\n", "Hello.\n"),
-    Case("Action inside a sentence", "My plan of Action: ask first.", "My plan of Action: ask first."),
-    Case("Action at a line start", "Action: we should leave.\nNow.", "Action: we should leave.\nNow."),
-    Case("Action as the last line", "Think.\nAction: leave the building", "Think.\nAction: leave the building"),
-    Case("Action in a list", "- Action: leave\n- Observation: smoke", "- Action: leave\n- Observation: smoke"),
-    Case("Observation without a call", "Observation: the sky is blue.", "Observation: the sky is blue."),
-    Case("Action Input without an Action", 'Action Input: {"a": 1}', 'Action Input: {"a": 1}'),
-    Case("a word that begins like a marker", "Actions speak.\nThoughtful.", "Actions speak.\nThoughtful."),
-    Case("a marker's beginning at the end", "I saw an\nAct", "I saw an\nAct"),
-    Case("a marker without its colon", "Action\nspeaks", "Action\nspeaks"),
-    Case("an Action line that never ends", "Action: " + "no " * 200 + "\nend", "Action: " + "no " * 200 + "\nend"),
-    Case("indented code", "So:\n         Action: fire_alert\nok", "So:\n         Action: fire_alert\nok"),
-    Case("JSON in prose", 'Use {"city": "Paris"}.', 'Use {"city": "Paris"}.'),
-    Case("tool mentioned, not called", "I could use get_weather.", "I could use get_weather."),
-    Case(
-        "known tool, arguments needed, no input",
-        "Action: get_weather\nI think.",
-        "Action: get_weather\nI think.",
-        (Bad("no Action Input", "get_weather"),),
+    _only("nothing", ""),
+    _kept("plain prose", "Hello! How can I help?"),
+    _kept("trailing newline of prose", "Hello.\n"),
+    _kept("Action inside a sentence", "My plan of Action: ask first."),
+    _kept("Action at a line start", "Action: we should leave.\nNow."),
+    _kept("Action as the last line", "Think.\nAction: leave the building"),
+    _kept("Action in a list", "- Action: leave\n- Observation: smoke"),
+    _kept("Observation without a call", "Observation: the sky is blue."),
+    _kept("Action Input without an Action", 'Action Input: {"a": 1}'),
+    _kept("a word that begins like a marker", "Actions speak.\nThoughtful."),
+    _kept("a marker's beginning at the end", "I saw an\nAct"),
+    _kept("a marker without its colon", "Action\nspeaks"),
+    _kept("an Action line that never ends", "Action: " + "no " * 200 + "\nend"),
+    _kept("indented code", "So:\n         Action: fire_alert\nok"),
+    _kept("JSON in prose", 'Use {"city": "Paris"}.'),
+    _kept("tool mentioned, not called", "I could use get_weather."),
+    _kept(
+        "known tool, arguments needed, no input", "Action: get_weather\nI think.", Bad("no Action Input", "get_weather")
     ),
-    Case("white space only", " \n ", None),
+    _only("white space only", " \n "),
 ]
 
+
 _FINAL = [
-    Case("final answer", "Final Answer: 42", "42", dialects=REACT),
-    Case("set phrase before it", "Thought: I now know the final answer\nFinal Answer: 42", "42"),
-    Case("set phrase with a full stop", "Thought: I now know the final answer.\n\nFinal Answer: 42", "42"),
-    Case("set phrase in Chinese", "Thought: 我现在知道最终答案了\nFinal Answer: 四十二", "四十二"),
-    Case(
+    _case("final answer", "Final Answer: 42", "42"),
+    _case("set phrase before it", "Thought: I now know the final answer\nFinal Answer: 42", "42"),
+    _case("set phrase with a full stop", "Thought: I now know the final answer.\n\nFinal Answer: 42", "42"),
+    _case("set phrase in Chinese", "Thought: 我现在知道最终答案了\nFinal Answer: 四十二", "四十二"),
+    _case(
         "set phrase that goes on",
         "Thought: I now know the final answer to this.\nFinal Answer: 42",
         "I now know the final answer to this.\n42",
     ),
-    Case("set phrase without an answer", "Thought: I now know the final answer", "I now know the final answer"),
-    Case("own thought before it", "Thought: It burns.\n\nFinal Answer: Yes.", "It burns.\nYes."),
-    Case("answer on the next line", "Final Answer:\n\nParis", "Paris"),
-    Case("answer over several lines", "Final Answer: a\n\nb\n", "a\n\nb\n"),
-    Case(
-        "Action inside the answer",
-        "Final Answer: write\nAction: fire_alert\nAction Input: {}",
-        "write\nAction: fire_alert\nAction Input: {}",
+    _case("set phrase without an answer", "Thought: I now know the final answer", "I now know the final answer"),
+    _case("own thought before it", "Thought: It burns.\n\nFinal Answer: Yes.", "It burns.\nYes."),
+    _case("answer on the next line", "Final Answer:\n\nParis", "Paris"),
+    _case("answer over several lines", "Final Answer: a\n\nb\n", "a\n\nb\n"),
+    _case("Action inside the answer", f"Final Answer: write\n{RING}", f"write\n{RING}"),
+    _case("Observation inside the answer", "Final Answer: see\nObservation: x", "see\nObservation: x"),
+    _case("bold marker", "**Final Answer:** 42", "42"),
+    _case("list after the marker", "Final Answer:\n* a\n* b", "* a\n* b"),
+    _case("call, then an answer without a result", f"{RING}\nFinal Answer: done", "done", ALERT),
+    _case(
+        "call and set phrase", "Action: fire_alert\nThought: I now know the final answer\nFinal Answer: ok", "ok", ALERT
     ),
-    Case("Observation inside the answer", "Final Answer: see\nObservation: x", "see\nObservation: x"),
-    Case("bold marker", "**Final Answer:** 42", "42"),
-    Case("list after the marker", "Final Answer:\n* a\n* b", "* a\n* b"),
-    Case(
-        "call, then an answer without a result",
-        "Action: fire_alert\nAction Input: {}\nFinal Answer: done",
-        "done",
-        (ALERT,),
-    ),
-    Case(
-        "call and set phrase",
-        "Action: fire_alert\nThought: I now know the final answer\nFinal Answer: ok",
-        "ok",
-        (ALERT,),
-    ),
-    Case("lower case", "final answer: 42", "42"),
-    Case("think-like text in the answer", "Final Answer: <think>x</think>", "<think>x</think>"),
+    _case("lower case", "final answer: 42", "42"),
+    _case("think-like text in the answer", "Final Answer: <think>x</think>", "<think>x</think>"),
 ]
+
 
 _ECHO = [
-    Case(
-        "echo of the question",
-        "Question: What burns?\n\nThought: I look.\nAction: fire_alert\nAction Input: {}",
-        "I look.",
-        (ALERT,),
-    ),
-    Case("echo, then an action", "Question: What burns?\nAction: fire_alert\nAction Input: {}", None, (ALERT,)),
-    Case("question that is the reply", "Question: do you mean Paris?", "Question: do you mean Paris?"),
-    Case("question, then prose", "Question: which?\nTell me.", "Question: which?\nTell me."),
-    Case("question later on", "Thought: hm\nQuestion: which?\nAction: fire_alert", "hm\nQuestion: which?", (ALERT,)),
+    _case("echo of the question", f"Question: What burns?\n\nThought: I look.\n{RING}", "I look.", ALERT),
+    _only("echo, then an action", f"Question: What burns?\n{RING}", ALERT),
+    _kept("question that is the reply", "Question: do you mean Paris?"),
+    _kept("question, then prose", "Question: which?\nTell me."),
+    _case("question later on", "Thought: hm\nQuestion: which?\nAction: fire_alert", "hm\nQuestion: which?", ALERT),
 ]
 
+
 _THINK = [
-    Case(
-        "think block that mentions a call",
-        "<think>\nAction: fire_alert\nAction Input: {}\n</think>\nAction: call_police\nAction Input: {}",
-        "<think>\nAction: fire_alert\nAction Input: {}\n</think>",
-        (("call_police", {}),),
+    _case(
+        "think block that mentions a call", f"<think>\n{RING}\n</think>\n{PHONE}", f"<think>\n{RING}\n</think>", POLICE
     ),
-    Case(
-        "think block that mentions a result",
-        "<think>\nObservation: x\n</think>\n\nHi",
-        "<think>\nObservation: x\n</think>\n\nHi",
-    ),
-    Case(
+    _kept("think block that mentions a result", "<think>\nObservation: x\n</think>\n\nHi"),
+    _case(
         "think block with a final answer in it",
         "<think>\nFinal Answer: 1\n</think>\nFinal Answer: 2",
         "<think>\nFinal Answer: 1\n</think>\n2",
     ),
-    Case(
-        "think block never closed",
-        "<think>\nAction: fire_alert\nAction Input: {}",
-        "<think>\nAction: fire_alert\nAction Input: {}",
-    ),
-    Case("marker right behind the block", "<think>a</think>Action: fire_alert", "<think>a</think>", (ALERT,)),
-    Case(
+    _kept("think block never closed", f"<think>\n{RING}"),
+    _case("marker right behind the block", "<think>a</think>Action: fire_alert", "<think>a</think>", ALERT),
+    _case(
         "think block after a thought",
         "Thought: a\n<think>\nObservation:\n</think>\nAction: fire_alert",
         "a\n<think>\nObservation:\n</think>",
-        (ALERT,),
+        ALERT,
     ),
-    Case("the word in prose", "Use the <think> tag.\nAction: fire_alert", "Use the <think> tag.", (ALERT,)),
+    _case("the word in prose", "Use the <think> tag.\nAction: fire_alert", "Use the <think> tag.", ALERT),
 ]
 
+
 _NAMES = [
-    Case("escaped underscore", "Action: fire\\_recognition\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case(
+    _named("escaped underscore", "fire\\_recognition"),
+    _only(
         "name written as a sentence",
         "Action: Use the fire\\_recognition API to analyze the image.\n\nAction Input: /tmp/1.jpg\n\nObservation:",
-        None,
-        (FIRE,),
+        FIRE,
     ),
-    Case("name and the word API", "Action: fire_recognition API\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case("name in backticks", "Action: `fire_recognition`\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case("name in quotes", 'Action: "fire_recognition"\nAction Input: /tmp/1.jpg', None, (FIRE,)),
-    Case("name in bold", "Action: **fire_recognition**\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case("name in brackets", "Action: [fire_recognition]\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case("name with a full stop", "Action: fire_recognition.\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case("name with parentheses", "Action: fire_recognition()\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case("other capitals", "Action: Fire_Recognition\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case("spaces for underscores", "Action: fire recognition\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case("hyphens for underscores", "Action: fire-recognition\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case("Chinese name", 'Action: 查询天气\nAction Input: {"城市": "北京"}', None, (("查询天气", {"城市": "北京"}),)),
-    Case("Chinese sentence", "Action: 调用 fire_recognition 接口\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case(
+    _named("name and the word API", "fire_recognition API"),
+    _named("name in backticks", "`fire_recognition`"),
+    _named("name in quotes", '"fire_recognition"'),
+    _named("name in bold", "**fire_recognition**"),
+    _named("name in brackets", "[fire_recognition]"),
+    _named("name with a full stop", "fire_recognition."),
+    _named("name with parentheses", "fire_recognition()"),
+    _named("other capitals", "Fire_Recognition"),
+    _named("spaces for underscores", "fire recognition"),
+    _named("hyphens for underscores", "fire-recognition"),
+    _input("Chinese name", '{"城市": "北京"}', ("查询天气", {"城市": "北京"})),
+    _named("Chinese sentence", "调用 fire_recognition 接口"),
+    _kept(
         "sentence that names two tools",
         "Action: fire_alert or call_police\nAction Input: {}",
-        "Action: fire_alert or call_police\nAction Input: {}",
-        (Bad("unknown tool", "fire_alert or call_police"),),
+        Bad("unknown tool", "fire_alert or call_police"),
     ),
-    Case(
+    _case(
         "unknown tool",
         'Action: open_door\nAction Input: {"door": 1}\nObservation: x',
         'Action: open_door\nAction Input: {"door": 1}',
-        (Bad("unknown tool 'open_door'", "open_door"),),
+        Bad("unknown tool 'open_door'", "open_door"),
     ),
-    Case(
+    _case(
         "unknown tool after a thought, before a good call",
-        "Thought: a\nAction: open_door\nAction Input: {}\nAction: fire_alert\nAction Input: {}",
+        f"Thought: a\nAction: open_door\nAction Input: {{}}\n{RING}",
         "a\nAction: open_door\nAction Input: {}",
-        (Bad("unknown tool", "open_door"), ALERT),
+        Bad("unknown tool", "open_door"),
+        ALERT,
     ),
-    Case(
-        "no name at all",
-        'Action:\nAction Input: {"a": 1}',
-        'Action:\nAction Input: {"a": 1}',
-        (Bad("unknown tool", None),),
-    ),
-    Case(
-        "a longer name that contains a tool's",
-        "Action: fire_alert_all\nAction Input: {}",
-        "Action: fire_alert_all\nAction Input: {}",
-        (Bad("unknown tool", "fire_alert_all"),),
-    ),
-    Case(
-        "no tools declared",
-        "Action: fire_alert\nAction Input: {}",
-        "Action: fire_alert\nAction Input: {}",
-        (Bad("unknown tool", "fire_alert"),),
-        tools=(),
-    ),
-    Case("tools not known", 'Action: any.thing\nAction Input: {"a": 1}', None, (("any.thing", {"a": 1}),), tools=None),
-    Case("tools not known, prose", "Action: do any thing\nfine", "Action: do any thing\nfine", tools=None),
+    _kept("no name at all", 'Action:\nAction Input: {"a": 1}', Bad("unknown tool")),
+    _refused("a longer name that contains a tool's", "fire_alert_all", "{}", "unknown tool"),
+    _kept("no tools declared", RING, Bad("unknown tool", "fire_alert"), tools=()),
+    _case("tools not known", 'Action: any.thing\nAction Input: {"a": 1}', None, ("any.thing", {"a": 1}), tools=None),
+    _kept("tools not known, prose", "Action: do any thing\nfine", tools=None),
 ]
+
 
 _LITERALS = [
-    Case("single quotes", "Action: get_weather\nAction Input: {'city': 'Paris'}", None, (PARIS,)),
-    Case(
-        "True and None",
-        "Action: get_weather\nAction Input: {'city': 'Paris', 'metric': True, 'until': None}",
-        None,
-        (("get_weather", {"city": "Paris", "metric": True, "until": None}),),
+    _input("single quotes", "{'city': 'Paris'}", PARIS),
+    _weather(
+        "True and None", "{'city': 'Paris', 'metric': True, 'until': None}", city="Paris", metric=True, until=None
     ),
-    Case(
-        "True in double quotes' company",
-        'Action: get_weather\nAction Input: {"city": "Paris", "metric": False}',
-        None,
-        (("get_weather", {"city": "Paris", "metric": False}),),
+    _weather("True in double quotes' company", '{"city": "Paris", "metric": False}', city="Paris", metric=False),
+    _input("trailing comma", '{"city": "Paris",}', PARIS),
+    _input("trailing comma in a list", '{"numbers": [1, 2,],}', ("total", {"numbers": [1, 2]})),
+    _weather("apostrophe in single quotes", "{'city': 'L'Aquila'}", city="L'Aquila"),
+    _weather("apostrophe in Python's double quotes", "{'city': \"L'Aquila\"}", city="L'Aquila"),
+    _weather("unescaped inner quotes", '{"city": "the "big" one"}', city='the "big" one'),
+    _weather("escaped quotes", '{"city": "a \\"b\\" c"}', city='a "b" c'),
+    _weather("escaped apostrophe", "{'city': 'L\\'Aquila'}", city="L'Aquila"),
+    _input("keys without quotes", '{city: "Paris"}', PARIS),
+    _input("curly quotes", "{“city”: “Paris”}", PARIS),
+    _input("a tuple", "{'numbers': (1, 2)}", ("total", {"numbers": [1, 2]})),
+    _weather("escaped underscore in a key and a value", '{"ci\\_ty": "a\\_b", "city": "x"}', ci_ty="a_b", city="x"),
+    _input("code fence", '```json\n{"city": "Paris"}\n```\nObservation:', PARIS),
+    _only("fence on the next line", 'Action: get_weather\nAction Input:\n```\n{"city": "Paris"}\n```', PARIS),
+    _input("single backticks", '`{"city": "Paris"}`', PARIS),
+    _case(
+        "fence, then prose", 'Action: get_weather\nAction Input: ```json\n{"city": "Paris"}\n```\nDone.', "Done.", PARIS
     ),
-    Case("trailing comma", 'Action: get_weather\nAction Input: {"city": "Paris",}', None, (PARIS,)),
-    Case(
-        "trailing comma in a list",
-        'Action: total\nAction Input: {"numbers": [1, 2,],}',
-        None,
-        (("total", {"numbers": [1, 2]}),),
-    ),
-    Case(
-        "apostrophe in single quotes",
-        "Action: get_weather\nAction Input: {'city': 'L'Aquila'}",
-        None,
-        (("get_weather", {"city": "L'Aquila"}),),
-    ),
-    Case(
-        "apostrophe in Python's double quotes",
-        "Action: get_weather\nAction Input: {'city': \"L'Aquila\"}",
-        None,
-        (("get_weather", {"city": "L'Aquila"}),),
-    ),
-    Case(
-        "unescaped inner quotes",
-        'Action: get_weather\nAction Input: {"city": "the "big" one"}',
-        None,
-        (("get_weather", {"city": 'the "big" one'}),),
-    ),
-    Case(
-        "escaped quotes",
-        'Action: get_weather\nAction Input: {"city": "a \\"b\\" c"}',
-        None,
-        (("get_weather", {"city": 'a "b" c'}),),
-    ),
-    Case(
-        "escaped apostrophe",
-        "Action: get_weather\nAction Input: {'city': 'L\\'Aquila'}",
-        None,
-        (("get_weather", {"city": "L'Aquila"}),),
-    ),
-    Case("keys without quotes", 'Action: get_weather\nAction Input: {city: "Paris"}', None, (PARIS,)),
-    Case("curly quotes", "Action: get_weather\nAction Input: {“city”: “Paris”}", None, (PARIS,)),
-    Case("a tuple", "Action: total\nAction Input: {'numbers': (1, 2)}", None, (("total", {"numbers": [1, 2]}),)),
-    Case(
-        "escaped underscore in a key and a value",
-        'Action: get_weather\nAction Input: {"ci\\_ty": "a\\_b", "city": "x"}',
-        None,
-        (("get_weather", {"ci_ty": "a_b", "city": "x"}),),
-    ),
-    Case(
-        "code fence", 'Action: get_weather\nAction Input: ```json\n{"city": "Paris"}\n```\nObservation:', None, (PARIS,)
-    ),
-    Case("fence on the next line", 'Action: get_weather\nAction Input:\n```\n{"city": "Paris"}\n```', None, (PARIS,)),
-    Case("single backticks", 'Action: get_weather\nAction Input: `{"city": "Paris"}`', None, (PARIS,)),
-    Case(
-        "fence, then prose",
-        'Action: get_weather\nAction Input: ```json\n{"city": "Paris"}\n```\nDone.',
-        "Done.",
-        (PARIS,),
-    ),
-    Case(
-        "pretty-printed",
-        'Action: get_weather\nAction Input: {\n  "city": "Paris",\n  "days": 2\n}\nObservation:',
-        None,
-        (("get_weather", {"city": "Paris", "days": 2}),),
-    ),
-    Case(
-        "nested braces",
-        'Action: get_weather\nAction Input: {"city": "a", "where": {"zip": "{}"}}',
-        None,
-        (("get_weather", {"city": "a", "where": {"zip": "{}"}}),),
-    ),
-    Case(
-        "brace inside a string",
-        'Action: get_weather\nAction Input: {"city": "}"}',
-        None,
-        (("get_weather", {"city": "}"}),),
-    ),
-    Case(
-        "quote and brace inside a string",
-        'Action: get_weather\nAction Input: {"city": "\\"}"}\nObservation:',
-        None,
-        (("get_weather", {"city": '"}'}),),
-    ),
-    Case(
-        "backslash at a string's end",
-        'Action: get_weather\nAction Input: {"city": "C:\\\\"}',
-        None,
-        (("get_weather", {"city": "C:\\"}),),
-    ),
-    Case(
+    _weather("pretty-printed", '{\n  "city": "Paris",\n  "days": 2\n}\nObservation:', city="Paris", days=2),
+    _weather("nested braces", '{"city": "a", "where": {"zip": "{}"}}', city="a", where={"zip": "{}"}),
+    _weather("brace inside a string", '{"city": "}"}', city="}"),
+    _weather("quote and brace inside a string", '{"city": "\\"}"}\nObservation:', city='"}'),
+    _weather("backslash at a string's end", '{"city": "C:\\\\"}', city="C:\\"),
+    _input(
         "Windows path, badly escaped",
-        "Action: fire_recognition\nAction Input: {'image': 'C:\\data\\x.jpg'}",
-        None,
-        (("fire_recognition", {"image": "C:\\data\\x.jpg"}),),
+        "{'image': 'C:\\data\\x.jpg'}",
+        ("fire_recognition", {"image": "C:\\data\\x.jpg"}),
     ),
-    Case(
-        "Observation inside a string",
-        'Action: get_weather\nAction Input: {"city": "a Observation: b"}',
-        None,
-        (("get_weather", {"city": "a Observation: b"}),),
+    _weather("Observation inside a string", '{"city": "a Observation: b"}', city="a Observation: b"),
+    _weather("Observation at a line start inside a string", '{"city": "a\nObservation: b"}', city="a\nObservation: b"),
+    _weather(
+        "Action inside a string", '{"city": "x\nAction: y\nAction Input: {}"}', city="x\nAction: y\nAction Input: {}"
     ),
-    Case(
-        "Observation at a line start inside a string",
-        'Action: get_weather\nAction Input: {"city": "a\nObservation: b"}',
-        None,
-        (("get_weather", {"city": "a\nObservation: b"}),),
-    ),
-    Case(
-        "Action inside a string",
-        'Action: get_weather\nAction Input: {"city": "x\nAction: y\nAction Input: {}"}',
-        None,
-        (("get_weather", {"city": "x\nAction: y\nAction Input: {}"}),),
-    ),
-    Case(
-        "newline inside a string",
-        'Action: get_weather\nAction Input: {"city": "a\nb"}',
-        None,
-        (("get_weather", {"city": "a\nb"}),),
-    ),
-    Case(
-        "unicode escapes",
-        'Action: get_weather\nAction Input: {"city": "\\u5317\\u4eac"}',
-        None,
-        (("get_weather", {"city": "北京"}),),
-    ),
-    Case(
-        "surrogate pair",
-        'Action: get_weather\nAction Input: {"city": "\\ud83d\\ude00"}',
-        None,
-        (("get_weather", {"city": "😀"}),),
-    ),
-    Case(
-        "surrogate pair in single quotes",
-        "Action: get_weather\nAction Input: {'city': '\\ud83d\\ude00'}",
-        None,
-        (("get_weather", {"city": "😀"}),),
-    ),
-    Case(
-        "lone surrogate",
-        'Action: get_weather\nAction Input: {"city": "\\ud83d"}',
-        None,
-        (("get_weather", {"city": "\ufffd"}),),
-    ),
-    Case(
-        "emoji and Chinese as they are",
-        'Action: get_weather\nAction Input: {"city": "北京😀"}',
-        None,
-        (("get_weather", {"city": "北京😀"}),),
-    ),
-    Case("duplicate key", 'Action: get_weather\nAction Input: {"city": "a", "city": "Paris"}', None, (PARIS,)),
-    Case(
-        "NaN",
-        'Action: get_weather\nAction Input: {"city": "a", "limit": NaN}',
-        'Action: get_weather\nAction Input: {"city": "a", "limit": NaN}',
-        (Bad("no JSON object", "get_weather"),),
-    ),
-    Case(
-        "number out of range",
-        'Action: get_weather\nAction Input: {"city": "a", "limit": 1e999}',
-        'Action: get_weather\nAction Input: {"city": "a", "limit": 1e999}',
-        (Bad("out of range", "get_weather"),),
-    ),
-    Case(
-        "missing comma",
-        'Action: get_weather\nAction Input: {"city": "a" "days": 1}',
-        'Action: get_weather\nAction Input: {"city": "a" "days": 1}',
-        (Bad("no JSON object", "get_weather"),),
-    ),
-    Case(
-        "bare word as a value",
-        "Action: get_weather\nAction Input: {city: Paris}",
-        "Action: get_weather\nAction Input: {city: Paris}",
-        (Bad("no JSON object", "get_weather"),),
-    ),
-    Case(
-        "postcode with a zero",
-        "Action: get_weather\nAction Input: {'city': 02139}",
-        None,
-        (("get_weather", {"city": "02139"}),),
-    ),
-    Case(
-        "nested too deeply",
-        'Action: get_weather\nAction Input: {"city": ' + "[" * 200 + "]" * 200 + "}",
-        'Action: get_weather\nAction Input: {"city": ' + "[" * 200 + "]" * 200 + "}",
-        (Bad("deeper", "get_weather"),),
-    ),
-    Case("object in a JSON string", 'Action: get_weather\nAction Input: "{\\"city\\": \\"Paris\\"}"', None, (PARIS,)),
-    Case("object after prose", 'Action: get_weather\nAction Input: the input is {"city": "Paris"}.', None, (PARIS,)),
-    Case("word json before the object", 'Action: get_weather\nAction Input: json {"city": "Paris"}', None, (PARIS,)),
+    _weather("newline inside a string", '{"city": "a\nb"}', city="a\nb"),
+    _weather("unicode escapes", '{"city": "\\u5317\\u4eac"}', city="北京"),
+    _weather("surrogate pair", '{"city": "\\ud83d\\ude00"}', city="😀"),
+    _weather("surrogate pair in single quotes", "{'city': '\\ud83d\\ude00'}", city="😀"),
+    _weather("lone surrogate", '{"city": "\\ud83d"}', city="\ufffd"),
+    _weather("emoji and Chinese as they are", '{"city": "北京😀"}', city="北京😀"),
+    _input("duplicate key", '{"city": "a", "city": "Paris"}', PARIS),
+    _refused("NaN", "get_weather", '{"city": "a", "limit": NaN}', "no JSON object"),
+    _refused("number out of range", "get_weather", '{"city": "a", "limit": 1e999}', "out of range"),
+    _refused("missing comma", "get_weather", '{"city": "a" "days": 1}', "no JSON object"),
+    _refused("bare word as a value", "get_weather", "{city: Paris}", "no JSON object"),
+    _weather("postcode with a zero", "{'city': 02139}", city="02139"),
+    _refused("nested too deeply", "get_weather", '{"city": ' + DEEP + "}", "deeper"),
+    _input("object in a JSON string", '"{\\"city\\": \\"Paris\\"}"', PARIS),
+    _input("object after prose", 'the input is {"city": "Paris"}.', PARIS),
+    _input("word json before the object", 'json {"city": "Paris"}', PARIS),
 ]
 
+
 _BARE = [
-    Case("bare string", "Action: fire_recognition\nAction Input: /tmp/1.jpg", None, (FIRE,)),
-    Case("quoted string", 'Action: fire_recognition\nAction Input: "/tmp/1.jpg"', None, (FIRE,)),
-    Case("single-quoted string", "Action: fire_recognition\nAction Input: '/tmp/1.jpg'", None, (FIRE,)),
-    Case("backticked string", "Action: fire_recognition\nAction Input: `/tmp/1.jpg`", None, (FIRE,)),
-    Case("named bare string", "Action: fire_recognition\nAction Input: image=/tmp/1.jpg", None, (FIRE,)),
-    Case("named and quoted", "Action: fire_recognition\nAction Input: image: '/tmp/1.jpg'", None, (FIRE,)),
-    Case(
-        "bare string over two lines",
-        "Action: fire_recognition\nAction Input: a\nb\nObservation:",
-        None,
-        (("fire_recognition", {"image": "a\nb"}),),
-    ),
-    Case(
-        "bare string with a colon",
-        "Action: fire_recognition\nAction Input: http://x/1.jpg",
-        None,
-        (("fire_recognition", {"image": "http://x/1.jpg"}),),
-    ),
-    Case(
-        "bare string with markup",
-        "Action: fire_recognition\nAction Input: <b>1</b>",
-        None,
-        (("fire_recognition", {"image": "<b>1</b>"}),),
-    ),
-    Case(
-        "bare Chinese string",
-        "Action: 查询天气\nAction Input: 北京\nObservation:",
-        None,
-        (("查询天气", {"城市": "北京"}),),
-    ),
-    Case(
-        "bare number for a string",
-        "Action: fire_recognition\nAction Input: 42",
-        None,
-        (("fire_recognition", {"image": "42"}),),
-    ),
-    Case("bare number for an integer", "Action: square\nAction Input: 42", None, (("square", {"n": 42}),)),
-    Case(
-        "bare word for an integer",
-        "Action: square\nAction Input: many",
-        "Action: square\nAction Input: many",
-        (Bad("no JSON object", "square"),),
-    ),
-    Case("bare list for a list", "Action: total\nAction Input: [1, 2.5]", None, (("total", {"numbers": [1, 2.5]}),)),
-    Case(
-        "bare string for two parameters",
-        "Action: move\nAction Input: 1, 2",
-        "Action: move\nAction Input: 1, 2",
-        (Bad("no JSON object", "move"),),
-    ),
-    Case(
-        "bare string for an optional parameter",
-        "Action: list_files\nAction Input: /tmp",
-        None,
-        (("list_files", {"path": "/tmp"}),),
-    ),
-    Case("one required of several", "Action: get_weather\nAction Input: Paris", None, (PARIS,)),
-    Case("cut stop string", "Action: fire_recognition\nAction Input: /tmp/1.jpg\nObserv", None, (FIRE,)),
-    Case("cut stop string, one letter", "Action: fire_recognition\nAction Input: /tmp/1.jpg\nO", None, (FIRE,)),
-    Case(
-        "cut stop string behind an object",
-        'Action: get_weather\nAction Input: {"city": "Paris"}\nObserva',
-        None,
-        (PARIS,),
-    ),
-    Case(
+    _input("bare string", "/tmp/1.jpg", FIRE),
+    _input("quoted string", '"/tmp/1.jpg"', FIRE),
+    _input("single-quoted string", "'/tmp/1.jpg'", FIRE),
+    _input("backticked string", "`/tmp/1.jpg`", FIRE),
+    _input("named bare string", "image=/tmp/1.jpg", FIRE),
+    _input("named and quoted", "image: '/tmp/1.jpg'", FIRE),
+    _input("bare string over two lines", "a\nb\nObservation:", ("fire_recognition", {"image": "a\nb"})),
+    _input("bare string with a colon", "http://x/1.jpg", ("fire_recognition", {"image": "http://x/1.jpg"})),
+    _input("bare string with markup", "<b>1</b>", ("fire_recognition", {"image": "<b>1</b>"})),
+    _input("bare Chinese string", "北京\nObservation:", ("查询天气", {"城市": "北京"})),
+    _input("bare number for a string", "42", ("fire_recognition", {"image": "42"})),
+    _input("bare number for an integer", "42", ("square", {"n": 42})),
+    _refused("bare word for an integer", "square", "many", "no JSON object"),
+    _input("bare list for a list", "[1, 2.5]", ("total", {"numbers": [1, 2.5]})),
+    _refused("bare string for two parameters", "move", "1, 2", "no JSON object"),
+    _input("bare string for an optional parameter", "/tmp", ("list_files", {"path": "/tmp"})),
+    _input("one required of several", "Paris", PARIS),
+    _input("cut stop string", "/tmp/1.jpg\nObserv", FIRE),
+    _input("cut stop string, one letter", "/tmp/1.jpg\nO", FIRE),
+    _input("cut stop string behind an object", '{"city": "Paris"}\nObserva', PARIS),
+    _only(
         "bare, then a second call",
         "Action: fire_recognition\nAction Input: /tmp/1.jpg\nAction: fire_alert",
-        None,
-        (FIRE, ALERT),
+        FIRE,
+        ALERT,
     ),
 ]
+
 
 _EMPTY = [
     *(
-        Case(
-            f"no parameters, input {text!r}", f"Action: fire_alert\nAction Input: {text}\nObservation:", None, (ALERT,)
-        )
+        _only(f"no parameters, input {text!r}", f"Action: fire_alert\nAction Input: {text}\nObservation:", ALERT)
         for text in ("", "{}", "None", "null", "N/A", "无", '""', "''", "`{}`", "```json\n{}\n```", "none.", "{ }")
     ),
-    Case("no parameters, no input", "Action: fire_alert", None, (ALERT,)),
-    Case("no parameters, no input, result", "Action: fire_alert\nObservation: ringing", None, (ALERT,)),
-    Case("no parameters, no input, prose", "Action: fire_alert\nIt rings.", "It rings.", (ALERT,)),
-    Case("optional parameters only", "Action: list_files\nAction Input:", None, (("list_files", {}),)),
-    Case(
+    _only("no parameters, no input", "Action: fire_alert", ALERT),
+    _only("no parameters, no input, result", "Action: fire_alert\nObservation: ringing", ALERT),
+    _case("no parameters, no input, prose", "Action: fire_alert\nIt rings.", "It rings.", ALERT),
+    _only("optional parameters only", "Action: list_files\nAction Input:", ("list_files", {})),
+    _case(
         "required parameter, no input",
         "Action: square\nAction Input:\nObservation:",
         "Action: square\nAction Input:",
-        (Bad("no arguments", "square"),),
+        Bad("no arguments", "square"),
     ),
-    Case(
-        "required parameter, None",
-        "Action: fire_recognition\nAction Input: None",
-        "Action: fire_recognition\nAction Input: None",
-        (Bad("no arguments", "fire_recognition"),),
-    ),
-    Case(
-        "no parameters, a bare string",
-        "Action: fire_alert\nAction Input: ring it",
-        "Action: fire_alert\nAction Input: ring it",
-        (Bad("no JSON object", "fire_alert"),),
-    ),
-    Case(
-        "undeclared argument is kept",
-        'Action: fire_alert\nAction Input: {"loud": true}',
-        None,
-        (("fire_alert", {"loud": True}),),
-    ),
-    Case(
-        "missing required argument is the tool's to refuse",
-        'Action: move\nAction Input: {"x": 1}',
-        None,
-        (("move", {"x": 1}),),
-    ),
+    _refused("required parameter, None", "fire_recognition", "None", "no arguments"),
+    _refused("no parameters, a bare string", "fire_alert", "ring it", "no JSON object"),
+    _input("undeclared argument is kept", '{"loud": true}', ("fire_alert", {"loud": True})),
+    _input("missing required argument is the tool's to refuse", '{"x": 1}', ("move", {"x": 1})),
 ]
-
-
-def _coerced(trouble: str, written: str, **arguments: Any) -> Case:
-    return Case(trouble, f"Action: get_weather\nAction Input: {written}", None, (("get_weather", arguments),))
 
 
 _COERCION = [
-    _coerced("string for an integer", '{"city": "a", "days": "5"}', city="a", days=5),
-    _coerced("whole float for an integer", '{"city": "a", "days": 5.0}', city="a", days=5),
-    _coerced("float for an integer stays", '{"city": "a", "days": 5.5}', city="a", days=5.5),
-    _coerced("word for an integer stays", '{"city": "a", "days": "five"}', city="a", days="five"),
-    _coerced("zero-led string for an integer stays", '{"city": "a", "days": "05"}', city="a", days="05"),
-    _coerced("string for a number", '{"city": "a", "limit": "2.5"}', city="a", limit=2.5),
-    _coerced("string with lost digits stays", '{"city": "a", "limit": "2.50"}', city="a", limit="2.50"),
-    _coerced("string for a boolean", '{"city": "a", "metric": "True"}', city="a", metric=True),
-    _coerced("yes for a boolean stays", '{"city": "a", "metric": "yes"}', city="a", metric="yes"),
-    _coerced("number for a string", '{"city": 75001}', city="75001"),
-    _coerced("boolean for a string stays", '{"city": true}', city=True),
-    _coerced("null for a string stays", '{"city": null}', city=None),
-    _coerced("list as a string", '{"city": "a", "tags": "[1, 2]"}', city="a", tags=[1, 2]),
-    _coerced("strings inside a list", '{"city": "a", "tags": ["1", "2"]}', city="a", tags=[1, 2]),
-    _coerced("object as a string", '{"city": "a", "where": "{\\"zip\\": 1}"}', city="a", where={"zip": "1"}),
-    _coerced("string that looks like an object stays", '{"city": "{x}"}', city="{x}"),
-    _coerced("either of two types", '{"city": "a", "until": "7"}', city="a", until=7),
-    _coerced("null where null is allowed", '{"city": "a", "until": "null"}', city="a", until=None),
-    _coerced("choice among numbers", '{"city": "a", "level": "2"}', city="a", level=2),
+    _weather("string for an integer", '{"city": "a", "days": "5"}', city="a", days=5),
+    _weather("whole float for an integer", '{"city": "a", "days": 5.0}', city="a", days=5),
+    _weather("float for an integer stays", '{"city": "a", "days": 5.5}', city="a", days=5.5),
+    _weather("word for an integer stays", '{"city": "a", "days": "five"}', city="a", days="five"),
+    _weather("zero-led string for an integer stays", '{"city": "a", "days": "05"}', city="a", days="05"),
+    _weather("string for a number", '{"city": "a", "limit": "2.5"}', city="a", limit=2.5),
+    _weather("string with lost digits stays", '{"city": "a", "limit": "2.50"}', city="a", limit="2.50"),
+    _weather("string for a boolean", '{"city": "a", "metric": "True"}', city="a", metric=True),
+    _weather("yes for a boolean stays", '{"city": "a", "metric": "yes"}', city="a", metric="yes"),
+    _weather("number for a string", '{"city": 75001}', city="75001"),
+    _weather("boolean for a string stays", '{"city": true}', city=True),
+    _weather("null for a string stays", '{"city": null}', city=None),
+    _weather("list as a string", '{"city": "a", "tags": "[1, 2]"}', city="a", tags=[1, 2]),
+    _weather("strings inside a list", '{"city": "a", "tags": ["1", "2"]}', city="a", tags=[1, 2]),
+    _weather("object as a string", '{"city": "a", "where": "{\\"zip\\": 1}"}', city="a", where={"zip": "1"}),
+    _weather("string that looks like an object stays", '{"city": "{x}"}', city="{x}"),
+    _weather("either of two types", '{"city": "a", "until": "7"}', city="a", until=7),
+    _weather("null where null is allowed", '{"city": "a", "until": "null"}', city="a", until=None),
+    _weather("choice among numbers", '{"city": "a", "level": "2"}', city="a", level=2),
 ]
 
+
 _CUT = [
-    Case("cut in the name", "Action: fire_al", "Action: fire_al", cut=True),
-    Case("cut after a whole name", "Action: fire_alert", "Action: fire_alert", cut=True),
-    Case("cut in the next marker", "Action: fire_alert\nAction In", "Action: fire_alert\nAction In", cut=True),
-    Case(
+    _kept("cut in the name", "Action: fire_al", cut=True),
+    _kept("cut after a whole name", "Action: fire_alert", cut=True),
+    _kept("cut in the next marker", "Action: fire_alert\nAction In", cut=True),
+    _case(
         "cut in an object",
         'Thought: a\nAction: get_weather\nAction Input: {"city": "Par',
         'a\nAction: get_weather\nAction Input: {"city": "Par',
         cut=True,
     ),
-    Case(
-        "cut before the last brace",
-        'Action: get_weather\nAction Input: {"city": "Paris"',
-        'Action: get_weather\nAction Input: {"city": "Paris"',
-        cut=True,
-    ),
-    Case(
-        "cut in a bare string",
-        "Action: fire_recognition\nAction Input: /tmp/1",
-        "Action: fire_recognition\nAction Input: /tmp/1",
-        cut=True,
-    ),
-    Case("cut after a whole call", 'Action: get_weather\nAction Input: {"city": "Paris"}', None, (PARIS,), cut=True),
-    Case(
+    _kept("cut before the last brace", 'Action: get_weather\nAction Input: {"city": "Paris"', cut=True),
+    _kept("cut in a bare string", "Action: fire_recognition\nAction Input: /tmp/1", cut=True),
+    _case("cut after a whole call", LOOK, None, PARIS, cut=True),
+    _case(
         "cut in the second call",
-        'Action: fire_alert\nAction Input: {}\nAction: get_weather\nAction Input: {"city',
+        f'{RING}\nAction: get_weather\nAction Input: {{"city',
         'Action: get_weather\nAction Input: {"city',
-        (ALERT,),
+        ALERT,
         cut=True,
     ),
-    Case("cut in a think block", "<think>\nActio", "<think>\nActio", cut=True),
-    Case("cut in the closing tag", "<think>a</thi", "<think>a</thi", cut=True),
-    Case("cut in prose", "Thought: I now know the fin", "I now know the fin", cut=True),
-    Case("cut in an echo", "Question: What", "Question: What", cut=True),
-    Case(
-        "ended in an object",
-        'Action: get_weather\nAction Input: {"city": "Par',
-        'Action: get_weather\nAction Input: {"city": "Par',
-        (Bad("not complete", "get_weather"),),
-    ),
-    Case(
+    _kept("cut in a think block", "<think>\nActio", cut=True),
+    _kept("cut in the closing tag", "<think>a</thi", cut=True),
+    _case("cut in prose", "Thought: I now know the fin", "I now know the fin", cut=True),
+    _kept("cut in an echo", "Question: What", cut=True),
+    _refused("ended in an object", "get_weather", '{"city": "Par', "not complete"),
+    _case(
         "object broken off by a marker",
         'Action: get_weather\nAction Input: {"city": "Paris"\nObservation: x',
         'Action: get_weather\nAction Input: {"city": "Paris"',
-        (Bad("not complete", "get_weather"),),
+        Bad("not complete", "get_weather"),
     ),
-    Case(
+    _case(
         "object broken off by the next call",
-        'Action: get_weather\nAction Input: {"city": "Paris"\nAction: fire_alert\nAction Input: {}',
+        f'Action: get_weather\nAction Input: {{"city": "Paris"\n{RING}',
         'Action: get_weather\nAction Input: {"city": "Paris"',
-        (Bad("not complete", "get_weather"), ALERT),
+        Bad("not complete", "get_weather"),
+        ALERT,
     ),
 ]
 
+
 _TOOLBENCH = [
-    Case(
-        "Finish",
-        'Thought: ok\nAction: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "42"}',
-        "ok\n42",
-        dialects=("toolbench",),
-    ),
-    Case(
-        "Finish alone",
-        'Action: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "42"}',
-        "42",
-        dialects=("toolbench",),
-    ),
-    Case(
+    _case("Finish", f"Thought: ok\n{FINISH}", "ok\n42", dialects=TOOLBENCH),
+    _case("Finish alone", FINISH, "42", dialects=TOOLBENCH),
+    _case(
         "Finish over several lines",
         'Action: Finish\nAction Input: {\n  "return_type": "give_answer",\n  "final_answer": "a\\nb"\n}',
         "a\nb",
-        dialects=("toolbench",),
+        dialects=TOOLBENCH,
     ),
-    Case(
-        "Finish without a return type",
-        'Action: Finish\nAction Input: {"final_answer": "42"}',
-        "42",
-        dialects=("toolbench",),
+    _case(
+        "Finish without a return type", 'Action: Finish\nAction Input: {"final_answer": "42"}', "42", dialects=TOOLBENCH
     ),
-    Case(
+    _case(
         "Finish with an arrow",
         'Action: Finish->give_answer\nAction Input: {"return_type": "give_answer", "final_answer": "42"}',
         "42",
-        dialects=("toolbench",),
+        dialects=TOOLBENCH,
     ),
-    Case(
+    _kept(
         "Finish gives up",
         'Action: Finish\nAction Input: {"return_type": "give_up_and_restart"}',
-        'Action: Finish\nAction Input: {"return_type": "give_up_and_restart"}',
-        (Bad("give_up_and_restart", "Finish"),),
-        dialects=("toolbench",),
+        Bad("give_up_and_restart", "Finish"),
+        dialects=TOOLBENCH,
     ),
-    Case(
+    _kept(
         "Finish without an answer",
         'Action: Finish\nAction Input: {"return_type": "give_answer"}',
-        'Action: Finish\nAction Input: {"return_type": "give_answer"}',
-        (Bad("without a final_answer", "Finish"),),
-        dialects=("toolbench",),
+        Bad("without a final_answer", "Finish"),
+        dialects=TOOLBENCH,
     ),
-    Case(
+    _kept(
         "Finish elsewhere is an unknown tool",
         'Action: Finish\nAction Input: {"final_answer": "42"}',
-        'Action: Finish\nAction Input: {"final_answer": "42"}',
-        (Bad("unknown tool", "Finish"),),
+        Bad("unknown tool", "Finish"),
         dialects=LINES,
     ),
-    Case(
-        "a call, then Finish",
-        "Action: fire_alert\nAction Input: {}\nThought:\nAction: Finish\nAction Input: "
-        '{"return_type": "give_answer", "final_answer": "42"}',
-        "42",
-        (ALERT,),
-        dialects=("toolbench",),
-    ),
-    Case(
+    _case("a call, then Finish", f"{RING}\nThought:\n{FINISH}", "42", ALERT, dialects=TOOLBENCH),
+    _case(
         "Finish with an answer that is no string",
         'Action: Finish\nAction Input: {"final_answer": [1, 2]}',
         "[1, 2]",
-        dialects=("toolbench",),
+        dialects=TOOLBENCH,
     ),
-    Case(
+    _kept(
         "Finish cut off",
         'Action: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "4',
-        'Action: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "4',
+        dialects=TOOLBENCH,
         cut=True,
-        dialects=("toolbench",),
     ),
 ]
+
 
 _AGENTFABRIC = [
-    Case("Answer", " Answer: 晴天", "晴天", dialects=("agentfabric",)),
-    Case("what follows the prompt's own Answer", " It is sunny.", "It is sunny.", dialects=("agentfabric",)),
-    Case(
-        "Answer, then a further call",
-        "Answer: ok\nAction: fire_alert\nAction Input: {}\nObservation: <result>",
-        "ok",
-        (ALERT,),
-        dialects=("agentfabric",),
-    ),
-    Case(
-        "further call right after the prompt's Answer",
-        "\nAction: fire_alert\nAction Input: {}",
-        None,
-        (ALERT,),
-        dialects=("agentfabric",),
-    ),
-    Case("Answer in other dialects is prose", "Answer: 42", "Answer: 42", dialects=(*LINES, "toolbench")),
-    Case(
-        "mixed corpora: Final Answer",
-        "Thought: I now know the final answer\nFinal Answer: 42",
-        "42",
-        dialects=("agentfabric",),
-    ),
+    _case("Answer", " Answer: 晴天", "晴天", dialects=FABRIC),
+    _case("what follows the prompt's own Answer", " It is sunny.", "It is sunny.", dialects=FABRIC),
+    _case("Answer, then a further call", f"Answer: ok\n{RING}\nObservation: <result>", "ok", ALERT, dialects=FABRIC),
+    _case("further call right after the prompt's Answer", f"\n{RING}", None, ALERT, dialects=FABRIC),
+    _kept("Answer in other dialects is prose", "Answer: 42", dialects=(*LINES, "toolbench")),
 ]
 
 
-def _block(text: str) -> str:
-    return f"<tool_call>\n{text}\n</tool_call>"
+def _hermes(trouble: str, text: str, content: str | None, *calls: Made, cut: bool = False) -> Case:
+    return Case(trouble, text, content, calls, HERMES, cut)
 
 
-_WEATHER = _block('{"name": "get_weather", "arguments": {"city": "Paris"}}')
+def _in_tags(written: str) -> str:
+    return f"<tool_call>\n{written}\n</tool_call>"
+
+
+def _block(trouble: str, written: str, *calls: Made) -> Case:
+    return _hermes(trouble, _in_tags(written), None, *calls)
+
+
+def _bad_block(trouble: str, written: str, bad: Bad) -> Case:
+    return _hermes(trouble, _in_tags(written), _in_tags(written), bad)
+
+
+_WEATHER = _in_tags('{"name": "get_weather", "arguments": {"city": "Paris"}}')
 _HERMES = [
-    Case("plain call", _WEATHER, None, (PARIS,), HERMES),
-    Case("prose before and after", f"Before.\n{_WEATHER}\nAfter.", "Before.\nAfter.", (PARIS,), HERMES),
-    Case("two calls", f"{_WEATHER}\n{_WEATHER}", None, (PARIS, PARIS), HERMES),
-    Case("two calls without a newline", _WEATHER + _WEATHER, None, (PARIS, PARIS), HERMES),
-    Case(
-        "all on one line",
-        '<tool_call>{"name":"get_weather","arguments":{"city":"Paris"}}</tool_call>',
-        None,
-        (PARIS,),
-        HERMES,
+    _hermes("plain call", _WEATHER, None, PARIS),
+    _hermes("prose before and after", f"Before.\n{_WEATHER}\nAfter.", "Before.\nAfter.", PARIS),
+    _hermes("two calls", f"{_WEATHER}\n{_WEATHER}", None, PARIS, PARIS),
+    _hermes("two calls without a newline", f"{_WEATHER}{_WEATHER}", None, PARIS, PARIS),
+    _hermes(
+        "all on one line", '<tool_call>{"name":"get_weather","arguments":{"city":"Paris"}}</tool_call>', None, PARIS
     ),
-    Case(
-        "arguments before the name",
-        _block('{"arguments": {"city": "Paris"}, "name": "get_weather"}'),
-        None,
-        (PARIS,),
-        HERMES,
-    ),
-    Case(
-        "parameters for arguments",
-        _block('{"name": "get_weather", "parameters": {"city": "Paris"}}'),
-        None,
-        (PARIS,),
-        HERMES,
-    ),
-    Case(
-        "arguments as a string",
-        _block('{"name": "get_weather", "arguments": "{\\"city\\": \\"Paris\\"}"}'),
-        None,
-        (PARIS,),
-        HERMES,
-    ),
-    Case("no arguments", _block('{"name": "fire_alert"}'), None, (ALERT,), HERMES),
-    Case("null arguments", _block('{"name": "fire_alert", "arguments": null}'), None, (ALERT,), HERMES),
-    Case(
-        "wrapped in function",
-        _block('{"type": "function", "function": {"name": "fire_alert", "arguments": {}}}'),
-        None,
-        (ALERT,),
-        HERMES,
-    ),
-    Case(
+    _block("arguments before the name", '{"arguments": {"city": "Paris"}, "name": "get_weather"}', PARIS),
+    _block("parameters for arguments", '{"name": "get_weather", "parameters": {"city": "Paris"}}', PARIS),
+    _block("arguments as a string", '{"name": "get_weather", "arguments": "{\\"city\\": \\"Paris\\"}"}', PARIS),
+    _block("no arguments", '{"name": "fire_alert"}', ALERT),
+    _block("null arguments", '{"name": "fire_alert", "arguments": null}', ALERT),
+    _block("wrapped in function", '{"type": "function", "function": {"name": "fire_alert", "arguments": {}}}', ALERT),
+    _block(
         "Python dict",
-        _block("{'name': 'get_weather', 'arguments': {'city': 'Paris', 'metric': True}}"),
-        None,
-        (("get_weather", {"city": "Paris", "metric": True}),),
-        HERMES,
+        "{'name': 'get_weather', 'arguments': {'city': 'Paris', 'metric': True}}",
+        ("get_weather", {"city": "Paris", "metric": True}),
     ),
-    Case("trailing comma", _block('{"name": "get_weather", "arguments": {"city": "Paris",},}'), None, (PARIS,), HERMES),
-    Case("code fence inside", _block('```json\n{"name": "fire_alert", "arguments": {}}\n```'), None, (ALERT,), HERMES),
-    Case("missing brace", _block('{"name": "get_weather", "arguments": {"city": "Paris"}'), None, (PARIS,), HERMES),
-    Case("extra brace", _block('{"name": "get_weather", "arguments": {"city": "Paris"}}}'), None, (PARIS,), HERMES),
-    Case(
-        "missing closing tag at the end", '<tool_call>\n{"name": "fire_alert", "arguments": {}}', None, (ALERT,), HERMES
-    ),
-    Case(
+    _block("trailing comma", '{"name": "get_weather", "arguments": {"city": "Paris",},}', PARIS),
+    _block("code fence inside", '```json\n{"name": "fire_alert", "arguments": {}}\n```', ALERT),
+    _block("missing brace", '{"name": "get_weather", "arguments": {"city": "Paris"}', PARIS),
+    _block("extra brace", '{"name": "get_weather", "arguments": {"city": "Paris"}}}', PARIS),
+    _hermes("missing closing tag at the end", '<tool_call>\n{"name": "fire_alert", "arguments": {}}', None, ALERT),
+    _hermes(
         "missing closing tag between calls",
         f'<tool_call>\n{{"name": "fire_alert", "arguments": {{}}}}\n{_WEATHER}',
         None,
-        (ALERT, PARIS),
-        HERMES,
+        ALERT,
+        PARIS,
     ),
-    Case(
+    _block(
         "closing tag inside a string",
-        _block('{"name": "get_weather", "arguments": {"city": "</tool_call>"}}'),
-        None,
-        (("get_weather", {"city": "</tool_call>"}),),
-        HERMES,
+        '{"name": "get_weather", "arguments": {"city": "</tool_call>"}}',
+        ("get_weather", {"city": "</tool_call>"}),
     ),
-    Case(
+    _block(
         "opening tag inside a string",
-        _block('{"name": "get_weather", "arguments": {"city": "<tool_call>"}}'),
-        None,
-        (("get_weather", {"city": "<tool_call>"}),),
-        HERMES,
+        '{"name": "get_weather", "arguments": {"city": "<tool_call>"}}',
+        ("get_weather", {"city": "<tool_call>"}),
     ),
-    Case(
+    _block(
         "braces and quotes inside a string",
-        _block('{"name": "get_weather", "arguments": {"city": "{\\"}"}}'),
-        None,
-        (("get_weather", {"city": '{"}'}),),
-        HERMES,
+        '{"name": "get_weather", "arguments": {"city": "{\\"}"}}',
+        ("get_weather", {"city": '{"}'}),
     ),
-    Case(
+    _block(
         "surrogate pair",
-        _block('{"name": "get_weather", "arguments": {"city": "\\ud83d\\ude00"}}'),
-        None,
-        (("get_weather", {"city": "😀"}),),
-        HERMES,
+        '{"name": "get_weather", "arguments": {"city": "\\ud83d\\ude00"}}',
+        ("get_weather", {"city": "😀"}),
     ),
-    Case(
+    _block(
         "key called name inside",
-        _block('{"name": "get_weather", "arguments": {"city": "x", "name": "y"}}'),
-        None,
-        (("get_weather", {"city": "x", "name": "y"}),),
-        HERMES,
+        '{"name": "get_weather", "arguments": {"city": "x", "name": "y"}}',
+        ("get_weather", {"city": "x", "name": "y"}),
     ),
-    Case(
-        "pretty-printed",
-        _block('{\n  "name": "get_weather",\n  "arguments": {\n    "city": "Paris"\n  }\n}'),
-        None,
-        (PARIS,),
-        HERMES,
+    _block("pretty-printed", '{\n  "name": "get_weather",\n  "arguments": {\n    "city": "Paris"\n  }\n}', PARIS),
+    _kept("tag that begins in prose", "a <tool_ b <to", dialects=HERMES),
+    _kept("less-than signs", "1 < 2 << 3 <", dialects=HERMES),
+    _kept("stray closing tag", "a</tool_call>b", dialects=HERMES),
+    _kept("think block that mentions a call", f"<think>\n{_WEATHER}\n</think>\nHi", dialects=HERMES),
+    _hermes("think block, then a call", f"<think>\nx\n</think>\n{_WEATHER}", "<think>\nx\n</think>", PARIS),
+    _kept("ReAct words in prose", "Action: fire_alert\nObservation: x", dialects=HERMES),
+    _bad_block("unknown tool", '{"name": "open", "arguments": {}}', Bad("unknown tool 'open'", "open")),
+    _bad_block("no JSON", "get_weather(Paris)", Bad("no JSON object")),
+    _bad_block("no name", '{"arguments": {}}', Bad("no name")),
+    _bad_block("arguments that are no object", '{"name": "move", "arguments": [1, 2]}', Bad("no JSON object", "move")),
+    _kept("empty block", "<tool_call></tool_call>", Bad("no JSON object"), dialects=HERMES),
+    _hermes("block in a block", f"<tool_call>\n{_WEATHER}", "<tool_call>", Bad("no JSON object"), PARIS),
+    _kept("cut in the object", '<tool_call>\n{"name": "get_weather", "argum', dialects=HERMES, cut=True),
+    _kept("cut in the opening tag", "Hi <tool_c", dialects=HERMES, cut=True),
+    _kept(
+        "cut before the last brace", '<tool_call>\n{"name": "fire_alert", "arguments": {}', dialects=HERMES, cut=True
     ),
-    Case("tag that begins in prose", "a <tool_ b <to", "a <tool_ b <to", (), HERMES),
-    Case("less-than signs", "1 < 2 << 3 <", "1 < 2 << 3 <", (), HERMES),
-    Case("stray closing tag", "a</tool_call>b", "a</tool_call>b", (), HERMES),
-    Case(
-        "think block that mentions a call",
-        f"<think>\n{_WEATHER}\n</think>\nHi",
-        f"<think>\n{_WEATHER}\n</think>\nHi",
-        (),
-        HERMES,
+    _hermes(
+        "cut in the closing tag", '<tool_call>\n{"name": "fire_alert", "arguments": {}}\n</tool', None, ALERT, cut=True
     ),
-    Case("think block, then a call", f"<think>\nx\n</think>\n{_WEATHER}", "<think>\nx\n</think>", (PARIS,), HERMES),
-    Case(
-        "ReAct words in prose", "Action: fire_alert\nObservation: x", "Action: fire_alert\nObservation: x", (), HERMES
-    ),
-    Case(
-        "unknown tool",
-        _block('{"name": "open", "arguments": {}}'),
-        _block('{"name": "open", "arguments": {}}'),
-        (Bad("unknown tool 'open'", "open"),),
-        HERMES,
-    ),
-    Case("no JSON", _block("get_weather(Paris)"), _block("get_weather(Paris)"), (Bad("no JSON object"),), HERMES),
-    Case("no name", _block('{"arguments": {}}'), _block('{"arguments": {}}'), (Bad("no name"),), HERMES),
-    Case(
-        "arguments that are no object",
-        _block('{"name": "move", "arguments": [1, 2]}'),
-        _block('{"name": "move", "arguments": [1, 2]}'),
-        (Bad("no JSON object", "move"),),
-        HERMES,
-    ),
-    Case("empty block", "<tool_call></tool_call>", "<tool_call></tool_call>", (Bad("no JSON object"),), HERMES),
-    Case("block in a block", f"<tool_call>\n{_WEATHER}", "<tool_call>", (Bad("no JSON object"), PARIS), HERMES),
-    Case(
-        "cut in the object",
-        '<tool_call>\n{"name": "get_weather", "argum',
-        '<tool_call>\n{"name": "get_weather", "argum',
-        (),
-        HERMES,
-        cut=True,
-    ),
-    Case("cut in the opening tag", "Hi <tool_c", "Hi <tool_c", (), HERMES, cut=True),
-    Case(
-        "cut before the last brace",
-        '<tool_call>\n{"name": "fire_alert", "arguments": {}',
-        '<tool_call>\n{"name": "fire_alert", "arguments": {}',
-        (),
-        HERMES,
-        cut=True,
-    ),
-    Case(
-        "cut in the closing tag",
-        '<tool_call>\n{"name": "fire_alert", "arguments": {}}\n</tool',
-        None,
-        (ALERT,),
-        HERMES,
-        cut=True,
-    ),
-    Case(
-        "ended in the object",
-        '<tool_call>\n{"name": "fire_al',
-        '<tool_call>\n{"name": "fire_al',
-        (Bad("not complete"),),
-        HERMES,
-    ),
-    Case(
+    _kept("ended in the object", '<tool_call>\n{"name": "fire_al', Bad("not complete"), dialects=HERMES),
+    _block(
         "coercion",
-        _block('{"name": "get_weather", "arguments": {"city": "a", "days": "5"}}'),
-        None,
-        (("get_weather", {"city": "a", "days": 5}),),
-        HERMES,
+        '{"name": "get_weather", "arguments": {"city": "a", "days": "5"}}',
+        ("get_weather", {"city": "a", "days": 5}),
     ),
-    Case(
-        "bare string as arguments",
-        _block('{"name": "fire_recognition", "arguments": "/tmp/1.jpg"}'),
-        None,
-        (FIRE,),
-        HERMES,
-    ),
+    _block("bare string as arguments", '{"name": "fire_recognition", "arguments": "/tmp/1.jpg"}', FIRE),
 ]
 
 CASES = [
-    *_LAYOUT,
-    *_PROSE,
-    *_FINAL,
-    *_ECHO,
-    *_THINK,
-    *_NAMES,
-    *_LITERALS,
-    *_BARE,
-    *_EMPTY,
-    *_COERCION,
-    *_CUT,
-    *_TOOLBENCH,
-    *_AGENTFABRIC,
-    *_HERMES,
+    *(*_LAYOUT, *_PROSE, *_FINAL, *_ECHO, *_THINK, *_NAMES, *_LITERALS, *_BARE, *_EMPTY, *_COERCION, *_CUT),
+    *(*_TOOLBENCH, *_AGENTFABRIC, *_HERMES),
 ]

@@ -19,6 +19,7 @@ _AFTER_STRING = ",:}])\r\n"
 _SPACES = re.compile(r"[ \t]*+")
 _SPACE = re.compile(r"\s*+")
 _IN_STRING = {quote: re.compile(rf"[\\{quote}]") for quote in "\"'”"}
+_STRICT_START = re.compile(r'\{\s*+["}]')
 _OPENS = {"{": "}", "[": "]"}
 
 
@@ -125,7 +126,7 @@ class ObjectScanner:
 
 def _strict_end(text: str, start: int) -> int:
     """Where the object of strict JSON ends that opens at `start`; 0 where none does, or one that is deep."""
-    if not text.startswith("{", start):
+    if not _STRICT_START.match(text, start):
         return 0
     try:
         _, end = _PLAIN.raw_decode(text, start)
