@@ -18,7 +18,7 @@ from callwright import spec
 from callwright.controller.config import ControllerConfig
 from callwright.server.config import ServerConfig
 from callwright.sidecar.config import SidecarConfig
-from callwright.spec import values as documentation
+from callwright.spec import chart_values
 
 VALUE_SETS = sorted(CHARTS.glob("*/ci/*.yaml"))
 
@@ -81,7 +81,7 @@ def test_values_are_closed(chart: str) -> None:
 def test_values_are_documented_and_in_the_schema(chart: str) -> None:
     text = (CHARTS / chart / "values.yaml").read_text()
     schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
-    said = documentation.comments(text)
+    said = chart_values.comments(text)
 
     def walk(node: Object, value: Any, path: tuple[str, ...]) -> None:
         if path in said:

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 import yaml
 
-from callwright.spec import crd, reference
+from callwright.spec import crd, generated
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
-@pytest.mark.parametrize("path", reference.files(ROOT), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", generated.files(ROOT), ids=lambda path: str(path.relative_to(ROOT)))
 def test_generated_files_are_up_to_date(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == reference.files(ROOT)[path], "run `make crd`"
+    assert path.read_text(encoding="utf-8") == generated.files(ROOT)[path], "run `make crd`"
 
 
 def nodes(schema: dict[str, Any], path: str = "") -> list[tuple[str, dict[str, Any]]]:

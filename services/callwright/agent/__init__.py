@@ -1,5 +1,5 @@
-"""The agent loop: a client that lets a model call tools until it answers. Knows the OpenAI protocol only."""
+"""An agent: a client of an OpenAI endpoint that makes the calls of a model until it answers."""
 
-from callwright.agent.loop import CallTool, Step, run
+from callwright.agent.conversation import AgentEvent, CallTool, ToolError, run
 
-__all__ = ["CallTool", "Step", "run"]
+__all__ = ["AgentEvent", "CallTool", "ToolError", "run"]

@@ -1,6 +1,6 @@
-"""Tools that come with `callwright chat`: a calculator and a clock, safe to call with whatever a model writes.
+"""The tools of `callwright chat`: a calculator and a clock, safe to call with whatever a model writes.
 
-Each is a declaration and a function; `call` finds the function. Knows nothing of models.
+A tool is a declaration in `TOOLS` and a function that `call` finds by its name.
 """
 
 import ast
@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from callwright.agent.loop import ToolError
+from callwright.agent.conversation import ToolError
 
 _LARGEST = 10**12
 _OPERATORS: Mapping[type[ast.operator | ast.unaryop], Callable[..., float]] = {
@@ -38,7 +38,7 @@ TOOLS: tuple[dict[str, Any], ...] = (
 
 
 def call(name: str, arguments: Mapping[str, Any]) -> object:
-    """Do what `name` says. Raises `ToolError`, whose message is for the model."""
+    """Calls the tool `name`. Raises `ToolError`, whose message is for the model."""
     match name:
         case "calculate":
             return calculate(str(arguments.get("expression", "")))
@@ -49,7 +49,7 @@ def call(name: str, arguments: Mapping[str, Any]) -> object:
 
 
 def calculate(expression: str) -> float:
-    """The value of an arithmetic expression of numbers, + - * / // % and parentheses."""
+    """Evaluates an arithmetic expression of numbers, + - * / // % and parentheses."""
     try:
         return _value(ast.parse(expression[:1000], mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -59,7 +59,7 @@ def calculate(expression: str) -> float:
 
 
 def current_time(timezone: str) -> str:
-    """Date and time in `timezone`, in ISO 8601."""
+    """Returns date and time in `timezone`, in ISO 8601."""
     try:
         return datetime.now(ZoneInfo(timezone)).isoformat(timespec="seconds")
     except (OSError, ValueError):

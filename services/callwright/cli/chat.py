@@ -13,7 +13,7 @@ from callwright.errors import NotFound, StageFailed, Unavailable
 if TYPE_CHECKING:
     from openai import OpenAI
 
-    from callwright.agent import Step
+    from callwright.agent import AgentEvent
 
 
 def chat(
@@ -42,7 +42,7 @@ def chat(
                 toolbox.TOOLS,
                 toolbox.call,
                 max_turns=max_turns,
-                on_step=_show,
+                on_event=_show,
                 max_tokens=max_tokens,
             )
             output.out.print()
@@ -68,11 +68,11 @@ def _lines() -> Iterator[str]:
             yield text
 
 
-def _show(step: Step) -> None:
-    match step.kind:
+def _show(event: AgentEvent) -> None:
+    match event.kind:
         case "text":
-            output.out.print(step.text, end="", markup=False)
+            output.out.print(event.text, end="", markup=False)
         case "call":
-            output.err.print(f"{step.name}({step.text})", style="dim", markup=False)
+            output.err.print(f"{event.name}({event.text})", style="dim", markup=False)
         case "result":
-            output.err.print(f"= {step.text}", style="dim", markup=False)
+            output.err.print(f"= {event.text}", style="dim", markup=False)

@@ -14,12 +14,12 @@ def crd(
 ) -> None:
     """Print the CustomResourceDefinition that `callwright.spec` defines."""
     from callwright.spec import crd as definition
-    from callwright.spec import reference
+    from callwright.spec import generated
 
     if not write:
         typer.echo(definition.render(), nl=False)
         return
-    for path, text in reference.files(root).items():
+    for path, text in generated.files(root).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         output.note(f"wrote {path}")

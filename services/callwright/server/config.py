@@ -11,19 +11,19 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from callwright.errors import InvalidInput, NotFound
-from callwright.spec.model import Engine, Part
+from callwright.spec.model import Engine, SpecModel
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class ServedAdapter(Part):
+class ServedAdapter(SpecModel):
     id: str = Field(min_length=1)
     """Model id under which clients ask for the adapter."""
     path: str = Field(min_length=1)
     """Local directory in PEFT's layout, or a run's adapter in the store as `run:<name>`."""
 
 
-class ServedModel(Part):
+class ServedModel(SpecModel):
     id: str = Field(min_length=1)
     """Model id in the OpenAI API."""
     aliases: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class ServedModel(Part):
         return self
 
 
-class ServerConfig(Part):
+class ServerConfig(SpecModel):
     models: tuple[ServedModel, ...] = Field(min_length=1)
     """Models that share a replica. Models to be scaled apart belong into applications of their own."""
     host: str = "127.0.0.1"

@@ -1,7 +1,6 @@
-"""The FineTune document: one YAML file that says everything about a run, on a laptop and on a cluster."""
+"""The FineTune document: the one YAML file that describes a run, for `callwright run` and for a cluster alike."""
 
-from callwright.spec.document import load, parse
+from callwright.spec.document import load, parse, run_name
 from callwright.spec.model import API_VERSION, FineTune, FineTuneSpec
-from callwright.spec.run import run_name
 
 __all__ = ["API_VERSION", "FineTune", "FineTuneSpec", "load", "parse", "run_name"]

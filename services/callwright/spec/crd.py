@@ -1,7 +1,7 @@
-"""The FineTune CustomResourceDefinition, generated from the pydantic models.
+"""Generates the FineTune CustomResourceDefinition from the pydantic models.
 
-Turns pydantic's JSON Schema into the structural OpenAPI v3.0 schema that Kubernetes asks for: no references, no unions,
-bounds in the v3.0 notation, and CEL rules for what holds between fields. Knows nothing of clusters.
+Kubernetes asks for a structural OpenAPI v3.0 schema: no references, no unions, bounds in the v3.0 notation. Rules that
+hold between fields are CEL expressions (`_RULES`); each stands in a model's validator too.
 """
 
 from typing import Any
@@ -15,19 +15,10 @@ from callwright.spec.status import Status
 GROUP, VERSION = API_VERSION.split("/")
 PLURAL = "finetunes"
 _HEADER = "# Generated from callwright.spec by `callwright crd`; do not edit.\n"
-_COPIED = (
-    "type",
-    "description",
-    "enum",
-    "pattern",
-    "minLength",
-    "maxLength",
-    "minItems",
-    "maxItems",
-    "minimum",
-    "maximum",
-)
+_COPIED = "type description enum pattern minLength maxLength minItems maxItems minimum maximum".split()
+"""Keywords that pydantic's JSON Schema and Kubernetes' have in common."""
 
+# What `kubectl get` prints: title, type, path, and 1 for those that only `-o wide` shows.
 _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Phase", "string", ".status.phase", 0),
     ("Progress", "string", ".status.progress", 0),
@@ -39,7 +30,7 @@ _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Message", "string", ".status.message", 1),
 )
 
-# What holds between fields, by the path of the object that the rule stands on ("[]" is an array's item).
+# CEL rules and their messages, by the path of the object that they check; "[]" is an array's item.
 _RULES: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {
     ("spec",): (
         (
@@ -117,7 +108,7 @@ def _structural(model: type[BaseModel], path: tuple[str, ...]) -> dict[str, Any]
 
 
 def _node(node: dict[str, Any], models: dict[str, dict[str, Any]], path: tuple[str, ...]) -> dict[str, Any]:
-    """One schema node, with references replaced by what they point at and siblings kept."""
+    """Makes one node of pydantic's schema structural; a reference is replaced by its target, its siblings kept."""
     if "$ref" in node:
         target = models[node["$ref"].rsplit("/", 1)[-1]]
         node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
@@ -163,7 +154,7 @@ def _object(node: dict[str, Any], models: dict[str, dict[str, Any]], path: tuple
 
 
 def _default(node: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    """The default, where there is one to write: a part whose fields all have defaults is filled from `{}` by them."""
+    """The default as a keyword. A model whose fields all have defaults gets `{}`: the API server fills in the rest."""
     match node.get("default"):
         case None:
             return {}

@@ -1,7 +1,7 @@
-"""`FineTune` as frozen pydantic models: every field, its default and its bounds, documented once, under the field.
+"""The FineTune document as pydantic models. The text under a field is its only documentation.
 
-Owns the document's shape. Knows nothing of files, stores, Ray or Kubernetes. YAML keys are camelCase, attributes
-snake_case. The defaults are those of the ms-swift agent recipe that Callwright grew from.
+A field added here appears in the CRD, the charts' schemas and docs/finetune.md with `make crd`. YAML keys are camelCase
+and attributes snake_case. The defaults are those of the ms-swift agent recipe.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -17,8 +17,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_leng
 ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", max_length=253)]
 
 
-class Part(BaseModel):
-    """A frozen piece of the document that refuses unknown keys."""
+class SpecModel(BaseModel):
+    """Base of all models here: frozen, refuses unknown keys, describes a field by the docstring below it."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -32,14 +32,14 @@ class Part(BaseModel):
     )
 
 
-class Base(Part):
+class Base(SpecModel):
     model: str = Field(min_length=1)
     """Base model: a local directory, a store URL (`s3://…`), or a Hugging Face id."""
     revision: str | None = None
     """Revision of a Hugging Face id; the newest when absent."""
 
 
-class Source(Part):
+class Source(SpecModel):
     path: str = Field(min_length=1)
     """Conversations: a file relative to the working directory (JSON Lines, JSON, Parquet, CSV; gzip, zstd), a store
     URL, `hf://datasets/OWNER/NAME/FILE` or `modelscope://OWNER/NAME/FILE`."""
@@ -57,7 +57,7 @@ class Source(Part):
         return self
 
 
-class SelfCognition(Part):
+class SelfCognition(SpecModel):
     name: str
     """What the model calls itself."""
     author: str
@@ -66,7 +66,7 @@ class SelfCognition(Part):
     """Rows to add."""
 
 
-class LossWeights(Part):
+class LossWeights(SpecModel):
     preset: Literal["react", "last_turn", "all", "none"] = "react"
     """`react`: weights by kind of segment, as below; `last_turn`: only the last assistant turn; `all`: every assistant
     token alike, results excepted; `none`: every assistant token alike, results included (ms-swift's default)."""
@@ -84,7 +84,7 @@ class LossWeights(Part):
     """Weight of the result after `Observation:`: the model must not learn to invent results (preset `react`)."""
 
 
-class Data(Part):
+class Data(SpecModel):
     sources: tuple[Source, ...] = Field(min_length=1)
     """The corpora to mix, tool-use first, replay after it."""
     self_cognition: SelfCognition | None = None
@@ -103,7 +103,7 @@ class Data(Part):
     """Seed of sampling, splitting and shuffling."""
 
 
-class Lora(Part):
+class Lora(SpecModel):
     rank: int = Field(default=8, ge=1, le=1024)
     """Rank of the two factors."""
     alpha: float = Field(default=32, gt=0)
@@ -123,7 +123,7 @@ class Lora(Part):
     """Hold the base in 4 bits while training (QLoRA): far less memory; needs a GPU and bitsandbytes."""
 
 
-class Train(Part):
+class Train(SpecModel):
     learning_rate: float = Field(default=5e-5, gt=0)
     """Peak learning rate."""
     epochs: float = Field(default=2, gt=0)
@@ -175,7 +175,7 @@ class Train(Part):
     """Seed of adapter weights, dropout and order."""
 
 
-class Toleration(Part):
+class Toleration(SpecModel):
     key: str | None = None
     """Taint key."""
     operator: Literal["Exists", "Equal"] = "Equal"
@@ -186,7 +186,7 @@ class Toleration(Part):
     """Taint effect; all when absent."""
 
 
-class Resources(Part):
+class Resources(SpecModel):
     workers: int = Field(default=1, ge=1)
     """Training workers, each with its share of a step's sequences."""
     gpus_per_worker: float = Field(default=0, ge=0)
@@ -201,7 +201,7 @@ class Resources(Part):
     """Taints that training tolerates on a cluster."""
 
 
-class Mount(Part):
+class Mount(SpecModel):
     path: str = Field(pattern=r"^/[^:]+$")
     """Folder in the pods of the run, such as `/dataset`; sources may name files below it."""
     config_map: ObjectName | None = None
@@ -216,7 +216,7 @@ class Mount(Part):
         return self
 
 
-class Cluster(Part):
+class Cluster(SpecModel):
     secret: ObjectName | None = None
     """Secret whose keys become environment variables of the run's pods (store keys, HF_TOKEN); the controller's choice
     when absent."""
@@ -226,7 +226,7 @@ class Cluster(Part):
     """Data that the run's pods find as files."""
 
 
-class Merge(Part):
+class Merge(SpecModel):
     dtype: Literal["base", "float32", "bfloat16", "float16"] = "base"
     """Dtype of the merged weights; `base` keeps each tensor's own."""
     shard_bytes: int = Field(default=5_000_000_000, ge=1_000_000)
@@ -235,7 +235,7 @@ class Merge(Part):
     """Largest difference allowed between probe logits of base + adapter and of the merged weights."""
 
 
-class EvaluationSet(Part):
+class EvaluationSet(SpecModel):
     name: Name
     """Name in the report, and in the gate."""
     path: str = Field(min_length=1)
@@ -246,7 +246,7 @@ class EvaluationSet(Part):
     """First rows to use; all when absent."""
 
 
-class Gate(Part):
+class Gate(SpecModel):
     min_accuracy: float = Field(default=0.0, ge=0, le=1)
     """Least share of requests with the right tool and every argument equal, over all sets."""
     max_malformed: float = Field(default=1.0, ge=0, le=1)
@@ -257,7 +257,7 @@ class Gate(Part):
     """Largest rise of the loss on general conversations against the base, in nats per token; any when absent."""
 
 
-class Evaluate(Part):
+class Evaluate(SpecModel):
     sets: tuple[EvaluationSet, ...] = ()
     """Sets to measure; the run's own test split when empty."""
     compare_base: bool = True
@@ -272,7 +272,7 @@ class Evaluate(Part):
     """Promote a candidate that passes the gate: at once, when somebody says so, or not at all."""
 
 
-class Engine(Part):
+class Engine(SpecModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Dtype in which the engine computes."""
     max_model_len: Annotated[int, Field(ge=16)] | None = None
@@ -283,7 +283,7 @@ class Engine(Part):
     """Further vLLM engine arguments, by vLLM's names."""
 
 
-class Deploy(Part):
+class Deploy(SpecModel):
     model: Name | None = None
     """Name of the served model in the store and in the OpenAI API; the document's own name when absent."""
     service: Name | None = None
@@ -304,7 +304,7 @@ class Deploy(Part):
         return self
 
 
-class FineTuneSpec(Part):
+class FineTuneSpec(SpecModel):
     base: Base
     """The model to start from."""
     dialect: DialectName = "ms_agent"
@@ -341,7 +341,7 @@ class FineTuneSpec(Part):
         return self
 
 
-class Metadata(Part):
+class Metadata(SpecModel):
     model_config = ConfigDict(extra="ignore")
 
     name: Name
@@ -352,7 +352,7 @@ class Metadata(Part):
     """Labels, copied to what the run makes on a cluster."""
 
 
-class FineTune(Part):
+class FineTune(SpecModel):
     api_version: Literal["callwright.io/v1alpha1"]
     """Version of this document's schema."""
     kind: Literal["FineTune"]

@@ -1,17 +1,14 @@
-"""`FineTune.status` as frozen pydantic models: what the controller reports, documented once, under the field.
-
-Owns the shape that the CRD, the controller and `callwright status` share. Knows nothing of Kubernetes clients.
-"""
+"""`FineTune.status` as pydantic models: the controller writes them, `callwright status` and the CRD read them."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from callwright.spec.model import Part
+from callwright.spec.model import SpecModel
 
 Phase = Literal[
     "Pending", "Training", "Merging", "Evaluating", "AwaitingPromotion", "Promoting", "Deploying",
-    "Suspended", "Promoted", "Completed", "Rejected", "Failed", "Cancelling",
+    "Suspended", "Promoted", "Completed", "Rejected", "Failed",
 ]  # fmt: skip
 FINAL: frozenset[Phase] = frozenset({"Promoted", "Completed", "Rejected", "Failed"})
 """Phases in which nothing more happens until the document changes."""
@@ -19,7 +16,7 @@ FINAL: frozenset[Phase] = frozenset({"Promoted", "Completed", "Rejected", "Faile
 ConditionType = Literal["Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete", "Failed"]
 
 
-class Condition(Part):
+class Condition(SpecModel):
     type: ConditionType
     """What this is about."""
     status: Literal["True", "False", "Unknown"]
@@ -34,7 +31,7 @@ class Condition(Part):
     """The document's generation that this speaks of."""
 
 
-class Status(Part):
+class Status(SpecModel):
     observed_generation: int = Field(default=0, ge=0)
     """The document's generation that this status speaks of."""
     phase: Phase = "Pending"

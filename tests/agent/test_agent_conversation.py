@@ -1,4 +1,4 @@
-"""The agent loop through a real sidecar: calls are made, results come back, failures are told, and it ends."""
+"""The agent through a real sidecar: calls are made, results come back, failures are told, and it ends."""
 
 import json
 import subprocess
@@ -10,8 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from callwright.agent import Step, run, toolbox
-from callwright.agent.loop import ToolError
+from callwright.agent import AgentEvent, ToolError, run, toolbox
 from callwright.errors import StageFailed
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
@@ -35,17 +34,17 @@ def client(answer: Callable[[str], str]) -> Iterator[openai.OpenAI]:
 
 
 def test_it_calls_until_it_answers() -> None:
-    steps: list[Step] = []
+    events: list[AgentEvent] = []
     with client(lambda text: "Thought: done\nFinal Answer: It is 42." if "Observation: 42" in text else CALL) as made:
-        said = run(made, "m", USER, toolbox.TOOLS, toolbox.call, on_step=steps.append, max_tokens=50)
+        said = run(made, "m", USER, toolbox.TOOLS, toolbox.call, on_event=events.append, max_tokens=50)
     assert [message["role"] for message in said] == ["user", "assistant", "tool", "assistant"]
     assert said[1]["tool_calls"][0]["id"] == said[2]["tool_call_id"]
     assert said[2]["content"] == "42"
     assert "It is 42." in said[3]["content"]
-    assert [(step.kind, step.name) for step in steps if step.kind != "text"] == [
+    assert [(event.kind, event.name) for event in events if event.kind != "text"] == [
         ("call", "calculate"), ("result", "calculate"),
     ]  # fmt: skip
-    assert "".join(step.text for step in steps if step.kind == "text").endswith("It is 42.")
+    assert "".join(event.text for event in events if event.kind == "text").endswith("It is 42.")
 
 
 def test_several_calls_get_several_results() -> None:

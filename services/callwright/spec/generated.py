@@ -1,7 +1,4 @@
-"""What is generated beside the CRD: the reference page, parts of the charts' schemas, the tables in their READMEs.
-
-Owns which file holds what. Knows nothing of clusters.
-"""
+"""The files that `callwright crd --write` generates: the CRD, docs/finetune.md, each chart's schema and README."""
 
 import json
 from pathlib import Path
@@ -9,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from callwright.spec import crd, values
+from callwright.spec import chart_values, crd
 from callwright.spec.model import API_VERSION, Engine, FineTuneSpec
 from callwright.spec.status import Status
 
@@ -20,7 +17,7 @@ _CHARTS: tuple[tuple[str, type[BaseModel] | None], ...] = (
 
 
 def files(root: Path) -> dict[Path, str]:
-    """Every generated file of the checkout at `root`, by its path."""
+    """The text of every generated file of the checkout at `root`, by its path."""
     made = {
         root / "charts/callwright/files/finetunes.callwright.io.yaml": crd.render(),
         root / "docs/finetune.md": page(),
@@ -31,9 +28,9 @@ def files(root: Path) -> dict[Path, str]:
         schema = json.loads((folder / "values.schema.json").read_text(encoding="utf-8"))
         if model:
             schema["$defs"] = definitions(model)
-        values.describe(schema, text)
+        chart_values.describe(schema, text)
         made[folder / "values.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-        made[folder / "README.md"] = values.readme((folder / "README.md").read_text(encoding="utf-8"), text)
+        made[folder / "README.md"] = chart_values.readme((folder / "README.md").read_text(encoding="utf-8"), text)
     return made
 
 

@@ -1,7 +1,4 @@
-"""What is generated from the comments of a chart's `values.yaml`: descriptions in its schema, the table in its README.
-
-Each value is documented once, by the `# --` comment above it. Knows nothing of Helm.
-"""
+"""Documents a chart's values from the `# --` comments above them in `values.yaml`: in its schema and in its README."""
 
 import json
 import re
@@ -15,7 +12,7 @@ _KEY = re.compile(r"^( *)([A-Za-z][\w-]*):")
 
 
 def comments(text: str) -> dict[tuple[str, ...], str]:
-    """The `# --` comment above each value, by the value's path, in the order of the file."""
+    """Finds the `# --` comment above each value, by the value's path, in the order of the file."""
     found: dict[tuple[str, ...], str] = {}
     path: list[tuple[int, str]] = []
     said: list[str] = []
@@ -46,7 +43,7 @@ def describe(schema: dict[str, Any], text: str) -> None:
 
 
 def readme(page: str, text: str) -> str:
-    """The chart's README `page` with its table of values made anew from the values file `text`."""
+    """Renders the chart's README `page` with a new table of values, made from the values file `text`."""
     values = yaml.safe_load(text)
     rows = ["| value | default | meaning |", "|---|---|---|"]
     for path, comment in comments(text).items():

@@ -1,13 +1,14 @@
-"""`run`: ask the model, do what it calls, give it the results, until it answers or may not go on.
+"""Lets a model call tools until it answers: asks it, makes its calls, sends the results back.
 
-Knows the OpenAI protocol through its SDK; nothing of dialects, servers or what the tools do. A tool that fails is
-told to the model, which may try again.
+    run(OpenAI(), "m", [{"role": "user", "content": "6 * 7?"}], toolbox.TOOLS, toolbox.call)[-1]["content"]
+
+Speaks the OpenAI protocol through its SDK. A tool's failure is told to the model, which may try again.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from openai import OpenAI
 
@@ -19,15 +20,14 @@ CallTool = Callable[[str, Mapping[str, Any]], object]
 
 
 class ToolError(Exception):
-    """A tool could not do what it was asked; the model is told the message."""
+    """Raised by a tool that cannot do what it was asked; the model gets the message."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """Something that happened, for who watches: text that came in, a call that was made, or its result."""
+class AgentEvent:
+    """What happens in a conversation, as it happens: text arrives, a call is made, its result is there."""
 
-    kind: str
-    """`text`, `call` or `result`."""
+    kind: Literal["text", "call", "result"]
     text: str
     name: str = ""
     """The tool, for a call or result."""
@@ -41,25 +41,25 @@ def run(
     call_tool: CallTool,
     *,
     max_turns: int = 10,
-    on_step: Callable[[Step], None] = lambda step: None,
+    on_event: Callable[[AgentEvent], None] = lambda event: None,
     **options: Any,
 ) -> list[Message]:
-    """The conversation with everything that was said and done added, the model's answer last.
+    """Returns the messages with those of the conversation that follows added; the last is the model's answer.
 
     `options` go into each request (`temperature`, `max_tokens`, …). Raises `StageFailed` when the model still calls
-    tools after `max_turns` turns, and what the SDK raises when the endpoint fails.
+    tools after `max_turns` turns, and the SDK's errors when a request fails.
     """
     conversation = [dict(message) for message in messages]
     for _ in range(max_turns):
-        answer = _ask(client, model, conversation, tools, on_step, options)
+        answer = _ask(client, model, conversation, tools, on_event, options)
         conversation.append(answer)
         if not answer.get("tool_calls"):
             return conversation
         for call in answer["tool_calls"]:
             function = call["function"]
-            on_step(Step("call", function["arguments"], function["name"]))
+            on_event(AgentEvent("call", function["arguments"], function["name"]))
             result = _result(call_tool, function["name"], function["arguments"])
-            on_step(Step("result", result, function["name"]))
+            on_event(AgentEvent("result", result, function["name"]))
             conversation.append({"role": "tool", "tool_call_id": call["id"], "content": result})
     raise StageFailed(f"running the agent: the model still calls tools after {max_turns} turns; raise max_turns")
 
@@ -69,10 +69,10 @@ def _ask(
     model: str,
     conversation: list[Message],
     tools: Sequence[Mapping[str, Any]],
-    on_step: Callable[[Step], None],
+    on_event: Callable[[AgentEvent], None],
     options: Mapping[str, Any],
 ) -> Message:
-    """One streamed turn of the model, as a message."""
+    """Streams one turn of the model; returns it as a message."""
     request: dict[str, Any] = {"model": model, "messages": conversation, "stream": True, **options}
     if tools:
         request["tools"] = list(tools)
@@ -84,7 +84,7 @@ def _ask(
         delta = chunk.choices[0].delta
         if delta.content:
             text.append(delta.content)
-            on_step(Step("text", delta.content))
+            on_event(AgentEvent("text", delta.content))
         for part in delta.tool_calls or ():
             call = calls.setdefault(
                 part.index, {"id": part.id, "type": "function", "function": {"name": "", "arguments": ""}}
@@ -98,7 +98,7 @@ def _ask(
 
 
 def _result(call_tool: CallTool, name: str, arguments: str) -> str:
-    """What the model is told: the result, or why there is none."""
+    """Makes the call; returns the result as text, or `error: ` and the reason, for the model to read."""
     try:
         given = json.loads(arguments)
         result = call_tool(name, given) if isinstance(given, dict) else "error: the arguments are no JSON object"
