@@ -46,12 +46,12 @@ $(CLIENTS)/.installed: locks/clients.txt pyproject.toml tests/clients/node/packa
 	if command -v npm >/dev/null; then npm ci --silent --prefix tests/clients/node; fi
 	touch $@
 
-lint: $(STAMP) ## Style, the import law between the rooms, shell scripts, Dockerfiles
+lint: $(STAMP) ## Style, the import law between the rooms, shell scripts, the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck .ci/run docker/build locks/compile k8s/kind-up
-	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/hadolint docker/Dockerfile
 
 typecheck: $(STAMP) ## Types, strictly
 	$(BIN)/mypy

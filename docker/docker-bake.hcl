@@ -17,7 +17,7 @@ variable "PIP_EXTRA_INDEX_URL" {
 }
 
 # Tag of the base image `python` with its digest, 3.11.15-slim-bookworm@sha256:…, for builds that must not move under it:
-# `docker buildx imagetools inspect python:TAG` prints it. The Dockerfiles' own tag when absent.
+# `docker buildx imagetools inspect python:TAG` prints it. The Dockerfile's own tag when absent.
 variable "PYTHON_TAG" {
   default = null
 }
@@ -32,8 +32,9 @@ group "cpu" {
 }
 
 target "base" {
-  context = "."
-  args    = { PIP_EXTRA_INDEX_URL = PIP_EXTRA_INDEX_URL, PYTHON_TAG = PYTHON_TAG }
+  context    = "."
+  dockerfile = "docker/Dockerfile"
+  args       = { PIP_EXTRA_INDEX_URL = PIP_EXTRA_INDEX_URL, PYTHON_TAG = PYTHON_TAG }
   labels = {
     "org.opencontainers.image.version"  = TAG
     "org.opencontainers.image.revision" = REVISION
@@ -41,28 +42,28 @@ target "base" {
 }
 
 target "slim" {
-  name       = room
-  matrix     = { room = ["merger", "evaluator", "sidecar", "controller"] }
-  inherits   = ["base"]
-  dockerfile = "docker/${room}.Dockerfile"
-  tags       = [image(room)]
+  name     = room
+  matrix   = { room = ["merger", "evaluator", "sidecar", "controller"] }
+  inherits = ["base"]
+  target   = room
+  tags     = [image(room)]
 }
 
 target "ray" {
-  name       = room
-  matrix     = { room = ["trainer", "server"] }
-  inherits   = ["base"]
-  dockerfile = "docker/${room}.Dockerfile"
-  tags       = [image(room)]
+  name     = room
+  matrix   = { room = ["trainer", "server"] }
+  inherits = ["base"]
+  target   = room
+  tags     = [image(room)]
 }
 
 target "ray-cpu" {
-  name       = "${room}-cpu"
-  matrix     = { room = ["trainer", "server"] }
-  inherits   = ["base"]
-  dockerfile = "docker/${room}.Dockerfile"
-  args       = { LOCK = "cpu" }
-  tags       = [image("${room}-cpu")]
+  name     = "${room}-cpu"
+  matrix   = { room = ["trainer", "server"] }
+  inherits = ["base"]
+  target   = room
+  args     = { LOCK = "cpu" }
+  tags     = [image("${room}-cpu")]
 }
 
 function "image" {

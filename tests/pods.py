@@ -168,7 +168,7 @@ class Pod:
 
     def _environment(self, container: Object) -> dict[str, str]:
         search = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        # Of the image: see docker/*.Dockerfile.
+        # Of the image: see docker/Dockerfile.
         made = {"PATH": search, "PYTHONPATH": str(ROOT / "services"), "PYTHONUNBUFFERED": "1"}
         made |= {"RAY_USAGE_STATS_ENABLED": "0", "HOME": "/scratch"}
         for source in container.get("envFrom", ()):

