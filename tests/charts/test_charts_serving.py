@@ -15,7 +15,8 @@ import pytest
 import yaml
 from rendering import CHARTS, SERVING, Object, only, render
 
-from callwright.server import ingress
+from callwright.cli.crd import ray_serve_env
+from callwright.server.config import RAY_SERVE_ENV
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
@@ -61,18 +62,24 @@ def chat(url: str) -> bytes:
     return whole
 
 
+def run(command: list[str], *, at: str, instead_of: str = "http://127.0.0.1:8100") -> "subprocess.Popen[bytes]":
+    """Run a container's command here, against the server `at`."""
+    words = [word.replace(instead_of, at) for word in command]
+    assert words != command
+    assert words[0] == "python"
+    return subprocess.Popen([sys.executable, *words[1:]])
+
+
 def test_worker_ends_once_its_sidecar_has_answered(sidecar: Served, hold: threading.Event) -> None:
     (container,) = worker_of(render("serving", SERVING))["spec"]["containers"]
-    program = container["lifecycle"]["preStop"]["exec"]["command"][2]
-    assert "http://127.0.0.1:8100" in program
-    command = [sys.executable, "-c", program.replace("http://127.0.0.1:8100", sidecar.url), "60"]
+    command = container["lifecycle"]["preStop"]["exec"]["command"]
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(chat, sidecar.url)
         while b"callwright_active_requests 1.0" not in urllib.request.urlopen(f"{sidecar.url}/metrics").read():
             assert not answer.done()
-        with subprocess.Popen(command) as waiting:
+        with run(command, at=sidecar.url) as waiting:
             with pytest.raises(subprocess.TimeoutExpired):
-                waiting.wait(timeout=2.5)  # it has looked once and goes on waiting
+                waiting.wait(timeout=3.5)  # it has looked once and goes on waiting
             hold.set()
             assert b"Hello!" in answer.result()
             assert waiting.wait(timeout=60) == 0
@@ -80,20 +87,18 @@ def test_worker_ends_once_its_sidecar_has_answered(sidecar: Served, hold: thread
 
 def test_worker_with_an_idle_sidecar_or_none_ends_at_once(sidecar: Served) -> None:
     pod = worker_of(render("serving", SERVING))["spec"]
-    *_, program, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    programs = [program.replace("http://127.0.0.1:8100", url) for url in (sidecar.url, "http://127.0.0.1:1")]
-    ending = [subprocess.Popen([sys.executable, "-c", each, "60"]) for each in programs]
+    command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    ending = [run(command, at=url) for url in (sidecar.url, "http://127.0.0.1:1")]
     assert [process.wait(timeout=60) for process in ending] == [0, 0]
-    assert pod["terminationGracePeriodSeconds"] > float(seconds)
+    assert pod["terminationGracePeriodSeconds"] > float(command[-1])
 
 
 @pytest.mark.parametrize(("model", "code"), [("m", 0), ("other", 1)])
 def test_helm_test_asks_the_service_for_its_model(sidecar: Served, model: str, code: int) -> None:
-    (container,) = only(render("serving", SERVING), "Pod")["spec"]["containers"]
-    program = container["command"][2]
-    assert container["command"][3:] == ["http://release-serving:80/v1/models", "assistant"]
-    command = [sys.executable, "-c", program, f"{sidecar.url}/v1/models", model]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == code
+    (container,) = only(render("serving", SERVING | {"model": {"name": model}}), "Pod")["spec"]["containers"]
+    assert container["command"][-1] == model
+    with run(container["command"], at=sidecar.url, instead_of="http://release-serving:80") as asking:
+        assert asking.wait(timeout=60) == code
 
 
 def test_clients_reach_the_sidecar_only_and_ray_its_own_pods(production: list[Object]) -> None:
@@ -190,6 +195,8 @@ def test_dashboard_shows_what_the_sidecar_counts(production: list[Object], sidec
 
 
 def test_ray_lets_requests_in_as_on_one_machine(production: list[Object]) -> None:
+    written = (CHARTS / "serving/files/ray-serve-env.yaml").read_text(encoding="utf-8")
+    assert written == ray_serve_env(), "run `make crd`"
     for template in (cluster_of(production)["headGroupSpec"]["template"], worker_of(production)):
         (ray,) = template["spec"]["containers"]
-        assert ingress.ALWAYS.items() <= {each["name"]: each.get("value") for each in ray["env"]}.items()
+        assert RAY_SERVE_ENV.items() <= {each["name"]: each.get("value") for each in ray["env"]}.items()

@@ -39,17 +39,7 @@ env:
     value: {{ .Values.store.url | quote }}
   - name: HF_HUB_OFFLINE
     value: "1"
-  # How requests reach replicas: see callwright.server.ingress.
-  - name: RAY_SERVE_ENABLE_HA_PROXY
-    value: "1"
-  - name: RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
-    value: "0"
-  - name: RAY_SERVE_HAPROXY_NBTHREAD
-    value: "1"
-  - name: RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S
-    value: "2"
-  - name: RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S
-    value: "3600"
+  {{- .Files.Get "files/ray-serve-env.yaml" | trim | nindent 2 }}
 {{- with .Values.store.existingSecret }}
 envFrom:
   - secretRef:
@@ -85,22 +75,6 @@ volumeMounts:
     secretName: {{ . }}
     defaultMode: 0440
 {{- end }}
-{{- end -}}
-
-{{/* Waits until the sidecar beside it has no request left, or for so many seconds. */}}
-{{- define "serving.drain" -}}
-import sys, time, urllib.request
-deadline = time.monotonic() + float(sys.argv[1])
-while time.monotonic() < deadline:
-    time.sleep(2)
-    try:
-        with urllib.request.urlopen("http://127.0.0.1:8100/metrics", timeout=2) as answer:
-            lines = answer.read().decode().splitlines()
-    except OSError:
-        break
-    names = ("callwright_active_requests", "callwright_waiting_requests")
-    if not any(float(line.split()[-1]) for line in lines if line.startswith(names)):
-        break
 {{- end -}}
 
 {{/* The sidecar as a native sidecar container: it starts before Ray and stops after it. (dict "root" $ "ready" "/readyz") */}}

@@ -1,9 +1,10 @@
-"""`callwright crd`: the FineTune CustomResourceDefinition, printed or written to where the charts ship it."""
+"""`callwright crd`: the FineTune CustomResourceDefinition, printed; or every generated file of a checkout, written."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
 from callwright.cli import output
 
@@ -19,7 +20,18 @@ def crd(
     if not write:
         typer.echo(definition.render(), nl=False)
         return
-    for path, text in generated.files(root).items():
+    files = generated.files(root) | {root / "charts/serving/files/ray-serve-env.yaml": ray_serve_env()}
+    for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         output.note(f"wrote {path}")
+
+
+def ray_serve_env() -> str:
+    """Ray Serve's settings of `callwright.server.config` as the `env` of a container, for the chart `serving`."""
+    from callwright.server.config import RAY_SERVE_ENV
+
+    env = [{"name": name, "value": value} for name, value in RAY_SERVE_ENV.items()]
+    return "# How requests reach replicas: see callwright.server.ingress; written by `make crd`.\n" + yaml.safe_dump(
+        env
+    )

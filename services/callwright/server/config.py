@@ -15,6 +15,17 @@ from callwright.spec.model import Engine, SpecModel
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
+RAY_SERVE_ENV = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    # HAProxy tries another replica when one refuses, so a replica that leaves need not be reachable for long.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    # Whenever a replica comes or goes another HAProxy takes over; the one before it may finish its streams for so long.
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "3600",
+}
+"""What Ray Serve reads from the environment of Ray's processes, on one machine and on clusters; see `ingress`."""
+
 
 class ServedAdapter(SpecModel):
     id: str = Field(min_length=1)

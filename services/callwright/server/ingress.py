@@ -2,7 +2,8 @@
 
 Serve's Python proxy and the replica's crossing of threads take twice the CPU of vLLM's own API server for each token
 (`bench/server.py`); HAProxy takes a fifth of it, and keeps autoscaling, rolling updates and health checks. Serve reads
-all of this from the environment of Ray's processes: on one machine `environment` sets it, on a cluster the chart does.
+all of this from the environment of Ray's processes: on one machine `environment` sets it, on a cluster the chart does,
+from what `make crd` writes there of `RAY_SERVE_ENV`.
 """
 
 import contextlib
@@ -12,18 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from callwright.server.config import RAY_SERVE_ENV
 from callwright.server.preflight import free_ports
-
-ALWAYS = {
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-    # HAProxy tries another replica when one refuses, so a replica that leaves need not be reachable for long.
-    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-    # Whenever a replica comes or goes another HAProxy takes over; the one before it may finish its streams for so long.
-    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "3600",
-}
-"""For one machine and clusters alike."""
 
 _LOOPBACK = """#!/bin/sh -e
 # Ray has HAProxy tell metrics and statistics on every address of the machine; here they are for this machine alone.
@@ -65,7 +56,7 @@ def environment(port: int) -> Iterator[None]:
         program = folder / "haproxy"
         program.write_text(_LOOPBACK.format(haproxy=get_haproxy_binary(), ports=rf"{metrics}\|{stats}"))
         program.chmod(0o700)
-        wanted = ALWAYS | {
+        wanted = RAY_SERVE_ENV | {
             "RAY_SERVE_HAPROXY_BINARY_PATH": str(program),
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "a.sock"),

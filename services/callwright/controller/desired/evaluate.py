@@ -13,28 +13,7 @@ from callwright.server.trial import Trial
 STAGE = "evaluate"
 _SIDECAR_PORT = 8100
 _WAIT_SECONDS = "1800"
-# The engine takes a folder: a base from the hub or a store is brought there before it starts.
-_BRING_BASE = """
-import pathlib, sys
-from callwright.store import resolve_base
-found = resolve_base(sys.argv[1], sys.argv[2] or None, pathlib.Path(sys.argv[4]))
-link = pathlib.Path(sys.argv[3])
-link.unlink(missing_ok=True)
-link.symlink_to(found.absolute())
-""".strip()
-# An engine that keeps crashing would be restarted for ever: the pod fails when it is not up in time.
-_WAIT = """
-import sys, time, urllib.request
-deadline = time.monotonic() + float(sys.argv[2])
-while True:
-    try:
-        urllib.request.urlopen(sys.argv[1], timeout=5)
-        break
-    except OSError as error:
-        if time.monotonic() > deadline:
-            sys.exit(f"no answer from {sys.argv[1]} in {sys.argv[2]} s: {error}; see the log of the container `engine`")
-        time.sleep(2)
-""".strip()
+_LIFECYCLE = ("python", "-m", "callwright.server.lifecycle")
 
 
 def evaluation_job(run: Run) -> Manifest:
@@ -55,7 +34,8 @@ def evaluation_job(run: Run) -> Manifest:
 
 def _base(run: Run) -> Manifest:
     base = run.finetune.spec.base
-    command = ["python", "-c", _BRING_BASE, base.model, base.revision or "", BASE_FOLDER, CACHE_FOLDER]
+    command = [*_LIFECYCLE, "base", base.model, BASE_FOLDER, "--cache", CACHE_FOLDER]
+    command += ["--revision", base.revision] if base.revision else []
     return pods.container(run, "base", run.config.images.server, run.config.pods.evaluate) | {"command": command}
 
 
@@ -73,5 +53,5 @@ def _sidecar(run: Run, tried: Trial) -> Manifest:
 
 
 def _wait(run: Run) -> Manifest:
-    command = ["python", "-c", _WAIT, f"http://127.0.0.1:{_SIDECAR_PORT}/readyz", _WAIT_SECONDS]
+    command = [*_LIFECYCLE, "wait", f"http://127.0.0.1:{_SIDECAR_PORT}/readyz", _WAIT_SECONDS]
     return pods.container(run, "wait", run.config.images.sidecar, run.config.pods.evaluate) | {"command": command}

@@ -1,0 +1,36 @@
+"""What containers do around an engine: the base is linked, and who waits is told in time. Draining: see the charts'."""
+
+from pathlib import Path
+
+import pytest
+
+from callwright.errors import NotFound, StageFailed, TimedOut
+from callwright.server import lifecycle
+from fakes import OpenAIServer
+
+
+def test_a_base_is_linked_to_and_linked_anew(tmp_path: Path) -> None:
+    link = tmp_path / "base"
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        lifecycle.link_base(str(tmp_path / name), link, cache=tmp_path / "cache")
+        assert link.resolve() == tmp_path / name
+    with pytest.raises(NotFound):
+        lifecycle.link_base(str(tmp_path / "none"), link, cache=tmp_path / "cache")
+
+
+def test_who_waits_goes_on_when_it_answers_and_fails_when_it_does_not() -> None:
+    with pytest.raises(TimedOut, match=r"no answer in 0 s: .*see the log of the container `engine`"):
+        lifecycle.wait("http://127.0.0.1:1/", seconds=0)
+    with OpenAIServer(lambda _: {}) as server:
+        lifecycle.wait(f"{server.base_url}/models", seconds=60)
+
+
+def test_a_model_is_looked_for_among_those_served() -> None:
+    with OpenAIServer(lambda _: {}, models=["a", "b"]) as server:
+        lifecycle.check(f"{server.base_url}/models", "b")
+        with pytest.raises(StageFailed, match=r"got \['a', 'b'\]; expected c"):
+            lifecycle.check(f"{server.base_url}/models", "c")
+    with pytest.raises(StageFailed, match="Connection refused"):
+        lifecycle.check("http://127.0.0.1:1/v1/models", "c")
