@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from callwright import evaluator, spec
 from callwright.cli import evaluate as command
 from callwright.errors import CallwrightError, GateFailed, InvalidInput
-from callwright.evaluator import Findings, overlap, records
+from callwright.evaluator import Findings, findings, sets
 from callwright.evaluator.stage import OWN_SPLIT, Served, evaluate_run
 from callwright.store import BaseModelRef, Manifest, Registry, Store
 from fakes import OpenAIServer, Raw, completion
@@ -199,9 +199,10 @@ def test_a_manifest_that_keeps_changing_is_a_conflict(tmp_path: Path, store: Sto
 def test_overlap_with_training_is_counted_per_set(tmp_path: Path):
     from callwright.datasets import readers
 
-    known = overlap.known(readers.read(training(tmp_path / "t.jsonl", ["Oslo", "Rome"])))
+    known = sets.training_fingerprints(readers.read(training(tmp_path / "t.jsonl", ["Oslo", "Rome"])))
     rows = [row("0", "oslo"), row("1", "Rome"), row("2", "Bonn"), row("0", "Bern", set="other")]
-    assert overlap.find(rows, known) == {"seen": 2}
+    (note,) = sets.overlap_notes(rows, known)
+    assert note.startswith("seen: 2 of 3 requests also stand in the training data")
 
 
 def job(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -223,7 +224,7 @@ def test_the_job_exits_by_the_gate(tmp_path: Path, store: Store):
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: the gate keeps m m-0123 back: minAccuracy: got 0.8;")
     assert "candidate: 10/10 80.0% right" in done.stderr
-    assert Findings.model_validate_json(store.get_bytes(records.key("m-0123"))).candidate.version == "m-0123"
+    assert Findings.model_validate_json(store.get_bytes(findings.stored_at("m-0123"))).candidate.version == "m-0123"
 
 
 def test_the_job_names_what_is_missing(tmp_path: Path):

@@ -82,7 +82,7 @@ def evaluate(
 
 def _read(sets: list[str], limit: int | None, training: list[str]) -> "list[Row]":
     from callwright import evaluator
-    from callwright.evaluator import overlap
+    from callwright.evaluator import sets as evaluation_sets
 
     if not sets:
         raise InvalidInput("evaluating: got no set; expected files with gold calls, such as requests.jsonl")
@@ -95,10 +95,10 @@ def _read(sets: list[str], limit: int | None, training: list[str]) -> "list[Row]
     if training:
         from callwright.datasets import readers
 
-        known = overlap.known(
+        known = evaluation_sets.training_fingerprints(
             conversation for path in training for conversation in readers.read(path, cache_dir=_CACHE)
         )
-        for line in overlap.notes(rows, known):
+        for line in evaluation_sets.overlap_notes(rows, known):
             output.note(f"warning: {line}")
     return rows
 
@@ -150,9 +150,9 @@ def _show(findings: "Findings", out: Path | None, json: bool) -> None:
     if json:
         output.emit_json(findings.model_dump(mode="json"))
         return
-    from callwright.evaluator import figures, tables
+    from callwright.evaluator import figures
 
-    output.out.print(tables.comparison(findings.reports))
+    output.out.print(figures.comparison(findings.reports))
     for comparison in findings.comparisons:
         for line in figures.compared(comparison):
             output.out.print(line, markup=False)

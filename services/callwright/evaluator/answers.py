@@ -1,7 +1,6 @@
-"""What a model answered, as the client of the endpoint sees it: text, calls, and calls that nobody can read.
+"""What a model answered, read from a chat completion: its text, its calls, and the calls that nobody can read.
 
-Knows the chat completion's shape. A wrong answer is a value here, never an exception; only a body that is no chat
-completion at all raises.
+A wrong answer is a value here; only a body that is no chat completion raises.
 """
 
 import json
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from callwright import dialects
-from callwright.evaluator.rows import Call, Tool
+from callwright.dialects.literals import encodable, read_json
+from callwright.evaluator.row import Call, Tool
 
 _GUESSES = ("react_en", "hermes")
 _MARKERS = ("action", "<tool_call>")
@@ -33,8 +33,9 @@ class Answer:
 def read(body: dict[str, Any], tools: Iterable[Tool], dialect: str | None) -> Answer:
     """Read a chat completion's body. Raises `ValueError` when it is none.
 
-    Calls that nobody could read are known from the endpoint's own word (`malformed_tool_calls`), where it gives one;
-    else the text is read again in `dialect`, or in a few when that is absent.
+    The endpoint itself may name the calls that it could not read (`malformed_tool_calls`, as Callwright's sidecar
+    does). Where it does not, the text is read again in `dialect`, or in a few dialects when that is None, for calls
+    left in it.
     """
     tools = list(tools)
     try:
@@ -45,42 +46,39 @@ def read(body: dict[str, Any], tools: Iterable[Tool], dialect: str | None) -> An
         told = [call["reason"] for call in message.get("malformed_tool_calls") or ()]
     except (KeyError, IndexError, TypeError, AttributeError):
         raise ValueError(f"no chat completion: {json.dumps(body)[:200]}") from None
-    names = {tool.get("function", tool).get("name") for tool in tools}
-    calls, malformed = [], [_kind(str(reason)) for reason in told]
+    content = content if isinstance(content, str) else None
+    names = {tool["function"]["name"] for tool in tools}
+    calls, malformed = [], [_kind(encodable(str(reason))) for reason in told]
     for name, text in raw:
-        match _arguments(text):
-            case dict() as arguments if name in names:
-                calls.append(Call(name, arguments))
-            case dict():
-                malformed.append(UNKNOWN_TOOL)
-            case _:
-                malformed.append("the arguments are no JSON object")
-    if isinstance(content, str) and not raw and not told:
+        arguments = _arguments(text)
+        if arguments is None:
+            malformed.append("the arguments are no JSON object")
+        elif not isinstance(name, str) or name not in names:
+            malformed.append(UNKNOWN_TOOL)
+        else:
+            calls.append(Call(name, arguments))
+    if content and not raw and not told:
         malformed.extend(_left_in_text(content, tools, dialect, choice.get("finish_reason") == "length"))
     usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
+    read, written = (
+        usage.get(key) if isinstance(usage, dict) else None for key in ("prompt_tokens", "completion_tokens")
+    )
     return Answer(
-        content if isinstance(content, str) else None,
+        content,
         tuple(calls),
         tuple(malformed),
-        _count(usage.get("prompt_tokens")),
-        _count(usage.get("completion_tokens")),
+        read if isinstance(read, int) else 0,
+        written if isinstance(written, int) else 0,
     )
 
 
-def _arguments(text: Any) -> Any:
+def _arguments(text: Any) -> dict[str, Any] | None:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        json.loads(text)  # clients read with this: it refuses control characters in strings
+        value = read_json(text)  # refuses NaN and deep nesting
     except (ValueError, TypeError, RecursionError):
         return None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, dict) else None
 
 
 def _left_in_text(content: str, tools: list[Tool], dialect: str | None, cut: bool) -> list[str]:

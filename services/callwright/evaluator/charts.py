@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from callwright.evaluator import figures
 from callwright.evaluator.compare import Comparison, Paired
-from callwright.evaluator.faults import KINDS
 from callwright.evaluator.findings import Findings
 from callwright.evaluator.report import Measures, Report
+from callwright.evaluator.tally import FAULT_KINDS
 
 _OTHERS, _CANDIDATE = ("#a9b4bf", "#7fa9cf", "#c3a3b8"), "#4fa58a"
 _FAULTS = {"right": "#1b6b57", "arguments": "#a7c957", "tool": "#f2c14e", "no call": "#f08a4b", "malformed": "#c8553d",
@@ -73,7 +73,7 @@ def faults(reports: Mapping[str, Report]) -> bytes:
     """One stacked bar for each report: the calls due, by what is wrong with the answer."""
     figure, axes = _figure(len(reports) * 1.4 + 0.6, "Requests that a call answers, by what came")
     totals = {heading: report.total for heading, report in reports.items() if report.total.calls_due}
-    for kind in KINDS:
+    for kind in FAULT_KINDS:
         shares = [total.faults.get(kind, 0) / total.calls_due for total in totals.values()]
         if not any(shares):
             continue
@@ -88,7 +88,7 @@ def faults(reports: Mapping[str, Report]) -> bytes:
     axes.set_yticks(range(len(totals)), list(map(_label, totals)))
     _shares(axes)
     axes.invert_yaxis()
-    _legend(figure, len(KINDS))
+    _legend(figure, len(FAULT_KINDS))
     return _png(figure)
 
 
@@ -126,7 +126,7 @@ def _due(reports: Mapping[str, Report], name: str) -> bool:
 
 
 def _before(total: Measures, kind: str) -> float:
-    return sum(total.faults.get(other, 0) for other in KINDS[: KINDS.index(kind)]) / total.calls_due
+    return sum(total.faults.get(other, 0) for other in FAULT_KINDS[: FAULT_KINDS.index(kind)]) / total.calls_due
 
 
 def _colors(count: int) -> list[str]:

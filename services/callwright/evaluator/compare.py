@@ -1,20 +1,20 @@
 """Two reports on the same requests: where they differ, and whether the difference is more than chance.
 
-Works on reports alone; requests that only one of them has are counted and left out.
+Requests that only one of them has are counted and left out.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy
+import numpy.typing
 
-from callwright.evaluator import statistics
-from callwright.evaluator.report import Part, Report, Share
+from callwright.evaluator.report import Report, ReportModel, Share
 
 _RESAMPLES = 10_000
-_CHUNK = 1_000_000
 
 
-class Paired(Part):
+class Paired(ReportModel):
     """Right and wrong, request by request."""
 
     requests: int
@@ -35,7 +35,7 @@ class Paired(Part):
     """Exact McNemar test of no difference."""
 
 
-class Losses(Part):
+class Losses(ReportModel):
     """Loss on general conversations, row by row."""
 
     rows: int
@@ -50,7 +50,7 @@ class Losses(Part):
     """95 % interval of the difference, by paired bootstrap over conversations."""
 
 
-class Comparison(Part):
+class Comparison(ReportModel):
     """Second against first."""
 
     first: str
@@ -100,8 +100,6 @@ def _paired(first: dict[str, bool], second: dict[str, bool]) -> Paired | None:
     count = len(keys)
     only_first = sum(first[key] and not second[key] for key in keys)
     only_second = sum(second[key] and not first[key] for key in keys)
-    interval = statistics.paired_difference(only_first, only_second, count, resamples=_RESAMPLES)
-    assert interval
     return Paired(
         requests=count,
         first=sum(first[key] for key in keys) / count,
@@ -109,9 +107,31 @@ def _paired(first: dict[str, bool], second: dict[str, bool]) -> Paired | None:
         only_first=only_first,
         only_second=only_second,
         difference=(only_second - only_first) / count,
-        interval=interval,
-        p_value=statistics.mcnemar(only_first, only_second),
+        interval=paired_difference(only_first, only_second, count),
+        p_value=mcnemar(only_first, only_second),
     )
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided p-value that two models are equally often right, from the rows where just one of them is."""
+    count, fewer = only_first + only_second, min(only_first, only_second)
+    if not count:
+        return 1.0
+    logs = [
+        math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) - count * math.log(2)
+        for k in range(fewer + 1)
+    ]
+    return min(1.0, 2 * math.fsum(math.exp(log) for log in logs))
+
+
+def paired_difference(only_first: int, only_second: int, count: int) -> tuple[float, float]:
+    """95 % interval of (second - first) in share right, by paired bootstrap over `count` rows.
+
+    A resample of pairs is determined by how many of each outcome it holds, so it is drawn as one multinomial.
+    """
+    shares = numpy.array([only_first, only_second, count - only_first - only_second]) / count
+    drawn = numpy.random.default_rng(0).multinomial(count, shares, size=_RESAMPLES)
+    return _middle_95((drawn[:, 1] - drawn[:, 0]) / count)
 
 
 def _losses(first: dict[str, tuple[float, int]], second: dict[str, tuple[float, int]]) -> Losses | None:
@@ -121,14 +141,12 @@ def _losses(first: dict[str, tuple[float, int]], second: dict[str, tuple[float, 
     # The two may split text into tokens differently, so each is divided by its own count.
     table = numpy.array([[*first[key], *second[key]] for key in keys], dtype=float)
     generator = numpy.random.default_rng(0)
-    step = max(1, _CHUNK // len(keys))
-    drawn = numpy.concatenate(
-        [
-            table[generator.integers(len(keys), size=(min(step, _RESAMPLES - done), len(keys)))].sum(axis=1)
-            for done in range(0, _RESAMPLES, step)
-        ]
-    )
-    low, high = numpy.quantile(drawn[:, 2] / drawn[:, 3] - drawn[:, 0] / drawn[:, 1], (0.025, 0.975))
-    sums = table.sum(axis=0)
-    one, other = float(sums[0] / sums[1]), float(sums[2] / sums[3])
-    return Losses(rows=len(keys), first=one, second=other, difference=other - one, interval=(float(low), float(high)))
+    drawn = numpy.array([table[generator.integers(len(keys), size=len(keys))].sum(axis=0) for _ in range(_RESAMPLES)])
+    one, other = (float(nats / tokens) for nats, tokens in table.sum(axis=0).reshape(2, 2))
+    interval = _middle_95(drawn[:, 2] / drawn[:, 3] - drawn[:, 0] / drawn[:, 1])
+    return Losses(rows=len(keys), first=one, second=other, difference=other - one, interval=interval)
+
+
+def _middle_95(drawn: numpy.typing.NDArray[numpy.float64]) -> tuple[float, float]:
+    low, high = numpy.quantile(drawn, (0.025, 0.975))
+    return float(low), float(high)

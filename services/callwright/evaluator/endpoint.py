@@ -1,19 +1,20 @@
-"""A client of one model behind an OpenAI endpoint: a request in, an answer or a failure out, with retries.
+"""A client of one model behind an OpenAI endpoint: a request in, a reply out, tried again after temporary failures.
 
-Owns the HTTP connections and what counts as trying again. Knows nothing of rows and scores. What one request meets is
-a value; what makes every further request pointless (nobody there, key refused, no such model) is an exception.
+    async with Endpoint("http://127.0.0.1:8100/v1", "m") as endpoint:
+        await endpoint.check()
+        reply = await endpoint.chat({"messages": messages})
+
+What one request meets is a value (`Unanswered`); what makes every further request pointless (nobody there, key
+refused, no such model) is an exception.
 """
 
 import asyncio
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -33,16 +34,22 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Unanswered:
     """Why a request got no answer; `temporary` when trying again later may help."""
 
     reason: str
     text: str
     temporary: bool
+    status: int | None = None
+    """HTTP status, where something answered."""
 
 
 class Endpoint:
-    """Connections to `base_url` (with or without its `/v1`), for requests to `model`."""
+    """A client of `base_url` (with or without its `/v1`) for requests to `model`. Raises `InvalidInput`.
+
+    A request that failed for the time being is sent again `retries` times, after `retry_seconds`, twice those, and so
+    on. `dialect` goes along as a header.
+    """
 
     def __init__(
         self,
@@ -55,9 +62,8 @@ class Endpoint:
         retries: int = 2,
         retry_seconds: float = 0.5,
     ) -> None:
-        self._url = _with_version(base_url)
-        parts = urlsplit(self._url)
-        self.base_url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        url = _parsed(base_url)
+        self.base_url = str(url.copy_with(username=None, password=None))
         """The endpoint without credentials, to be shown."""
         self.model = model
         self._retries, self._retry_seconds = retries, retry_seconds
@@ -65,18 +71,17 @@ class Endpoint:
         if dialect:
             headers["x-callwright-dialect"] = dialect
         if api_key:
+            if not (api_key.isascii() and api_key.isprintable()):
+                raise InvalidInput("reaching the endpoint: got an API key with a line break or a letter beyond ASCII")
             headers["authorization"] = f"Bearer {api_key}"
-        # A pool of httpx looks through all its connections at every request, which costs more than the request; one
-        # client a connection does not.
-        self._options: dict[str, Any] = {
-            "headers": headers,
-            "timeout": httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds)),
-            "limits": httpx.Limits(max_connections=1, max_keepalive_connections=1),
-            "trust_env": False,
-            "verify": ssl.create_default_context() if parts.scheme == "https" else False,
-        }
-        self._idle: list[httpx.AsyncClient] = []
-        self._all: list[httpx.AsyncClient] = []
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            headers=headers,
+            timeout=httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds)),
+            limits=httpx.Limits(),  # the caller says how many requests are under way
+            trust_env=False,
+            verify=ssl.create_default_context() if url.scheme == "https" else False,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,98 +89,82 @@ class Endpoint:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for client in self._all:
-            await client.aclose()
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[httpx.AsyncClient]:
-        """An idle connection, or a new one."""
-        if not self._idle:
-            self._idle.append(httpx.AsyncClient(**self._options))
-            self._all.append(self._idle[-1])
-        client = self._idle.pop()
-        try:
-            yield client
-        finally:
-            self._idle.append(client)
+        await self._client.aclose()
 
     async def check(self) -> None:
         """Raise `Unavailable` when nobody answers and `NotFound` when the endpoint lists its models without ours."""
-        for attempt in range(self._retries + 1):
-            try:
-                async with self._connection() as client:
-                    response = await client.get(f"{self._url}/models")
-                break
-            except httpx.TransportError as error:
-                if attempt == self._retries:
-                    raise Unavailable(
-                        f"reaching the endpoint: got {_named(error)} from {self.base_url}; expected an OpenAI "
-                        "endpoint; start the server or correct the base URL"
-                    ) from None
-                await asyncio.sleep(self._retry_seconds * 2**attempt)
-        try:
-            served = [entry["id"] for entry in response.json()["data"]]
-        except (ValueError, KeyError, TypeError):
+        found = await self._send("GET", "/models")
+        if isinstance(found, Unanswered):
+            if found.status is None:
+                raise Unavailable(
+                    f"reaching the endpoint: got {found.text} from {self.base_url}; expected an OpenAI endpoint; start "
+                    "the server or correct the base URL"
+                )
             return  # endpoints may do without a list of models
+        try:
+            served = [str(entry["id"]) for entry in found.body["data"]]
+        except (KeyError, TypeError):
+            return
         if served and self.model not in served:
             raise NotFound(
                 f"evaluating {self.model!r}: {self.base_url} does not serve it; expected one of {', '.join(served)}"
             )
 
-    async def chat(self, body: dict[str, Any]) -> Reply | Failure:
-        """Post one chat completion, trying again after a temporary failure.
+    async def chat(self, body: dict[str, Any]) -> Reply | Unanswered:
+        """Post one chat completion.
 
         Raises `InvalidInput` when the key is refused and `NotFound` when the model or path is not there.
         """
         content = json.dumps({"model": self.model, **body}, ensure_ascii=False).encode("utf-8", "replace")
-        for attempt in range(self._retries + 1):
-            outcome = await self._post(content)
-            if isinstance(outcome, Reply) or not outcome.temporary or attempt == self._retries:
-                return outcome
-            await asyncio.sleep(self._retry_seconds * 2**attempt)
-        raise AssertionError("unreachable: the last attempt returns")
+        found = await self._send("POST", "/chat/completions", content)
+        match found:
+            case Unanswered(status=401 | 403 as status):
+                raise InvalidInput(f"evaluating {self.model!r}: {self.base_url} refused the API key (HTTP {status})")
+            case Unanswered(status=404):
+                raise NotFound(f"evaluating {self.model!r}: {self.base_url} has no such model or path: {found.text}")
+            case Unanswered(status=400) if "context length" in found.text:
+                return Unanswered(TOO_LONG, found.text, temporary=False, status=400)
+            case _:
+                return found
 
-    async def _post(self, content: bytes) -> Reply | Failure:
+    async def _send(self, method: str, path: str, content: bytes | None = None) -> Reply | Unanswered:
+        found = await self._send_once(method, path, content)
+        for attempt in range(self._retries):
+            if isinstance(found, Reply) or not found.temporary:
+                break
+            await asyncio.sleep(self._retry_seconds * 2**attempt)
+            found = await self._send_once(method, path, content)
+        return found
+
+    async def _send_once(self, method: str, path: str, content: bytes | None) -> Reply | Unanswered:
         started = time.perf_counter()
         try:
-            async with self._connection() as client:
-                response = await client.post(f"{self._url}/chat/completions", content=content)
-        except httpx.TimeoutException:
-            return Failure("too late", f"no answer in {time.perf_counter() - started:.0f} s", True)
-        except httpx.TransportError as error:
-            return Failure("no answer", _named(error), True)
-        seconds = time.perf_counter() - started
-        if response.status_code != 200:
-            return self._refused(response)
+            response = await self._client.request(method, path, content=content)
+        except httpx.TimeoutException as error:
+            text = f"{type(error).__name__} after {time.perf_counter() - started:.0f} s"
+            return Unanswered("too late", text, temporary=True)
+        except httpx.RequestError as error:
+            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            return Unanswered("no answer", text, temporary=True)
+        seconds, status = time.perf_counter() - started, response.status_code
+        if status != 200:
+            temporary = status in (408, 409, 429) or status >= 500
+            return Unanswered(f"HTTP {status}", response.text[:_SHOWN], temporary, status)
         try:
             body = json.loads(response.content)
         except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
-            return Failure("rubbish", f"not a JSON object: {response.text[:_SHOWN]!r}", True)
+            return Unanswered("rubbish", f"not a JSON object: {response.text[:_SHOWN]!r}", True, status)
         return Reply(body, seconds)
 
-    def _refused(self, response: httpx.Response) -> Failure:
-        text = response.text[:_SHOWN]
-        match response.status_code:
-            case 401 | 403 as status:
-                raise InvalidInput(f"evaluating {self.model!r}: {self.base_url} refused the API key (HTTP {status})")
-            case 404:
-                raise NotFound(f"evaluating {self.model!r}: {self.base_url} has no such model or path: {text}")
-            case 400 if "context length" in text:
-                return Failure(TOO_LONG, text, False)
-            case status:
-                return Failure(f"HTTP {status}", text, status in (408, 409, 429) or status >= 500)
 
-
-def _with_version(base_url: str) -> str:
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+def _parsed(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url.rstrip("/"))
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > 65535:
         shown = base_url.rpartition("@")[2]
         raise InvalidInput(f"reaching the endpoint: got base URL {shown!r}; expected http://HOST:PORT/v1")
-    base_url = base_url.rstrip("/")
-    return base_url if urlsplit(base_url).path else f"{base_url}/v1"
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return url if url.path != "/" else url.copy_with(path="/v1")

@@ -1,7 +1,9 @@
 """Puts every row to a model, so many at a time, and adds up what comes back.
 
-Owns the order of work: resume, ask, score, journal, tally. Knows nothing of gates, files of rows or how a report
-looks.
+    report = evaluate(base_url="http://127.0.0.1:8100/v1", model="m", rows=rows)
+    report.total.accuracy
+
+The walk of a row: an earlier result or `asking` -> `journal` -> `tally` -> `Report`.
 """
 
 import asyncio
@@ -14,15 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from callwright.errors import InvalidInput, Unavailable
-from callwright.evaluator import answers, judging, loss
-from callwright.evaluator.endpoint import Endpoint, Failure
-from callwright.evaluator.faults import Worst
-from callwright.evaluator.journal import Journal
-from callwright.evaluator.outcomes import Outcome, failed
+from callwright.evaluator import asking
+from callwright.evaluator.endpoint import Endpoint
+from callwright.evaluator.journal import Journal, Outcome
 from callwright.evaluator.report import Report
-from callwright.evaluator.rows import Row
-from callwright.evaluator.scoring import score
-from callwright.evaluator.tally import Tally
+from callwright.evaluator.row import Row
+from callwright.evaluator.tally import Tally, Worst
 
 Advance = Callable[[int, int, str], None]
 """Called with (requests done, requests in all or 0, a few words)."""
@@ -71,15 +70,11 @@ def evaluate(
 
     async def work() -> Report:
         async with AsyncExitStack() as stack:
-            endpoint = await stack.enter_async_context(
-                Endpoint(base_url, model, dialect=dialect, api_key=api_key, **options)
-            )
-            await endpoint.check()
-            grader = None
-            if judge:
-                grader = Endpoint(judge.base_url, judge.model, api_key=judge.api_key, **options)
-                await stack.enter_async_context(grader)
-                await grader.check()
+            endpoint = Endpoint(base_url, model, dialect=dialect, api_key=api_key, **options)
+            grader = Endpoint(judge.base_url, judge.model, api_key=judge.api_key, **options) if judge else None
+            for each in filter(None, (endpoint, grader)):
+                await stack.enter_async_context(each)
+                await each.check()
             journal = stack.enter_context(Journal(results_path, settings))
             run = _Run(endpoint, grader, journal, dialect, max_tokens, concurrency, on_progress, Worst(worst))
             await run.all(iter(rows), len(rows) if isinstance(rows, Sized) else 0)
@@ -105,8 +100,8 @@ class _Run:
         self.total, self.sets = Tally(), dict[str, Tally]()
         self.calls, self.no_calls = dict[str, bool](), dict[str, bool]()
         self.losses = dict[str, tuple[float, int]]()
-        self.done = self.right = self.resumed = self.failures_in_a_row = 0
-        self.has_loss, self.errors = True, 0
+        self.done = self.errors = self.resumed = self.unanswered_in_a_row = 0
+        self.gives_logprobs = True
         self.started, self.told = time.monotonic(), 0.0
 
     async def all(self, rows: Iterator[Row], count: int) -> None:
@@ -127,81 +122,52 @@ class _Run:
     async def _some(self, rows: Iterator[Row], count: int) -> None:
         for row in rows:
             outcome = self.journal.find(row)
-            if outcome is None:
-                outcome = await self._ask(row)
-                self.journal.add(row, outcome)
-            else:
+            if outcome:
                 self.resumed += 1
+            else:
+                outcome = await self._ask(row)
+                self._give_up_when_down(outcome)
+                self.journal.add(row, outcome)
             self._count(row, outcome)
             self._tell(count)
 
     async def _ask(self, row: Row) -> Outcome:
-        if row.kind == "general" and self.has_loss:
-            measured = await loss.measure(self.endpoint, row)
-            self._watch(measured)
-            match measured:
-                case Failure():
-                    return failed(row, measured)
-                case loss.Loss(nats, tokens, seconds):
-                    return Outcome(row.key, loss=(nats, tokens), seconds=seconds)
-            self.has_loss = False
-        body: dict[str, Any] = {"messages": row.messages, "max_tokens": self.max_tokens, "temperature": 0}
-        if row.tools:
-            body["tools"] = row.tools
-        reply = await self.endpoint.chat(body)
-        self._watch(reply)
-        if isinstance(reply, Failure):
-            return failed(row, reply)
-        try:
-            answer = answers.read(reply.body, row.tools, self.dialect)
-        except ValueError as error:
-            return failed(row, Failure("rubbish", str(error), False))
-        judged = None
-        if self.judge and row.kind == "answer":
-            judged = await judging.ask(self.judge, row, answer.content)
-        return Outcome(
-            row.key,
-            verdict=score(row, answer),
-            content=answer.content,
-            calls=answer.calls,
-            judged=judged,
-            seconds=reply.seconds,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-        )
+        if row.kind == "general" and self.gives_logprobs:
+            outcome = await asking.measure_loss(self.endpoint, row)
+            if outcome:
+                return outcome
+            self.gives_logprobs = False
+        return await asking.ask(self.endpoint, row, dialect=self.dialect, max_tokens=self.max_tokens, judge=self.judge)
 
-    def _watch(self, result: object) -> None:
-        """Give up on an endpoint that has stopped answering: the journal keeps what there is."""
-        if not (isinstance(result, Failure) and result.temporary):
-            self.failures_in_a_row = 0
-            return
-        self.failures_in_a_row += 1
-        if self.failures_in_a_row >= max(8, self.concurrency):
+    def _give_up_when_down(self, outcome: Outcome) -> None:
+        """Raise once the endpoint has stopped answering: the journal keeps what there is."""
+        error = outcome.error
+        self.unanswered_in_a_row = self.unanswered_in_a_row + 1 if error and error.temporary else 0
+        if error and self.unanswered_in_a_row >= max(8, self.concurrency):
             raise Unavailable(
-                f"evaluating {self.endpoint.model!r}: got {self.failures_in_a_row} failures in a row from "
-                f"{self.endpoint.base_url}, the last: {result.reason}: {result.text}; expected answers; "
+                f"evaluating {self.endpoint.model!r}: got {self.unanswered_in_a_row} failures in a row from "
+                f"{self.endpoint.base_url}, the last: {error.reason}: {error.text}; expected answers; "
                 f"{self.done} requests are done; run the same command again to carry on"
             )
 
     def _count(self, row: Row, outcome: Outcome) -> None:
-        for tally in (self.total, self.sets.setdefault(row.set, Tally())):
-            tally.add(row, outcome)
+        self.total.add(row, outcome)
+        self.sets.setdefault(row.set, Tally()).add(row, outcome)
         self.worst.add(row, outcome)
+        self.done += 1
         self.errors += outcome.error is not None
         if row.kind in ("call", "no_call"):
             right = bool(outcome.verdict and outcome.verdict.correct)
             (self.calls if row.kind == "call" else self.no_calls)[row.key] = right
-            self.right += right
         if outcome.loss:
             self.losses[row.key] = outcome.loss
-        self.done += 1
 
     def _tell(self, count: int, last: bool = False) -> None:
         now = time.monotonic()
         if self.on_progress and (last or now - self.told >= _PROGRESS_SECONDS):
             self.told = now
-            due = len(self.calls) + len(self.no_calls)
-            words = f"{self.right / due:.1%} right" if due else ""
+            right = [*self.calls.values(), *self.no_calls.values()]
+            words = f"{sum(right) / len(right):.1%} right" if right else ""
             self.on_progress(self.done, self.done if last else max(count, self.done + 1), words)
 
     def report(self, version: str | None) -> Report:
@@ -209,7 +175,7 @@ class _Run:
         notes = []
         if self.resumed:
             notes.append(f"{self.resumed} of {self.done} results are from an earlier, interrupted run")
-        if not self.has_loss:
+        if not self.gives_logprobs:
             notes.append("the endpoint gives no prompt log-probabilities: general conversations are scored by overlap")
         if self.errors:
             notes.append(f"{self.errors} of {self.done} requests got no answer and count as wrong")
@@ -222,7 +188,7 @@ class _Run:
             seconds=time.monotonic() - self.started,
             total=self.total.measures(),
             sets={name: tally.measures() for name, tally in sorted(self.sets.items())},
-            failures=self.worst.failures(),
+            failures=self.worst.rows(),
             notes=tuple(notes),
             calls=self.calls,
             no_calls=self.no_calls,

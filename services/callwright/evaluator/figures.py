@@ -1,10 +1,12 @@
-"""The figures that a person reads, in order, with their words: the one list behind table, Markdown and HTML.
+"""The figures that a person reads, in order, with their words: the one list behind the terminal's table and the report.
 
-Owns the wording and the number formats. Knows no medium.
+console.print(comparison({"base": report, "candidate": other}))
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+from rich.table import Table
 
 from callwright.evaluator.compare import Comparison, Paired
 from callwright.evaluator.report import Measures, Report
@@ -46,35 +48,43 @@ _FULL: tuple[tuple[str, _Shown], ...] = (
 )
 
 
-def brief(reports: Mapping[str, Report]) -> list[Line]:
-    """Accuracy per set, malformed calls and loss: what decides. Only lines that any report has something for."""
-    return [*accuracies(reports.values()), *_lines(_BRIEF, [report.total for report in reports.values()])]
+def comparison(reports: Mapping[str, Report], *, title: str | None = None) -> Table:
+    """Make a table for a terminal, with a column for each report (by its heading) and a row for each brief figure."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for heading in reports:
+        table.add_column(heading, justify="right")
+    for line in _of_totals(reports, _BRIEF):
+        table.add_row(line.words, *(cell or "–" for cell in line.cells))
+    return table
 
 
 def full(reports: Mapping[str, Report]) -> list[Line]:
     """Every measure over all sets."""
-    return [*accuracies(reports.values()), *_lines(_FULL, [report.total for report in reports.values()])]
+    return _of_totals(reports, _FULL)
 
 
 def of_set(reports: Mapping[str, Report], name: str) -> list[Line]:
     """Every measure of one set."""
-    measures = [report.sets.get(name) for report in reports.values()]
-    cells = Line("tool-call accuracy", tuple(accuracy(m) for m in measures))
-    return [*([cells] if any(cells.cells) else []), *_lines(_FULL, measures)]
+    return _lines((("tool-call accuracy", accuracy), *_FULL), [report.sets.get(name) for report in reports.values()])
 
 
-def accuracies(reports: Iterable[Report]) -> list[Line]:
-    """Accuracy per set, and over all of them where there is more than one."""
-    reports = list(reports)
-    names = dict.fromkeys(name for report in reports for name in report.sets)
-    lines = [Line(f"tool-call accuracy, {n}", tuple(accuracy(r.sets.get(n)) for r in reports)) for n in names]
-    lines = [line for line in lines if any(line.cells)]
+def _of_totals(reports: Mapping[str, Report], wanted: Iterable[tuple[str, _Shown]]) -> list[Line]:
+    """Accuracy per set, and over all of them where there is more than one; then the wanted measures."""
+    names = dict.fromkeys(name for report in reports.values() for name in report.sets)
+    lines = [
+        line
+        for name in names
+        for line in _lines([(f"tool-call accuracy, {name}", accuracy)], [r.sets.get(name) for r in reports.values()])
+    ]
+    totals = [report.total for report in reports.values()]
     if len(lines) > 1:
-        lines.append(Line("tool-call accuracy, all sets", tuple(accuracy(report.total) for report in reports)))
-    return lines
+        lines += _lines([("tool-call accuracy, all sets", accuracy)], totals)
+    return [*lines, *_lines(wanted, totals)]
 
 
-def _lines(wanted: Iterable[tuple[str, _Shown]], measures: list[Measures | None]) -> list[Line]:
+def _lines(wanted: Iterable[tuple[str, _Shown]], measures: Sequence[Measures | None]) -> list[Line]:
+    """The lines that any report has something for."""
     lines = [Line(words, tuple(shown(m) if m else None for m in measures)) for words, shown in wanted]
     return [line for line in lines if any(cell is not None for cell in line.cells)]
 
@@ -107,9 +117,9 @@ def _pair(pair: Paired) -> str:
     )
 
 
-def accuracy(measures: Measures | None) -> str | None:
+def accuracy(measures: Measures) -> str | None:
     """`92.0 % (184/200)`, or None where no call was due."""
-    if measures is None or measures.accuracy is None:
+    if measures.accuracy is None:
         return None
     return f"{percent(measures.accuracy)} ({round(measures.accuracy * measures.calls_due)}/{measures.calls_due})"
 

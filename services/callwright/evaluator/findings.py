@@ -1,26 +1,32 @@
-"""Everything one evaluation found, to keep in one JSON file: reports, comparisons between them, the gate's decision.
+"""Everything one evaluation found: reports, comparisons between them, the gate's decision. In one JSON file, and kept
+in the object store: the whole under its run, the figures in the version's manifest.
 
-Owns that file's shape and its reading. Knows nothing of how it is shown.
+The manifest says which run evaluated the version, so that a later candidate can be held against the promoted version
+without measuring that one again.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from callwright.errors import InvalidInput, NotFound
+from callwright.errors import Conflict, InvalidInput, NotFound
 from callwright.evaluator.compare import Comparison, compare
 from callwright.evaluator.gate import GateResult
-from callwright.evaluator.report import Part, Report
+from callwright.evaluator.report import Report, ReportModel
+from callwright.store import Manifest, Registry, Store
+from callwright.store.manifest import manifest_key
+
+_ATTEMPTS = 5
 
 
-class Findings(Part):
+class Findings(ReportModel):
     """The whole of an evaluation; the last report is the candidate's."""
 
     accuracy: float | None
     """The candidate's accuracy."""
-    reports: dict[str, Report]
+    reports: dict[str, Report] = Field(min_length=1)
     """By heading, in order: base, promoted, candidate."""
     comparisons: tuple[Comparison, ...] = ()
     """The candidate against each other report."""
@@ -34,11 +40,8 @@ class Findings(Part):
 
     def summary(self) -> dict[str, Any]:
         """The figures without rows, for a manifest."""
-        return {
-            "accuracy": self.accuracy,
-            "reports": {heading: report.summary() for heading, report in self.reports.items()},
-            "comparisons": [comparison.model_dump(mode="json") for comparison in self.comparisons],
-            "gate": self.gate.model_dump(mode="json") if self.gate else None,
+        return self.model_dump(mode="json", exclude={"reports"}) | {
+            "reports": {heading: report.summary() for heading, report in self.reports.items()}
         }
 
 
@@ -62,3 +65,46 @@ def load(path: Path) -> Findings:
         raise NotFound(f"reading an evaluation: no file {path}; expected the report.json of `evaluate --out`") from None
     except (OSError, ValidationError) as error:
         raise InvalidInput(f"reading an evaluation: {path} holds none: {str(error).splitlines()[0]}") from None
+
+
+def stored_at(run: str) -> str:
+    """Key of a run's findings in the store."""
+    return f"runs/{run}/evaluation.json"
+
+
+def store_findings(store: Store, run: str, findings: Findings) -> None:
+    """Keep a run's findings; earlier ones are replaced."""
+    store.put_bytes(stored_at(run), findings.model_dump_json(indent=2).encode())
+
+
+def store_figures(store: Store, name: str, version: str, run: str, findings: Findings) -> None:
+    """Put the figures into the version's manifest, under `metrics.evaluation`.
+
+    Raises `NotFound` when the version is not whole and `Conflict` when somebody keeps changing its manifest.
+    """
+    for _ in range(_ATTEMPTS):
+        stored = store.read(manifest_key(name, version))
+        manifest = Manifest.model_validate_json(stored.data)
+        metrics = manifest.metrics | {"evaluation": {"run": run, **findings.summary()}}
+        changed = manifest.model_copy(update={"metrics": metrics})
+        try:
+            store.put_bytes(
+                manifest_key(name, version), changed.model_dump_json(indent=2).encode(), if_match=stored.etag
+            )
+        except Conflict:
+            continue
+        return
+    raise Conflict(f"recording the evaluation of {name} {version}: its manifest keeps changing; run it again")
+
+
+def promoted_report(store: Store, name: str, *, other_than: str) -> tuple[str | None, Report | None]:
+    """The promoted version, if it is another one, and its report, if it was evaluated into this store."""
+    registry = Registry(store)
+    version = registry.promoted(name)
+    if version is None or version == other_than:
+        return None, None
+    try:
+        run = registry.manifest(name, version).metrics["evaluation"]["run"]
+        return version, Findings.model_validate_json(store.get_bytes(stored_at(run))).candidate
+    except (NotFound, KeyError, TypeError, ValidationError):
+        return version, None

@@ -1,19 +1,19 @@
-"""Whether a candidate may be promoted: measures against the document's gate, pure and without side effects.
+"""Whether a candidate may be promoted: its measures against the gate of the FineTune document.
 
-The caller raises `GateFailed` with `GateResult.message`, or records the result.
+The caller records the `GateResult`, or raises `GateFailed` with its `message`.
 """
 
 from typing import Literal
 
 from callwright.evaluator.endpoint import TOO_LONG
-from callwright.evaluator.report import Measures, Part, Report
+from callwright.evaluator.report import Measures, Report, ReportModel
 from callwright.spec.model import Gate
 
 MAX_UNANSWERED = 0.01
 """Largest share of requests without an answer in an evaluation that a gate can go by; those too long excepted."""
 
 
-class GateMeasure(Part):
+class GateMeasure(ReportModel):
     """One measure against what the gate allows."""
 
     name: str
@@ -28,7 +28,7 @@ class GateMeasure(Part):
     """Within it."""
 
 
-class GateResult(Part):
+class GateResult(ReportModel):
     """The decision, with every measure that led to it."""
 
     passed: bool

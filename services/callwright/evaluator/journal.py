@@ -1,23 +1,56 @@
-"""The file that an interrupted evaluation carries on from: a line per result, written as results come.
+"""Results of requests, and the file that an interrupted evaluation carries on from: a line for each, as they come.
 
-Holds only offsets in memory. A finished evaluation's journal is replaced by the next one; an unfinished one of
-another model or other settings is refused rather than lost.
+    {"model": "m", "version": null, …}                       the settings
+    {"row": "seen/3 0f3a…", "outcome": {"verdict": …}}       the row's key and digest, and its result
+    {"done": true}                                           after the last one
+
+A finished evaluation's file is written anew by the next; an unfinished one of another model or other settings is
+refused rather than lost. Only offsets are held in memory.
 """
 
 import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from pydantic import TypeAdapter, ValidationError
+
 from callwright.errors import InvalidInput
-from callwright.evaluator.outcomes import Outcome, from_json
-from callwright.evaluator.rows import Row
+from callwright.evaluator.endpoint import Unanswered
+from callwright.evaluator.row import Call, Row
+from callwright.evaluator.scoring import Verdict
 
 _DONE = {"done": True}
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request; exactly one of verdict, loss and error says it."""
+
+    verdict: Verdict | None = None
+    loss: tuple[float, int] | None = None
+    """Nats and tokens."""
+    error: Unanswered | None = None
+    content: str | None = None
+    calls: tuple[Call, ...] = ()
+    judged: bool | None = None
+    """A judge model's word on the answer, where it gave one."""
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+_OUTCOME = TypeAdapter(Outcome)
+
+
 class Journal:
-    """Results at `path` (none are kept when it is None) of an evaluation with these `settings`."""
+    """Results at `path` (none are kept when it is None) of an evaluation with these `settings`.
+
+    Raises `InvalidInput` when the file cannot be written, is none of these, or holds an unfinished evaluation with
+    other settings.
+    """
 
     def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
         self._offsets: dict[str, int] = {}
@@ -29,9 +62,11 @@ class Journal:
             self._file = path.open("a+b")
         except OSError as error:
             raise InvalidInput(f"keeping results: {path} cannot be written: {error}") from None
-        if not self._resume(path, settings):
-            self._file.truncate(0)
-            self._write(settings)
+        try:
+            self._resume(self._file, path, settings)
+        except InvalidInput:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -42,59 +77,69 @@ class Journal:
         if self._file:
             self._file.close()
 
-    def __len__(self) -> int:
-        return len(self._offsets)
-
     def find(self, row: Row) -> Outcome | None:
         """The earlier result of the very same request, if it got an answer."""
-        offset = self._offsets.get(f"{row.key} {row.digest}") if self._offsets else None
+        offset = self._offsets.get(_name(row)) if self._offsets else None
         if offset is None or self._file is None:
             return None
         self._file.seek(offset)
-        return from_json(json.loads(self._file.readline())["outcome"])
+        try:
+            outcome = _OUTCOME.validate_python(json.loads(self._file.readline())["outcome"])
+        except (KeyError, ValidationError):
+            return None
+        return None if outcome.error else outcome
 
     def add(self, row: Row, outcome: Outcome) -> None:
         """Keep a result, on disk before this returns to the event loop."""
-        if self._file:
-            line = f'{{"row": {json.dumps(f"{row.key} {row.digest}")}, "outcome": {outcome.to_json()}}}\n'
-            self._file.write(line.encode("utf-8", "replace"))
-            self._file.flush()
+        self._write({"row": _name(row), "outcome": asdict(outcome)})
 
     def finish(self) -> None:
         """Mark the evaluation as whole: the next one starts anew."""
-        if self._file:
-            self._write(_DONE)
+        self._write(_DONE)
 
     def _write(self, document: dict[str, Any]) -> None:
-        assert self._file
-        self._file.write(json.dumps(document).encode() + b"\n")
-        self._file.flush()
+        if self._file:
+            self._file.write(json.dumps(document).encode() + b"\n")
+            self._file.flush()
 
-    def _resume(self, path: Path, settings: dict[str, Any]) -> bool:
-        """Index what is there. Returns whether to carry on from it; a line cut short is cut off."""
-        assert self._file
-        self._file.seek(0)
-        header, offset = self._file.readline(), 0
-        if not header.endswith(b"\n"):
-            return False
-        offset = len(header)
-        for line in self._file:
-            try:
-                document = json.loads(line)
-                if not line.endswith(b"\n") or not isinstance(document, dict):
-                    break
-                if document == _DONE:
-                    self._offsets.clear()
-                    return False
-                if document["outcome"]["error"] is None:
-                    self._offsets[document["row"]] = offset
-            except (ValueError, KeyError, TypeError):
+    def _resume(self, file: BinaryIO, path: Path, settings: dict[str, Any]) -> None:
+        """Index the results of an unfinished evaluation; a line cut short is cut off."""
+        header, end = None, 0
+        for start, end, document in _whole_lines(file):
+            if document == _DONE:
+                header, end = settings, 0
+                self._offsets.clear()
                 break
-            offset += len(line)
-        self._file.truncate(offset)
-        if json.loads(header) != settings:
+            if header is None:
+                header = document
+            elif isinstance(document.get("row"), str):
+                self._offsets[document["row"]] = start
+        if header is None and file.seek(0, 2):
+            raise InvalidInput(f"keeping results: {path} holds something else; expected results; move it away")
+        if header not in (None, settings):
             raise InvalidInput(
                 f"carrying on from {path}: it holds an unfinished evaluation with other settings: got "
-                f"{header.decode(errors='replace').strip()}; expected {json.dumps(settings)}; move it away"
+                f"{json.dumps(header)}; expected {json.dumps(settings)}; move it away"
             )
-        return True
+        file.truncate(end)
+        if not end:
+            self._write(settings)
+
+
+def _name(row: Row) -> str:
+    return f"{row.key} {row.digest}"
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Start, end and JSON object of each line, up to the first that is none or is cut short."""
+    file.seek(0)
+    start = 0
+    for line in file:
+        try:
+            document = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(document, dict) or not line.endswith(b"\n"):
+            return
+        yield start, start + len(line), document
+        start += len(line)

@@ -1,7 +1,4 @@
-"""What an evaluation found, as frozen data: measures in total and per set, the worst failures, and notes.
-
-Owns the shape of the JSON report. Knows nothing of how it was measured or how it is shown.
-"""
+"""The report on one model, as it stands in JSON: measures in total and per set, the worst answers, and notes."""
 
 from typing import Any
 
@@ -11,13 +8,13 @@ Share = float
 """Between 0 and 1."""
 
 
-class Part(BaseModel):
-    """A frozen piece of the report. One that a newer Callwright wrote can be read: unknown keys are left out."""
+class ReportModel(BaseModel):
+    """Base of everything in a report: frozen. What a newer Callwright wrote can be read: unknown keys are left out."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
-class Measures(Part):
+class Measures(ReportModel):
     """What was counted over some requests. A share of nothing is None."""
 
     requests: int
@@ -86,7 +83,7 @@ class Measures(Part):
     """Tokens written."""
 
 
-class Failure(Part):
+class FailedRow(ReportModel):
     """One wrong answer."""
 
     set: str
@@ -103,7 +100,7 @@ class Failure(Part):
     """What came."""
 
 
-class Report(Part):
+class Report(ReportModel):
     """One model, measured."""
 
     model: str
@@ -122,7 +119,7 @@ class Report(Part):
     """Over every set."""
     sets: dict[str, Measures]
     """Per set."""
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[FailedRow, ...] = ()
     """The worst answers, worst first."""
     notes: tuple[str, ...] = ()
     """What a reader must know to trust the numbers."""

@@ -1,6 +1,6 @@
-"""Answer against gold: which calls were due, which came, and argument by argument what is equal.
+"""One answer against its row's gold: which calls were due, which came, and argument by argument what is equal.
 
-Owns every rule of comparison but BFCL's. Knows nothing of endpoints, files or totals.
+Every rule of comparison stands here, but BFCL's (`callwright.evaluator.bfcl_rule`).
 """
 
 import re
@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from callwright.evaluator import bfcl, schema, statistics
+from callwright.datasets.schemas import violations
+from callwright.dialects.literals import read_json
+from callwright.evaluator import bfcl_rule
 from callwright.evaluator.answers import Answer
-from callwright.evaluator.rows import Call, Message, Row, arguments
+from callwright.evaluator.row import Call, Message, Row, Tool
 
 _TOKEN = re.compile(r"[a-z0-9]+|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _SPACE = re.compile(r"\s+")
@@ -53,7 +55,7 @@ def score(row: Row, answer: Answer) -> Verdict:
         right_tools=clean and Counter(c.name for c in got) == Counter(c.name for c in due),
         arguments_equal=sum(_equal_arguments(row, place, *pair) for place, pair in enumerate(pairs)),
         arguments_expected=sum(len(call.arguments) for call in due),
-        schema_valid=clean and all(schema.accepts(row.tools, c.name, c.arguments) for c in got) if got else None,
+        schema_valid=clean and all(fits_schema(row.tools, call) for call in got) if got else None,
         malformed=answer.malformed[0] if answer.malformed else None,
         repeated=any(_same(a, b) for a in got for b in earlier) if earlier else None,
         overlap=overlap(answer.content or "", row.reference or "") if row.kind in ("answer", "general") else None,
@@ -61,15 +63,14 @@ def score(row: Row, answer: Answer) -> Verdict:
 
 
 def _correct(row: Row, got: Sequence[Call]) -> bool:
-    if row.bfcl and row.expected:
-        return bfcl.check(row.bfcl, [{call.name: call.arguments} for call in got]) is None
+    if row.bfcl:
+        return bfcl_rule.accepts(row.bfcl, got)
     left = list(got)
     for want in row.expected:
-        match next((have for have in left if _same(want, have)), None):
-            case None:
-                return False
-            case have:
-                left.remove(have)
+        found = next((place for place, have in enumerate(left) if _same(want, have)), None)
+        if found is None:
+            return False
+        del left[found]
     return not left
 
 
@@ -111,7 +112,7 @@ def _shared(want: Call, have: Call) -> int:
 def _equal_arguments(row: Row, place: int, want: Call, have: Call | None) -> int:
     given = have.arguments if have else {}
     return sum(
-        bfcl.argument_right(row.bfcl, place, name, given[name]) if row.bfcl else equal(value, given[name])
+        row.bfcl[place].accepts_argument(name, given[name]) if row.bfcl else equal(value, given[name])
         for name, value in want.arguments.items()
         if name in given
     )
@@ -120,7 +121,9 @@ def _equal_arguments(row: Row, place: int, want: Call, have: Call | None) -> int
 def _alike(want: Call, have: Call | None, row: Row) -> bool:
     if have is None:
         return False
-    defaults = schema.defaults(row.tools, want.name)
+    properties = (_parameters(row.tools, want.name) or {}).get("properties")
+    declared = properties.items() if isinstance(properties, dict) else ()
+    defaults = {name: part["default"] for name, part in declared if isinstance(part, dict) and "default" in part}
     return equal(_normalised(want.arguments, defaults), _normalised(have.arguments, defaults))
 
 
@@ -152,20 +155,53 @@ def normalise(value: Any) -> Any:
 
 def _earlier(messages: Sequence[Message]) -> list[Call]:
     calls = []
-    for message in messages:
-        for call in message.get("tool_calls") or ():
-            try:
-                calls.append(Call(call["function"]["name"], arguments(call["function"]["arguments"])))
-            except (ValueError, KeyError, TypeError):
-                continue
+    for function in (call["function"] for message in messages for call in message.get("tool_calls") or ()):
+        try:
+            arguments = read_json(function["arguments"])
+        except ValueError:
+            continue
+        if isinstance(arguments, dict):
+            calls.append(Call(function["name"], arguments))
     return calls
 
 
+def fits_schema(tools: Sequence[Tool], call: Call) -> bool:
+    """Whether the call is of one of the tools, and its schema accepts the arguments."""
+    parameters = _parameters(tools, call.name)
+    return parameters is not None and next(violations(call.arguments, parameters), None) is None
+
+
+def _parameters(tools: Sequence[Tool], name: str) -> dict[str, Any] | None:
+    """The schema of a tool's parameters, empty where it is no object; None without such a tool."""
+    function = next((tool["function"] for tool in tools if tool["function"]["name"] == name), None)
+    if function is None:
+        return None
+    parameters = function.get("parameters")
+    return parameters if isinstance(parameters, dict) else {}
+
+
 def overlap(text: str, reference: str) -> float:
-    """ROUGE-L's F1 of two texts over lower-case words, and over single characters where CJK is written."""
-    return statistics.rouge_l(tokens(text), tokens(reference))
+    """ROUGE-L's F1 (Lin, 2004) of two texts, over lower-case words and, where CJK is written, single characters."""
+    return rouge_l(tokens(text), tokens(reference))
 
 
 def tokens(text: str) -> list[str]:
     """Split text into lower-case words and CJK characters."""
     return _TOKEN.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def rouge_l(candidate: Sequence[str], reference: Sequence[str]) -> float:
+    """F1 of two token lists by their longest common subsequence, in 0..1."""
+    if not candidate or not reference:
+        return float(not candidate and not reference)
+    # The usual table has a row for each token; Hyyrö (2004) keeps a row as the bits of one integer.
+    masks: dict[str, int] = {}
+    for place, token in enumerate(candidate):
+        masks[token] = masks.get(token, 0) | 1 << place
+    full = (1 << len(candidate)) - 1
+    row = full
+    for token in reference:
+        hits = row & masks.get(token, 0)
+        row = ((row + hits) | (row - hits)) & full
+    common = len(candidate) - row.bit_count()
+    return 2 * common / (len(candidate) + len(reference))

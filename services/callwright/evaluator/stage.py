@@ -1,7 +1,9 @@
 """The evaluation of a run, as its FineTune document says: rows, reports, gate, records.
 
-Owns the order of the stage, for a laptop and a cluster alike. Does not know who serves the models, and does not
-promote.
+    findings = evaluate_run(finetune, run="m-1", version="m-1", store=store, base_url=url, served=Served("m"), …)
+    findings.gate.passed
+
+The same on a laptop and on a cluster. The caller serves the models and promotes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,13 +13,15 @@ from tempfile import TemporaryDirectory
 
 from callwright.datasets import mixing
 from callwright.datasets.conversation import Conversation
+from callwright.datasets.formats.row import RowError
 from callwright.errors import InvalidInput, NotFound, Unavailable
-from callwright.evaluator import overlap, records
+from callwright.evaluator import findings, sets
 from callwright.evaluator.evaluation import Advance, evaluate
-from callwright.evaluator.findings import Findings, gather
+from callwright.evaluator.findings import Findings
+from callwright.evaluator.formats import split
 from callwright.evaluator.gate import decide
 from callwright.evaluator.report import Report
-from callwright.evaluator.rows import Reading, Row, from_messages, read
+from callwright.evaluator.row import Row
 from callwright.spec import FineTune
 from callwright.spec.model import EvaluationSet
 from callwright.store import Store
@@ -81,44 +85,49 @@ def evaluate_run(
         reports["base"] = measure("base", served.base, dialect=finetune.spec.dialect)
     elif spec.compare_base:
         on_note("the base is not served here: the candidate is not compared with it")
-    standing, promoted = records.read_promoted(store, finetune.model_name, other_than=version)
+    standing, promoted = findings.promoted_report(store, finetune.model_name, other_than=version)
     if standing and served.promoted:
         promoted = measure("promoted", served.promoted)
     if promoted:
         reports["promoted"] = promoted
     candidate = reports["candidate"] = measure("candidate", served.candidate)
     gate = decide(spec.gate, candidate, promoted=promoted, expects_promoted=bool(standing), base=reports.get("base"))
-    findings = gather(reports, gate)
-    records.write(store, run, findings)
+    found = findings.gather(reports, gate)
+    findings.store_findings(store, run, found)
     try:
-        records.write_figures(store, finetune.model_name, version, run, findings)
+        findings.store_figures(store, finetune.model_name, version, run, found)
     except NotFound:
         on_note(f"{finetune.model_name} {version} is no whole version in {store.url}: its manifest gets no figures")
-    return findings
+    return found
 
 
 def _rows(finetune: FineTune, workdir: Path, on_note: Callable[[str], None]) -> list[Row]:
     """The document's sets, or the run's own test split; notes what is left out and what overlaps with training."""
-    sets, corpora = finetune.spec.evaluate.sets, workdir / "corpora"
+    named, corpora = finetune.spec.evaluate.sets, workdir / "corpora"
     with TemporaryDirectory() as folder:
-        split = None
+        mixed = None
         try:
-            split = mixing.mix(finetune.spec.data, Path(folder), cache_dir=corpora)
+            mixed = mixing.mix(finetune.spec.data, Path(folder), cache_dir=corpora)
         except (NotFound, Unavailable) as error:
-            if not sets:
+            if not named:
                 raise
             on_note(f"the training data is not here, so overlap with it is not looked for: {error}")
-        rows = _own_split(split.test) if split and not sets else []
-        for part in sets:
-            rows.extend(_set(part, corpora, on_note))
-        if split:
-            for line in overlap.notes(rows, overlap.known(split.train)):
+        rows = _own_split(mixed.test, on_note) if mixed and not named else []
+        for each in named:
+            rows.extend(_set(each, corpora, on_note))
+        if mixed:
+            for line in sets.overlap_notes(rows, sets.training_fingerprints(mixed.train)):
                 on_note(line)
     return rows
 
 
-def _own_split(test: Iterable[Conversation]) -> list[Row]:
-    rows = [row for c in test for row in from_messages(c.messages, c.tools, set=OWN_SPLIT, id=c.id)]
+def _own_split(test: Iterable[Conversation], on_note: Callable[[str], None]) -> list[Row]:
+    rows: list[Row] = []
+    for conversation in test:
+        try:
+            rows.extend(split(conversation.messages, conversation.tools, set=OWN_SPLIT, id=conversation.id))
+        except RowError as error:
+            on_note(f"{OWN_SPLIT}: {conversation.source}:{conversation.line} is left out: {error}")
     if not rows:
         raise InvalidInput(
             "evaluating: the run's own test split holds no request; expected at least one; "
@@ -127,8 +136,10 @@ def _own_split(test: Iterable[Conversation]) -> list[Row]:
     return rows
 
 
-def _set(part: EvaluationSet, corpora: Path, on_note: Callable[[str], None]) -> Iterator[Row]:
-    reading = Reading()
-    yield from read(part.path, name=part.name, format=part.format, limit=part.limit, reading=reading, cache_dir=corpora)
-    for line in reading.notes(part.name):
+def _set(named: EvaluationSet, corpora: Path, on_note: Callable[[str], None]) -> Iterator[Row]:
+    reading = sets.Reading()
+    yield from sets.read(
+        named.path, name=named.name, format=named.format, limit=named.limit, reading=reading, cache_dir=corpora
+    )
+    for line in reading.notes(named.name):
         on_note(line)

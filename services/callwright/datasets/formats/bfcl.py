@@ -1,18 +1,54 @@
-"""BFCL rows (`question`, `function`), with the gold calls of `possible_answer/` where that folder stands beside.
+"""Rows of the Berkeley Function Calling Leaderboard (BFCL v4), with their gold from `possible_answer/` beside the file.
 
-Types are put into JSON schema's names. The gold call takes the first accepted value of every argument.
+A row holds a `question` (turns) and the `function`s on offer; its gold gives each argument of each call a list of
+accepted values, where "" among them marks an argument that may be left out:
+
+    {"id": "simple_0", "question": [[{"role": "user", "content": "Area?"}]], "function": [{"name": "area", …}]}
+    {"id": "simple_0", "ground_truth": [{"area": {"base": [10, 10.0], "unit": ["", "m"]}}]}
+
+Tools come out in JSON Schema's terms and with `_` for the dots in names, as BFCL sends them to OpenAI endpoints.
 """
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from callwright.datasets import files
 from callwright.datasets.conversation import JSON, tool_call
-from callwright.datasets.formats.openai import read_tools
+from callwright.datasets.formats.openai import read_tools, text_of
 from callwright.datasets.formats.row import Parts, RowError
+from callwright.dialects.schema_types import ANY, JSON_TYPES, json_type
 from callwright.errors import InvalidInput
 
-_TYPES = {"dict": "object", "float": "number", "tuple": "array", "list": "array", "int": "integer", "str": "string"}
+_SUBSCHEMAS = ("items", "additionalProperties", "anyOf", "oneOf", "allOf")
+
+
+class GoldCall(NamedTuple):
+    """A call that is due."""
+
+    name: str
+    accepted: dict[str, list[Any]]
+    """Accepted values by argument; an object among them has a list of accepted values for each key again."""
+    required: tuple[str, ...]
+    """Parameters that the function requires; "" is a value of theirs, not leave to leave them out."""
+
+    def arguments(self) -> JSON:
+        """The shortest right arguments: each one's first accepted value, without those that may be left out."""
+        return {
+            name: next((_plain(value) for value in values if value != ""), "")
+            for name, values in self.accepted.items()
+            if "" not in values or name in self.required
+        }
+
+
+class BfclRow(NamedTuple):
+    """A row whose form has been checked; only what its functions say of types has not."""
+
+    messages: tuple[JSON, ...]
+    tools: tuple[JSON, ...]
+    functions: dict[str, JSON]
+    """The functions by name, in BFCL's own terms; the first of two that share a name."""
+    gold: tuple[GoldCall, ...]
 
 
 def matches(row: JSON) -> bool:
@@ -20,62 +56,118 @@ def matches(row: JSON) -> bool:
     return isinstance(row.get("question"), list) and isinstance(row.get("function"), list)
 
 
-def gold_of(path: Path) -> dict[str, list[JSON]]:
-    """Gold calls by row id, from `possible_answer/<name>` beside `path`; empty without. Raises `InvalidInput`."""
-    answers = path.parent / "possible_answer" / path.name
-    if not answers.is_file():
-        return {}
-    try:
-        rows = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return {row["id"]: row["ground_truth"] for row in rows}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"reading {answers}: not BFCL's form: {error}; expected id and ground_truth") from None
+def gold_path(path: Path) -> Path:
+    """Where the gold of the rows at `path` stands."""
+    return path.parent / "possible_answer" / path.name
 
 
-def read(row: JSON, gold: dict[str, list[JSON]]) -> Parts:
+def gold_of(path: Path) -> dict[str, Any]:
+    """The gold of the rows at `path` by their ids; empty where there is no file of it. Raises `InvalidInput`."""
+    gold: dict[str, Any] = {}
+    if not gold_path(path).is_file():
+        return gold
+    for line, row, problem, _ in files.rows(gold_path(path)):
+        if row is None or not {"id", "ground_truth"} <= row.keys():
+            found = problem or f"got {', '.join(row or ()) or 'no keys'}"
+            raise InvalidInput(f"reading BFCL's gold: {gold_path(path)}:{line}: {found}; expected id and ground_truth")
+        gold[str(row["id"])] = row["ground_truth"]
+    return gold
+
+
+def read(row: JSON, gold: dict[str, Any]) -> Parts:
     """Messages and tools of one row; it ends with the gold calls where there are any. Raises `RowError`."""
-    turns = row["question"][0] if row["question"] and isinstance(row["question"][0], list) else row["question"]
-    messages: list[JSON] = []
+    found = read_row(row, gold)
+    calls = [
+        tool_call(index, call.name, json.dumps(call.arguments(), ensure_ascii=False))
+        for index, call in enumerate(found.gold)
+    ]
+    answer = ({"role": "assistant", "content": None, "tool_calls": calls},) if calls else ()
+    return Parts((*found.messages, *answer), found.tools)
+
+
+def read_row(row: JSON, gold: dict[str, Any]) -> BfclRow:
+    """One row with its part of the `gold` of `gold_of`. Raises `RowError` for one that is not in BFCL's form."""
+    if not matches(row):
+        raise RowError(
+            "format", f"got {', '.join(row) or 'no keys'}; expected a BFCL row: question and function, lists"
+        )
+    functions: dict[str, JSON] = {}
+    for tool in read_tools(row["function"]):
+        function = _function(tool["function"])
+        functions.setdefault(function["name"], function)
+    tools = tuple({"type": "function", "function": _openai(function)} for function in functions.values())
+    calls = _gold(gold.get(str(row.get("id")), []), functions)
+    return BfclRow(_messages(row["question"]), tools, functions, calls)
+
+
+def _messages(question: list[Any]) -> tuple[JSON, ...]:
+    turns = question[0] if question and isinstance(question[0], list) else question
     for turn in turns:
         if not isinstance(turn, dict) or turn.get("role") not in ("system", "user", "assistant"):
             raise RowError("messages", "question: got no turn with a role; expected system, user or assistant")
-        messages.append({"role": turn["role"], "content": turn.get("content")})
-    tools = tuple(_in_json_types(tool) for tool in read_tools(row["function"]))
-    calls = [
-        tool_call(index, name, json.dumps(_first(arguments), ensure_ascii=False))
-        for index, (name, arguments) in enumerate(
-            pair for call in gold.get(str(row.get("id")), ()) for pair in call.items()
-        )
-    ]
-    if calls:
-        messages.append({"role": "assistant", "content": None, "tool_calls": calls})
-    return Parts(tuple(messages), tools)
+    if not turns:
+        raise RowError("messages", "question: got no turn; expected at least a user's")
+    return tuple({"role": turn["role"], "content": text_of(turn.get("content"), i)} for i, turn in enumerate(turns))
 
 
-def _first(accepted: Any) -> Any:
-    """Of every argument the first accepted value; one whose first is empty may be left out, and is."""
-    if not isinstance(accepted, dict):
-        return accepted
-    chosen = {name: values[0] for name, values in accepted.items() if isinstance(values, list) and values}
-    return {name: _nested(value) for name, value in chosen.items() if value != ""}
+def _function(declared: JSON) -> JSON:
+    name, parameters = declared["name"], declared.get("parameters")
+    parameters = {} if parameters is None else parameters
+    properties = parameters.get("properties", {}) if isinstance(parameters, dict) else None
+    if not isinstance(properties, dict):
+        raise RowError("tools", f"function {name}: got parameters without named properties; expected an object of them")
+    return {**declared, "name": _dotless(name), "parameters": parameters | {"properties": properties}}
 
 
-def _nested(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_nested(item) for item in value]
-    return _first(value)
+def _openai(function: JSON) -> JSON:
+    kept = {key: function[key] for key in ("name", "description") if key in function}
+    return kept | {"parameters": {"type": "object"} | _json_schema(function["parameters"])}
 
 
-def _in_json_types(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_in_json_types(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {key: _in_json_types(value) for key, value in schema.items()}
-    if isinstance(made.get("type"), str):
-        name = made["type"].lower()
-        if name == "any":
-            del made["type"]
-        else:
-            made["type"] = _TYPES.get(name, made["type"])
+def _json_schema(declared: Any) -> Any:
+    """A parameter as JSON Schema describes it: its names of types, none for `any`, and without BFCL's `optional`."""
+    if isinstance(declared, list):
+        return [_json_schema(item) for item in declared]
+    if not isinstance(declared, dict):
+        return declared
+    made = {key: value for key, value in declared.items() if key != "optional"}
+    if isinstance(declared.get("properties"), dict):
+        made["properties"] = {name: _json_schema(value) for name, value in declared["properties"].items()}
+    made |= {key: _json_schema(declared[key]) for key in _SUBSCHEMAS if key in declared}
+    name = json_type(declared["type"]) if isinstance(declared.get("type"), str) else None
+    if name == ANY:
+        del made["type"]
+    elif name in JSON_TYPES:
+        made["type"] = name
     return made
+
+
+def _gold(calls: Any, functions: dict[str, JSON]) -> tuple[GoldCall, ...]:
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise RowError("gold", "ground_truth: got no list of calls; expected [{name: {argument: [accepted values]}}]")
+    made = []
+    for name, accepted in (pair for call in calls for pair in call.items()):
+        if not isinstance(accepted, dict):
+            raise RowError("gold", f"ground_truth: {name}: got {accepted!r:.80}; expected lists of accepted values")
+        for argument, values in accepted.items():
+            if not isinstance(values, list) or not values:
+                got = f"{name}: {argument}: got {values!r:.80}"
+                raise RowError("gold", f"ground_truth: {got}; expected a list of accepted values")
+        required = functions.get(_dotless(name), {}).get("parameters", {}).get("required")
+        made.append(GoldCall(_dotless(name), accepted, tuple(required) if isinstance(required, list) else ()))
+    return tuple(made)
+
+
+def _dotless(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _plain(value: Any) -> Any:
+    """An accepted value with one value for each key of the objects in it."""
+    match value:
+        case dict():
+            return {k: _plain(v[0]) for k, v in value.items() if isinstance(v, list) and v and "" not in v}
+        case list():
+            return [_plain(item) if isinstance(item, dict) else item for item in value]
+        case _:
+            return value
