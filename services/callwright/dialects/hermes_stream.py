@@ -1,131 +1,113 @@
-"""Reads Hermes text as a stream: prose with `<tool_call>` blocks that hold a JSON object.
+"""Reads Hermes text as a stream: prose with `<tool_call>` blocks, each a JSON object with a name and arguments.
 
-Owns the one state machine that whole texts and streams go through. Knows no prompt. A call is sent once its object is
-complete and valid; only what could still be a tag is held back; a block that is no call is content.
+A call is emitted once its object is complete and valid, or eagerly, as its arguments come. Only what could still become
+a tag is held back. A block that is no call is content.
 """
 
 import re
 
 from callwright.dialects.arguments import Fault, read_value
 from callwright.dialects.literals import MAX_DEPTH, ObjectScanner, outside, read_literal
+from callwright.dialects.markers import THINK
 from callwright.dialects.stream import Stream
 from callwright.dialects.tools import Names, Tool
 from callwright.dialects.types import MalformedCall
 
 OPEN = "<tool_call>"
 SHUT = "</tool_call>"
-_THINK, _THINK_END = "<think>", "</think>"
-_TAG = re.compile(rf"{OPEN}|^[ \t]{{0,8}}{_THINK}", re.MULTILINE)
+_TAG = re.compile(rf"{OPEN}|^[ \t]{{0,8}}{THINK}", re.MULTILINE)
 _OUTSIDE = outside("<")
 _SPACE = re.compile(r"\s*")
 _FENCE = re.compile(r"\s*(?:`{1,3}[a-z]{0,8}\s*)?")
 _JUNK = re.compile(r"[\s}\])`]*")
-_HEAD = re.compile(r'\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*(?=\{)')
-_LONGEST_HEAD = 512
+_OBJECT_HEAD = re.compile(r'\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*(?=\{)')
+_LONGEST_OBJECT_HEAD = 512
+"""Characters in which an eager call's name has to stand; without it there the call is emitted when it is complete."""
 _MOST_MISSING = 2
 """Closing brackets that may be missing where the block itself is closed: a slip of small models."""
 
 
 class HermesStream(Stream):
-    """The parser of one turn."""
+    """Reads one turn."""
 
     def __init__(self, names: Names, *, eager: bool) -> None:
         super().__init__()
         self._names = names
         self._eager = eager
         self._gap = ""
+        """White space before the block."""
         self._raw: list[str] = []
+        """The block's text, to be content if it is no call; the object is in `_body`."""
         self._body: list[str] = []
         self._scanner = ObjectScanner(_OUTSIDE)
-        self._undecided = False
+        self._may_begin_eagerly = False
         self._fault: MalformedCall | None = None
+        """Why the block is no call; its text is emitted with it when the block ends."""
 
-    def _text(self) -> bool:
+    def _read_prose(self) -> bool:
         found = _TAG.search(self._buffer, self._position)
         if found is None:
-            end = self._before_partial(OPEN, _THINK)
-            self._say(self._take(self._before_gap(end)))
+            self._say(self._take(self._before_gap(self._before_part_of(OPEN, THINK))))
             return False
         self._say(self._take(self._before_gap(found.start())))
         self._gap = self._take(found.start())
         tag = self._take(found.end())
         if tag == OPEN:
             self._raw = [tag]
-            self._step = self._open
+            self._step = self._read_block_start
         else:
             self._say(self._gap + tag)
-            self._step = self._thinking
+            self._step = self._read_think_block
         return True
 
     def _is_prose(self, chunk: str) -> bool:
-        return self._step == self._text and "<" not in chunk and not chunk[-1].isspace()
+        return self._step == self._read_prose and "<" not in chunk and not chunk[-1].isspace()
 
-    def _before_partial(self, *tags: str) -> int:
-        """Where a tag may have begun at the end of the text, or its end."""
-        end = len(self._buffer)
-        start = self._buffer.rfind("<", max(self._position, end - len(SHUT)))
-        return start if start >= 0 and any(tag.startswith(self._buffer[start:]) for tag in tags) else end
-
-    def _thinking(self) -> bool:
-        end = self._buffer.find(_THINK_END, self._position)
-        if end < 0:
-            self._say(self._take(self._before_partial(_THINK_END)))
-            return False
-        self._say(self._take(end + len(_THINK_END)))
-        self._step = self._text
-        return True
-
-    def _open(self) -> bool:
-        found = _FENCE.match(self._buffer, self._position)
-        start = found.end() if found else self._position
+    def _read_block_start(self) -> bool:
+        start = self._end_of(_FENCE)
         if start == len(self._buffer):
-            return self._wait_open()
+            self._raw.append(self._take(self._end_of(_SPACE)))  # a fence is short and waits in the buffer
+            return False
         self._raw.append(self._take(start))
         self._body = []
         if self._buffer[start] == "{":
             self._scanner = ObjectScanner(_OUTSIDE)
-            self._undecided = self._eager
-            self._step = self._object
+            self._may_begin_eagerly = self._eager
+            self._step = self._read_object
         else:
-            self._step = self._no_object
+            self._step = self._read_non_object
         return True
 
-    def _wait_open(self) -> bool:
-        """Reads plain white space, however much; a fence is short and waits in the buffer."""
-        found = _SPACE.match(self._buffer, self._position)
-        self._raw.append(self._take(found.end() if found else self._position))
-        return False
-
-    def _no_object(self) -> bool:
+    def _read_non_object(self) -> bool:
         shut = self._buffer.find(SHUT, self._position)
         opened = self._buffer.find(OPEN, self._position)
         if shut < 0 and opened < 0:
-            self._raw.append(self._take(self._before_partial(SHUT, OPEN)))
+            self._raw.append(self._take(self._before_part_of(SHUT, OPEN)))
             return False
         self._raw.append(self._take(min(index for index in (shut, opened) if index >= 0)))
         self._fault = MalformedCall("", "the block holds no JSON object")
-        self._step = self._shut
+        self._step = self._read_block_end
         return True
 
-    def _object(self) -> bool:
+    def _read_object(self) -> bool:
         end = self._scanner.scan(self._buffer, self._position)
         state = self._scanner.state
         if state == "halted":
             end -= 1
             if len(self._buffer) - end < len(SHUT) and SHUT.startswith(self._buffer[end:]):
                 self._body.append(self._take(end))
-                self._step = self._halted
+                self._step = self._read_after_halt
                 return True
         self._body.append(self._take(end))
-        if self._undecided and self._begin_eagerly():
+        if self._may_begin_eagerly and self._begin_eagerly():
             return True
         if state == "done":
             self._conclude("".join(self._body))
         elif state == "halted":
-            self._step = self._halted
+            self._step = self._read_after_halt
         return state != "open"
 
-    def _halted(self) -> bool:
+    def _read_after_halt(self) -> bool:
         """The object broke off at a tag: with the block closed, a bracket or two may have been forgotten."""
         rest = self._buffer[self._position : self._position + len(SHUT)]
         if len(rest) < len(SHUT) and SHUT.startswith(rest):
@@ -140,43 +122,43 @@ class HermesStream(Stream):
     def _begin_eagerly(self) -> bool:
         """Sends the call as soon as its name and the brace of its arguments are there."""
         text = "".join(self._body)
-        found = _HEAD.match(text)
+        found = _OBJECT_HEAD.match(text)
         if found is None:
-            self._undecided = len(text) < _LONGEST_HEAD
+            self._may_begin_eagerly = len(text) < _LONGEST_OBJECT_HEAD
             return False
-        self._undecided = False
+        self._may_begin_eagerly = False
         tool = self._names.exact(found[1])
         if tool is None:
             return False
         self._scanner = ObjectScanner(_OUTSIDE)
         end = self._scanner.scan(text, found.end()) - (self._scanner.state == "halted")
-        self._open_call(tool.name, text[found.end() : end])
+        self._emit_call(tool.name, text[found.end() : end])
         self._raw, self._body = [], []
         self._position -= len(text) - end
-        self._step = self._arguments
-        self._end_arguments()
+        self._step = self._read_eager_arguments
+        self._end_eager_arguments()
         return True
 
-    def _arguments(self) -> bool:
+    def _read_eager_arguments(self) -> bool:
         end = self._scanner.scan(self._buffer, self._position)
-        self._add_arguments(self._take(end - (self._scanner.state == "halted")))
-        return self._end_arguments()
+        self._emit_arguments(self._take(end - (self._scanner.state == "halted")))
+        return self._end_eager_arguments()
 
-    def _end_arguments(self) -> bool:
+    def _end_eager_arguments(self) -> bool:
         if self._scanner.state == "open":
             return False
         done = self._scanner.state == "done"
         self._scanner = ObjectScanner(_OUTSIDE, inside=True)
-        self._step = self._drain if done else self._shut
+        self._step = self._read_eager_rest if done else self._read_block_end
         return True
 
-    def _drain(self) -> bool:
+    def _read_eager_rest(self) -> bool:
         """Reads what follows the arguments of an eager call inside its object."""
         end = self._scanner.scan(self._buffer, self._position)
         self._take(end - (self._scanner.state == "halted"))
         if self._scanner.state == "open":
             return False
-        self._step = self._shut
+        self._step = self._read_block_end
         return True
 
     def _conclude(self, text: str, missing: str = "") -> None:
@@ -187,15 +169,15 @@ class HermesStream(Stream):
         if isinstance(result, Fault):
             self._fail(result.reason, name)
             return
-        self._open_call(name or "", result)
+        self._emit_call(name or "", result)
         self._raw, self._body = [], []
-        self._step = self._shut
+        self._step = self._read_block_end
 
     def _fail(self, reason: str, name: str | None = None) -> None:
         self._raw.extend(self._body)
         self._body = []
         self._fault = MalformedCall("", reason, name)
-        self._step = self._shut
+        self._step = self._read_block_end
 
     def _read_call(self, text: str) -> tuple[str | None, str | Fault]:
         try:
@@ -211,10 +193,9 @@ class HermesStream(Stream):
             return name, Fault(f"unknown tool {name[:64]!r}")
         return tool.name, read_value(call.get("arguments", call.get("parameters", {})), tool)
 
-    def _shut(self) -> bool:
+    def _read_block_end(self) -> bool:
         """Reads the closing tag, where there is one, and brackets or fences closed once too often before it."""
-        found = _JUNK.match(self._buffer, self._position)
-        read = self._take(found.end() if found else self._position)
+        read = self._take(self._end_of(_JUNK))
         rest = self._buffer[self._position : self._position + len(SHUT)]
         if self._fault is not None:
             self._raw.append(read)
@@ -224,41 +205,31 @@ class HermesStream(Stream):
             tag = self._take(self._position + len(SHUT))
             if self._fault is not None:
                 self._raw.append(tag)
-        self._report_fault()
-        self._separate = True
+        self._emit_fault()
+        self._line_due = True
         self._step = self._resume
         return True
 
-    def _report_fault(self) -> None:
+    def _emit_fault(self) -> None:
         if self._fault is not None:
             text = "".join(self._raw).rstrip()
-            self._report(self._gap, MalformedCall(text, self._fault.reason, self._fault.name))
+            self._emit_malformed(MalformedCall(text, self._fault.reason, self._fault.name), gap=self._gap)
             self._fault, self._raw = None, []
 
-    def _resume(self) -> bool:
-        found = _SPACE.match(self._buffer, self._position)
-        self._position = found.end() if found else self._position
-        if self._position == len(self._buffer):
-            return False
-        self._step = self._text
-        return True
-
-    def _finish(self, cut: bool) -> None:
-        rest = self._buffer[self._position :]
-        self._position = len(self._buffer)
+    def _finish(self, rest: str, *, cut: bool) -> None:
         match self._step:
-            case self._text | self._thinking:
+            case self._read_prose | self._read_think_block:
                 self._say(rest)
-            case self._open | self._no_object | self._object | self._halted:
+            case self._read_block_start | self._read_non_object | self._read_object | self._read_after_halt:
                 self._raw.extend([*self._body, rest])
                 if cut:
                     self._say(self._gap + "".join(self._raw))
                 else:
                     self._fault = MalformedCall("", "the call is not complete")
-                    self._report_fault()
-            case self._shut:
+                    self._emit_fault()
+            case self._read_block_end:
                 if self._fault is not None:
                     self._raw.append(rest)
-                self._report_fault()
+                self._emit_fault()
             case _:
                 pass

@@ -1,7 +1,13 @@
 """Reads the ReAct family's text as a stream: Thought, Action, Action Input, Observation, Final Answer.
 
-Owns the one state machine that whole texts and streams go through. Knows no prompt. A call is sent once its arguments
-are complete and valid; only what could still be a marker is held back; text that turns out to be no call is content.
+    prose ──Thought:──────► set phrase ──► prose
+          ──Action:───────► name ──Action Input:──► object or bare input ──► call, or content with the reason why not
+          ──Final Answer:─► answer, to the end
+          ──Question:─────► echo of the question, dropped where a marker follows
+          ──Observation:──► a result that the model invented: the rest is dropped
+
+A call is emitted once its arguments are complete and valid, or eagerly, as they come. Only what could still become a
+marker is held back.
 """
 
 import re
@@ -29,7 +35,7 @@ _JUNK = re.compile(r"[ \t}\])`]*")
 
 
 class ReactStream(Stream):
-    """The parser of one turn. `closing_tool` is ToolBench's Finish, whose answer is content."""
+    """Reads one turn. `closing_tool` is ToolBench's Finish, whose answer is content."""
 
     def __init__(self, markers: m.Markers, names: Names, *, eager: bool, closing_tool: Tool | None = None) -> None:
         super().__init__()
@@ -37,15 +43,21 @@ class ReactStream(Stream):
         self._names = names
         self._closing_tool = closing_tool
         self._eager_allowed = eager
-        self._fresh = False
-        self._called = False
-        self._skip = _SPACE
+        self._at_line_start = False
+        """Whether a marker may stand right here, although the buffer shows no line end before it."""
+        self._seen_call = False
+        self._after_marker = _SPACE
+        """What is skipped after the newest marker or call."""
         self._gap = ""
+        """White space before the newest marker."""
         self._echo = ""
+        """The marker `Question:` as it was written."""
         self._call = self._new_call("")
-        self._broken = False
-        self._streams = False
-        self._undecided = False
+        self._may_be_broken_off = False
+        self._is_streaming = False
+        """Whether the call's arguments are emitted as they come."""
+        self._may_stream = False
+        """Whether that is still to be decided."""
         self._step = self._resume
 
     def _new_call(self, marker: str) -> PendingCall:
@@ -53,52 +65,51 @@ class ReactStream(Stream):
 
     # Prose, and the markers that lead out of it.
 
-    def _text(self) -> bool:
+    def _read_prose(self) -> bool:
         buffer, markers = self._buffer, self._markers
-        if not self._fresh and buffer.find("\n", self._position - 1) < 0:
+        if not self._at_line_start and buffer.find("\n", self._position - 1) < 0:
             self._say_until(self._before_gap(len(buffer)))  # no line begins, so there is no marker
             return False
         found = None
-        if self._fresh:
+        if self._at_line_start:
             found = markers.head(buffer, self._position)
             if found is None and markers.partial(buffer, self._position):
                 return False
         if found is None:
             found = markers.search(buffer, self._position)
-        while found is not None and not self._applies(found):
+        while found is not None and not self._counts(found):
             found = markers.search(buffer, found.end())
         if found is None:
-            return self._prose()
+            self._say_until(self._before_gap(self._before_part_of_marker()))
+            return False
         self._say_until(self._before_gap(found.start()))
         self._gap = self._take(found.start())
         self._at_marker(found)
         return True
 
     def _is_prose(self, chunk: str) -> bool:
-        if self._step == self._text:
-            within_line = not self._fresh and self._buffer != "\n" and "\n" not in chunk
+        if self._step == self._read_prose:
+            within_line = not self._at_line_start and self._buffer != "\n" and "\n" not in chunk
             return within_line and not chunk[-1].isspace()
-        return self._step == self._verbatim
+        return self._step == self._read_answer
 
-    def _prose(self) -> bool:
-        end = len(self._buffer)
+    def _before_part_of_marker(self) -> int:
+        """Where a marker may have begun at the end of the text; the end where none has."""
         line = self._buffer.rfind("\n", self._position - 1) + 1
-        if line and self._markers.partial(self._buffer, line):
-            end = line
-        self._say_until(self._before_gap(end))
-        return False
+        return line if line and self._markers.partial(self._buffer, line) else len(self._buffer)
 
     def _say_until(self, end: int) -> None:
         if end > self._position:
-            self._fresh = False
+            self._at_line_start = False
             self._say(self._take(end))
 
-    def _applies(self, found: re.Match[str]) -> bool:
+    def _counts(self, found: re.Match[str]) -> bool:
+        """Whether the marker is one here: Observation only after a call, Question only where the turn begins."""
         match m.word_of(found):
             case m.OBSERVATION:
-                return self._called
+                return self._seen_call
             case m.QUESTION:
-                begun = self._called or self._spoke or self._separate
+                begun = self._seen_call or self._last_said or self._line_due
                 return not begun and not self._buffer[self._position : found.start()].strip()
             case m.ACTION_INPUT:
                 return False
@@ -108,67 +119,61 @@ class ReactStream(Stream):
     def _at_marker(self, found: re.Match[str]) -> None:
         word = m.word_of(found)
         bold = not found[0].lstrip().startswith(found["word"] or m.THINK)
-        self._skip = _SPACE_BOLD if bold else _SPACE
+        self._after_marker = _SPACE_BOLD if bold else _SPACE
         marker = self._take(found.end())
         match word:
             case m.THINK:
                 self._say(self._gap + marker)
-                self._step = self._thinking
+                self._step = self._read_think_block
             case m.ACTION:
                 self._call = self._new_call(marker)
-                self._step = self._action
+                self._step = self._read_name
             case m.QUESTION:
                 self._echo = marker
-                self._step = self._question
+                self._step = self._read_echo
             case m.OBSERVATION:
-                self._step = self._nothing
+                self._step = self._skip_all
             case _:
-                self._separate = True
-                self._step = {m.THOUGHT: self._thought, m.FINAL_ANSWER: self._answer}.get(word, self._resume)
+                self._line_due = True
+                steps = {m.THOUGHT: self._skip_to_thought, m.FINAL_ANSWER: self._skip_to_answer}
+                self._step = steps.get(word, self._resume)
 
     def _skip_to(self, then: Callable[[], bool]) -> bool:
         """Drops the white space after a marker or a call; what comes next stands at a line start."""
-        found = self._skip.match(self._buffer, self._position)
-        self._position = found.end() if found else self._position
-        self._fresh = True
-        if self._position == len(self._buffer):
+        self._at_line_start = True
+        if not self._skip(self._after_marker):
             return False
         self._step = then
         return True
 
     def _resume(self) -> bool:
-        return self._skip_to(self._text)
+        return self._skip_to(self._read_prose)
 
-    def _answer(self) -> bool:
-        return self._skip_to(self._verbatim)
+    def _skip_to_answer(self) -> bool:
+        return self._skip_to(self._read_answer)
 
-    def _thought(self) -> bool:
-        return self._skip_to(self._set_phrase)
+    def _skip_to_thought(self) -> bool:
+        return self._skip_to(self._skip_set_phrase)
 
-    def _set_phrase(self) -> bool:
+    def _skip_set_phrase(self) -> bool:
+        """Drops `I now know the final answer` where the final answer follows."""
         known = self._markers.knows(self._buffer, self._position)
         if known is None and self._markers.partly_knows(self._buffer, self._position):
             return False
         self._position = known.end() if known else self._position
-        self._step = self._text
+        self._step = self._read_prose
         return True
 
-    def _verbatim(self) -> bool:
+    def _read_answer(self) -> bool:
+        """After `Final Answer:` all is content, markers too."""
         self._say(self._take(len(self._buffer)))
         return False
 
-    def _thinking(self) -> bool:
-        end = self._buffer.find(m.THINK_END, self._position)
-        if end >= 0:
-            self._say(self._take(end + len(m.THINK_END)))
-            self._fresh = True
-            self._step = self._text
-            return True
-        held = next((n for n in range(len(m.THINK_END) - 1, 0, -1) if self._buffer.endswith(m.THINK_END[:n])), 0)
-        self._say(self._take(max(self._position, len(self._buffer) - held)))
-        return False
+    def _read_think_block(self) -> bool:
+        self._at_line_start = super()._read_think_block()
+        return self._at_line_start
 
-    def _question(self) -> bool:
+    def _read_echo(self) -> bool:
         """An echo of the user's question is dropped, if a marker follows it; anything else after it makes it prose."""
         start = self._position
         newline = self._buffer.find("\n", start, start + LONGEST_ECHO)
@@ -184,24 +189,23 @@ class ReactStream(Stream):
         if self._markers.head(self._buffer, end) is None:
             return self._be_prose(self._echo)
         self._position = end
-        self._fresh = True
-        self._separate = True
-        self._step = self._text
+        self._at_line_start = True
+        self._line_due = True
+        self._step = self._read_prose
         return True
 
     def _be_prose(self, text: str) -> bool:
         """What looked like a marker was none: its text is content."""
         self._say(self._gap + text)
-        self._fresh = False
-        self._step = self._text
+        self._at_line_start = False
+        self._step = self._read_prose
         return True
 
     # An Action: its name, then its input.
 
     def _skip_blank(self) -> bool:
         """Reads white space up to the next line that has text, its indentation excepted; False at the end."""
-        found = _SPACE.match(self._buffer, self._position)
-        end = found.end() if found else self._position
+        end = self._end_of(_SPACE)
         line = self._buffer.rfind("\n", self._position, end) + 1
         indent = end - max(line, self._position)
         if indent > 8:
@@ -219,14 +223,14 @@ class ReactStream(Stream):
             return True
         return found
 
-    def _action(self) -> bool:
+    def _read_name(self) -> bool:
         if not self._skip_blank():
             return False
         found = self._next_marker()
         if found is True:
             return False
         if found:
-            self._step = self._after_name
+            self._step = self._read_after_name
             return True
         start, last = self._position, self._position + LONGEST_NAME
         newline = self._buffer.find("\n", start, last)
@@ -237,14 +241,14 @@ class ReactStream(Stream):
         elif newline >= 0:
             self._call.name = self._take(newline)
             self._call.head.append(self._call.name)
-            self._step = self._after_name
+            self._step = self._read_after_name
         elif len(self._buffer) >= last:
             return self._be_prose(self._call.text)
         else:
             return False
         return True
 
-    def _after_name(self) -> bool:
+    def _read_after_name(self) -> bool:
         if not self._skip_blank():
             return False
         found = self._next_marker()
@@ -266,9 +270,9 @@ class ReactStream(Stream):
     def _begin_input(self, marker_end: int) -> None:
         self._call.head.append(self._take(marker_end))
         self._call.resolve()
-        self._step = self._input
+        self._step = self._read_input
 
-    def _input(self) -> bool:
+    def _read_input(self) -> bool:
         if not self._skip_blank():
             return False
         found = self._next_marker()
@@ -277,8 +281,7 @@ class ReactStream(Stream):
         if found:
             self._conclude(self._call.with_bare())
             return True
-        space = _SPACE.match(self._buffer, self._position)
-        start = space.end() if space else self._position
+        start = self._end_of(_SPACE)
         if self._buffer[start] == "`":
             fence = _FENCE.match(self._buffer, start)
             start = fence.end() if fence else start
@@ -286,33 +289,29 @@ class ReactStream(Stream):
                 return False
             self._call.fenced = self._buffer[start] == "{"
         if self._buffer[start] != "{":
-            self._step = self._bare
+            self._step = self._read_bare_input
             return True
         self._call.head.append(self._take(start))
-        self._broken = self._streams = False
-        self._undecided = self._eager_allowed and self._call.may_stream
-        self._step = self._object
+        self._may_be_broken_off = self._is_streaming = False
+        self._may_stream = self._eager_allowed and self._call.may_stream
+        self._step = self._read_object
         return True
 
-    def _bare(self) -> bool:
+    def _read_bare_input(self) -> bool:
         found = self._markers.search(self._buffer, self._position)
         if found is not None:
             self._call.body.append(self._take(found.start()))
             self._conclude(self._call.with_bare())
             return True
-        end = len(self._buffer)
-        line = self._buffer.rfind("\n", self._position - 1) + 1
-        if line and self._markers.partial(self._buffer, line):
-            end = line
-        self._call.body.append(self._take(end))
+        self._call.body.append(self._take(self._before_part_of_marker()))
         return False
 
-    def _object(self) -> bool:
-        if self._broken:
+    def _read_object(self) -> bool:
+        if self._may_be_broken_off:
             found = self._next_marker()
             if found is True:
                 return False
-            self._broken = False
+            self._may_be_broken_off = False
             if found:
                 self._end_object(self._call.broken_off(": a marker follows"))
                 return True
@@ -323,94 +322,89 @@ class ReactStream(Stream):
                 self._end_object(None)
                 return True
             case "halted":
-                self._broken = True
+                self._may_be_broken_off = True
                 return True
             case _:
                 return False
 
     def _stream_arguments(self, piece: str) -> None:
         """Eager: sends arguments as they come, once they are seen to be an object of strict JSON."""
-        if self._streams:
-            self._add_arguments(piece)
+        if self._is_streaming:
+            self._emit_arguments(piece)
             return
         call = self._call
         call.body.append(piece)
-        if not self._undecided:
+        if not self._may_stream:
             return
         second = (piece[1:] if len(call.body) == 1 else piece).lstrip()
         if second:
-            self._undecided = False
+            self._may_stream = False
             if second[0] in '"}' and call.tool is not None:
-                self._streams = self._called = True
-                self._open_call(call.tool.name, "".join(call.body))
+                self._is_streaming = self._seen_call = True
+                self._emit_call(call.tool.name, "".join(call.body))
 
     def _end_object(self, fault: Outcome | None) -> None:
-        if self._streams:
+        if self._is_streaming:
             self._after_call()
         else:
             self._conclude(fault or self._call.with_object())
 
     def _conclude(self, outcome: Outcome) -> None:
         """Sends the call, or its text as content with the reason why it is none."""
-        self._called = True
+        self._seen_call = True
         match outcome:
             case Arguments(json):
-                self._open_call(self._call.tool.name if self._call.tool else "", json)
+                self._emit_call(self._call.tool.name if self._call.tool else "", json)
                 self._after_call()
             case Answer(text):
-                self._separate = True
+                self._line_due = True
                 self._say(text)
-                self._separate = True
+                self._line_due = True
                 self._after_call()
             case Fault():
-                self._report(self._gap, self._call.malformed(outcome))
-                self._skip = _SPACE
+                self._emit_malformed(self._call.malformed(outcome), gap=self._gap)
+                self._after_marker = _SPACE
                 self._step = self._resume
 
     def _after_call(self) -> None:
-        self._skip = _SPACE_FENCE if self._call.fenced else _SPACE
+        self._after_marker = _SPACE_FENCE if self._call.fenced else _SPACE
         self._call = self._new_call("")
-        self._step = self._junk
+        self._step = self._skip_junk
 
-    def _junk(self) -> bool:
+    def _skip_junk(self) -> bool:
         """Drops brackets and fences that a model closes once too often, on the call's own line."""
-        found = _JUNK.match(self._buffer, self._position)
-        self._position = found.end() if found else self._position
-        if self._position == len(self._buffer):
+        if not self._skip(_JUNK):
             return False
         self._step = self._resume
         return True
 
     # The end of the turn.
 
-    def _finish(self, cut: bool) -> None:
-        rest = self._buffer[self._position :]
-        self._position = len(self._buffer)
+    def _finish(self, rest: str, *, cut: bool) -> None:
         match self._step:
-            case self._text | self._set_phrase:
+            case self._read_prose | self._skip_set_phrase:
                 self._finish_text(rest)
-            case self._question:
+            case self._read_echo:
                 self._say(self._gap + self._echo + rest)
-            case self._action | self._after_name:
+            case self._read_name | self._read_after_name:
                 self._finish_action(rest, cut)
-            case self._input | self._bare:
+            case self._read_input | self._read_bare_input:
                 self._finish_input(rest, cut)
-            case self._object:
+            case self._read_object:
                 self._finish_object(rest, cut)
-            case self._thinking:
+            case self._read_think_block:
                 self._say(rest)
             case _:
                 pass
 
     def _finish_text(self, rest: str) -> None:
-        blank = not rest.strip()
-        if (blank and self._separate) or (self._called and _is_cut_stop(rest)):
-            return
-        self._say(rest)
+        dropped_space = self._line_due and not rest.strip()
+        if not dropped_space and not (self._seen_call and _is_cut_stop(rest)):
+            self._say(rest)
 
     def _finish_action(self, rest: str, cut: bool) -> None:
         call = self._call
-        if self._step == self._action:
+        if self._step == self._read_name:
             call.name = rest
             call.head.append(rest)
             rest = ""
@@ -418,7 +412,7 @@ class ReactStream(Stream):
             self._be_prose(call.text + rest)
             return
         self._end_without_input()
-        if not self._called:
+        if not self._seen_call:
             self._say(rest)
 
     def _finish_input(self, rest: str, cut: bool) -> None:
@@ -434,8 +428,8 @@ class ReactStream(Stream):
         self._conclude(call.with_bare())
 
     def _finish_object(self, rest: str, cut: bool) -> None:
-        if self._streams:
-            self._add_arguments(rest)
+        if self._is_streaming:
+            self._emit_arguments(rest)
             return
         self._call.body.append(rest)
         if cut:

@@ -1,31 +1,39 @@
-"""The stream machinery that every parser shares: the text at hand, what was said, and which calls were made.
+"""The base of the stream parsers: a buffer that is read in steps, and the deltas that the steps emit.
 
-Owns the buffer, the order of deltas and the numbering of calls. Knows no marker: a parser is this class with steps of
-its own. Each step either reads on and returns True, or returns False when it needs more text; then what it has not
-read stays in the buffer. So a result depends on the text alone, not on how it was cut into pieces.
+A parser has one step for each place in the text where it can be, such as `_read_prose` or `_read_object`; `self._step`
+is the current one. A step reads on from `_position` and returns True, or returns False when it needs more text; what it
+has not read stays in the buffer. So the result depends on the text alone, not on how it was cut into pieces.
 """
 
+import re
 import secrets
 from collections.abc import Callable
 
+from callwright.dialects.markers import THINK_END
 from callwright.dialects.types import CallDelta, ContentDelta, Delta, MalformedCall
 
 LONGEST_GAP = 256
-"""White space before a marker belongs to the marker; of a longer run only this much is held back for it."""
+"""Characters of white space before a marker that are dropped with it; more of a longer run is sent as content."""
+LONGEST_TAG = len("</tool_call>")
+_SPACE = re.compile(r"\s*")
 
 
 class Stream:
-    """Base of the parsers. `_buffer[_position - 1]` is the last character read, so a line start is always known."""
+    """Reads one turn. `_buffer[_position - 1]` is the last character read, so that a line start is always known."""
 
     def __init__(self) -> None:
         self._buffer = "\n"
         self._position = 1
-        self._step: Callable[[], bool] = self._text
+        self._step: Callable[[], bool] = self._read_prose
         self._deltas: list[Delta] = []
-        self._said: list[str] = []
-        self._spoke = ""
-        self._separate = False
+        self._content: list[str] = []
+        """Content that is not in `_deltas` yet."""
+        self._last_said = ""
+        """The last character of all content so far."""
+        self._line_due = False
+        """Whether content that comes now begins a new line, since a call or a marker stood before it."""
         self._next_index = 0
+        """Index of the next call."""
 
     def feed(self, chunk: str) -> list[Delta]:
         """Takes the next piece; returns what is certain by now."""
@@ -40,82 +48,74 @@ class Stream:
 
     def passes(self, chunk: str) -> bool:
         """Takes the next piece if all of it is content, and certain; False otherwise, and then nothing is taken."""
-        if self._separate or len(self._buffer) > 1 or not chunk or not self._is_prose(chunk):
+        if self._line_due or len(self._buffer) > 1 or not chunk or not self._is_prose(chunk):
             return False
-        self._buffer = self._spoke = chunk[-1]
+        self._buffer = self._last_said = chunk[-1]
         return True
 
     def close(self, *, cut: bool = False) -> list[Delta]:
         """Ends the turn; returns the rest. `cut`: the length limit ended it, so nothing that is open gets completed."""
-        self._finish(cut)
-        self._step = self._nothing
+        rest = self._buffer[self._position :]
+        self._position = len(self._buffer)
+        self._finish(rest, cut=cut)
+        self._step = self._skip_all
         return self._flush()
 
-    def _text(self) -> bool:
+    # What a parser defines.
+
+    def _read_prose(self) -> bool:
+        """The first step, and the one that every other leads back to."""
         raise NotImplementedError
 
     def _is_prose(self, chunk: str) -> bool:
         """Whether `chunk`, where nothing is held back, neither is a part of a marker nor may belong to one."""
         raise NotImplementedError
 
-    def _finish(self, cut: bool) -> None:
+    def _finish(self, rest: str, *, cut: bool) -> None:
+        """Emits what the current step has held back; `rest` is the text that it has not read."""
         raise NotImplementedError
 
-    def _nothing(self) -> bool:
-        """Drops what follows: the turn is over."""
+    # Steps that parsers share.
+
+    def _resume(self) -> bool:
+        """Skips white space after a call or a marker."""
+        if not self._skip(_SPACE):
+            return False
+        self._step = self._read_prose
+        return True
+
+    def _read_think_block(self) -> bool:
+        """A think block is content, whatever stands in it."""
+        end = self._buffer.find(THINK_END, self._position)
+        if end < 0:
+            self._say(self._take(self._before_part_of(THINK_END)))
+            return False
+        self._say(self._take(end + len(THINK_END)))
+        self._step = self._read_prose
+        return True
+
+    def _skip_all(self) -> bool:
+        """What follows belongs to no turn of the model's, such as a result that it invented."""
         self._position = len(self._buffer)
         return False
 
-    def _flush(self) -> list[Delta]:
-        self._end_saying()
-        deltas, self._deltas = self._deltas, []
-        return deltas
-
-    def _end_saying(self) -> None:
-        if self._said:
-            self._deltas.append(ContentDelta("".join(self._said)))
-            self._said = []
-
-    def _say(self, text: str) -> None:
-        """Adds content; pieces that a call or marker parted stand on lines of their own."""
-        if not text:
-            return
-        if self._separate and self._spoke and self._spoke != "\n" and text[0] not in "\r\n":
-            self._said.append("\n")
-        self._separate = False
-        self._said.append(text)
-        self._spoke = text[-1]
-
-    def _report(self, gap: str, call: MalformedCall) -> None:
-        """Sends a malformed call's text as content, in one delta that names the reason."""
-        self._end_saying()
-        self._say(gap + call.text)
-        self._deltas.append(ContentDelta("".join(self._said), call))
-        self._said = []
-        self._separate = True
-
-    def _open_call(self, name: str, arguments: str) -> None:
-        """Sends a call's first delta."""
-        self._end_saying()
-        self._deltas.append(CallDelta(self._next_index, f"call_{secrets.token_hex(12)}", name, arguments))
-        self._next_index += 1
-        self._separate = True
-
-    def _add_arguments(self, arguments: str) -> None:
-        """Sends more of the call that was opened last."""
-        if arguments:
-            self._deltas.append(CallDelta(self._next_index - 1, arguments=arguments))
+    # Reading.
 
     def _take(self, end: int) -> str:
-        """Reads up to `end`."""
+        """Reads up to `end`; returns the text."""
         taken = self._buffer[self._position : end]
         self._position = end
         return taken
 
-    def _break_line(self) -> None:
-        """Lets what follows count as the beginning of a line."""
-        self._buffer = "\n" + self._buffer[self._position :]
-        self._position = 1
+    def _end_of(self, pattern: re.Pattern[str]) -> int:
+        """Where the pattern, which may match nothing, ends from here."""
+        found = pattern.match(self._buffer, self._position)
+        return found.end() if found else self._position
+
+    def _skip(self, pattern: re.Pattern[str]) -> bool:
+        """Drops what the pattern matches; False when that is all of the text so far, so that more of it may come."""
+        self._position = self._end_of(pattern)
+        return self._position < len(self._buffer)
 
     def _before_gap(self, end: int) -> int:
         """Where the white space that ends at `end` begins, LONGEST_GAP before it at most."""
@@ -123,3 +123,51 @@ class Stream:
             return end
         start = max(self._position, end - LONGEST_GAP)
         return start + len(self._buffer[start:end].rstrip())
+
+    def _before_part_of(self, *tags: str) -> int:
+        """Where one of the tags may have begun at the end of the text; the end where none has."""
+        end = len(self._buffer)
+        start = self._buffer.rfind("<", max(self._position, end - LONGEST_TAG))
+        return start if start >= 0 and any(tag.startswith(self._buffer[start:]) for tag in tags) else end
+
+    # Emitting.
+
+    def _say(self, text: str) -> None:
+        """Adds content."""
+        if not text:
+            return
+        if self._line_due and self._last_said and self._last_said != "\n" and text[0] not in "\r\n":
+            self._content.append("\n")
+        self._line_due = False
+        self._content.append(text)
+        self._last_said = text[-1]
+
+    def _emit_malformed(self, call: MalformedCall, *, gap: str) -> None:
+        """Emits a malformed call's text as content, in one delta that gives the reason; `gap` stands before it."""
+        self._emit_content()
+        self._say(gap + call.text)
+        self._deltas.append(ContentDelta("".join(self._content), call))
+        self._content = []
+        self._line_due = True
+
+    def _emit_call(self, name: str, arguments: str) -> None:
+        """Emits a call's first delta."""
+        self._emit_content()
+        self._deltas.append(CallDelta(self._next_index, f"call_{secrets.token_hex(12)}", name, arguments))
+        self._next_index += 1
+        self._line_due = True
+
+    def _emit_arguments(self, arguments: str) -> None:
+        """Emits more of the newest call."""
+        if arguments:
+            self._deltas.append(CallDelta(self._next_index - 1, arguments=arguments))
+
+    def _emit_content(self) -> None:
+        if self._content:
+            self._deltas.append(ContentDelta("".join(self._content)))
+            self._content = []
+
+    def _flush(self) -> list[Delta]:
+        self._emit_content()
+        deltas, self._deltas = self._deltas, []
+        return deltas
