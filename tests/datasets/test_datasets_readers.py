@@ -262,13 +262,16 @@ def test_bfcl_with_its_gold(tmp_path: Path) -> None:
     row = {
         "id": "simple_0",
         "question": [[{"role": "user", "content": "Area?"}]],
-        "function": [{"name": "area", "description": "Area", "parameters": parameters}],
+        "function": [{"name": "geo.area", "description": "Area", "parameters": parameters}],
     }
     (tmp_path / "possible_answer").mkdir()
-    gold = {"id": "simple_0", "ground_truth": [{"area": {"base": [10, 10.0], "at": [[{"x": [1]}]], "unit": ["", "m"]}}]}
+    gold = {
+        "id": "simple_0",
+        "ground_truth": [{"geo.area": {"base": [10, 10.0], "at": [[{"x": [1]}]], "unit": ["m", ""]}}],
+    }
     write(tmp_path / "possible_answer" / "one.jsonl", gold)
     found = read_one(tmp_path, row)
-    assert outline(found)[1] == ("assistant", None, [("area", {"base": 10, "at": [{"x": 1}]})])
+    assert outline(found)[1] == ("assistant", None, [("geo_area", {"base": 10, "at": [{"x": 1}]})])
     schema = found.tools[0]["function"]["parameters"]
     assert schema["type"] == "object"
     assert schema["properties"]["base"] == {"type": "number"}

@@ -143,10 +143,16 @@ def test_an_endpoint_that_is_down_is_said_at_once():
         evaluator.evaluate(base_url=url, model="m", rows=[row("0", "Oslo")], retry_seconds=0.0)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "", "ftp://x/v1"])
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "", "ftp://x/v1", "http://[::1", "http://x:99999", "http:///v1"])
 def test_a_base_url_that_is_none(url: str):
     with pytest.raises(InvalidInput, match="expected http://HOST:PORT/v1"):
         evaluator.evaluate(base_url=url, model="m", rows=[row("0", "Oslo")])
+
+
+def test_a_key_that_no_header_can_hold_is_named_without_being_shown():
+    with pytest.raises(InvalidInput, match="line break") as caught:
+        evaluator.evaluate(base_url="http://x", model="m", rows=[row("0", "Oslo")], api_key="sk-secret\n")
+    assert "sk-secret" not in str(caught.value)
 
 
 def test_a_model_that_is_not_served_is_named_with_those_that_are():
@@ -268,6 +274,25 @@ def test_results_of_other_settings_are_not_lost(tmp_path: Path):
         run(server, [row("0", "Oslo")], results_path=results)
         with pytest.raises(InvalidInput, match="unfinished evaluation with other settings"):
             run(server, [row("0", "Oslo")], results_path=results, max_tokens=7)
+
+
+@pytest.mark.parametrize("text", ["a poem\n", "[1]\n{}\n", "no line end"])
+def test_a_file_that_holds_no_results_is_not_overwritten(tmp_path: Path, text: str):
+    (tmp_path / "mine.txt").write_text(text)
+    with OpenAIServer(right) as server, pytest.raises(InvalidInput, match="holds something else"):
+        run(server, [row("0", "Oslo")], results_path=tmp_path / "mine.txt")
+    assert (tmp_path / "mine.txt").read_text() == text
+
+
+def test_a_result_that_another_callwright_wrote_otherwise_is_asked_for_again(tmp_path: Path):
+    results = tmp_path / "results.jsonl"
+    broken = [row("0", "Oslo"), row("1", "Rome")]
+    with OpenAIServer(lambda body: right(body) if city_of(body) == "Oslo" else Raw("no", 400)) as server:
+        run(server, broken, results_path=results)
+    results.write_text(results.read_text().replace('"verdict": {', '"verdict": {"was": 1}, "old": {'))
+    with OpenAIServer(right) as server:
+        assert run(server, broken, results_path=results).total.accuracy == 1.0
+        assert len(server.requests) == 2
 
 
 def test_no_rows_is_an_error():

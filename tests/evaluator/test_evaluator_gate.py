@@ -5,25 +5,21 @@ from typing import Any
 import pytest
 
 from callwright.evaluator import decide
+from callwright.evaluator.measures import measure
 from callwright.evaluator.report import Report
-from callwright.evaluator.tally import Tally
 from callwright.spec.model import Gate
 
 
 def report(right: int, wrong: int, *, errors: int = 0, malformed: float = 0.0, loss: float | None = None) -> Report:
-    measures = (
-        Tally()
-        .measures()
-        .model_copy(
-            update={
-                "requests": right + wrong,
-                "errors": errors,
-                "calls_due": right + wrong,
-                "accuracy": right / (right + wrong) if right + wrong else None,
-                "malformed": malformed,
-                "general_loss": loss,
-            }
-        )
+    measures = measure([]).model_copy(
+        update={
+            "requests": right + wrong,
+            "errors": errors,
+            "calls_due": right + wrong,
+            "accuracy": right / (right + wrong) if right + wrong else None,
+            "malformed": malformed,
+            "general_loss": loss,
+        }
     )
     calls = {f"s/{n}": n < right for n in range(right + wrong)}
     return Report(model="m", base_url="u", dialect=None, created_at="", seconds=0, total=measures, sets={}, calls=calls)

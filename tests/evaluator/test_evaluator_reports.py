@@ -99,9 +99,10 @@ def test_findings_go_to_json_and_back(found: Findings, tmp_path: Path):
 def test_files_that_are_no_findings(tmp_path: Path):
     with pytest.raises(NotFound, match="expected the report"):
         findings.load(tmp_path)
-    (tmp_path / "report.json").write_text('{"accuracy": 3, "x": []}')
-    with pytest.raises(InvalidInput, match="holds none"):
-        findings.load(tmp_path)
+    for text in ('{"accuracy": 3, "x": []}', '{"accuracy": null, "reports": {}}', "[", "\x00"):
+        (tmp_path / "report.json").write_text(text)
+        with pytest.raises(InvalidInput, match="holds none"):
+            findings.load(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written(found: Findings, tmp_path: Path):
@@ -150,6 +151,18 @@ def test_the_page_is_whole_and_a_models_words_stay_words(found: Findings, tmp_pa
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     assert "| tool-call accuracy, seen | 6.7 % (2/30) | 93.3 % (28/30) |" in markdown
     assert "+65.0 points" in markdown
+
+
+def test_half_surrogates_and_formulas_can_be_written_and_read(tmp_path: Path):
+    asked = [row("\ud800", "Oslo", set=r"a $\x$"), row("1", "Rome", set="b"), small_talk("\udfff")]
+    answer = completion("\ud83d odd", calls=[("weather", {"city": "\ud800", "\udc00": 1})])
+    answer["choices"][0]["message"]["malformed_tool_calls"] = [{"reason": "\ud800"}]
+    with OpenAIServer(lambda body: answer) as server:
+        report = evaluator.evaluate(base_url=server.base_url, model="m", rows=asked, results_path=tmp_path / "r.jsonl")
+    made = findings.gather({"m $a$": report})
+    pages.write(tmp_path, made)
+    assert len(findings.load(tmp_path).candidate.failures) == 3
+    json.dumps(made.summary()).encode()
 
 
 def test_a_report_without_calls_draws_nothing_and_still_reads(found: Findings, tmp_path: Path):

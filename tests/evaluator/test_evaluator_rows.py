@@ -106,6 +106,30 @@ def test_rows_without_gold_and_broken_ones_are_counted_and_named(tmp_path: Path)
     assert f"{path}:4: messages must end in a user or tool turn" in notes
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"expected": 3}, "expected: got int"),
+        ({"expected": [{"name": 3}]}, "got the gold call {'name': 3}"),
+        ({"expected": [gold("time", {}), None]}, "got the gold call None"),
+        ({"expected": [gold("time", "[" * 5000)]}, "got arguments '[["),
+        ({"expected": [gold("time", None)]}, "got arguments None; expected a JSON object"),
+        ({"tools": ["weather"]}, "tools[0]: not JSON"),
+        ({"tools": {"name": "time"}}, "tools: got dict; expected a list"),
+        ({"messages": ["x"]}, "messages[0]: got str; expected an object"),
+        ({"messages": [{"content": "x"}]}, "messages[0]: got role None"),
+        ({"messages": [{"role": "user", "content": 3}]}, "messages[0]: got content of int; expected text"),
+        ({"messages": []}, "messages must end in a user or tool turn"),
+        ({"reference": 3}, "reference: got int; expected text"),
+    ],
+)
+def test_a_row_in_another_form_is_named_before_anything_is_asked(tmp_path: Path, changed: dict[str, Any], words: str):
+    good = {"messages": [user("x")], "tools": TOOLS, "expected": [gold("time", {})]}
+    found, reading = read(write(tmp_path / "a.jsonl", good, good | changed, good))
+    assert [row.id for row in found] == ["1", "3"]
+    assert reading.examples[0].startswith(f"{tmp_path / 'a.jsonl'}:2: {words}")
+
+
 def test_conversations_without_gold_and_broken_ones_are_counted_too(tmp_path: Path):
     path = write(
         tmp_path / "a.jsonl",
@@ -113,10 +137,12 @@ def test_conversations_without_gold_and_broken_ones_are_counted_too(tmp_path: Pa
         {"id": "b", "messages": [user("nobody answers")], "tools": TOOLS},
         '{"id": "cut", "messages": [',
         {"id": "d", "messages": [user("x"), calling("gone", {"odd": 1})], "tools": TOOLS},
+        {"id": "e", "messages": [user("x"), calling("time", [])], "tools": TOOLS},
     )
     found, reading = read(path)
     assert [row.id for row in found] == ["a:1", "d:1"]
-    assert (reading.conversations, reading.without_gold, reading.unreadable) == (4, 1, 1)
+    assert (reading.conversations, reading.without_gold, reading.unreadable) == (5, 1, 2)
+    assert f"{path}:5: got arguments '[]'; expected a JSON object" in reading.examples
     assert any(f"{path}:3: not JSON" in line for line in reading.notes("a"))
 
 

@@ -8,7 +8,7 @@ from cases import TOOLS, follow_up, row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callwright.evaluator import Call, Row, answers, compare, scoring, tally
+from callwright.evaluator import Call, Row, answers, compare, measures, scoring
 from callwright.evaluator.answers import Answer
 
 
@@ -106,7 +106,9 @@ def test_chat_completions_that_are_none():
     assert answers.read(odd, TOOLS, None) == Answer(None, (), (), 0, 0)
 
 
-@pytest.mark.parametrize("text", ['{"city": "Os', "[]", "3", "", None, '{"a": NaN}', "[" * 5000])
+@pytest.mark.parametrize(
+    "text", ['{"city": "Os', "[]", "3", "", None, '{"a": NaN}', "[" * 5000, '{"a":' * 600 + "1" + "}" * 600]
+)
 def test_arguments_that_are_no_json_object_are_malformed(text: Any):
     call = {"function": {"name": "weather", "arguments": text}}
     read = answers.read({"choices": [{"message": {"tool_calls": [call]}}]}, TOOLS, None)
@@ -129,11 +131,11 @@ def test_calls_left_in_the_text_are_seen(content: str, dialect: str | None, malf
 
 
 def test_wilson_against_published_values():
-    assert tally.wilson(0, 0) is None
-    assert tally.wilson(184, 200) == pytest.approx((0.8739, 0.9501), abs=2e-4)
-    assert tally.wilson(0, 7)[0] == 0.0  # type: ignore[index]
-    assert tally.wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert tally.wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+    assert measures.wilson(0, 0) is None
+    assert measures.wilson(184, 200) == pytest.approx((0.8739, 0.9501), abs=2e-4)
+    assert measures.wilson(0, 7)[0] == 0.0  # type: ignore[index]
+    assert measures.wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert measures.wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
 
 
 def test_mcnemar_is_the_exact_binomial_test():

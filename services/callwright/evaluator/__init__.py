@@ -5,8 +5,8 @@
     decide(gate, report).passed
 
 `sets` and `formats` read rows, `asking` puts them to an `endpoint`, `answers` and `scoring` judge what comes,
-`evaluation` runs it all and `tally` adds it up into a `report`; `compare`, `gate` and `findings` draw the conclusions,
-`figures`, `charts` and `pages` show them. `stage` does all of it for a run.
+`evaluation` runs it all and `measures` sums it up in a `report`; `compare`, `gate` and `findings` draw the
+conclusions, `figures`, `charts` and `pages` show them. `stage` does all of it for a run.
 """
 
 from callwright.evaluator.evaluation import Judge, evaluate

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from callwright.evaluator import figures
 from callwright.evaluator.compare import Comparison, Paired
 from callwright.evaluator.findings import Findings
+from callwright.evaluator.measures import FAULT_KINDS
 from callwright.evaluator.report import Measures, Report
-from callwright.evaluator.tally import FAULT_KINDS
 
 _OTHERS, _CANDIDATE = ("#a9b4bf", "#7fa9cf", "#c3a3b8"), "#4fa58a"
 _FAULTS = {"right": "#1b6b57", "arguments": "#a7c957", "tool": "#f2c14e", "no call": "#f08a4b", "malformed": "#c8553d",
@@ -118,7 +118,8 @@ def differences(comparisons: list[Comparison]) -> bytes:
 
 
 def _label(text: str) -> str:
-    return text if len(text) <= _LABEL else f"…{text[-_LABEL:]}"
+    shown = text if len(text) <= _LABEL else f"…{text[-_LABEL:]}"
+    return shown.replace("$", r"\$")  # matplotlib would set what stands between two of them as a formula
 
 
 def _due(reports: Mapping[str, Report], name: str) -> bool:

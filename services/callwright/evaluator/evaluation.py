@@ -3,10 +3,11 @@
     report = evaluate(base_url="http://127.0.0.1:8100/v1", model="m", rows=rows)
     report.total.accuracy
 
-The walk of a row: an earlier result or `asking` -> `journal` -> `tally` -> `Report`.
+The walk of a row: an earlier result or `asking` -> `journal` -> `measures` -> `Report`.
 """
 
 import asyncio
+import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AsyncExitStack
@@ -19,9 +20,9 @@ from callwright.errors import InvalidInput, Unavailable
 from callwright.evaluator import asking
 from callwright.evaluator.endpoint import Endpoint
 from callwright.evaluator.journal import Journal, Outcome
-from callwright.evaluator.report import Report
+from callwright.evaluator.measures import Judged, failed_row, judged, measure
+from callwright.evaluator.report import FailedRow, Report
 from callwright.evaluator.row import Row
-from callwright.evaluator.tally import Tally, Worst
 
 Advance = Callable[[int, int, str], None]
 """Called with (requests done, requests in all or 0, a few words)."""
@@ -76,7 +77,7 @@ def evaluate(
                 await stack.enter_async_context(each)
                 await each.check()
             journal = stack.enter_context(Journal(results_path, settings))
-            run = _Run(endpoint, grader, journal, dialect, max_tokens, concurrency, on_progress, Worst(worst))
+            run = _Run(endpoint, grader, journal, dialect, max_tokens, concurrency, on_progress, worst)
             await run.all(iter(rows), len(rows) if isinstance(rows, Sized) else 0)
             return run.report(version)
 
@@ -94,13 +95,13 @@ class _Run:
     max_tokens: int
     concurrency: int
     on_progress: Advance | None
-    worst: Worst
+    worst_count: int
 
     def __post_init__(self) -> None:
-        self.total, self.sets = Tally(), dict[str, Tally]()
-        self.calls, self.no_calls = dict[str, bool](), dict[str, bool]()
-        self.losses = dict[str, tuple[float, int]]()
-        self.done = self.errors = self.resumed = self.unanswered_in_a_row = 0
+        self.results: list[Judged] = []
+        self.worst: list[tuple[float, int, FailedRow]] = []
+        """How bad, minus the place in order, and what is shown of it."""
+        self.errors = self.resumed = self.unanswered_in_a_row = 0
         self.gives_logprobs = True
         self.started, self.told = time.monotonic(), 0.0
 
@@ -113,7 +114,7 @@ class _Run:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if not self.done:
+        if not self.results:
             raise InvalidInput("evaluating: got no row with gold; expected at least one request; check the sets")
         if not self.errors:
             self.journal.finish()
@@ -147,38 +148,35 @@ class _Run:
             raise Unavailable(
                 f"evaluating {self.endpoint.model!r}: got {self.unanswered_in_a_row} failures in a row from "
                 f"{self.endpoint.base_url}, the last: {error.reason}: {error.text}; expected answers; "
-                f"{self.done} requests are done; run the same command again to carry on"
+                f"{len(self.results)} requests are done; run the same command again to carry on"
             )
 
     def _count(self, row: Row, outcome: Outcome) -> None:
-        self.total.add(row, outcome)
-        self.sets.setdefault(row.set, Tally()).add(row, outcome)
-        self.worst.add(row, outcome)
-        self.done += 1
+        result = judged(row, outcome)
+        self.results.append(result)
         self.errors += outcome.error is not None
-        if row.kind in ("call", "no_call"):
-            right = bool(outcome.verdict and outcome.verdict.correct)
-            (self.calls if row.kind == "call" else self.no_calls)[row.key] = right
-        if outcome.loss:
-            self.losses[row.key] = outcome.loss
+        if result.fault.severity:
+            shown = failed_row(row, outcome, result.fault.words)
+            entry = (result.fault.severity, -len(self.results), shown)
+            self.worst = heapq.nlargest(self.worst_count, [*self.worst, entry])
 
     def _tell(self, count: int, last: bool = False) -> None:
-        now = time.monotonic()
+        now, done = time.monotonic(), len(self.results)
         if self.on_progress and (last or now - self.told >= _PROGRESS_SECONDS):
             self.told = now
-            right = [*self.calls.values(), *self.no_calls.values()]
+            right = [result.correct for result in self.results if result.kind in ("call", "no_call")]
             words = f"{sum(right) / len(right):.1%} right" if right else ""
-            self.on_progress(self.done, self.done if last else max(count, self.done + 1), words)
+            self.on_progress(done, done if last else max(count, done + 1), words)
 
     def report(self, version: str | None) -> Report:
         """What was found."""
-        notes = []
+        results, notes = self.results, []
         if self.resumed:
-            notes.append(f"{self.resumed} of {self.done} results are from an earlier, interrupted run")
+            notes.append(f"{self.resumed} of {len(results)} results are from an earlier, interrupted run")
         if not self.gives_logprobs:
             notes.append("the endpoint gives no prompt log-probabilities: general conversations are scored by overlap")
         if self.errors:
-            notes.append(f"{self.errors} of {self.done} requests got no answer and count as wrong")
+            notes.append(f"{self.errors} of {len(results)} requests got no answer and count as wrong")
         return Report(
             model=self.endpoint.model,
             version=version,
@@ -186,11 +184,11 @@ class _Run:
             dialect=self.dialect,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=time.monotonic() - self.started,
-            total=self.total.measures(),
-            sets={name: tally.measures() for name, tally in sorted(self.sets.items())},
-            failures=self.worst.rows(),
+            total=measure(results),
+            sets={name: measure([r for r in results if r.set == name]) for name in sorted({r.set for r in results})},
+            failures=tuple(shown for _, _, shown in self.worst),
             notes=tuple(notes),
-            calls=self.calls,
-            no_calls=self.no_calls,
-            losses=self.losses,
+            calls={r.key: r.correct for r in results if r.kind == "call"},
+            no_calls={r.key: r.correct for r in results if r.kind == "no_call"},
+            losses={r.key: r.outcome.loss for r in results if r.outcome.loss},
         )
