@@ -1,6 +1,7 @@
 """OpenAI chat messages read into plain items, and the page that a dialect writes them to.
 
-Owns the checks of what clients send and the law that segments concatenate to messages. Knows no marker.
+`read_messages` checks what clients send; `Page` makes messages and segments from the same text, so that the segments of
+a message concatenate to its content.
 """
 
 import json
@@ -49,8 +50,11 @@ class Assistant:
 Item = System | User | Assistant
 
 
-def read_messages(messages: Sequence[Message]) -> tuple[Item, ...]:
-    """Reads a conversation. Raises InvalidInput with the index of the message that is wrong."""
+def read_messages(messages: Sequence[Message], *, with_system: bool = False) -> tuple[Item, ...]:
+    """Reads a conversation; `with_system` puts an empty system message first where none is.
+
+    Raises InvalidInput with the index of the message that is wrong.
+    """
     items: list[Item] = []
     position = 0
     while position < len(messages):
@@ -76,7 +80,16 @@ def read_messages(messages: Sequence[Message]) -> tuple[Item, ...]:
                 raise InvalidInput(
                     f"{where}.role: got {str(role)[:40]!r}; expected system, user, assistant or tool; correct it"
                 )
+    if with_system and not (items and isinstance(items[0], System)):
+        items.insert(0, System(""))
     return tuple(items)
+
+
+def with_tools(system: str, tools_text: str) -> str:
+    """The system text with `tools_text` at its end, once."""
+    if tools_text.strip() in system:
+        return system
+    return f"{system}\n\n{tools_text}" if system.strip() else tools_text
 
 
 def _is_result(message: Message) -> bool:

@@ -1,18 +1,19 @@
-"""Hermes: Qwen's layout of `<tool_call>` blocks, as its chat templates write it, so any template with roles will do.
+"""Hermes: calls as JSON in `<tool_call>` tags, laid out as in Qwen's chat templates.
 
-Results stand in user messages between `<tool_response>` tags; those of one turn share a message.
+The tools and the calls are written into the messages' text, so the base's chat template needs roles only. Results stand
+in a user message in `<tool_response>` tags; those of one turn share a message.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
-from callwright.dialects.conversation import Assistant, Page, System, User, open_user, read_messages
+from callwright.dialects.conversation import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.hermes_stream import OPEN, SHUT, HermesStream
 from callwright.dialects.literals import find_object_end
 from callwright.dialects.tools import Tool, choose, read_names, read_tools
-from callwright.dialects.types import Message, Rendered, Segment, StreamParser, ToolSpec, Turn, accumulate
+from callwright.dialects.types import Message, Rendered, Segment, ToolSpec, Turn
 
 _PROMPT = """\
 # Tools
@@ -42,29 +43,25 @@ class Hermes:
         """What stands before and after the JSON arguments of a call."""
         return f'{OPEN}\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": ', f"}}\n{SHUT}"
 
-    def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> StreamParser:
+    def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> HermesStream:
         """A parser for one turn."""
         return HermesStream(read_names(tools), eager=eager)
 
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
-        """Reads a whole turn: the stream, fed in one piece and accumulated."""
-        parser = self.parser(tools)
-        return accumulate([*parser.feed(text), *parser.close(cut=cut)])
+        """Reads a whole turn."""
+        return self.parser(tools).read(text, cut=cut)
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"
     ) -> Rendered:
         """Writes a conversation for the chat template. Raises InvalidInput on what is no conversation."""
         shown = choose(read_tools(tools), tool_choice)
-        items = read_messages(messages)
         page = Page()
-        if shown and not (items and isinstance(items[0], System)):
-            items = (System(""), *items)
-        for index, item in enumerate(items):
+        for index, item in enumerate(read_messages(messages, with_system=bool(shown))):
             match item:
                 case System(text):
                     page.open("system")
-                    page.write("system", _system_text(text, shown) if shown and index == 0 else text)
+                    page.write("system", with_tools(text, _tools_text(shown)) if shown and index == 0 else text)
                 case User(text):
                     open_user(page, item, text)
                 case Assistant():
@@ -107,14 +104,6 @@ class Hermes:
         return tuple(segment for segment in segments if segment.text)
 
 
-def _system_text(given: str, tools: tuple[Tool, ...]) -> str:
-    lines = "\n".join(json.dumps(_declaration(tool), ensure_ascii=False) for tool in tools)
-    block = _PROMPT.format(tools=lines)
-    if block in given:
-        return given
-    return f"{given}\n\n{block}" if given.strip() else block
-
-
-def _declaration(tool: Tool) -> dict[str, Any]:
-    function: Mapping[str, Any] = tool.function
-    return {"type": "function", "function": dict(function)}
+def _tools_text(tools: tuple[Tool, ...]) -> str:
+    declared = ({"type": "function", "function": dict(tool.function)} for tool in tools)
+    return _PROMPT.format(tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in declared))

@@ -1,18 +1,24 @@
-"""The ReAct family: one rendering and one reading for dialects that differ in prompt and in a few words.
+"""The ReAct family: how all dialects with Thought, Action, Action Input and Observation are rendered and read.
 
-Owns the layout of the loop. Thought, Action, Action Input, Observation and answer of one turn stand in one assistant
-message, which is continued after each result; each piece is a line, so a prompt always ends where a line does.
+    Thought: I look.
+    Action: get_weather
+    Action Input: {"city": "Paris"}
+    Observation: sunny
+    Final Answer: The sun shines.
+
+These lines are one assistant message, which the model goes on writing after each result. A dialect gives its prompt and
+overrides what it writes differently.
 """
 
 from collections.abc import Sequence
 from typing import ClassVar
 
 from callwright.dialects import markers as m
-from callwright.dialects.conversation import Assistant, Page, System, User, open_user, read_messages
+from callwright.dialects.conversation import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.literals import find_object_end
 from callwright.dialects.react_stream import ReactStream
 from callwright.dialects.tools import Tool, choose, read_names, read_tools
-from callwright.dialects.types import Kind, Message, Rendered, Segment, StreamParser, ToolSpec, Turn, accumulate
+from callwright.dialects.types import Kind, Message, Rendered, Segment, ToolSpec, Turn
 
 Piece = tuple[Kind, str]
 _WORDS = (m.ACTION_INPUT, m.ACTION, m.OBSERVATION, m.THOUGHT, m.FINAL_ANSWER, m.QUESTION)
@@ -27,9 +33,11 @@ _KINDS: dict[str, Kind] = {
 
 
 class ReactDialect:
-    """Base of the family; a dialect gives its prompt and overrides what it writes differently."""
+    """Base of the family."""
 
     name: ClassVar[str]
+    prompt: ClassVar[str]
+    """Shows the tools and the format; `{tools}` and `{names}` stand for the tools and their names."""
     stop: ClassVar[tuple[str, ...]] = ("\nObservation:",)
     answers: ClassVar[bool] = False
     """`Answer:` is a marker too; what follows it is content, and further actions may follow."""
@@ -40,18 +48,16 @@ class ReactDialect:
     def __init__(self) -> None:
         self._markers = m.Markers((*_WORDS, m.ANSWER) if self.answers else _WORDS)
 
-    # What a dialect defines.
+    # What a dialect may write differently.
 
     def tools_text(self, tools: tuple[Tool, ...]) -> str:
-        """The prompt that shows the tools and the format."""
-        raise NotImplementedError
+        """The prompt, with the tools as ms-swift writes them: each a Python repr."""
+        declared = "\n\n".join(str(dict(tool.function)) for tool in tools)
+        return self.prompt.format(tools=declared, names=",".join(tool.name for tool in tools))
 
     def system_text(self, given: str, tools: tuple[Tool, ...]) -> str:
         """The system message: what was given, then the tools, once."""
-        block = self.tools_text(tools)
-        if block.strip() in given:
-            return given
-        return f"{given}\n\n{block}" if given.strip() else block
+        return with_tools(given, self.tools_text(tools))
 
     def user_text(self, given: str, tools: tuple[Tool, ...]) -> str:
         """A user message's text."""
@@ -79,24 +85,21 @@ class ReactDialect:
         """What stands before and after the JSON arguments of a call."""
         return f"Action: {name}\nAction Input: ", "\n"
 
-    def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> StreamParser:
+    def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> ReactStream:
         """A parser for one turn."""
         return ReactStream(self._markers, read_names(tools), eager=eager, closing_tool=self.closing_tool)
 
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
-        """Reads a whole turn: the stream, fed in one piece and accumulated."""
-        parser = self.parser(tools)
-        return accumulate([*parser.feed(text), *parser.close(cut=cut)])
+        """Reads a whole turn."""
+        return self.parser(tools).read(text, cut=cut)
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"
     ) -> Rendered:
         """Writes a conversation for the chat template. Raises InvalidInput on what is no conversation."""
         shown = choose(read_tools(tools), tool_choice)
-        items = read_messages(messages)
+        items = read_messages(messages, with_system=bool(shown))
         page = Page()
-        if shown and not (items and isinstance(items[0], System)):
-            items = (System(""), *items)
         inside = False
         for index, item in enumerate(items):
             match item:

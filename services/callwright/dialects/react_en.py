@@ -1,11 +1,15 @@
-"""ReAct in English: ms-swift's `react_en` prompt. Tools as Python reprs, one after another, names joined by commas."""
+"""ReAct in English: the prompt `react_en` of ms-swift."""
 
 from typing import ClassVar
 
 from callwright.dialects.react import ReactDialect
-from callwright.dialects.tools import Tool
 
-_PROMPT = """\
+
+class ReactEn(ReactDialect):
+    """The dialect `react_en`."""
+
+    name: ClassVar[str] = "react_en"
+    prompt: ClassVar[str] = """\
 Answer the following questions as best you can. You have access to the following tools:
 
 {tools}
@@ -21,15 +25,3 @@ Final Answer: the final answer to the original input question
 
 Begin!
 """
-
-
-class ReactEn(ReactDialect):
-    """The dialect `react_en`."""
-
-    name: ClassVar[str] = "react_en"
-
-    def tools_text(self, tools: tuple[Tool, ...]) -> str:
-        """The prompt, its newline at the end included."""
-        return _PROMPT.format(
-            tools="\n\n".join(str(dict(tool.function)) for tool in tools), names=",".join(tool.name for tool in tools)
-        )

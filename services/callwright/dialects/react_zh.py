@@ -1,11 +1,15 @@
-"""ReAct in Chinese: ms-swift's `react_zh` prompt, with its full-width punctuation. The markers stay English."""
+"""ReAct in Chinese: the prompt `react_zh` of ms-swift, with full-width punctuation. The markers stay English."""
 
 from typing import ClassVar
 
 from callwright.dialects.react import ReactDialect
-from callwright.dialects.tools import Tool
 
-_PROMPT = """\
+
+class ReactZh(ReactDialect):
+    """The dialect `react_zh`."""
+
+    name: ClassVar[str] = "react_zh"
+    prompt: ClassVar[str] = """\
 尽你所能回答以下问题。你拥有如下工具：
 
 {tools}
@@ -21,15 +25,3 @@ Final Answer: 对输入问题的最终答案
 
 开始！
 """
-
-
-class ReactZh(ReactDialect):
-    """The dialect `react_zh`."""
-
-    name: ClassVar[str] = "react_zh"
-
-    def tools_text(self, tools: tuple[Tool, ...]) -> str:
-        """The prompt, its newline at the end included."""
-        return _PROMPT.format(
-            tools="\n\n".join(str(dict(tool.function)) for tool in tools), names=",".join(tool.name for tool in tools)
-        )

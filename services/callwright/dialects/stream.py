@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 
 from callwright.dialects.markers import THINK_END
-from callwright.dialects.types import CallDelta, ContentDelta, Delta, MalformedCall
+from callwright.dialects.types import CallDelta, ContentDelta, Delta, MalformedCall, Turn, accumulate
 
 LONGEST_GAP = 256
 """Characters of white space before a marker that are dropped with it; more of a longer run is sent as content."""
@@ -60,6 +60,10 @@ class Stream:
         self._finish(rest, cut=cut)
         self._step = self._skip_all
         return self._flush()
+
+    def read(self, text: str, *, cut: bool = False) -> Turn:
+        """Reads a whole turn, fed in one piece."""
+        return accumulate([*self.feed(text), *self.close(cut=cut)])
 
     # What a parser defines.
 

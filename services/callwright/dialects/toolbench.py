@@ -1,7 +1,7 @@
-"""ToolBench: ms-swift's `toolbench` prompt, its misspellings included, and the Finish tool that ends a task.
+"""ToolBench: the prompt `toolbench` of ms-swift, its misspellings included, and the tool Finish that ends a task.
 
-A result has no marker here: it is a message of the role tool (`Rendered.tool_as_user` for a template without one). An
-answer is written as a call of Finish and read back as content; giving up is read as a malformed call that says so.
+A result is a message of the role tool, without a marker (`Rendered.tool_as_user`: for a template without the role). An
+answer is a call of Finish, and read back as content; giving up is read as a malformed call that says so.
 """
 
 from typing import ClassVar
@@ -10,7 +10,24 @@ from callwright.dialects.literals import write_json
 from callwright.dialects.react import Piece, ReactDialect
 from callwright.dialects.tools import Tool, read_tools
 
-_PROMPT = """\
+_FINISH = {
+    "name": "Finish",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "return_type": {"type": "string", "enum": ["give_answer", "give_up_and_restart"]},
+            "final_answer": {"type": "string"},
+        },
+        "required": ["return_type"],
+    },
+}
+
+
+class ToolBench(ReactDialect):
+    """The dialect `toolbench`."""
+
+    name: ClassVar[str] = "toolbench"
+    prompt: ClassVar[str] = """\
 You can use many tools(functions) to do the following task.
 First I will give you the task description, and your task start.
 At each step, you need to give your thought to analyze the status now and what to do next, \
@@ -36,31 +53,9 @@ or you find that function calls always fail(the function is not valid now), \
 use function Finish->give_up_and_restart.
 2.Do not use origin tool names, use only subfunctions' names.
 Specifically, you have access to the following APIs: {tools}"""
-
-_FINISH = {
-    "name": "Finish",
-    "parameters": {
-        "type": "object",
-        "properties": {
-            "return_type": {"type": "string", "enum": ["give_answer", "give_up_and_restart"]},
-            "final_answer": {"type": "string"},
-        },
-        "required": ["return_type"],
-    },
-}
-
-
-class ToolBench(ReactDialect):
-    """The dialect `toolbench`."""
-
-    name: ClassVar[str] = "toolbench"
     stop: ClassVar[tuple[str, ...]] = ()
     results_inside: ClassVar[bool] = False
     closing_tool: ClassVar[Tool | None] = read_tools([_FINISH])[0]
-
-    def tools_text(self, tools: tuple[Tool, ...]) -> str:
-        """The prompt, without a newline at its end."""
-        return _PROMPT.format(tools="\n\n".join(str(dict(tool.function)) for tool in tools))
 
     def thought(self, text: str, *, resumed: bool) -> list[Piece]:
         """The format always opens with a thought, an empty one if need be."""
