@@ -1,13 +1,13 @@
-"""Every way of writing a tool call, rendered and parsed by one module each. Pure text: nothing here needs a model.
+"""The dialects: ways of writing tool calls as text. One module renders and parses each; none needs a model.
 
     d = dialects.load("react_en")
     d.render(messages, tools)        what goes to the chat template, in typed segments
     d.parse(text, tools)             an assistant's text as content and calls
     d.parser(tools).feed(chunk)      the same, as a stream
 
-Content is what a person may read: prose, thoughts without their marker, the answer without its marker and without the
-set phrase before it, and malformed calls verbatim. An echo of the question, results that the model invented after a
-call, and a stop string that was cut off are no content. Rendered again, content and calls give the text they came from.
+Content is what a client shows: prose, thoughts and answers without their markers, malformed calls verbatim. No content
+are the set phrase before an answer, an echo of the question, results that the model invents after a call, and part of a
+stop string. Rendered again, content and calls give the text that they were read from.
 """
 
 from functools import cache

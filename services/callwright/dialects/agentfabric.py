@@ -1,8 +1,8 @@
 """AgentFabric: the prompts of modelscope-agent's RolePlay, as of 0.7.1, in Chinese and English.
 
-A system message is the tools and then the role; every user message names the tools again. After a result stands
-`Answer:`, also before a further action. Owns both layouts: the continued assistant turn, and RolePlay's own loop, which
-appends what was said to the user's message (`roleplay_steps`).
+The system message is the tools, then the role; every user message names the tools again. `Answer:` follows each result,
+also before a further action. A turn is rendered as one assistant message; RolePlay itself appends to the user's message
+instead, and `roleplay_steps` makes its requests of a rendered conversation.
 """
 
 import json
@@ -70,7 +70,7 @@ _ANSWER = "Answer:"
 
 
 class AgentFabric(ReactDialect):
-    """The dialect `agentfabric`. Without a `language`, that of the tools' descriptions is taken."""
+    """The dialect `agentfabric`, in `language`, by default that of the tools' descriptions."""
 
     name: ClassVar[str] = "agentfabric"
     answers: ClassVar[bool] = True

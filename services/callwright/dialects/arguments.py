@@ -1,16 +1,15 @@
-"""From what stands after a tool's name to its arguments: a JSON object as a string, or the reason why not.
+"""Reads what a model wrote as a tool's arguments: a JSON object as a string, or the reason why it is none.
 
-Owns the repair of arguments and the coercion to a tool's schema, which never loses anything: where a value could only
-be kept by guessing, it stays as written. Knows no marker and no stream.
+read_object("{'days': '5'}", tool)      '{"days": 5}', where the schema says integer
+read_bare("Paris", tool)                '{"city": "Paris"}', where the tool has one parameter that it can be
+read_bare("soon", tool)                 Fault("the arguments are no JSON object: got 'soon'")
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from callwright.dialects.literals import MAX_DEPTH, Json, read_literal, write_json
-from callwright.dialects.schema_types import ANY, json_type
+from callwright.dialects.coercion import alternatives, coerce, fits
+from callwright.dialects.literals import Json, literal_or_text, read_literal, write_json
 from callwright.dialects.tools import Tool
 
 _NOTHING = frozenset({"", "none", "null", "n/a", "na", "nil", "无", "无参数", "空", "{}", "()", '""', "''"})
@@ -49,11 +48,11 @@ def read_bare(text: str, tool: Tool) -> str | Fault:
         return "{}"
     if stripped.lower().strip(" .。") in _NOTHING:
         return Fault(f"no arguments; expected {', '.join(tool.required)}")
-    value = _read_or_keep(stripped)
+    value = literal_or_text(stripped)
     if isinstance(value, dict):
         return _finish(value, tool)
     if isinstance(value, str):
-        inner = _read_or_keep(value.strip()) if value != stripped else value
+        inner = literal_or_text(value.strip()) if value != stripped else value
         if isinstance(inner, dict):
             return _finish(inner, tool)
         embedded = _embedded_object(value, tool)
@@ -62,21 +61,21 @@ def read_bare(text: str, tool: Tool) -> str | Fault:
     name = _sole_parameter(tool)
     if name is None:
         return Fault(f"the arguments are no JSON object: got {stripped[:40]!r}")
-    schemas = _alternatives(tool.properties[name], tool.parameters)
+    schemas = alternatives(tool.properties[name], tool.parameters)
     if isinstance(value, str):
         named = re.match(rf"[\"']?{re.escape(name)}[\"']?\s*[=:]\s*(.+)", value, re.DOTALL)
-        value = _read_or_keep(named[1].strip()) if named else value
-    elif not _fits(value, schemas) and _fits("", schemas):
+        value = literal_or_text(named[1].strip()) if named else value
+    elif not fits(value, schemas) and fits("", schemas):
         value = stripped
-    coerced = _coerce(value, schemas, tool.parameters, 0)
-    if not _fits(coerced, schemas):
+    coerced = coerce(value, schemas, tool.parameters)
+    if not fits(coerced, schemas):
         return Fault(f"the arguments are no JSON object: got {stripped[:40]!r}")
     return write_json({name: coerced})
 
 
 def _finish(value: dict[str, Json], tool: Tool) -> str | Fault:
-    schemas = _alternatives(tool.parameters, tool.parameters)
-    coerced = _coerce(value, schemas, tool.parameters, 0) if tool.properties else value
+    schemas = alternatives(tool.parameters, tool.parameters)
+    coerced = coerce(value, schemas, tool.parameters) if tool.properties else value
     try:
         return write_json(coerced)
     except ValueError as error:
@@ -86,15 +85,6 @@ def _finish(value: dict[str, Json], tool: Tool) -> str | Fault:
 def _unfence(text: str) -> str:
     found = _FENCE.match(text)
     return found[1] if found else text
-
-
-def _read_or_keep(text: str) -> Json:
-    if not text or text[0] not in "{[\"'-+.0123456789tTfFnN“(":
-        return text
-    try:
-        return read_literal(text)
-    except ValueError:
-        return text
 
 
 def _embedded_object(text: str, tool: Tool) -> dict[str, Json] | None:
@@ -115,148 +105,3 @@ def _sole_parameter(tool: Tool) -> str | None:
     if len(tool.required) == 1 and tool.required[0] in tool.properties:
         return tool.required[0]
     return next(iter(tool.properties)) if len(tool.properties) == 1 and not tool.required else None
-
-
-_MOST = 32
-_COMBINING = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
-Schema = Mapping[str, Any]
-
-
-def _resolve(schema: object, root: Schema) -> Schema:
-    """Follows local `$ref`s, a bounded number of them."""
-    for _ in range(_MOST):
-        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
-        if not isinstance(reference, str) or not reference.startswith("#/"):
-            break
-        target: object = root
-        for part in reference[2:].split("/"):
-            target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
-        schema = target
-    return schema if isinstance(schema, Mapping) else {}
-
-
-def _alternatives(schema: object, root: Schema) -> list[Schema]:
-    """The schemas of which a value has to satisfy one: `anyOf` and `oneOf` taken apart, a bounded number of them."""
-    if isinstance(schema, dict) and _COMBINING.isdisjoint(schema):
-        return [schema]
-    found: list[Schema] = []
-    waiting: list[object] = [schema]
-    for _ in range(_MOST):
-        if not waiting:
-            break
-        resolved = _resolve(waiting.pop(0), root)
-        options = resolved.get("anyOf") or resolved.get("oneOf") or resolved.get("allOf")
-        if isinstance(options, list) and (len(options) == 1 or "allOf" not in resolved):
-            waiting.extend(options[:_MOST])
-        else:
-            found.append(resolved)
-    return found
-
-
-def _types(schema: Schema) -> tuple[str, ...]:
-    declared = schema.get("type")
-    types = declared if isinstance(declared, list) else [declared]
-    names = [json_type(name) for name in types if isinstance(name, str)]
-    if names and schema.get("nullable") is True:
-        names.append("null")
-    return () if ANY in names else tuple(names)
-
-
-def _kinds(value: Json) -> tuple[str, ...]:
-    match value:
-        case None:
-            return ("null",)
-        case bool():
-            return ("boolean",)
-        case int():
-            return ("integer", "number")
-        case float():
-            return ("number",)
-        case str():
-            return ("string",)
-        case list():
-            return ("array",)
-        case _:
-            return ("object",)
-
-
-def _fits(value: Json, schemas: list[Schema]) -> bool:
-    kinds = _kinds(value)
-    return any(not types or any(kind in types for kind in kinds) for types in map(_types, schemas))
-
-
-def _coerce(value: Json, schemas: list[Schema], root: Schema, depth: int) -> Json:
-    """The value in a type that the schema asks for, or the value itself where that would lose something."""
-    if depth > MAX_DEPTH:
-        return value
-    if not _fits(value, schemas):
-        value = _convert(value, schemas)
-    if isinstance(value, str):
-        return _choose(value, schemas)
-    if isinstance(value, dict):
-        return _coerce_members(value, schemas, root, depth)
-    if isinstance(value, list):
-        items = next((s["items"] for s in schemas if isinstance(s.get("items"), Mapping)), None)
-        inner = _alternatives(items, root)
-        return [_coerce(item, inner, root, depth + 1) for item in value] if items is not None else value
-    return value
-
-
-def _coerce_members(value: dict[str, Json], schemas: list[Schema], root: Schema, depth: int) -> Json:
-    for schema in schemas:
-        members = schema.get("properties")
-        if isinstance(members, Mapping):
-            return {
-                key: _coerce(inner, _alternatives(members[key], root), root, depth + 1) if key in members else inner
-                for key, inner in value.items()
-            }
-        others = schema.get("additionalProperties")
-        if isinstance(others, Mapping):
-            inner_schemas = _alternatives(others, root)
-            return {key: _coerce(inner, inner_schemas, root, depth + 1) for key, inner in value.items()}
-    return value
-
-
-def _choose(value: str, schemas: list[Schema]) -> Json:
-    """The member of an `enum` of numbers that was written as a string."""
-    choices = [c for s in schemas if isinstance(s.get("enum"), list) for c in s["enum"]]
-    if value in choices:
-        return value
-    return next((c for c in choices if isinstance(c, int | float) and str(c) == value), value)
-
-
-def _convert(value: Json, schemas: list[Schema]) -> Json:
-    for schema in schemas:
-        for kind in _types(schema):
-            converted = _convert_to(value, kind)
-            if converted is not value:
-                return converted
-    return value
-
-
-def _convert_to(value: Json, kind: str) -> Json:
-    """The same value in another type, or the very same object where there is none."""
-    match kind, value:
-        case "integer", float() if value.is_integer() and abs(value) < 2**53:
-            return int(value)
-        case (("integer" | "number"), str()) if re.fullmatch(r"-?(?:0|[1-9]\d{0,17})", value.strip()):
-            return int(value)
-        case "number", str() if re.fullmatch(r"-?(?:0|[1-9]\d*)\.\d+", value.strip()):
-            number = float(value)
-            return number if str(number) == value.strip() else value
-        case "boolean", str() if value.strip().lower() in ("true", "false"):
-            return value.strip().lower() == "true"
-        case "string", bool():
-            return value
-        case "string", int():
-            return str(value)
-        case "string", float():
-            return write_json(value)
-        case "null", str() if value.strip().lower() in ("null", "none"):
-            return None
-        case (("array" | "object"), str()) if value.strip()[:1] in ("[", "{"):
-            parsed = _read_or_keep(value.strip())
-            expected = list if kind == "array" else dict
-            return parsed if isinstance(parsed, expected) else value
-        case _:
-            return value

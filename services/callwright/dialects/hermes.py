@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from callwright.dialects.conversation import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.hermes_stream import OPEN, SHUT, HermesStream
-from callwright.dialects.literals import find_object_end
+from callwright.dialects.object_scanner import find_object_end
 from callwright.dialects.tools import Tool, choose, read_names, read_tools
 from callwright.dialects.types import Message, Rendered, Segment, ToolSpec, Turn
 
@@ -34,27 +34,23 @@ _ARGUMENTS = re.compile(r'"arguments"\s*:')
 
 
 class Hermes:
-    """The dialect `hermes`."""
+    """The dialect `hermes`; its methods are documented in `Dialect`."""
 
     name: ClassVar[str] = "hermes"
     stop: ClassVar[tuple[str, ...]] = ()
 
     def call_frame(self, name: str) -> tuple[str, str]:
-        """What stands before and after the JSON arguments of a call."""
         return f'{OPEN}\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": ', f"}}\n{SHUT}"
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> HermesStream:
-        """A parser for one turn."""
         return HermesStream(read_names(tools), eager=eager)
 
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
-        """Reads a whole turn."""
         return self.parser(tools).read(text, cut=cut)
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"
     ) -> Rendered:
-        """Writes a conversation for the chat template. Raises InvalidInput on what is no conversation."""
         shown = choose(read_tools(tools), tool_choice)
         page = Page()
         for index, item in enumerate(read_messages(messages, with_system=bool(shown))):

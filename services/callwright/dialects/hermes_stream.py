@@ -7,8 +7,9 @@ a tag is held back. A block that is no call is content.
 import re
 
 from callwright.dialects.arguments import Fault, read_value
-from callwright.dialects.literals import MAX_DEPTH, ObjectScanner, outside, read_literal
+from callwright.dialects.literals import MAX_DEPTH, read_literal
 from callwright.dialects.markers import THINK
+from callwright.dialects.object_scanner import ObjectScanner, outside
 from callwright.dialects.stream import Stream
 from callwright.dialects.tools import Names, Tool
 from callwright.dialects.types import MalformedCall
@@ -79,6 +80,7 @@ class HermesStream(Stream):
         return True
 
     def _read_non_object(self) -> bool:
+        """A block without an object ends at a tag."""
         shut = self._buffer.find(SHUT, self._position)
         opened = self._buffer.find(OPEN, self._position)
         if shut < 0 and opened < 0:
@@ -120,7 +122,7 @@ class HermesStream(Stream):
         return True
 
     def _begin_eagerly(self) -> bool:
-        """Sends the call as soon as its name and the brace of its arguments are there."""
+        """Emits the call as soon as its name and the brace of its arguments are there."""
         text = "".join(self._body)
         found = _OBJECT_HEAD.match(text)
         if found is None:

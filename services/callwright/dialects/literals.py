@@ -1,149 +1,19 @@
-"""JSON as models write it: where an object ends in a stream, what it means, and how it is written out again.
+"""Reads JSON as models write it, and writes strict JSON.
 
-Owns the leniency: Python literals, single quotes, trailing commas, unescaped inner quotes, markdown's `\\_`. Reads
-strictly first, so that what is JSON already keeps its meaning. Knows no tool, no schema and no marker.
+Python literals, single quotes, trailing commas, unescaped inner quotes and markdown's `\\_` are read too. Text is read
+strictly first, so that what is JSON already keeps its meaning.
 """
 
 import json
 import re
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 MAX_DEPTH = 128
 """Levels of nesting; deeper is no call that a tool was ever declared for, and would exhaust the stack."""
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
-# A quote inside a string is a closing one only where a value can end. Strict JSON and Python's own repr never break
-# this rule; `'it's fine'` and `"he said "hi""` become readable by it.
-_AFTER_STRING = ",:}])\r\n"
-_SPACES = re.compile(r"[ \t]*+")
-_SPACE = re.compile(r"\s*+")
-_IN_STRING = {quote: re.compile(rf"[\\{quote}]") for quote in "\"'”"}
-_STRICT_START = re.compile(r'\{\s*+["}]')
-_OPENS = {"{": "}", "[": "]"}
-
-
-def outside(halt: str) -> re.Pattern[str]:
-    """The pattern of what matters outside strings: quotes, brackets, and where to halt."""
-    return re.compile(rf"[\"'“{{}}\[\]]|{halt}")
-
-
-_NO_HALT = outside("(?!)")
-_PLAIN = json.JSONDecoder(strict=False)
 _WRITER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
-
-
-class ObjectScanner:
-    """Finds the end of one object in a stream, in time linear in the text and memory constant but for the nesting.
-
-    Outside strings it also halts at `halt`, a pattern that tells where the object may have been broken off. `inside`
-    begins after the opening brace.
-    """
-
-    __slots__ = ("_closing", "_escaped", "_outside", "_owed", "_quote", "_stack", "state", "too_deep")
-
-    def __init__(self, outside: re.Pattern[str], *, inside: bool = False) -> None:
-        self._outside = outside
-        self._stack: list[str] = ["}"] if inside else []
-        self._owed = {"}": len(self._stack), "]": 0}
-        self._quote = ""
-        self._escaped = False
-        self._closing = False
-        self.state: Literal["open", "done", "halted"] = "open"
-        self.too_deep = False
-
-    @property
-    def missing(self) -> str:
-        """The closing brackets that are still owed; empty inside a string, which nothing can complete."""
-        return "" if self._quote else "".join(reversed(self._stack))
-
-    def scan(self, text: str, start: int) -> int:
-        """Reads on from `start`; returns the index up to which the text is read, and sets `state`."""
-        self.state = "open"
-        if not self._stack and not self._quote and (whole := _strict_end(text, start)):
-            self.state = "done"
-            return whole
-        position, end = start, len(text)
-        while position < end:
-            if self._quote:
-                position = self._scan_string(text, position, end)
-                continue
-            found = self._outside.search(text, position)
-            if found is None:
-                return end
-            position = found.end()
-            character = found[0]
-            if character in "\"'":
-                self._quote = character
-            elif character == "“":
-                self._quote = "”"
-            elif character in "{[":
-                self._stack.append(_OPENS[character])
-                self._owed[_OPENS[character]] += 1
-                self.too_deep = self.too_deep or len(self._stack) > MAX_DEPTH
-            elif character in "}]":
-                self._shut(character)
-                if not self._stack:
-                    self.state = "done"
-                    return position
-            else:
-                self.state = "halted"
-                return position
-        return position
-
-    def _shut(self, bracket: str) -> None:
-        """Closes the innermost bracket of this kind, and with it those inside that were never closed."""
-        while self._owed[bracket]:
-            closed = self._stack.pop()
-            self._owed[closed] -= 1
-            if closed == bracket:
-                return
-
-    def _scan_string(self, text: str, position: int, end: int) -> int:
-        if self._escaped:
-            self._escaped = False
-            return position + 1
-        if self._closing:
-            spaces = _SPACES.match(text, position)
-            position = spaces.end() if spaces else position
-            if position == end:
-                return end
-            self._closing = False
-            if text[position] in _AFTER_STRING:
-                self._quote = ""
-                return position
-        found = _IN_STRING[self._quote].search(text, position)
-        if found is None:
-            return end
-        if found[0] == "\\":
-            self._escaped = True
-        elif found[0] == "”":
-            self._quote = ""
-        else:
-            self._closing = True
-        return found.end()
-
-
-def _strict_end(text: str, start: int) -> int:
-    """Where the object of strict JSON ends that opens at `start`; 0 where none does, or one that is deep."""
-    if not _STRICT_START.match(text, start):
-        return 0
-    try:
-        _, end = _PLAIN.raw_decode(text, start)
-    except (ValueError, RecursionError):
-        return 0
-    return end if text.count("[", start, end) + text.count("{", start, end) <= MAX_DEPTH else 0
-
-
-def find_object_end(text: str, start: int) -> int | None:
-    """Where the object ends that opens at `start`, white space aside: `start` if none opens, None if it never ends."""
-    found = _SPACE.match(text, start)
-    opening = found.end() if found else start
-    if text[opening : opening + 1] != "{":
-        return start
-    scanner = ObjectScanner(_NO_HALT)
-    end = scanner.scan(text, opening)
-    return end if scanner.state == "done" else None
 
 
 def read_json(text: str) -> Json:
@@ -163,6 +33,16 @@ def read_literal(text: str) -> Json:
         return read_json(text)
     except ValueError:
         return _Reader(text).read()
+
+
+def literal_or_text(text: str) -> Json:
+    """What `read_literal` makes of the text, or the text where it is none."""
+    if not text or text[0] not in "{[\"'-+.0123456789tTfFnN“(":
+        return text
+    try:
+        return read_literal(text)
+    except ValueError:
+        return text
 
 
 def write_json(value: Json) -> str:

@@ -1,7 +1,7 @@
-"""The line-initial words of the ReAct dialects as patterns: found whole, found in part, and split at.
+"""Patterns for the markers of the ReAct dialects, such as `Action:`, whole or only begun.
 
-Owns what counts as a marker: a word at a line start, in bold or a heading, numbered or not, with either colon. Knows
-neither what a dialect does at a marker nor where one does not count.
+A marker is a word at a line start with a colon: `Action:`, `**Action**:`, `### Action 1:`, `ACTION：`. A `<think>` tag
+at a line start is one too.
 """
 
 import re
@@ -23,7 +23,7 @@ QUESTION = "question"
 
 
 def prefixes(pieces: Sequence[str]) -> str:
-    """A pattern that matches what the pieces, one after the other, could begin with; the empty text included."""
+    """Builds a pattern that matches every beginning of the pieces in a row, the empty text included."""
     pattern = ""
     for piece in reversed(pieces):
         pattern = f"(?:{piece}{pattern})?"
@@ -31,11 +31,12 @@ def prefixes(pieces: Sequence[str]) -> str:
 
 
 def _pieces(word: str) -> list[str]:
+    """The patterns of a marker's characters; `action input` is also written `action_input` and `actioninput`."""
     return ["[ \\t_]?" if character == " " else character for character in word]
 
 
 class Markers:
-    """The patterns for a dialect's words, the most specific first."""
+    """The patterns for a dialect's words; a word that begins like another stands before it."""
 
     def __init__(self, words: Sequence[str]) -> None:
         full = "|".join("".join(_pieces(word)) for word in words)
@@ -56,7 +57,7 @@ class Markers:
 
 
 KNOWING = ("I now know the final answer", "I know the final answer", "我现在知道最终答案了", "我现在知道最终答案")
-"""The set phrases of the prompts' formats: they say nothing, so a client does not see them."""
+"""Thoughts that the prompts' formats ask for before the final answer; they are no content."""
 
 
 def _known(phrase: str) -> list[str]:
@@ -67,7 +68,7 @@ _JOINED = {"actioninput": ACTION_INPUT, "finalanswer": FINAL_ANSWER}
 
 
 def word_of(found: re.Match[str]) -> str:
-    """The marker's word in its canonical spelling, or `<think>`."""
+    """The word of a marker that was found, as the constants here spell it, or `<think>`."""
     if found["word"] is None:
         return THINK
     word = found["word"].lower().replace("_", " ").replace("\t", " ")

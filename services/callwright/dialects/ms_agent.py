@@ -1,8 +1,8 @@
-"""ms_agent: the "following APIs" prompt of the ms_agent corpus, written from OpenAI tools and read back into them.
+"""ms_agent: the "following APIs" prompt of the corpus of that name, written from OpenAI tools and read back into them.
 
-Owns both directions of its tool lines. A line has no room for JSON schema, so a parameter's type, its choices and the
-rest of its schema open its description, in the words that corpora of this format use:
-`string. One of: [red, green]. The colour`. What stands there is read back; a description without it stays as it is.
+A tool is one line: `paint: Call this tool to … Parameters: [{"name": "colour", "description": …, "required": "True"}]`.
+It has no room for JSON Schema, so a parameter's schema opens its description, in the words that corpora of this format
+use: `string. One of: [red, green]. The colour`. `read_schema` reads that back; other descriptions stay as they are.
 """
 
 import json
@@ -57,12 +57,12 @@ class MsAgent(ReactDialect):
     name: ClassVar[str] = "ms_agent"
 
     def tools_text(self, tools: tuple[Tool, ...]) -> str:
-        """The prompt, without a newline at its end."""
+        """The prompt: a numbered line per tool, without a newline at the end."""
         lines = (f"{index}. {_write_tool(tool)}" for index, tool in enumerate(tools, 1))
         return _PROMPT.format(tools="\n\n".join(lines), names=", ".join(tool.name for tool in tools))
 
     def system_text(self, given: str, tools: tuple[Tool, ...]) -> str:
-        """The system message; one that lists these very tools in a wording of its own stays as it is."""
+        """The system message; one that lists the same tools already stays as it is."""
         listed = read_tools(given)
         if listed is not None and {t["function"]["name"] for t in listed} == {tool.name for tool in tools}:
             return given
@@ -76,17 +76,17 @@ class MsAgent(ReactDialect):
 
 
 def read_tools(system: str) -> list[dict[str, Any]] | None:
-    """The OpenAI tools that a system text lists; None where it lists none in this format.
+    """Reads the tools of a system text as OpenAI tools; None where it lists none in this format.
 
-    Written out again they give the same list. An API's title that the tool's name does not imply (ToolAlpaca's) is
-    kept as `api` beside `function`. Parameters that are no JSON are read as far as they have one meaning.
+    Rendered again they give the same text. An API's title that the tool's name does not imply (ToolAlpaca's) is kept as
+    `api` beside `function`. Parameters that are no JSON are read as far as they have one meaning.
     """
     found = split_system(system)
     return None if found is None else found[1]
 
 
 def split_system(system: str) -> tuple[str, list[dict[str, Any]]] | None:
-    """What stands before the prompt of this format, and the tools that the prompt lists."""
+    """Splits a system text into what stands before this format's prompt, and its tools; None without it."""
     start = system.find(_HEAD)
     if start < 0:
         return None
@@ -103,7 +103,7 @@ def split_system(system: str) -> tuple[str, list[dict[str, Any]]] | None:
 
 
 def _split_line(listing: str, number: int) -> tuple[str, str]:
-    """The tool that opens the listing, without its number, and the tools after it."""
+    """Splits the listing after its first tool, whose number is dropped."""
     body = listing.removeprefix(f"{number}.").lstrip()
     following = _following(number)
     found = following.search(body)
@@ -122,7 +122,7 @@ def _following(number: int) -> "re.Pattern[str]":
 
 @lru_cache(maxsize=4096)
 def _read_tool(line: str) -> dict[str, Any] | None:
-    """The tool that a line declares; the same object for the same line, since corpora repeat theirs."""
+    """Reads one line; the same object for the same line, since corpora repeat theirs."""
     name, colon, rest = line.partition(":")
     if not colon or not name.strip() or re.search(r"\s", name.strip()):
         return None
@@ -160,7 +160,7 @@ def _read_parameters(listed: list[Json]) -> dict[str, Any]:
 
 
 def read_schema(text: str) -> dict[str, Any]:
-    """The JSON schema that a parameter's description opens with: `string. One of: [red, green]. The colour`."""
+    """Reads the JSON Schema that opens a parameter's description: `string. One of: [red, green]. The colour`."""
     schema: dict[str, Any] = {}
     rest = text
     found = _TYPE.match(text)
@@ -183,7 +183,7 @@ def read_schema(text: str) -> dict[str, Any]:
 
 
 def _read_rest(schema: dict[str, Any], text: str) -> dict[str, Any] | None:
-    """The schema with what `Schema: {…}.` adds to it, where the text opens with that."""
+    """Adds what `Schema: {…}.` says, where the text opens with it; None where it does not."""
     if not text.startswith(_SCHEMA):
         return None
     try:

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from callwright.dialects import markers as m
 from callwright.dialects.conversation import Assistant, Page, System, User, open_user, read_messages, with_tools
-from callwright.dialects.literals import find_object_end
+from callwright.dialects.object_scanner import find_object_end
 from callwright.dialects.react_stream import ReactStream
 from callwright.dialects.tools import Tool, choose, read_names, read_tools
 from callwright.dialects.types import Kind, Message, Rendered, Segment, ToolSpec, Turn
@@ -33,7 +33,7 @@ _KINDS: dict[str, Kind] = {
 
 
 class ReactDialect:
-    """Base of the family."""
+    """Base of the family; its public methods beyond `Dialect` are what a dialect may write differently."""
 
     name: ClassVar[str]
     prompt: ClassVar[str]
@@ -82,21 +82,17 @@ class ReactDialect:
     # What all share.
 
     def call_frame(self, name: str) -> tuple[str, str]:
-        """What stands before and after the JSON arguments of a call."""
         return f"Action: {name}\nAction Input: ", "\n"
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> ReactStream:
-        """A parser for one turn."""
         return ReactStream(self._markers, read_names(tools), eager=eager, closing_tool=self.closing_tool)
 
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
-        """Reads a whole turn."""
         return self.parser(tools).read(text, cut=cut)
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"
     ) -> Rendered:
-        """Writes a conversation for the chat template. Raises InvalidInput on what is no conversation."""
         shown = choose(read_tools(tools), tool_choice)
         items = read_messages(messages, with_system=bool(shown))
         page = Page()

@@ -1,13 +1,14 @@
-"""An Action as far as a stream has shown it, and what it comes to: a call, an answer, a fault, or prose after all.
+"""A ReAct call that is being read, and what becomes of it: a call, an answer, a fault, or prose after all.
 
-Owns the meaning of a name and an input. Knows no buffer and no markers: the stream decides where each part ends.
+The stream parser says where name and input end; here it is decided what they mean.
 """
 
 import re
 from dataclasses import dataclass
 
 from callwright.dialects.arguments import Fault, read_bare, read_object
-from callwright.dialects.literals import MAX_DEPTH, ObjectScanner, outside, read_json, write_json
+from callwright.dialects.literals import MAX_DEPTH, read_json, write_json
+from callwright.dialects.object_scanner import ObjectScanner, outside
 from callwright.dialects.tools import Names, Tool
 from callwright.dialects.types import MalformedCall
 
@@ -18,14 +19,14 @@ _OUTSIDE = outside(r"\n(?=[ \t]{0,8}(?:[AaFfOoQqTt*#_<]|\Z))")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a closing tool was called with: the turn's answer."""
+    """The answer that a closing tool was called with."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What the call's tool is to get."""
+    """The arguments of a valid call."""
 
     json: str
 
@@ -34,7 +35,7 @@ Outcome = Arguments | Answer | Fault
 
 
 class PendingCall:
-    """One Action. `closing_tool` is ToolBench's Finish: calling it answers."""
+    """The text of one `Action:` so far. `closing_tool` is ToolBench's Finish: calling it answers."""
 
     def __init__(self, names: Names, closing_tool: Tool | None, marker: str) -> None:
         self._names = names
@@ -59,11 +60,11 @@ class PendingCall:
         return self.tool is not None and self.tool is not self._closing_tool
 
     def resolve(self) -> None:
-        """Finds the tool, also in a sentence: an Action Input follows."""
+        """Finds the tool, also in a sentence, since an Action Input follows."""
         self.tool = self._closing() or self._names.mentioned(self.name)
 
     def without_input(self) -> Outcome | None:
-        """No Action Input: a call if the tool needs no arguments, None, which is prose, if it names no tool."""
+        """Ends it without an Action Input: a call of a tool that needs no arguments, or prose: None."""
         if not self._names.known:
             return None
         self.tool = self._closing() or self._names.exact(self.name)
@@ -74,13 +75,13 @@ class PendingCall:
         return self._complete("{}")
 
     def with_bare(self) -> Outcome:
-        """An input that is no object."""
+        """Ends it with an input that is no object."""
         if self.tool is None:
             return self._unknown()
         return self._complete(read_bare("".join(self.body), self.tool))
 
     def with_object(self) -> Outcome:
-        """An input that the scanner has read to its end."""
+        """Ends it with an object that the scanner has read to its end."""
         if self.tool is None:
             return self._unknown()
         if self.scanner.too_deep:
@@ -88,11 +89,11 @@ class PendingCall:
         return self._complete(read_object("".join(self.body), self.tool))
 
     def broken_off(self, why: str) -> Outcome:
-        """An object that does not come to its end."""
+        """Ends it in the middle of its object; `why` is added to the reason."""
         return Fault(f"the arguments are not complete{why}") if self.tool is not None else self._unknown()
 
     def malformed(self, fault: Fault) -> MalformedCall:
-        """The report of a fault."""
+        """Its text as a malformed call, for this reason."""
         return MalformedCall(
             self.text.rstrip(), fault.reason, self.tool.name if self.tool else self.name.strip() or None
         )

@@ -215,7 +215,11 @@ class ReactStream(Stream):
         return end < len(self._buffer)
 
     def _next_marker(self) -> re.Match[str] | bool | None:
-        """The marker at this line start, None when there is none, True when more text must tell."""
+        """Skips blank lines; the marker that follows, None when there is none, True when more text must tell."""
+        return self._marker_here() if self._skip_blank() else True
+
+    def _marker_here(self) -> re.Match[str] | bool | None:
+        """The same without skipping."""
         if self._buffer[self._position - 1] != "\n":
             return None
         found = self._markers.head(self._buffer, self._position)
@@ -224,8 +228,6 @@ class ReactStream(Stream):
         return found
 
     def _read_name(self) -> bool:
-        if not self._skip_blank():
-            return False
         found = self._next_marker()
         if found is True:
             return False
@@ -249,8 +251,6 @@ class ReactStream(Stream):
         return True
 
     def _read_after_name(self) -> bool:
-        if not self._skip_blank():
-            return False
         found = self._next_marker()
         if found is True:
             return False
@@ -273,8 +273,6 @@ class ReactStream(Stream):
         self._step = self._read_input
 
     def _read_input(self) -> bool:
-        if not self._skip_blank():
-            return False
         found = self._next_marker()
         if found is True:
             return False
@@ -308,7 +306,7 @@ class ReactStream(Stream):
 
     def _read_object(self) -> bool:
         if self._may_be_broken_off:
-            found = self._next_marker()
+            found = self._marker_here()
             if found is True:
                 return False
             self._may_be_broken_off = False
@@ -328,7 +326,7 @@ class ReactStream(Stream):
                 return False
 
     def _stream_arguments(self, piece: str) -> None:
-        """Eager: sends arguments as they come, once they are seen to be an object of strict JSON."""
+        """Eager: emits arguments as they come, once they are seen to be an object of strict JSON."""
         if self._is_streaming:
             self._emit_arguments(piece)
             return
@@ -350,7 +348,7 @@ class ReactStream(Stream):
             self._conclude(fault or self._call.with_object())
 
     def _conclude(self, outcome: Outcome) -> None:
-        """Sends the call, or its text as content with the reason why it is none."""
+        """Emits the call, or its text as content with the reason why it is none."""
         self._seen_call = True
         match outcome:
             case Arguments(json):

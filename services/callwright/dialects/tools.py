@@ -1,6 +1,7 @@
-"""Tools as clients declare them, OpenAI's or bare ToolBench objects; `tool_choice`; and names as models write them.
+"""Reads the tools that a client declares, and finds the one that a model means by a name.
 
-Owns finding the tool that a model meant. Knows no marker and no arguments.
+names = read_names([{"type": "function", "function": {"name": "get_weather"}}])
+names.exact("**Get_Weather**()"), names.mentioned("Use the get weather API.")     the tool, both times
 """
 
 import re
@@ -40,11 +41,11 @@ class Tool:
 
 
 class Toolbox(tuple[ToolSpec, ...]):
-    """Declared tools that many turns are read with, and so are read only once themselves; never changed in place."""
+    """Declared tools for many turns: they are read once, and must not be changed in place."""
 
     @cached_property
     def tools(self) -> tuple[Tool, ...]:
-        """What `read_tools` makes of them. Raises InvalidInput."""
+        """The tools, read. Raises InvalidInput."""
         return tuple(_read_tool(spec, index) for index, spec in enumerate(self))
 
     @cached_property
@@ -112,7 +113,7 @@ _IDENTIFIER = re.compile(r"[\w.\-/]{1,128}")
 
 
 class Names:
-    """Finds the tool that a model meant; every answer depends on the text alone, never on the call before."""
+    """Finds the tool that a model means; without declared tools (`None`) every identifier is a tool's name."""
 
     def __init__(self, tools: tuple[Tool, ...] | None) -> None:
         self.known = tools is not None
@@ -166,9 +167,10 @@ def _undeclared(name: str) -> Tool:
 
 
 def _spells(key: str, words: str) -> bool:
-    """Whether whole words in a row, joined as the tool's name is, give that name."""
+    """Whether the folded name `key` stands among `words` as whole words, joined by `_` or a space."""
     return bool(key) and re.search(rf"(?<!\S){re.escape(key).replace('_', '[_ ]')}(?!\S)", words) is not None
 
 
 def _fold(name: str) -> str:
+    """The name in lower case, with one `_` for every run of other characters."""
     return re.sub(r"[^\w]+|_+", "_", name.lower()).strip("_")

@@ -1,7 +1,4 @@
-"""What dialects exchange with the rooms above: segments, calls, turns, deltas, and the `Dialect` protocol.
-
-Owns the vocabulary only. Knows no marker, no prompt and no model.
-"""
+"""The protocol of a dialect, and the types that it takes and returns: segments, calls, turns, deltas."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +13,7 @@ ToolSpec = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a message's text that is trained on with one weight.
+    """A piece of a message's text whose tokens have one loss weight.
 
     An `observation` segment opens with its marker, `Observation:`; results that stand in a message of their own
     (toolbench, hermes) have the kind `user`.
@@ -56,7 +53,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class MalformedCall:
-    """What the model wrote where a call should stand, verbatim, and why it is none."""
+    """Text of the model, verbatim, that should be a call and is none, and the reason."""
 
     text: str
     reason: str
@@ -94,7 +91,7 @@ Delta = ContentDelta | CallDelta
 
 
 class StreamParser(Protocol):
-    """Reads one assistant turn in pieces of any size."""
+    """Reads one assistant turn that arrives in pieces of any size."""
 
     def feed(self, chunk: str) -> list[Delta]:
         """Takes the next piece; returns what is certain by now."""
@@ -110,7 +107,7 @@ class StreamParser(Protocol):
 
 
 class Dialect(Protocol):
-    """One way of writing tools, calls and results as text; owns both directions."""
+    """A way of writing tools, calls and results as text. One object renders and parses it."""
 
     @property
     def name(self) -> str:
@@ -132,14 +129,14 @@ class Dialect(Protocol):
         """What stands before and after the JSON arguments of a call, for a grammar that constrains decoding."""
 
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
-        """Reads a whole turn: by definition the stream, fed in one piece and accumulated."""
+        """Reads a whole turn: feeds a parser the text in one piece and accumulates its deltas."""
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> StreamParser:
         """A parser for one turn. `tools` None: any name is a tool. `eager`: arguments are sent as they arrive."""
 
 
 def accumulate(deltas: Iterable[Delta]) -> Turn:
-    """Adds deltas up to the turn that a client of the stream has seen."""
+    """Adds deltas up to the turn that a client of the stream sees."""
     content: list[str] = []
     calls: list[ToolCall | MalformedCall | int] = []
     heads: dict[int, tuple[str, str]] = {}
