@@ -185,6 +185,13 @@ def serving(root: Path, shared: Path) -> ApiServer:
     return server
 
 
+def kind_of(manifest: dict[str, Any]) -> Kind:
+    """Where objects of the manifest's kind live."""
+    name = manifest["kind"].lower()
+    plural = f"{name[:-1]}ies" if name.endswith("y") else f"{name}es" if name.endswith("s") else f"{name}s"
+    return Kind(manifest["apiVersion"], plural, namespaced=not name.startswith("cluster"))
+
+
 def make_namespace(cluster: Cluster, name: str) -> str:
     """A namespace of a test's own; returns its name."""
     cluster.apply(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})

@@ -1,18 +1,54 @@
-"""Kubernetes manifests held against the real schemas, and pods against the rules that all of ours obey."""
+"""Kubernetes manifests: rendered by Helm, held against the real schemas, and pods against the rules that ours obey."""
 
 import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import helm_python as helm
 import jsonschema
 import pytest
 import yaml
 
 Object = dict[str, Any]
+CHARTS = Path(__file__).resolve().parents[1] / "charts"
+VALUE_SETS = sorted(CHARTS.glob("*/ci/*.yaml"))
+"""The values that a chart is tried with, in the folder of the chart."""
+SERVING: Object = {"model": {"name": "assistant"}, "store": {"url": "s3://callwright"}}
+"""The least that the chart `serving` has to be told."""
 MINORS = ("1.37", "1.36", "1.35")
 """Kubernetes versions that built-in kinds are held against."""
 _FOREIGN = ("monitoring.coreos.com/", "gateway.networking.k8s.io/")
+
+
+def values_of(path: Path) -> Object:
+    """The values of a file."""
+    values: Object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return values
+
+
+class StrictLoader(yaml.CSafeLoader):
+    """Refuses a key that stands twice in a mapping, of which Helm would silently take one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"{node.start_mark}: a key stands twice among {keys}"
+        return super().construct_mapping(node, deep)
+
+
+def render(
+    chart: str, values: Object, *, folder: Path = CHARTS, release: str = "release", namespace: str = "team-a"
+) -> list[Object]:
+    """Every object of the chart as Helm itself renders it, tests included."""
+    with helm.Chart.load(folder / chart) as loaded:
+        rendered = loaded.render(values, name=release, namespace=namespace)
+    texts = [text for name, text in sorted(rendered.items()) if name.endswith(".yaml")]
+    return [made for text in texts for made in yaml.load_all(text, Loader=StrictLoader) if made]
+
+
+def only(found: list[Object], kind: str) -> Object:
+    (made,) = [each for each in found if each["kind"] == kind]
+    return made
 
 
 def problems(manifest: Object, *, kuberay: Path) -> list[str]:

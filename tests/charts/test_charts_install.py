@@ -76,12 +76,6 @@ def for_old_server(charts: Path, chart: str) -> Path:
     return folder
 
 
-def kind_of(manifest: Object) -> Kind:
-    name = manifest["kind"].lower()
-    plural = f"{name[:-1]}ies" if name.endswith("y") else f"{name}es" if name.endswith("s") else f"{name}s"
-    return Kind(manifest["apiVersion"], plural, namespaced=not name.startswith("cluster"))
-
-
 def objects(release: Any) -> list[Object]:
     return [made for made in yaml.safe_load_all(release["manifest"]) if made]
 
@@ -102,10 +96,12 @@ def test_value_sets_live(
             values |= {"podDisruptionBudget": {"enabled": False}}  # policy/v1 is newer than this server
     labels = "labels" if path.parts[-3] == "finetune" else "commonLabels"
 
+    def find(made: Object) -> Object | None:
+        metadata = made["metadata"]
+        return cluster.get(kube.kind_of(made), metadata.get("namespace", ""), metadata["name"])
+
     def teams(made: list[Object]) -> set[str | None]:
-        found = [
-            cluster.get(kind_of(each), each["metadata"].get("namespace", ""), each["metadata"]["name"]) for each in made
-        ]
+        found = [find(each) for each in made]
         assert all(found), [each["kind"] for each, there in zip(made, found, strict=True) if not there]
         return {each["metadata"]["labels"].get("team") for each in found if each and each["kind"] not in ("ConfigMap",)}
 
@@ -116,11 +112,7 @@ def test_value_sets_live(
     releases.rollback("assistant", version=1)
     assert teams(made) == before
     releases.uninstall("assistant")
-    left = [
-        each
-        for each in made
-        if cluster.get(kind_of(each), each["metadata"].get("namespace", ""), each["metadata"]["name"])
-    ]
+    left = [each for each in made if find(each)]
     assert [each["kind"] for each in left if not each["metadata"].get("finalizers")] == []
 
 

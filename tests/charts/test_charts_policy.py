@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from rendering import CHARTS, Object, only, render
 
 import manifests
+from manifests import CHARTS, Object, only, render
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import Any
 import helm_python as helm
 import pytest
 import yaml
-from rendering import CHARTS, SERVING, Object, only, render
 
 import manifests
 from callwright import spec
@@ -19,6 +18,7 @@ from callwright.controller.config import ControllerConfig
 from callwright.server.config import ServerConfig
 from callwright.sidecar.config import SidecarConfig
 from callwright.spec import chart_values
+from manifests import CHARTS, SERVING, Object, only, render
 
 VALUE_SETS = sorted(CHARTS.glob("*/ci/*.yaml"))
 

@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
-from rendering import CHARTS, SERVING, Object, only, render
 
 from callwright.cli.crd import ray_serve_env
 from callwright.server.config import RAY_SERVE_ENV
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
+from manifests import CHARTS, SERVING, Object, only, render
 
 
 def cluster_of(made: list[Object]) -> Object:

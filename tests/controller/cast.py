@@ -7,20 +7,47 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+import yaml
+
 import kube
-from callwright.controller.cluster import FINE_TUNE, JOB, POD, RAY_JOB, Cluster, Kind
+from callwright.controller.cluster import FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster, Kind
+from callwright.controller.config import ControllerConfig, Images
+from callwright.controller.reconcile import Reconciler
 from callwright.store import BaseModelRef, FileEntry, Manifest, Store
+
+Object = dict[str, Any]
+SERVICE = "assistant"
+_ENDED = {"conditions": [{"type": "Complete", "status": "True"}]}
+_SUCCEEDED = {
+    "train": (RAY_JOB, {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}),
+    "merge": (JOB, _ENDED),
+    "evaluate": (JOB, _ENDED),
+}
+
+
+def config_of(store: str, **settings: Any) -> ControllerConfig:
+    rooms = ("trainer", "merger", "evaluator", "server", "sidecar")
+    images = Images(**{room: f"registry.example/callwright-{room}:1.0" for room in rooms})
+    return ControllerConfig(store=store, images=images, ray_version="2.0.0", **settings)
+
+
+def reconciler_of(cluster: Cluster, store: Store) -> Reconciler:
+    return Reconciler(cluster, config_of(store.url))
 
 
 @dataclass
 class Play:
-    """The cast, in one namespace."""
+    """The cast, in one namespace and with one store."""
 
     cluster: Cluster
     namespace: str
+    store: Store
     seconds: float = 40
 
-    def document(self, name: str = "weather", **spec: Any) -> dict[str, Any]:
+    # --- the user ---
+
+    def document(self, name: str = "weather", **spec: Any) -> Object:
         base = {"base": {"model": "Qwen/Qwen2.5-7B-Instruct"}, "data": {"sources": [{"path": "s3://data/tools.jsonl"}]}}
         return {
             "apiVersion": "callwright.io/v1alpha1",
@@ -29,110 +56,176 @@ class Play:
             "spec": base | spec,
         }
 
-    def apply(self, document: dict[str, Any]) -> None:
+    def apply(self, document: Object) -> None:
         """As `kubectl apply` does it."""
         self.cluster.apply(FINE_TUNE, document)
 
     def change(self, name: str = "weather", **spec: Any) -> None:
         self.cluster.merge(FINE_TUNE, self.namespace, name, {"spec": spec})
 
-    def status(self, name: str = "weather") -> dict[str, Any]:
+    def status(self, name: str = "weather") -> Object:
         found = self.cluster.get(FINE_TUNE, self.namespace, name)
         return {} if found is None else found.get("status", {})
 
-    def wait_for(self, phase: str, name: str = "weather") -> dict[str, Any]:
+    def wait_for(self, phase: str, name: str = "weather") -> Object:
         """The status once it is in `phase`."""
-
-        def reached() -> bool:
-            return self.status(name).get("phase") == phase
-
-        kube.wait_until(reached, what=lambda: f"phase {phase}, at {self.status(name)}", seconds=self.seconds)
+        self.wait_until(lambda: self.status(name).get("phase") == phase, f"phase {phase}", name)
         return self.status(name)
 
-    def child(self, kind: Kind, stage: str, name: str = "weather") -> dict[str, Any]:
+    def wait_until(self, holds: Any, what: str, name: str = "weather") -> None:
+        kube.wait_until(holds, what=lambda: f"{what}, at {self.status(name)}", seconds=self.seconds)
+
+    # --- KubeRay, the Job controller, the kubelet ---
+
+    def child(self, kind: Kind, stage: str, name: str = "weather") -> Object:
         """The object of a stage, once it is there."""
         labels = {"callwright.io/finetune": name, "callwright.io/stage": stage}
-        found: list[dict[str, Any]] = []
 
-        def there() -> bool:
-            found[:] = [
-                each for each in self.cluster.find(kind, self.namespace, labels=labels)
-                if each["metadata"]["name"].startswith(self.status(name).get("run", "?"))
-            ]  # fmt: skip
-            return bool(found)
+        def found() -> list[Object]:
+            run = self.status(name).get("run", "?")
+            there = self.cluster.find(kind, self.namespace, labels=labels)
+            return [each for each in there if each["metadata"]["name"].startswith(run)]
 
-        kube.wait_until(there, what=lambda: f"{kind.plural} of {stage}, at {self.status(name)}", seconds=self.seconds)
-        return max(found, key=lambda each: each["metadata"]["name"])
+        self.wait_until(lambda: bool(found()), f"{kind.plural} of {stage}", name)
+        return max(found(), key=lambda each: str(each["metadata"]["name"]))
+
+    def report(self, kind: Kind, name: str, status: Object) -> None:
+        """Write an object's status."""
+        self.cluster.merge(kind, self.namespace, name, {"status": status}, subresource="status")
 
     def ray_job(self, deployment: str, job: str = "", *, name: str = "weather", **more: Any) -> None:
         """What KubeRay writes into a RayJob's status."""
-        child = self.child(RAY_JOB, "train", name)
         status = {"jobDeploymentStatus": deployment, "jobStatus": job} | more
-        self.cluster.merge(RAY_JOB, self.namespace, child["metadata"]["name"], {"status": status}, subresource="status")
+        self.report(RAY_JOB, self.child(RAY_JOB, "train", name)["metadata"]["name"], status)
 
     def job(
         self, stage: str, outcome: str = "Complete", reason: str = "", message: str = "", *, name: str = "weather"
     ) -> None:
         """What the Job controller writes when a Job has ended."""
-        child = self.child(JOB, stage, name)
         condition = {"type": outcome, "status": "True", "reason": reason, "message": message}
         status = {"conditions": [condition], "failed": 3 if outcome == "Failed" else 0}
-        self.cluster.merge(JOB, self.namespace, child["metadata"]["name"], {"status": status}, subresource="status")
+        self.report(JOB, self.child(JOB, stage, name)["metadata"]["name"], status)
+
+    def pod(self, kind: Kind, stage: str, *, container: str, state: Object) -> None:
+        """A pod of the stage, with its container's state as the kubelet reports it."""
+        metadata = self.child(kind, stage)["metadata"]
+        named = {"name": f"{metadata['name']}-x7k2p", "namespace": self.namespace, "labels": metadata["labels"]}
+        spec = {"containers": [{"name": container, "image": "none"}]}
+        self.cluster.create(POD, {"apiVersion": "v1", "kind": "Pod", "metadata": named, "spec": spec})
+        seen = {"name": container, "state": state, "ready": False, "restartCount": 0, "image": "none", "imageID": ""}
+        self.report(POD, named["name"], {"containerStatuses": [seen]})
 
     def failed_pod(self, kind: Kind, stage: str, *, container: str, log: str, code: int = 1) -> None:
-        """A pod of the stage that ended badly, as the kubelet reports it under FallbackToLogsOnError."""
-        child = self.child(kind, stage)
-        name = f"{child['metadata']['name']}-x7k2p"
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "namespace": self.namespace, "labels": child["metadata"]["labels"]},
-            "spec": {"containers": [{"name": container, "image": "none"}]},
-        }
-        self.cluster.create(POD, pod)
+        """A pod that ended badly, under FallbackToLogsOnError."""
         ended = {"exitCode": code, "reason": "Error", "message": log, "finishedAt": "2026-01-01T00:00:00Z"}
-        state = {"name": container, "state": {"terminated": ended}, "ready": False, "restartCount": 0, "image": "none"}
-        status = {"phase": "Failed", "containerStatuses": [state | {"imageID": ""}]}
-        self.cluster.merge(POD, self.namespace, name, {"status": status}, subresource="status")
+        self.pod(kind, stage, container=container, state={"terminated": ended})
 
+    # --- a RayService ---
 
-def publish(store: Store, model: str, version: str) -> None:
-    """A version as the merge leaves it."""
-    manifest = Manifest(
-        name=model, version=version, dialect="ms_agent", base=BaseModelRef(model="m"), adapter_digest="0" * 64,
-        files={"config.json": FileEntry(sha256="0" * 64, size=2)}, created_at="2026-01-01T00:00:00Z",
-    )  # fmt: skip
-    store.put_bytes(f"models/{model}/versions/{version}/config.json", b"{}")
-    store.put_bytes(f"models/{model}/versions/{version}/manifest.json", manifest.model_dump_json().encode())
+    def install_service(self, *models: str) -> None:
+        """A RayService that serves these models, as Helm installs it."""
+        entries = [{"id": model, "name": model, "version": ""} for model in models]
+        application = {"name": "llm", "import_path": "callwright.server.app:build", "args": {"models": entries}}
+        service = {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayService",
+            "metadata": {"name": SERVICE, "namespace": self.namespace},
+            "spec": {"serveConfigV2": yaml.safe_dump({"applications": [application]}), "rayClusterConfig": {}},
+        }
+        self.cluster.apply(RAY_SERVICE, service, manager="helm")
 
+    def service(self) -> Object:
+        found = self.cluster.get(RAY_SERVICE, self.namespace, SERVICE)
+        assert found is not None
+        return found
 
-def evaluated(store: Store, run: str, *, passed: bool = True) -> None:
-    """The record that the evaluator leaves."""
-    measure = {"name": "minAccuracy", "got": 0.93, "allowed": 0.9 if passed else 0.95, "passed": passed}
-    report = {"accuracy": 0.93, "gate": {"passed": passed, "measures": [measure]}}
-    store.put_bytes(f"runs/{run}/evaluation.json", json.dumps(report).encode())
+    def served(self) -> list[str]:
+        """The version of each model that the RayService is to serve."""
+        (application,) = yaml.safe_load(self.service()["spec"]["serveConfigV2"])["applications"]
+        return [str(model["version"]) for model in application["args"]["models"]]
 
+    def rolled_out(self, status: str = "RUNNING", message: str = "") -> None:
+        """What KubeRay writes when it has given Serve the configuration."""
+        service, active = self.service(), {"applicationStatuses": {"llm": {"status": status, "message": message}}}
+        written = {"observedGeneration": service["metadata"]["generation"], "activeServiceStatus": active}
+        if service.get("status") != written:
+            self.report(RAY_SERVICE, SERVICE, written)
 
-def trained(store: Store, run: str) -> None:
-    """The report that the trainer leaves."""
-    store.put_bytes(f"runs/{run}/report.json", json.dumps({"step": 120, "steps": 120, "loss": 0.42}).encode())
+    # --- the stages ---
 
+    def trained(self, run: str, *, step: int = 120, loss: float = 0.42) -> None:
+        """The report that the trainer leaves."""
+        report = {"step": step, "steps": 120, "loss": loss}
+        self.store.put_bytes(f"runs/{run}/report.json", json.dumps(report).encode())
 
-def train(play: Play, store: Store) -> str:
-    """Plays the training to its end; returns the run's name."""
-    run: str = play.wait_for("Training")["run"]
-    trained(store, run)
-    play.ray_job("Complete", "SUCCEEDED")
-    return run
+    def publish(self, model: str, version: str) -> None:
+        """A version as the merge leaves it."""
+        manifest = Manifest(
+            name=model, version=version, dialect="ms_agent", base=BaseModelRef(model="m"), adapter_digest="0" * 64,
+            files={"config.json": FileEntry(sha256="0" * 64, size=2)}, created_at="2026-01-01T00:00:00Z",
+        )  # fmt: skip
+        self.store.put_bytes(f"models/{model}/versions/{version}/config.json", b"{}")
+        self.store.put_bytes(f"models/{model}/versions/{version}/manifest.json", manifest.model_dump_json().encode())
 
+    def evaluated(self, run: str, *, passed: bool = True) -> None:
+        """The record that the evaluator leaves."""
+        measure = {"name": "minAccuracy", "got": 0.93, "allowed": 0.9 if passed else 0.95, "passed": passed}
+        report = {"accuracy": 0.93, "gate": {"passed": passed, "measures": [measure]}}
+        self.store.put_bytes(f"runs/{run}/evaluation.json", json.dumps(report).encode())
 
-def merge(play: Play, store: Store) -> None:
-    """Plays the merge to its end."""
-    publish(store, "weather", play.wait_for("Merging")["run"])
-    play.job("merge")
+    # --- all of them, beside a controller that runs by itself ---
 
+    def train(self) -> str:
+        """Plays the training to its end; returns the run's name."""
+        run = str(self.wait_for("Training")["run"])
+        self.trained(run)
+        self.ray_job("Complete", "SUCCEEDED")
+        return run
 
-def evaluate(play: Play, store: Store, **how: Any) -> None:
-    """Plays the evaluation to its end."""
-    evaluated(store, play.wait_for("Evaluating")["run"], **how)
-    play.job("evaluate")
+    def merge(self) -> None:
+        """Plays the merge to its end."""
+        self.publish("weather", self.wait_for("Merging")["run"])
+        self.job("merge")
+
+    def evaluate(self, **how: Any) -> None:
+        """Plays the evaluation to its end."""
+        self.evaluated(self.wait_for("Evaluating")["run"], **how)
+        self.job("evaluate")
+
+    def finish(self) -> str:
+        """Plays all three; returns the run's name."""
+        run = self.train()
+        self.merge()
+        self.evaluate()
+        return run
+
+    # --- all of them, in turn with a controller that is called: quick, and each step is seen ---
+
+    def live(
+        self, reconciler: Reconciler, name: str = "weather", *, until: str = "Promoted", but: str = "", model: str = ""
+    ) -> Object:
+        """Reconcile and let the others act, in turn, until the phase is reached; nobody acts on the stage `but`.
+
+        `model` is the document's, where it is not its name.
+        """
+        for _ in range(40):
+            reconciler.reconcile(self.namespace, name)
+            if self.status(name).get("phase") == until:
+                return self.status(name)
+            self._turn(str(self.status(name).get("run")), model or name, but)
+        pytest.fail(f"not {until} after 40 turns: {self.status(name)}")
+
+    def _turn(self, run: str, model: str, but: str) -> None:
+        """What has been started comes to its end, with what it leaves in the store."""
+        for stage, (kind, status) in _SUCCEEDED.items():
+            labels = {"callwright.io/run": run, "callwright.io/stage": stage}
+            for child in self.cluster.find(kind, self.namespace, labels=labels):
+                if stage == but or child.get("status", {}).keys() & status.keys():
+                    continue
+                if stage == "merge":
+                    self.publish(model, run)
+                if stage == "evaluate":
+                    self.evaluated(run)
+                self.report(kind, child["metadata"]["name"], status)
+        if but != "deploy" and self.cluster.get(RAY_SERVICE, self.namespace, SERVICE):
+            self.rolled_out()

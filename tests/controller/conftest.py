@@ -4,27 +4,18 @@ import re
 import secrets
 from pathlib import Path
 
-import helm_python as helm
 import pytest
-import yaml
-from cast import Play
-from turns import world_of
+from cast import Play, config_of, reconciler_of
 
 import kube
+import manifests
 from callwright.controller.cluster import Cluster, Kind
-from callwright.controller.config import ControllerConfig, Images
-from callwright.controller.look import World
+from callwright.controller.config import ControllerConfig
+from callwright.controller.reconcile import Reconciler
 from callwright.store import Store
 from kube import connect
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = {
-    "ServiceAccount": Kind("v1", "serviceaccounts"),
-    "Role": Kind("rbac.authorization.k8s.io/v1", "roles"),
-    "ClusterRole": Kind("rbac.authorization.k8s.io/v1", "clusterroles", namespaced=False),
-    "ClusterRoleBinding": Kind("rbac.authorization.k8s.io/v1", "clusterrolebindings", namespaced=False),
-    "RoleBinding": Kind("rbac.authorization.k8s.io/v1", "rolebindings"),
-}
 
 
 @pytest.fixture(scope="session")
@@ -45,8 +36,8 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def play(cluster: Cluster, namespace: str) -> Play:
-    return Play(cluster, namespace)
+def play(cluster: Cluster, namespace: str, store: Store) -> Play:
+    return Play(cluster, namespace, store)
 
 
 @pytest.fixture
@@ -64,11 +55,9 @@ def watched(namespace: str) -> tuple[str, ...]:
 def kubeconfig(apiserver: kube.ApiServer, cluster: Cluster, namespace: str, watched: tuple[str, ...]) -> Path:
     """Speaks as the chart's service account with the chart's role, and may nothing else."""
     values = {"store": {"url": "s3://unused"}, "controller": {"namespaces": list(watched)}, "crds": {"enabled": False}}
-    with helm.Chart.load(ROOT / "charts/callwright") as chart:
-        rendered = chart.render(values, name="callwright", namespace=namespace)
-    for template in ("serviceaccount", "rbac"):
-        for manifest in yaml.safe_load_all(rendered[f"callwright/templates/controller/{template}.yaml"]):
-            cluster.apply(KINDS[manifest["kind"]], manifest)
+    for manifest in manifests.render("callwright", values, release="callwright", namespace=namespace):
+        if manifest["kind"] == "ServiceAccount" or manifest["apiVersion"].startswith("rbac."):
+            cluster.apply(kube.kind_of(manifest), manifest)
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {"namespace": namespace}}
     answer = cluster.create(Kind("v1", "serviceaccounts/callwright/token"), request | {"spec": {}})
     assert answer is not None
@@ -77,12 +66,10 @@ def kubeconfig(apiserver: kube.ApiServer, cluster: Cluster, namespace: str, watc
 
 @pytest.fixture
 def config(watched: tuple[str, ...], store: Store) -> ControllerConfig:
-    rooms = ("trainer", "merger", "evaluator", "server", "sidecar")
-    images = {room: f"registry.example/callwright-{room}:1.0" for room in rooms}
-    return ControllerConfig(store=store.url, images=Images(**images), namespaces=watched, poll_seconds=0.3)
+    return config_of(store.url, namespaces=watched, poll_seconds=0.3)
 
 
 @pytest.fixture
-def world(kubeconfig: Path, store: Store) -> World:
-    """What the controller looks at, under its chart's role."""
-    return world_of(connect(kubeconfig), store)
+def reconciler(kubeconfig: Path, store: Store) -> Reconciler:
+    """The controller's work, under its chart's role."""
+    return reconciler_of(connect(kubeconfig), store)

@@ -1,9 +1,9 @@
 """`callwright submit | status | logs | promote | rollback` against the real API server; the kubelet is played."""
 
-import datetime
 import http.server
 import io
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
-from cast import Play, publish
+from cast import SERVICE, Play
 from rich.console import Console
-from turns import SERVICE, install_service
 
 import kube
 from callwright.cli import app, logs, output, promote, status, submit
-from callwright.controller.cluster import FINE_TUNE, POD, RAY_SERVICE, Cluster, Kind
+from callwright.controller.cluster import FINE_TUNE, POD, Cluster, Kind
 from callwright.errors import InvalidInput, NotFound, StageFailed
 from callwright.store import Registry, Store
 
@@ -39,7 +38,7 @@ def file(tmp_path: Path, play: Play) -> Path:
 
 def report(play: Play, name: str = "weather", **what: Any) -> None:
     """What the controller would have written."""
-    play.cluster.merge(FINE_TUNE, play.namespace, name, {"status": what}, subresource="status")
+    play.report(FINE_TUNE, name, what)
 
 
 def test_submit_hands_over_what_was_written_and_no_more(file: Path, play: Play, cluster: Cluster) -> None:
@@ -117,39 +116,32 @@ def test_commands_are_registered() -> None:
 
 
 @pytest.fixture
-def registry(store: Store) -> Registry:
+def registry(play: Play, store: Store) -> Registry:
     """With two versions of the model."""
     for version in ("v1", "v2"):
-        publish(store, "weather", version)
+        play.publish("weather", version)
     return Registry(store)
-
-
-def versions_served(play: Play) -> list[str]:
-    found = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
-    assert found is not None
-    (application,) = yaml.safe_load(found["spec"]["serveConfigV2"])["applications"]
-    return [model["version"] for model in application["args"]["models"]]
 
 
 def test_promote_and_roll_back_what_a_cluster_serves(
     play: Play, registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    install_service(play, "weather", "other")
+    play.install_service("weather", "other")
     where: Any = {"service": SERVICE, "namespace": play.namespace, "context": None, "store": registry.store.url}
     how: Any = {"dry_run": False, "json": False} | where
     promote.promote("weather", "v1", expect=None, **how)
     promote.promote("weather", "v2", expect=None, **how)
-    assert (registry.promoted("weather"), versions_served(play)) == ("v2", ["v2", ""])
+    assert (registry.promoted("weather"), play.served()) == ("v2", ["v2", ""])
     promote.rollback("weather", **how | {"dry_run": True})
-    assert (registry.promoted("weather"), versions_served(play)) == ("v2", ["v2", ""])
+    assert (registry.promoted("weather"), play.served()) == ("v2", ["v2", ""])
     promote.rollback("weather", **how)
-    assert (registry.promoted("weather"), versions_served(play)) == ("v1", ["v1", ""])
+    assert (registry.promoted("weather"), play.served()) == ("v1", ["v1", ""])
     told = capsys.readouterr()
     assert "rolled weather back from v2 to v1" in told.out
     assert f"RayService {play.namespace}/assistant takes weather v1" in told.err
-    found = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
-    assert found is not None
-    assert {entry["manager"] for entry in found["metadata"]["managedFields"]} == {"helm"}  # the field stays Helm's
+    assert {entry["manager"] for entry in play.service()["metadata"]["managedFields"]} == {
+        "helm"
+    }  # the field stays Helm's
 
 
 @pytest.mark.parametrize(
@@ -159,7 +151,7 @@ def test_promote_and_roll_back_what_a_cluster_serves(
 def test_a_service_that_cannot_take_it_leaves_the_pointer(
     play: Play, registry: Registry, service: str, error: type[Exception], said: str
 ) -> None:
-    install_service(play, "umbrella")
+    play.install_service("umbrella")
     where: Any = {"service": service, "namespace": play.namespace, "context": None, "store": registry.store.url}
     with pytest.raises(error, match=said):
         promote.promote("weather", "v1", expect=None, dry_run=False, json=False, **where)
@@ -200,20 +192,8 @@ def kubelet(cluster: Cluster, tmp_path: Path) -> Iterator[str]:
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubelet")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    made = made.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    (folder / "crt").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    text = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "key").write_bytes(text)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=kubelet"]
+    subprocess.run([*command, "-out", folder / "crt", "-keyout", folder / "key"], check=True, capture_output=True)
     return folder / "crt", folder / "key"
 
 

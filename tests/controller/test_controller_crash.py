@@ -6,12 +6,10 @@ Drives `reconcile` itself, without kopf: the process that dies is a cluster whos
 from typing import Any
 
 import pytest
-from cast import Play
-from turns import SERVICE, install_service, live, world_of
+from cast import SERVICE, Play, reconciler_of
 
-from callwright.controller.cluster import CONFIG_MAP, FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Cluster, Kind
-from callwright.controller.look import World
-from callwright.controller.reconcile import cancel, reconcile
+from callwright.controller.cluster import CONFIG_MAP, FINE_TUNE, JOB, RAY_JOB, Cluster, Kind
+from callwright.controller.reconcile import Reconciler
 from callwright.store import Registry, Store
 
 Object = dict[str, Any]
@@ -40,18 +38,18 @@ class Mortal(Cluster):
 def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster: Cluster) -> None:
     """The whole way, the RayService's update included; each killing is of a document and a run of its own."""
     undisturbed = Mortal(cluster, 10**6)
-    install_service(play, "weather")
+    play.install_service("weather")
     document = {"deploy": {"service": SERVICE, "model": "weather"}}
     play.apply(play.document("undisturbed", **document))
-    live(world_of(undisturbed, store), play, store, "undisturbed", model="weather")
+    play.live(reconciler_of(undisturbed, store), "undisturbed", model="weather")
     writes = 10**6 - undisturbed.lives
     assert writes >= 12
     for lives in range(1, writes + 1):
         name = f"killed-{lives}"
         play.apply(play.document(name, **document))
         with pytest.raises(KilledError):
-            live(world_of(Mortal(cluster, lives), store), play, store, name, model="weather")
-        status = live(world_of(cluster, store), play, store, name, model="weather")
+            play.live(reconciler_of(Mortal(cluster, lives), store), name, model="weather")
+        status = play.live(reconciler_of(cluster, store), name, model="weather")
         labels = {"callwright.io/finetune": name}
         assert len(cluster.find(RAY_JOB, play.namespace, labels=labels)) == 1, (
             f"trained once, killed after write {lives}"
@@ -59,7 +57,7 @@ def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster:
         assert len(cluster.find(JOB, play.namespace, labels=labels)) == 2
         assert Registry(store).promoted("weather") == status["version"] == status["run"]
         assert status["attempt"] == 0
-        assert f"version: {status['run']}" in served(play)
+        assert play.served() == [status["run"]]
 
 
 @pytest.mark.parametrize(
@@ -78,20 +76,15 @@ def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster:
 def test_deleted_in_any_phase_leaves_nothing(
     play: Play, store: Store, cluster: Cluster, phase: str, spec: Object
 ) -> None:
-    world = world_of(cluster, store)
+    reconciler = reconciler_of(cluster, store)
     play.apply(play.document(**spec))
-    live(world, play, store, until=phase)
+    play.live(reconciler, until=phase)
     play.apply(play.document("other"))
-    reconcile(world, play.namespace, "other")
-    cancel(world, play.namespace, "weather")
+    reconciler.reconcile(play.namespace, "other")
+    reconciler.cancel(play.namespace, "weather")
     for kind in (RAY_JOB, JOB, CONFIG_MAP):
         assert owners(cluster, kind, play.namespace) <= {"other"}
     assert owners(cluster, RAY_JOB, play.namespace) == {"other"}
-
-
-def served(play: Play) -> str:
-    found = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
-    return "" if found is None else str(found["spec"]["serveConfigV2"])
 
 
 def owners(cluster: Cluster, kind: Kind, namespace: str) -> set[str]:
@@ -102,21 +95,21 @@ def owners(cluster: Cluster, kind: Kind, namespace: str) -> set[str]:
 def test_a_document_of_the_same_name_waits_for_the_objects_of_the_one_before(
     play: Play, store: Store, cluster: Cluster
 ) -> None:
-    world = world_of(cluster, store)
+    reconciler = reconciler_of(cluster, store)
     play.apply(play.document())
-    live(world, play, store, until="Training")
+    play.live(reconciler, until="Training")
     cluster.delete(FINE_TUNE, play.namespace, "weather")  # and no garbage collector in this cluster
     play.apply(play.document())
-    reconcile(world, play.namespace, "weather")
+    reconciler.reconcile(play.namespace, "weather")
     assert "waiting until an earlier RayJob is gone" in play.status()["message"]
     cluster.delete(RAY_JOB, play.namespace, f"{play.status()['run']}-train")
-    live(world, play, store)
+    play.live(reconciler)
 
 
 def test_refused_manifest_fails_the_stage_with_the_servers_words(play: Play, store: Store, cluster: Cluster) -> None:
-    world = world_of(cluster, store)
-    sizes = world.config.pods.merge.model_copy(update={"memory": "8 gigabytes"})
-    config = world.config.model_copy(update={"pods": world.config.pods.model_copy(update={"merge": sizes})})
+    reconciler = reconciler_of(cluster, store)
+    sizes = reconciler.config.pods.merge.model_copy(update={"memory": "8 gigabytes"})
+    config = reconciler.config.model_copy(update={"pods": reconciler.config.pods.model_copy(update={"merge": sizes})})
     play.apply(play.document())
-    live(World(cluster, config, world.open_reports), play, store, until="Failed")
+    play.live(Reconciler(cluster, config), until="Failed")
     assert "merge failed: Refused" in play.status()["message"]

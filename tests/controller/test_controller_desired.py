@@ -8,26 +8,25 @@ from typing import Any
 
 import pytest
 import yaml
+from cast import config_of
 from pydantic import BaseModel
 
 import manifests
 from callwright import spec
 from callwright.cli import stages
 from callwright.controller import desired
-from callwright.controller.config import ControllerConfig, Images, RunPods
+from callwright.controller.config import ControllerConfig, RunPods
 from callwright.controller.desired import Run
-from callwright.controller.desired.document import BASE_FOLDER
+from callwright.controller.desired.run import BASE_FOLDER
 from callwright.evaluator.config import EvaluatorConfig
 from callwright.merger.config import MergerConfig
 from callwright.server import trial
-from callwright.server.config import ServerConfig
-from callwright.server.front import sidecar_command
+from callwright.server.config import ServerConfig, sidecar_command
 from callwright.sidecar.config import SidecarConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
-IMAGES = Images(trainer="trainer:1", merger="merger:1", evaluator="evaluator:1", server="server:1", sidecar="sidecar:1")
-CONFIG = ControllerConfig(store="s3://bucket/prefix", images=IMAGES)
+CONFIG = config_of("s3://bucket/prefix")
 
 DOCUMENT = """
 apiVersion: callwright.io/v1alpha1
@@ -57,7 +56,7 @@ def run_of(text: str = DOCUMENT, *, config: ControllerConfig = CONFIG, attempt: 
 
 
 def objects(run: Run) -> list[dict[str, Any]]:
-    return [desired.config_map(run), desired.ray_job(run), desired.merge_job(run), desired.evaluation_job(run)]
+    return [run.config_map(), desired.ray_job(run), desired.merge_job(run), desired.evaluation_job(run)]
 
 
 def worker(run: Run) -> dict[str, Any]:
@@ -166,7 +165,7 @@ def test_evaluation_serves_and_measures_what_one_machine_does(
     run = replace(run_of(), standing=standing)
     local = stages.LocalRun(run.finetune, store=f"file://{tmp_path}")
     local.__dict__["name"] = run.name  # the name here has a digest of the corpora in it
-    config = ServerConfig.model_validate(yaml.safe_load(desired.config_map(run)["data"]["server.yaml"]))
+    config = ServerConfig.model_validate(yaml.safe_load(run.config_map()["data"]["server.yaml"]))
     assert config.models == local.trial.server.models
     assert (config.models[0].version, config.device) == (run.name, "gpu")
 
@@ -190,7 +189,7 @@ def test_without_the_base_it_is_neither_brought_nor_served() -> None:
 
 def test_document_of_the_pods_is_the_document() -> None:
     run = run_of()
-    assert spec.parse(desired.config_map(run)["data"]["finetune.yaml"]) == run.finetune
+    assert spec.parse(run.config_map()["data"]["finetune.yaml"]) == run.finetune
 
 
 def test_what_shapes_the_result_names_the_run() -> None:

@@ -1,21 +1,20 @@
 """Everything that goes wrong on the way, against the real API server: what is said, what stays, what is tried again."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from cast import Play, evaluated, publish
-from turns import SERVICE, install_service, live, rolled_out
+from cast import SERVICE, Play
 
-from callwright.controller.cluster import JOB, POD, RAY_JOB, RAY_SERVICE
-from callwright.controller.look import World
-from callwright.controller.reconcile import reconcile
-from callwright.controller.reports import RunReports
+from callwright.controller.cluster import JOB, RAY_JOB
+from callwright.controller.reconcile import Reconciler
+from callwright.controller.run_store import RunStore
 from callwright.errors import Conflict, Unavailable
 from callwright.store import Registry, Store
 
 
-def look(world: World, play: Play) -> dict[str, Any]:
-    reconcile(world, play.namespace, "weather")
+def look(reconciler: Reconciler, play: Play) -> dict[str, Any]:
+    reconciler.reconcile(play.namespace, "weather")
     return play.status()
 
 
@@ -26,88 +25,101 @@ def condition(status: dict[str, Any], kind: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize(
     ("stage", "phase", "done", "container"),
-    [("merge", "Merging", "Merged", "merge"), ("evaluate", "Evaluating", "Evaluated", "engine")],
+    [
+        ("train", "Training", "Trained", "ray-worker"),
+        ("merge", "Merging", "Merged", "merge"),
+        ("evaluate", "Evaluating", "Evaluated", "engine"),
+    ],
 )
-def test_a_failed_job_is_told_and_made_again_alone(
-    play: Play, store: Store, world: World, stage: str, phase: str, done: str, container: str
+def test_a_failed_stage_is_told_and_made_again_alone(
+    play: Play, reconciler: Reconciler, stage: str, phase: str, done: str, container: str
 ) -> None:
+    kind = RAY_JOB if stage == "train" else JOB
     play.apply(play.document())
-    live(world, play, store, until=phase, but=stage)
-    play.failed_pod(JOB, stage, container=container, log="step one\nerror: no space left on device", code=1)
-    play.job(stage, "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
-    status = look(world, play)
-    assert (status["phase"], condition(status, done)) == ("Failed", ("False", "BackoffLimitExceeded"))
+    play.live(reconciler, until=phase, but=stage)
+    play.failed_pod(kind, stage, container=container, log="step one\nerror: no space left on device")
+    if stage == "train":
+        play.ray_job("Failed", "FAILED", reason="AppFailed", message="Job has ended")
+    else:
+        play.job(stage, "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+    status = look(reconciler, play)
+    reason = "AppFailed" if stage == "train" else "BackoffLimitExceeded"
+    assert (status["phase"], condition(status, done)) == ("Failed", ("False", reason))
+    assert condition(status, "Failed") == ("True", reason)
     for words in (
-        f"{stage} failed: BackoffLimitExceeded: Job has reached", f"{stage}-x7k2p, container {container}: exit code 1",
-        "| error: no space left on device", "apply the document again",
+        f"{stage} failed: {reason}: Job has ", f"{stage}-x7k2p, container {container}: exit code 1",
+        "| error: no space left on device", "apply the document again with a change, such as more memory",
     ):  # fmt: skip
         assert words in status["message"]
-    before = {each["metadata"]["uid"] for each in play.cluster.find(RAY_JOB, play.namespace)}
-    play.change(cluster={"secret": "bigger"})
-    status = live(world, play, store)
+    before = {each["metadata"]["name"] for each in play.cluster.find(RAY_JOB, play.namespace)}
+    play.change(resources={"memoryPerWorker": "64Gi"})  # the same run, tried again
+    status = play.live(reconciler)
     assert status["attempt"] == 1
-    assert {each["metadata"]["uid"] for each in play.cluster.find(RAY_JOB, play.namespace)} == before
-    names = {each["metadata"]["name"] for each in play.cluster.find(JOB, play.namespace)}
-    assert {f"{status['run']}-{stage}", f"{status['run']}-{stage}-1"} <= names
+    again = play.cluster.get(kind, play.namespace, f"{status['run']}-{stage}-1")
+    assert again is not None
+    if stage == "train":
+        (group,) = again["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+        assert group["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "64Gi"
+    else:  # trained once
+        assert {each["metadata"]["name"] for each in play.cluster.find(RAY_JOB, play.namespace)} == before
 
 
-def test_a_merge_that_publishes_nothing_has_failed(play: Play, store: Store, world: World) -> None:
+def test_a_merge_that_publishes_nothing_has_failed(play: Play, store: Store, reconciler: Reconciler) -> None:
     play.apply(play.document())
-    run = live(world, play, store, until="Merging", but="merge")["run"]
+    run = play.live(reconciler, until="Merging", but="merge")["run"]
     play.job("merge")
-    status = look(world, play)
+    status = look(reconciler, play)
     assert condition(status, "Merged") == ("False", "NotPublished")
     assert f"models/weather/versions/{run}/manifest.json in {store.url}" in status["message"]
 
 
-def test_an_evaluation_without_a_record_has_failed(play: Play, store: Store, world: World) -> None:
+def test_an_evaluation_without_a_record_has_failed(play: Play, reconciler: Reconciler) -> None:
     play.apply(play.document())
-    live(world, play, store, until="Evaluating", but="evaluate")
+    play.live(reconciler, until="Evaluating", but="evaluate")
     play.job("evaluate")
-    assert condition(look(world, play), "Evaluated") == ("False", "NoReport")
+    assert condition(look(reconciler, play), "Evaluated") == ("False", "NoReport")
 
 
-def test_a_job_that_fails_by_the_gate_is_a_rejection(play: Play, store: Store, world: World) -> None:
-    """The evaluator exits with 1 for a gate that failed, so its Job fails."""
+@pytest.mark.parametrize("outcome", ["Complete", "Failed"])
+def test_a_gate_that_failed_leaves_the_promoted_version(
+    play: Play, store: Store, reconciler: Reconciler, outcome: str
+) -> None:
+    """Whatever the evaluator's exit code, which is 1 for a gate that failed and so fails its Job, too."""
+    play.publish("weather", "old")
+    Registry(store).promote("weather", "old")
     play.apply(play.document())
-    run = live(world, play, store, until="Evaluating", but="evaluate")["run"]
-    evaluated(store, run, passed=False)
-    play.job("evaluate", "Failed", "BackoffLimitExceeded", "m")
-    status = look(world, play)
-    assert (status["phase"], status["accuracy"]) == ("Rejected", 0.93)
+    run = play.live(reconciler, until="Evaluating", but="evaluate")["run"]
+    (evaluator,) = play.child(JOB, "evaluate")["spec"]["template"]["spec"]["containers"]
+    assert evaluator["command"][-2:] == ["--promoted-id", "weather@old"]  # no report of it is in the store
+    play.evaluated(run, passed=False)
+    play.job("evaluate", outcome, "BackoffLimitExceeded", "m")
+    status = look(reconciler, play)
+    assert (status["phase"], status["accuracy"], condition(status, "Promoted")[0]) == ("Rejected", 0.93, "False")
     assert "minAccuracy: got 0.93; expected 0.95" in status["message"]
-    assert look(world, play) == status  # the end
+    assert Registry(store).promoted("weather") == "old"
+    assert look(reconciler, play) == status  # the end
 
 
-def test_what_holds_a_stage_up_is_said(play: Play, store: Store, world: World) -> None:
+def test_what_holds_a_stage_up_is_said(play: Play, reconciler: Reconciler) -> None:
     play.apply(play.document())
-    run = live(world, play, store, until="Merging", but="merge")["run"]
-    job = play.child(JOB, "merge")
-    pod = {
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": f"{run}-pod", "namespace": play.namespace, "labels": job["metadata"]["labels"]},
-        "spec": {"containers": [{"name": "merge", "image": "none"}]},
-    }  # fmt: skip
-    play.cluster.create(POD, pod)
+    play.live(reconciler, until="Merging", but="merge")
     waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image m:1"}
-    state = {"name": "merge", "image": "none", "imageID": "", "ready": False, "restartCount": 0}
-    seen = {"containerStatuses": [state | {"state": {"waiting": waiting}}]}
-    play.cluster.merge(POD, play.namespace, f"{run}-pod", {"status": seen}, subresource="status")
-    status = look(world, play)
+    play.pod(JOB, "merge", container="merge", state={"waiting": waiting})
+    status = look(reconciler, play)
     assert status["phase"] == "Merging"
     assert "ImagePullBackOff: Back-off pulling image m:1" in status["message"]
 
 
-def test_a_document_that_no_schema_can_refuse_is_refused(play: Play, store: Store, world: World) -> None:
+def test_a_document_that_no_schema_can_refuse_is_refused(play: Play, reconciler: Reconciler) -> None:
     play.apply(play.document())
-    live(world, play, store, until="Training", but="train")
+    play.live(reconciler, until="Training", but="train")
     play.change(data={"sources": [{"path": "p", "count": 1, "ratio": 0.5}]})
-    status = look(world, play)
+    status = look(reconciler, play)
     assert (status["phase"], condition(status, "Accepted")) == ("Failed", ("False", "InvalidInput"))
     assert "count and ratio" in status["message"]
     assert play.cluster.find(RAY_JOB, play.namespace) == []  # what ran is not wanted any more
     play.change(data={"sources": [{"path": "p", "count": 1, "ratio": None}]})
-    assert live(world, play, store, until="Training", but="train")["attempt"] == 0
+    assert play.live(reconciler, until="Training", but="train")["attempt"] == 0
 
 
 @pytest.mark.parametrize(
@@ -118,49 +130,49 @@ def test_a_document_that_no_schema_can_refuse_is_refused(play: Play, store: Stor
     ],
 )
 def test_a_service_that_does_not_take_the_version(
-    play: Play, store: Store, world: World, served: str, outcome: str, reason: str, said: str
+    play: Play, store: Store, reconciler: Reconciler, served: str, outcome: str, reason: str, said: str
 ) -> None:
-    install_service(play, served)
+    play.install_service(served)
     play.apply(play.document(deploy={"service": SERVICE}))
     if outcome:
-        live(world, play, store, until="Deploying", but="deploy")
-        taken = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
-        assert taken is not None
-        rolled_out(play, taken, outcome, "out of memory")
-        reconcile(world, play.namespace, "weather")
-    status = live(world, play, store, until="Failed")
+        play.live(reconciler, until="Deploying", but="deploy")
+        play.rolled_out(outcome, "out of memory")
+        reconciler.reconcile(play.namespace, "weather")
+    status = play.live(reconciler, until="Failed")
     assert condition(status, "Deployed") == ("False", reason)
     assert said in status["message"]
     assert Registry(store).promoted("weather") == status["run"]  # the pointer is not the service's
 
 
-def test_somebody_else_promotes_at_the_same_time(play: Play, store: Store, world: World) -> None:
+def test_somebody_else_promotes_at_the_same_time(play: Play, store: Store, reconciler: Reconciler) -> None:
     """A lost race is a look that is made again, not a failure."""
 
-    class Racing(RunReports):
+    class Racing(RunStore):
         def promote(self, model: str, version: str) -> None:
             raise Conflict("promoting weather: somebody else did")
 
     play.apply(play.document())
-    live(world, play, store, until="Evaluating", but="evaluate")
-    evaluated(store, play.status()["run"])
+    play.live(reconciler, until="Evaluating", but="evaluate")
+    play.evaluated(play.status()["run"])
     play.job("evaluate")
     with pytest.raises(Conflict):
-        reconcile(World(world.cluster, world.config, lambda url: Racing(store)), play.namespace, "weather")
-    assert live(world, play, store)["attempt"] == 0
+        Reconciler(reconciler.cluster, reconciler.config, lambda url: Racing(store)).reconcile(
+            play.namespace, "weather"
+        )
+    assert play.live(reconciler)["attempt"] == 0
 
 
-def test_a_store_that_is_away_fails_nothing(play: Play, store: Store, world: World) -> None:
-    class Away(RunReports):
+def test_a_store_that_is_away_fails_nothing(play: Play, store: Store, reconciler: Reconciler) -> None:
+    class Away(RunStore):
         def published(self, model: str, version: str) -> bool:
             raise Unavailable("reading s3://bucket: no answer")
 
     play.apply(play.document())
-    run = live(world, play, store, until="Merging", but="merge")["run"]
-    publish(store, "weather", run)
+    run = play.live(reconciler, until="Merging", but="merge")["run"]
+    play.publish("weather", run)
     play.job("merge")
     before = play.status()
     with pytest.raises(Unavailable):
-        reconcile(World(world.cluster, world.config, lambda url: Away(store)), play.namespace, "weather")
+        replace(reconciler, open_store=lambda url: Away(store)).reconcile(play.namespace, "weather")
     assert play.status() == before
-    assert live(world, play, store)["run"] == run
+    assert play.live(reconciler)["run"] == run

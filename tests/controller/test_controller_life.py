@@ -5,7 +5,6 @@ when it is suspended, fails, is changed or deleted.
 """
 
 import asyncio
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,24 +14,24 @@ from typing import Any
 
 import pytest
 import yaml
-from cast import Play, evaluate, merge, publish, train
+from cast import Play
 
 import kube
 from callwright.controller import app
 from callwright.controller.check import check
-from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Cluster
+from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, Cluster
 from callwright.controller.config import ControllerConfig
-from callwright.controller.look import World
 from callwright.controller.metrics import Metrics
-from callwright.controller.reports import RunReports
+from callwright.controller.reconcile import Reconciler
+from callwright.controller.run_store import RunStore
 from callwright.errors import Unavailable
 from callwright.store import Registry, Store
 from kube import connect
 
 
 @pytest.fixture
-def open_reports() -> Callable[[str], RunReports]:
-    return lambda url: RunReports(Store.open(url))
+def open_store() -> Callable[[str], RunStore]:
+    return RunStore.open
 
 
 @pytest.fixture
@@ -44,15 +43,17 @@ def metrics() -> Metrics:
 def controller(
     kubeconfig: Path,
     config: ControllerConfig,
-    open_reports: Callable[[str], RunReports],
+    open_store: Callable[[str], RunStore],
     metrics: Metrics,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[None]:
     """The operator in a thread of its own, under the service account and role of the chart."""
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    world = World(connect(kubeconfig), config, open_reports)
+    reconciler = Reconciler(connect(kubeconfig), config, open_store)
     stop = threading.Event()
-    operator = threading.Thread(target=lambda: asyncio.run(app.run(world, metrics, stop_flag=stop)), name="controller")
+    operator = threading.Thread(
+        target=lambda: asyncio.run(app.run(reconciler, metrics, stop_flag=stop)), name="controller"
+    )
     operator.start()
     yield
     stop.set()
@@ -80,20 +81,19 @@ def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cl
     assert document is not None
     assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (document["metadata"]["uid"], True, True)
 
-    store.put_bytes(f"runs/{run}/report.json", json.dumps({"step": 40, "steps": 120, "loss": 1.5}).encode())
+    play.trained(run, step=40, loss=1.5)
     play.ray_job("Running", "RUNNING")
-    kube.wait_until(lambda: play.status().get("progress") == "40/120", what=lambda: f"progress: {play.status()}")
-    train(play, store)
-    merge(play, store)
-    evaluate(play, store)
+    play.wait_until(lambda: play.status().get("progress") == "40/120", "progress")
+    play.ray_job("Retrying", failed=1)
+    play.wait_until(lambda: "attempt 1 failed" in str(play.status()), "the other attempt")
+    play.finish()
 
     status = play.wait_for("Deploying")
     assert "no RayService assistant" in status["message"]
     assert Registry(store).promoted("weather") == run
-    cluster.apply(RAY_SERVICE, service(play.namespace, "weather"))
-    kube.wait_until(lambda: f"version: {run}\n" in served(play), what=lambda: f"version: {served(play)}")
-    assert served(play) == SERVE_CONFIG.replace('""', run)  # nothing but the version changed
-    rolled_out(play)
+    play.install_service("weather")
+    play.wait_until(lambda: play.served() == [run], "the version in the service")
+    play.rolled_out()
     status = play.wait_for("Promoted")
     assert conditions(status) == dict.fromkeys(
         ("Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete"), "True"
@@ -106,7 +106,7 @@ def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cl
     assert sorted(told) == sorted({"Training", "Merging", "Evaluating", "Deploying", "Promoted"})
 
 
-def test_suspend_holds_and_releases(play: Play, store: Store, controller: None, cluster: Cluster) -> None:
+def test_suspend_holds_and_releases(play: Play, controller: None, cluster: Cluster) -> None:
     play.apply(play.document())
     play.wait_for("Training")
     play.change(suspend=True)
@@ -116,64 +116,18 @@ def test_suspend_holds_and_releases(play: Play, store: Store, controller: None, 
     play.change(suspend=False)
     run = play.wait_for("Training")["run"]
     kube.wait_until(lambda: play.child(RAY_JOB, "train")["spec"]["suspend"] is False, what="released")
-    train(play, store)
+    play.train()
     play.wait_for("Merging")
     play.change(suspend=True)
     play.wait_for("Suspended")
     assert cluster.find(JOB, play.namespace) == []  # a merge that is held gives its pod back
     play.change(suspend=False)
-    merge(play, store)
-    evaluate(play, store)
+    play.merge()
+    play.evaluate()
     assert play.wait_for("Promoted")["run"] == run
 
 
-def test_failure_names_stage_pod_and_log(play: Play, store: Store, controller: None, cluster: Cluster) -> None:
-    play.apply(play.document())
-    play.wait_for("Training")
-    play.ray_job("Retrying", failed=1)
-    kube.wait_until(lambda: "attempt 1 failed" in str(play.status()), what=lambda: f"{play.status()}")
-    log = "step 3\ntorch.OutOfMemoryError: tried to allocate 2.00 GiB"
-    play.failed_pod(RAY_JOB, "train", container="ray-worker", log=log)
-    play.ray_job("Failed", "FAILED", reason="AppFailed", message="Job entrypoint command failed")
-    status = play.wait_for("Failed")
-    for words in (
-        "train failed: AppFailed",
-        "-train-x7k2p, container ray-worker",
-        "| torch.OutOfMemoryError",
-        "more memory",
-    ):
-        assert words in status["message"]
-    assert conditions(status) == {"Accepted": "True", "Trained": "False", "Failed": "True"}
-
-    play.change(resources={"memoryPerWorker": "64Gi"})  # the same run, tried again
-    status = play.wait_for("Training")
-    assert status["attempt"] == 1
-    again = play.child(RAY_JOB, "train")
-    assert again["metadata"]["name"].endswith("-train-1")
-    memory = again["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["resources"]
-    assert memory["limits"]["memory"] == "64Gi"
-    train(play, store)
-    merge(play, store)
-    evaluate(play, store)
-    play.wait_for("Promoted")
-
-
-def test_gate_failed_leaves_the_promoted_version(play: Play, store: Store, controller: None) -> None:
-    publish(store, "weather", "old")
-    Registry(store).promote("weather", "old")
-    play.apply(play.document())
-    train(play, store)
-    merge(play, store)
-    evaluator = play.child(JOB, "evaluate")["spec"]["template"]["spec"]["containers"][0]["command"]
-    assert evaluator[-2:] == ["--promoted-id", "weather@old"]  # no report of it is in the store
-    evaluate(play, store, passed=False)
-    status = play.wait_for("Rejected")
-    assert "minAccuracy: got 0.93; expected 0.95" in status["message"]
-    assert conditions(status)["Promoted"] == "False"
-    assert Registry(store).promoted("weather") == "old"
-
-
-def test_changed_spec_makes_a_new_run(play: Play, store: Store, controller: None, cluster: Cluster) -> None:
+def test_changed_spec_makes_a_new_run(play: Play, controller: None, cluster: Cluster) -> None:
     play.apply(play.document())
     first = play.wait_for("Training")["run"]
     play.change(train={"learningRate": 1e-4})
@@ -214,55 +168,12 @@ def test_a_hundred_documents_at_once(play: Play, controller: None, cluster: Clus
 @pytest.mark.parametrize(("promote", "phase"), [("manual", "AwaitingPromotion"), ("never", "Completed")])
 def test_promotion_by_hand_or_not_at_all(play: Play, store: Store, controller: None, promote: str, phase: str) -> None:
     play.apply(play.document(evaluate={"promote": promote}))
-    run = train(play, store)
-    merge(play, store)
-    evaluate(play, store)
+    run = play.finish()
     play.wait_for(phase)
     assert Registry(store).promoted("weather") is None
     if promote == "manual":
         Registry(store).promote("weather", run)  # as `callwright models promote` does
         play.wait_for("Promoted")
-
-
-SERVE_CONFIG = """\
-# written by the chart
-applications:
-  - name: llm
-    import_path: callwright.server.app:build
-    route_prefix: /
-    args:
-      models:
-        - id: weather
-          store: s3://models
-          name: weather
-          version: ""
-          engine: {max_model_len: 4096}  # tokens
-"""
-
-
-def service(namespace: str, name: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "ray.io/v1",
-        "kind": "RayService",
-        "metadata": {"name": "assistant", "namespace": namespace},
-        "spec": {"serveConfigV2": SERVE_CONFIG, "rayClusterConfig": {}},
-    }
-
-
-def served(play: Play) -> str:
-    found = play.cluster.get(RAY_SERVICE, play.namespace, "assistant")
-    return "" if found is None else str(found["spec"]["serveConfigV2"])
-
-
-def rolled_out(play: Play) -> None:
-    found = play.cluster.get(RAY_SERVICE, play.namespace, "assistant")
-    assert found is not None
-    applications = {"llm": {"status": "RUNNING"}}
-    status = {
-        "observedGeneration": found["metadata"]["generation"],
-        "activeServiceStatus": {"applicationStatuses": applications},
-    }
-    play.cluster.merge(RAY_SERVICE, play.namespace, "assistant", {"status": status}, subresource="status")
 
 
 def test_check_tells_what_is_missing(config: ControllerConfig, kubeconfig: Path, store: Store) -> None:
@@ -283,13 +194,13 @@ class TestStoreAway:
     """The store does not answer the first two times."""
 
     @pytest.fixture
-    def open_reports(self, store: Store) -> Callable[[str], RunReports]:
+    def open_store(self, store: Store) -> Callable[[str], RunStore]:
         failures = iter(("first", "second"))
 
-        def opened(url: str) -> RunReports:
+        def opened(url: str) -> RunStore:
             if which := next(failures, None):
                 raise Unavailable(f"opening {url}: no answer to the {which} call")
-            return RunReports(store)
+            return RunStore(store)
 
         return opened
 
@@ -306,9 +217,9 @@ class TestEveryNamespace:
     def watched(self) -> tuple[str, ...]:
         return ()
 
-    def test_a_document_anywhere_is_carried_out(self, play: Play, store: Store, controller: None) -> None:
+    def test_a_document_anywhere_is_carried_out(self, play: Play, controller: None) -> None:
         play.apply(play.document())
-        train(play, store)
-        merge(play, store)
-        evaluate(play, store)
+        play.train()
+        play.merge()
+        play.evaluate()
         play.wait_for("Promoted")

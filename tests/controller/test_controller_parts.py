@@ -8,7 +8,6 @@ import yaml
 from callwright.controller import observed, serving, transitions
 from callwright.controller.observed import Seen
 from callwright.errors import InvalidInput
-from callwright.spec.status import Status
 
 NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"
 
@@ -113,7 +112,7 @@ def test_what_holds_pods_up_is_said() -> None:
 
 
 def test_condition_keeps_its_time_until_its_truth_changes() -> None:
-    status = transitions.begin(Status(), run="r", generation=3, now=NOW)
+    status = transitions.begin(run="r", generation=3, now=NOW)
     status = transitions.condition(status, "Trained", "Unknown", "Started", now=NOW)
     status = transitions.condition(status, "Trained", "Unknown", "Running", now=LATER)
     trained = status.condition("Trained")
@@ -125,7 +124,7 @@ def test_condition_keeps_its_time_until_its_truth_changes() -> None:
 
 
 def test_resumed_failure_keeps_what_is_done() -> None:
-    status = transitions.begin(Status(), run="r", generation=1, now=NOW)
+    status = transitions.begin(run="r", generation=1, now=NOW)
     status = transitions.condition(status, "Trained", "True", "Succeeded", now=NOW)
     failed = transitions.fail(status, "Merged", "Failed", "why", now=NOW)
     assert (failed.phase, failed.finished_at) == ("Failed", NOW)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import helm_python as helm
 import pytest
 import yaml
 from cast import Play
@@ -18,31 +17,25 @@ from cast import Play
 import kube
 from callwright.controller.cluster import CONFIG_MAP, RAY_SERVICE, Cluster, Kind
 from callwright.controller.config import ControllerConfig
-from callwright.controller.look import World
-from callwright.controller.reconcile import reconcile
-from callwright.controller.reports import RunReports
+from callwright.controller.reconcile import Reconciler
+from callwright.controller.run_store import RunStore
 from callwright.demo.corpus import Corpus, Sizes, write_corpus
 from callwright.demo.document import write_document
 from callwright.demo.tools import SEEN
 from callwright.store import Registry, Store
 from kuberay import cluster_env, ray_cluster
+from manifests import CHARTS, render, values_of
 from pods import Machine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-CHARTS = Path(__file__).resolve().parents[2] / "charts"
 CLAIM = "callwright-data"
 SIZES = Sizes(conversations=60, replay=20, seen=3, wordings=1, unseen=1, general=2)
 
 
 def rendered(chart: str, values_file: str, namespace: str, **values: Any) -> dict[str, dict[str, Any]]:
     """The chart's objects by kind, of those that stand once, as Helm renders them with a value set of its own."""
-    given = yaml.safe_load((CHARTS / chart / "ci" / values_file).read_text(encoding="utf-8"))
-    with helm.Chart.load(CHARTS / chart) as loaded:
-        texts = loaded.render(given | values, name="assistant", namespace=namespace)
-    objects = [
-        made for name, text in texts.items() if name.endswith(".yaml") for made in yaml.safe_load_all(text) if made
-    ]
-    return {made["kind"]: made for made in objects}
+    given = values_of(CHARTS / chart / "ci" / values_file) | values
+    return {made["kind"]: made for made in render(chart, given, release="assistant", namespace=namespace)}
 
 
 @pytest.fixture
@@ -83,11 +76,11 @@ def controller(kubeconfig: Path) -> Sending:
 
 
 @pytest.fixture
-def world(controller: Sending, namespace: str, store: Store) -> World:
+def reconciler(controller: Sending, namespace: str, store: Store) -> Reconciler:
     config = rendered("callwright", "claim-values.yaml", namespace)["ConfigMap"]["data"]["controller.yaml"]
     made = ControllerConfig.model_validate(yaml.safe_load(config))
     assert (made.store, made.pods.claim) == ("file:///data/store", CLAIM)
-    return World(controller, made, lambda url: RunReports(store))
+    return Reconciler(controller, made, lambda url: RunStore(store))
 
 
 def corpus_map(folder: Path, namespace: str) -> tuple[Corpus, dict[str, Any]]:
@@ -128,10 +121,10 @@ def run_job(machine: Machine, job: dict[str, Any]) -> None:
 
 
 def test_the_demo_goes_through_by_the_manifests_alone(
-    machine: Machine, controller: Sending, world: World, play: Play, store: Store, tmp_path: Path
+    machine: Machine, controller: Sending, reconciler: Reconciler, play: Play, store: Store, tmp_path: Path
 ) -> None:
     def look() -> dict[str, Any]:
-        reconcile(world, play.namespace, "demo")
+        reconciler.reconcile(play.namespace, "demo")
         return play.status("demo")
 
     corpus, config_map = corpus_map(tmp_path / "corpus", play.namespace)

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cast import Play, evaluate, merge, train
+from cast import Play
 
 import kube
 from callwright.controller.cluster import FINE_TUNE, RAY_JOB, Cluster
 from callwright.controller.config import ControllerConfig
-from callwright.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,16 +54,16 @@ def process(config: ControllerConfig, kubeconfig: Path, tmp_path: Path) -> Itera
     print((tmp_path / "controller.log").read_text()[-6000:])
 
 
-def test_killed_and_started_again_carries_on(play: Play, store: Store, process: Process) -> None:
+def test_killed_and_started_again_carries_on(play: Play, process: Process) -> None:
     play.apply(play.document())
-    run = train(play, store)
+    run = play.train()
     process.kill()
     uid = play.child(RAY_JOB, "train")["metadata"]["uid"]
     process.start()
-    merge(play, store)
+    play.merge()
     process.kill()
     process.start()
-    evaluate(play, store)
+    play.evaluate()
     assert play.wait_for("Promoted")["run"] == run
     assert play.child(RAY_JOB, "train")["metadata"]["uid"] == uid  # trained once
     with urllib.request.urlopen(f"http://127.0.0.1:{process.health_port}/healthz", timeout=10) as answer:

@@ -6,20 +6,18 @@ Against the real API server: the pointer in the store and the RayService's versi
 from typing import Any
 
 import pytest
-import yaml
-from cast import Play, publish
-from turns import SERVICE, install_service, live
+from cast import SERVICE, Play
 
-from callwright.controller.cluster import FINE_TUNE, RAY_SERVICE
-from callwright.controller.look import World
+from callwright.controller.cluster import FINE_TUNE
 from callwright.controller.promotion import put_version
+from callwright.controller.reconcile import Reconciler
 from callwright.store import Registry, Store
 
 
 @pytest.fixture
-def registry(store: Store) -> Registry:
+def registry(play: Play, store: Store) -> Registry:
     """With a version that was promoted before."""
-    publish(store, "weather", "before")
+    play.publish("weather", "before")
     found = Registry(store)
     found.promote("weather", "before")
     return found
@@ -27,88 +25,84 @@ def registry(store: Store) -> Registry:
 
 def serve(play: Play, version: str) -> None:
     """What `--service` of `callwright promote` and `rollback` does, and a Helm upgrade with a pinned version."""
-    found = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
-    assert found is not None
-    put_version(play.cluster, found, model="weather", version=version)
+    put_version(play.cluster, play.service(), model="weather", version=version)
 
 
 def served(play: Play) -> str:
-    found = play.cluster.get(RAY_SERVICE, play.namespace, SERVICE)
-    assert found is not None
-    (application,) = yaml.safe_load(found["spec"]["serveConfigV2"])["applications"]
-    return str(application["args"]["models"][0]["version"])
+    (version,) = play.served()
+    return version
 
 
-def edit(play: Play, world: World, store: Store, *, until: str, **spec: Any) -> dict[str, Any]:
+def edit(play: Play, reconciler: Reconciler, *, until: str, **spec: Any) -> dict[str, Any]:
     """Change the document and see it through to its end."""
     play.change(**spec)
     changed = play.cluster.get(FINE_TUNE, play.namespace, "weather")
     assert changed is not None
-    status = live(world, play, store, until=until)
+    status = play.live(reconciler, until=until)
     assert status["observedGeneration"] == changed["metadata"]["generation"]
     return status
 
 
 def test_an_edit_that_makes_no_new_run_leaves_a_rollback(
-    play: Play, store: Store, world: World, registry: Registry
+    play: Play, reconciler: Reconciler, registry: Registry
 ) -> None:
-    install_service(play, "weather")
+    play.install_service("weather")
     play.apply(play.document(deploy={"service": SERVICE}))
-    run = live(world, play, store)["run"]
+    run = play.live(reconciler)["run"]
     assert (registry.promoted("weather"), served(play)) == (run, run)
     registry.rollback("weather")
     serve(play, "before")
 
-    status = edit(play, world, store, until="Completed", cluster={"secret": "other"})
+    status = edit(play, reconciler, until="Completed", cluster={"secret": "other"})
     assert (status["run"], registry.promoted("weather"), served(play)) == (run, "before", "before")
     for words in ("before is now", f"callwright promote weather {run} --service {SERVICE}"):
         assert words in status["message"]
 
     registry.promote("weather", run)
     serve(play, run)
-    edit(play, world, store, until="Promoted", cluster={"secret": "third"})
+    edit(play, reconciler, until="Promoted", cluster={"secret": "third"})
     assert (registry.promoted("weather"), served(play)) == (run, run)
 
 
-def test_a_new_run_is_served_after_a_rollback(play: Play, store: Store, world: World, registry: Registry) -> None:
-    install_service(play, "weather")
+def test_a_new_run_is_served_after_a_rollback(play: Play, reconciler: Reconciler, registry: Registry) -> None:
+    play.install_service("weather")
     play.apply(play.document(deploy={"service": SERVICE}))
-    first = live(world, play, store)["run"]
+    first = play.live(reconciler)["run"]
     registry.rollback("weather")
     serve(play, "before")
-    second = edit(play, world, store, until="Promoted", train={"seed": 7})["run"]
+    second = edit(play, reconciler, until="Promoted", train={"seed": 7})["run"]
     assert second != first
     assert (registry.promoted("weather"), served(play)) == (second, second)
 
 
 def test_a_rollback_while_the_service_takes_the_version_is_not_fought(
-    play: Play, store: Store, world: World, registry: Registry
+    play: Play, reconciler: Reconciler, registry: Registry
 ) -> None:
-    install_service(play, "weather")
+    play.install_service("weather")
     play.apply(play.document(deploy={"service": SERVICE}))
-    run = live(world, play, store, until="Deploying", but="deploy")["run"]
+    run = play.live(reconciler, until="Deploying", but="deploy")["run"]
     assert served(play) == run
     registry.rollback("weather")
     serve(play, "before")
-    status = live(world, play, store, until="Completed")
+    status = play.live(reconciler, until="Completed")
     assert served(play) == "before"
     (deployed,) = (each for each in status["conditions"] if each["type"] == "Deployed")
     assert (deployed["status"], deployed["reason"]) == ("False", "Superseded")
 
 
-def test_a_version_pinned_in_the_service_stays(play: Play, store: Store, world: World, registry: Registry) -> None:
-    install_service(play, "weather")
+def test_a_version_pinned_in_the_service_stays(play: Play, reconciler: Reconciler, registry: Registry) -> None:
+    play.install_service("weather")
     play.apply(play.document(deploy={"service": SERVICE}))
-    run = live(world, play, store)["run"]
+    run = play.live(reconciler)["run"]
     serve(play, "before")  # with Helm, say: the pointer stays
-    status = edit(play, world, store, until="Promoted", cluster={"secret": "other"})
+    status = edit(play, reconciler, until="Promoted", cluster={"secret": "other"})
     assert (status["service"], registry.promoted("weather"), served(play)) == (SERVICE, run, "before")
 
 
-def test_a_service_that_is_named_later_takes_the_promoted_version(play: Play, store: Store, world: World) -> None:
-    install_service(play, "weather")
+def test_a_service_that_is_named_later_takes_the_promoted_version(play: Play, reconciler: Reconciler) -> None:
+    play.install_service("weather")
     play.apply(play.document())
-    run = live(world, play, store)["run"]
+    run = play.live(reconciler)["run"]
     assert served(play) == ""
-    assert edit(play, world, store, until="Promoted", deploy={"service": SERVICE})["run"] == run
+    assert edit(play, reconciler, until="Promoted", deploy={"service": SERVICE})["run"] == run
     assert served(play) == run

@@ -14,11 +14,9 @@ from callwright.controller import app
 from callwright.controller.check import check
 from callwright.controller.cluster import connect
 from callwright.controller.config import ControllerConfig
-from callwright.controller.look import World
 from callwright.controller.metrics import Metrics
-from callwright.controller.reports import RunReports
+from callwright.controller.reconcile import Reconciler
 from callwright.errors import CallwrightError, InvalidInput
-from callwright.store import Store
 
 
 def main() -> int:
@@ -36,8 +34,8 @@ def main() -> int:
             return max(_told(*tried) for tried in check(cluster, config, namespace=namespace))
         metrics = Metrics()
         start_http_server(config.metrics_port, registry=metrics.registry)
-        world = World(cluster, config, lambda url: RunReports(Store.open(url)))
-        asyncio.run(app.run(world, metrics, liveness_endpoint=f"http://0.0.0.0:{config.health_port}/healthz"))
+        liveness = f"http://0.0.0.0:{config.health_port}/healthz"
+        asyncio.run(app.run(Reconciler(cluster, config), metrics, liveness_endpoint=liveness))
     except CallwrightError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

@@ -1,6 +1,6 @@
-"""The operator: kopf watches, and every event about a document wakes the one task that looks after it.
+"""The operator: kopf watches, and every event about a document wakes the one task that reconciles it.
 
-Owns when to look, never what to do: that is `reconcile`. The finalizer is kopf's, so that a deleted document is
+Owns when that happens, never what is done: that is `reconcile`. The finalizer is kopf's, so that a deleted document is
 cancelled before it goes.
 """
 
@@ -13,9 +13,8 @@ from typing import Any
 import kopf
 
 from callwright.controller.desired import FINE_TUNE_LABEL
-from callwright.controller.look import World
 from callwright.controller.metrics import Metrics
-from callwright.controller.reconcile import cancel, reconcile
+from callwright.controller.reconcile import Reconciler
 from callwright.errors import Conflict, Temporary
 from callwright.spec.crd import GROUP, PLURAL, VERSION
 
@@ -25,43 +24,43 @@ _RETRY_SECONDS = (0.2, 1.0, 5.0, 15.0, 60.0)
 Key = tuple[str, str]
 
 
-def create_registry(world: World, metrics: Metrics) -> kopf.OperatorRegistry:
-    """The handlers, bound to `world`."""
+def create_registry(reconciler: Reconciler, metrics: Metrics) -> kopf.OperatorRegistry:
+    """The handlers, bound to `reconciler`."""
     registry = kopf.OperatorRegistry()
-    bells: defaultdict[Key, asyncio.Event] = defaultdict(asyncio.Event)
+    wakers: defaultdict[Key, asyncio.Event] = defaultdict(asyncio.Event)
 
-    async def look_after(
+    async def keep_reconciled(
         namespace: str, name: str, stopped: kopf.DaemonStopped, logger: logging.Logger, **_: Any
     ) -> None:
-        bell = bells[namespace, name]
+        waker = wakers[namespace, name]
         failures = 0
         while not stopped:
-            bell.clear()
+            waker.clear()
             try:
-                with metrics.looking():
-                    delay = await asyncio.to_thread(reconcile, world, namespace, name)
+                with metrics.timed():
+                    delay = await asyncio.to_thread(reconciler.reconcile, namespace, name)
                 failures = 0
             except (Temporary, Conflict) as error:
                 delay = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
                 failures += 1
-                logger.warning("looking again in %s s: %s", delay, error)
-            await _first_of(bell.wait(), stopped.wait(), seconds=delay)
+                logger.warning("trying again in %s s: %s", delay, error)
+            await _first_of(waker.wait(), stopped.wait(), seconds=delay)
         if stopped.reason is not None and kopf.DaemonStoppingReason.RESOURCE_DELETED in stopped.reason:
-            await asyncio.to_thread(cancel, world, namespace, name)
-            del bells[namespace, name]
+            await asyncio.to_thread(reconciler.cancel, namespace, name)
+            del wakers[namespace, name]
 
     async def document_changed(namespace: str, name: str, type: str | None, status: kopf.Status, **_: Any) -> None:
         metrics.see((namespace, name), None if type == "DELETED" else status.get("phase", "Pending"))
-        if (namespace, name) in bells:
-            bells[namespace, name].set()
+        if (namespace, name) in wakers:
+            wakers[namespace, name].set()
 
     async def child_changed(namespace: str, labels: kopf.Labels, **_: Any) -> None:
         key = namespace, labels[FINE_TUNE_LABEL]
-        if key in bells:
-            bells[key].set()
+        if key in wakers:
+            wakers[key].set()
 
     kopf.on.login(registry=registry)(_login)
-    kopf.daemon(GROUP, VERSION, PLURAL, registry=registry)(look_after)
+    kopf.daemon(GROUP, VERSION, PLURAL, registry=registry)(keep_reconciled)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(document_changed)
     for group, version, plural in (("batch", "v1", "jobs"), ("ray.io", "v1", "rayjobs")):
         label = {FINE_TUNE_LABEL: kopf.PRESENT}
@@ -70,12 +69,16 @@ def create_registry(world: World, metrics: Metrics) -> kopf.OperatorRegistry:
 
 
 async def run(
-    world: World, metrics: Metrics, *, stop_flag: threading.Event | None = None, liveness_endpoint: str | None = None
+    reconciler: Reconciler,
+    metrics: Metrics,
+    *,
+    stop_flag: threading.Event | None = None,
+    liveness_endpoint: str | None = None,
 ) -> None:
     """Watch and act until `stop_flag` is set or a signal comes."""
-    namespaces = world.config.namespaces
+    namespaces = reconciler.config.namespaces
     await kopf.operator(
-        registry=create_registry(world, metrics),
+        registry=create_registry(reconciler, metrics),
         settings=_settings(),
         clusterwide=not namespaces,
         namespaces=namespaces,

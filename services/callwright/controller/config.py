@@ -80,7 +80,7 @@ class ControllerConfig(_Part):
     """Images of the pods that runs are made of."""
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch; every namespace when empty."""
-    ray_version: str = "2.60.0"
+    ray_version: str = Field(min_length=1)
     """Ray's version in the trainer and server images; KubeRay asks for it."""
     pods: RunPods = RunPods()
     """The pods of runs."""

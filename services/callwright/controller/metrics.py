@@ -1,4 +1,4 @@
-"""What the controller counts, in Prometheus' format: looks, their time and failures, and the documents by phase.
+"""The controller's Prometheus metrics: its reconciliations, their time and failures, and the documents by phase.
 
 A registry of its own for each controller, so that tests don't meet. Knows nothing of kopf.
 """
@@ -32,8 +32,8 @@ class Metrics:
         )
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
-        """Time a look, and count it when it raises."""
+    def timed(self) -> Iterator[None]:
+        """Time a reconciliation, and count it when it raises."""
         with self._seconds.time():
             try:
                 yield

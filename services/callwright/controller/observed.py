@@ -4,10 +4,11 @@ Knows how KubeRay and the Job controller write their statuses, and nothing else.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from callwright.controller.cluster import Object
 
 State = Literal["waiting", "running", "succeeded", "failed"]
-Object = dict[str, Any]
 _TAIL_LINES = 20
 
 

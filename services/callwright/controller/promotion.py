@@ -4,79 +4,87 @@ Owns what `evaluate.promote` and `deploy.service` mean on a cluster. Stages are 
 """
 
 from callwright.controller import observed, serving, transitions
-from callwright.controller.cluster import FIELD_MANAGER, RAY_SERVICE, Cluster
-from callwright.controller.look import Look, Object
+from callwright.controller.cluster import FIELD_MANAGER, RAY_SERVICE, Cluster, Object
+from callwright.controller.context import Context
 from callwright.errors import InvalidInput
 from callwright.spec.status import Status
 
 
-def promote(look: Look, status: Status) -> Status:
+def promote(context: Context, status: Status) -> Status:
     """Move the pointer, wait for somebody to do it, or end without.
 
-    Killed between the pointer and the status, the next look finds the pointer moved and goes on; a rollback in that
+    Killed between the pointer and the status, the next try finds the pointer moved and goes on; a rollback in that
     very moment is not seen, and the version is promoted again.
     """
-    model, version = look.finetune.model_name, look.run.version
-    match look.finetune.spec.evaluate.promote:
+    model, version = context.run.model, context.run.version
+    match context.run.finetune.spec.evaluate.promote:
         case "never":
             message = f"version {version} of {model} is published, and not to be promoted"
-            return transitions.finish(status, "Completed", "NotPromoted", message, now=look.now)
-        case "manual" if look.reports.promoted(model) != version:
+            return transitions.finish(status, "Completed", "NotPromoted", message, now=context.now)
+        case "manual" if context.store.promoted(model) != version:
             message = f"passed the gate; to promote: callwright promote {model} {version}"
-            return look.under_way(status, "Promoted", "AwaitingPromotion", "AwaitingPromotion", message)
-    look.reports.promote(model, version)
-    status = transitions.condition(status, "Promoted", "True", "Succeeded", now=look.now)
-    return transitions.enter(status, "Promoting", now=look.now)
+            return context.under_way(status, "Promoted", "AwaitingPromotion", "AwaitingPromotion", message)
+    context.store.promote(model, version)
+    status = transitions.condition(status, "Promoted", "True", "Succeeded", now=context.now)
+    return transitions.enter(status, "Promoting", now=context.now)
 
 
-def deploy(look: Look, status: Status) -> Status:
+def deploy(context: Context, status: Status) -> Status:
     """Bring the version into the named RayService and see it served; without one, the run ends promoted.
 
     A run does so once, and while its version is the promoted one: an edit of the document that makes no new run undoes
     no rollback, and what a RayService served since then stays.
     """
-    service, model, version = look.finetune.spec.deploy.service, look.finetune.model_name, look.run.version
+    service, model, version = (
+        context.run.finetune.spec.deploy.service,
+        context.run.finetune.model_name,
+        context.run.version,
+    )
     # Before the pointer: who takes both back from now on makes a Conflict here, and who did before has moved it.
-    found = look.cluster.get(RAY_SERVICE, look.run.namespace, service) if service else None
-    if (promoted := look.reports.promoted(model)) != version:
-        return _superseded(look, status, promoted)
+    found = context.cluster.get(RAY_SERVICE, context.run.namespace, service) if service else None
+    if (promoted := context.store.promoted(model)) != version:
+        return _superseded(context, status, promoted)
     if service is None:
         message = f"version {version} of {model} is promoted"
-        return transitions.finish(status, "Promoted", "Promoted", message, now=look.now)
+        return transitions.finish(status, "Promoted", "Promoted", message, now=context.now)
     if status.holds("Deployed") and status.service == service:
         message = f"RayService {service} took version {version} of {model}"
-        return transitions.finish(status, "Promoted", "Deployed", message, now=look.now)
+        return transitions.finish(status, "Promoted", "Deployed", message, now=context.now)
     if found is None:
-        missing = f"no RayService {service} in {look.run.namespace}; install charts/serving"
-        return look.under_way(status, "Deployed", "Deploying", "Waiting", missing)
+        missing = f"no RayService {service} in {context.run.namespace}; install charts/serving"
+        return context.under_way(status, "Deployed", "Deploying", "Waiting", missing)
     try:
-        changed = put_version(look.cluster, found, model=model, version=version)
+        changed = put_version(context.cluster, found, model=model, version=version)
     except InvalidInput as error:
-        return transitions.fail(status, "Deployed", "NotServed", f"RayService {service}: {error}", now=look.now)
+        return transitions.fail(status, "Deployed", "NotServed", f"RayService {service}: {error}", now=context.now)
     if changed:
         said = f"RayService {service} takes version {version}"
-        return look.under_way(status, "Deployed", "Deploying", "Updating", said)
+        return context.under_way(status, "Deployed", "Deploying", "Updating", said)
     seen = observed.see_service(found)
     match seen.state:
         case "succeeded":
-            status = transitions.condition(status, "Deployed", "True", "Succeeded", now=look.now)
+            status = transitions.condition(status, "Deployed", "True", "Succeeded", now=context.now)
             status = status.model_copy(update={"service": service})
             message = f"RayService {service} serves version {version} of {model}"
-            return transitions.finish(status, "Promoted", "Deployed", message, now=look.now)
+            return transitions.finish(status, "Promoted", "Deployed", message, now=context.now)
         case "failed":
             message = f"RayService {service} does not take version {version}: {seen.message}"
-            return transitions.fail(status, "Deployed", seen.reason, message, now=look.now)
-    return look.under_way(status, "Deployed", "Deploying", "Updating", f"RayService {service}: {seen.message}")
+            return transitions.fail(status, "Deployed", seen.reason, message, now=context.now)
+    return context.under_way(status, "Deployed", "Deploying", "Updating", f"RayService {service}: {seen.message}")
 
 
-def _superseded(look: Look, status: Status, promoted: str | None) -> Status:
+def _superseded(context: Context, status: Status, promoted: str | None) -> Status:
     """End without touching the RayService: somebody rolled back, or promoted another version, after this run did."""
-    service, model, version = look.finetune.spec.deploy.service, look.finetune.model_name, look.run.version
+    service, model, version = (
+        context.run.finetune.spec.deploy.service,
+        context.run.finetune.model_name,
+        context.run.version,
+    )
     again = f"callwright promote {model} {version}" + (f" --service {service}" if service else "")
     message = f"version {version} of {model} was promoted, and {promoted or 'none'} is now; to go back to it: {again}"
     if service and not status.holds("Deployed"):
-        status = transitions.condition(status, "Deployed", "False", "Superseded", now=look.now)
-    return transitions.finish(status, "Completed", "Superseded", message, now=look.now)
+        status = transitions.condition(status, "Deployed", "False", "Superseded", now=context.now)
+    return transitions.finish(status, "Completed", "Superseded", message, now=context.now)
 
 
 def put_version(cluster: Cluster, service: Object, *, model: str, version: str, dry_run: bool = False) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from callwright.controller import desired, observed, transitions
-from callwright.controller.cluster import CONFIG_MAP, JOB, POD, RAY_JOB, Kind
+from callwright.controller.cluster import CONFIG_MAP, JOB, POD, RAY_JOB, Kind, Object
+from callwright.controller.context import Context
 from callwright.controller.desired import Manifest, Run
-from callwright.controller.look import Look, Object
 from callwright.errors import InvalidInput
 from callwright.spec.status import ConditionType, Phase, Status
 
@@ -48,117 +48,116 @@ STAGES = (
 )  # fmt: skip
 
 
-def carry_out(look: Look, stage: Stage, status: Status) -> Status:
+def carry_out(context: Context, stage: Stage, status: Status) -> Status:
     """Do the next thing for the stage: make its object, or see how it stands."""
-    found = look.cluster.get(stage.kind, look.run.namespace, look.run.child(stage.name))
-    if found is not None and not _ours(look, found):
+    found = context.cluster.get(stage.kind, context.run.namespace, context.run.child(stage.name))
+    if found is not None and not _ours(context, found):
         message = f"{stage.name}: waiting until an earlier {found['kind']} is gone"
-        return transitions.enter(status, status.phase, message, now=look.now)
-    if look.finetune.spec.suspend and (found is None or stage.see(found).state in ("waiting", "running")):
-        return _hold(look, stage, found, status)
+        return transitions.enter(status, status.phase, message, now=context.now)
+    if context.run.finetune.spec.suspend and (found is None or stage.see(found).state in ("waiting", "running")):
+        return _hold(context, stage, found, status)
     if found is None:
         try:
-            _start(look, stage)
+            _start(context, stage)
         except InvalidInput as error:
-            return _fail(look, stage, status, observed.Seen("failed", str(error), "Refused"))
-        return look.under_way(status, stage.done, stage.phase, "Started")
-    _release(look, stage, found)
+            return _fail(context, stage, status, observed.Seen("failed", str(error), "Refused"))
+        return context.under_way(status, stage.done, stage.phase, "Started")
+    _release(context, stage, found)
     seen = stage.see(found)
-    status = _with_progress(look, stage, status)
+    status = _with_progress(context, stage, status)
     match seen.state:
         case "succeeded":
-            return _finish(look, stage, status)
+            return _finish(context, stage, status)
         case "failed":
-            return _fail(look, stage, status, seen)
+            return _fail(context, stage, status, seen)
         case "waiting":
-            message = observed.stuck(_pods(look, stage)) or seen.message
-            return look.under_way(status, stage.done, stage.phase, "Waiting", message)
+            message = observed.stuck(_pods(context, stage)) or seen.message
+            return context.under_way(status, stage.done, stage.phase, "Waiting", message)
         case "running":
-            return look.under_way(status, stage.done, stage.phase, "Running", seen.message)
+            return context.under_way(status, stage.done, stage.phase, "Running", seen.message)
 
 
-def _ours(look: Look, found: Object) -> bool:
+def _ours(context: Context, found: Object) -> bool:
     owners = {owner["uid"] for owner in found["metadata"].get("ownerReferences", ())}
-    return look.run.uid in owners and "deletionTimestamp" not in found["metadata"]
+    return context.run.uid in owners and "deletionTimestamp" not in found["metadata"]
 
 
-def _start(look: Look, stage: Stage) -> None:
-    run = look.run
+def _start(context: Context, stage: Stage) -> None:
+    run = context.run
     if stage.name == "evaluate":
-        run = replace(run, standing=look.reports.promoted_to_serve(look.finetune, other_than=run.version))
-    look.cluster.apply(CONFIG_MAP, desired.config_map(run))
+        run = replace(run, standing=context.store.promoted_to_serve(context.run.finetune, other_than=run.version))
+    context.cluster.apply(CONFIG_MAP, run.config_map())
     if stage.kind is JOB:  # a Job's pods can't be changed: made once, never applied over
-        look.cluster.create(stage.kind, stage.make(run))
+        context.cluster.create(stage.kind, stage.make(run))
     else:
-        look.cluster.apply(stage.kind, stage.make(run))
+        context.cluster.apply(stage.kind, stage.make(run))
 
 
-def _hold(look: Look, stage: Stage, found: Object | None, status: Status) -> Status:
+def _hold(context: Context, stage: Stage, found: Object | None, status: Status) -> Status:
     """Stop what runs: a RayJob is suspended; a Job is deleted, for its rerun finds in the store what is done."""
     metadata = {} if found is None else found["metadata"]
     if found is not None and stage.kind is JOB:
-        look.cluster.delete(stage.kind, look.run.namespace, metadata["name"])
+        context.cluster.delete(stage.kind, context.run.namespace, metadata["name"])
     elif found is not None and not found["spec"].get("suspend"):
         patch = {"metadata": {"annotations": {HELD: "true"}}, "spec": {"suspend": True}}
-        look.cluster.merge(stage.kind, look.run.namespace, metadata["name"], patch)
-    status = transitions.condition(status, stage.done, "Unknown", "Suspended", now=look.now)
+        context.cluster.merge(stage.kind, context.run.namespace, metadata["name"], patch)
+    status = transitions.condition(status, stage.done, "Unknown", "Suspended", now=context.now)
     message = f"{stage.name} is held; set spec.suspend to false to carry on"
-    return transitions.enter(status, "Suspended", message, now=look.now)
+    return transitions.enter(status, "Suspended", message, now=context.now)
 
 
-def _release(look: Look, stage: Stage, found: Object) -> None:
+def _release(context: Context, stage: Stage, found: Object) -> None:
     if HELD in found["metadata"].get("annotations", {}):
         patch = {"metadata": {"annotations": {HELD: None}}, "spec": {"suspend": False}}
-        look.cluster.merge(stage.kind, look.run.namespace, found["metadata"]["name"], patch)
+        context.cluster.merge(stage.kind, context.run.namespace, found["metadata"]["name"], patch)
 
 
-def _with_progress(look: Look, stage: Stage, status: Status) -> Status:
+def _with_progress(context: Context, stage: Stage, status: Status) -> Status:
     if stage.name != "train":
         return status
-    progress = look.reports.progress(look.run.name)
-    text = None if progress.done is None else f"{progress.done}/{progress.total or '?'}"
-    return status.model_copy(update={"progress": text or status.progress, "loss": progress.loss or status.loss})
+    steps, loss = context.store.progress(context.run.name)
+    return status.model_copy(update={"progress": steps or status.progress, "loss": loss or status.loss})
 
 
-def _pods(look: Look, stage: Stage) -> list[Object]:
-    labels = {desired.RUN_LABEL: look.run.name, desired.STAGE_LABEL: stage.name}
-    return look.cluster.find(POD, look.run.namespace, labels=labels)
+def _pods(context: Context, stage: Stage) -> list[Object]:
+    labels = {desired.RUN_LABEL: context.run.name, desired.STAGE_LABEL: stage.name}
+    return context.cluster.find(POD, context.run.namespace, labels=labels)
 
 
-def _finish(look: Look, stage: Stage, status: Status) -> Status:
+def _finish(context: Context, stage: Stage, status: Status) -> Status:
     """The stage's object says it succeeded: hold it against what it should have left in the store."""
-    run = look.run
+    run = context.run
     match stage.name:
         case "merge":
-            if not look.reports.published(look.finetune.model_name, run.version):
-                missing = f"models/{look.finetune.model_name}/versions/{run.version}/manifest.json"
+            if not context.store.published(context.run.model, run.version):
+                missing = f"models/{context.run.model}/versions/{run.version}/manifest.json"
                 words = f"the merge ended without {missing} in {run.store}"
-                return _fail(look, stage, status, observed.Seen("failed", words, "NotPublished"))
+                return _fail(context, stage, status, observed.Seen("failed", words, "NotPublished"))
             status = status.model_copy(update={"version": run.version})
         case "evaluate":
-            evaluation = look.reports.evaluation(run.name)
+            evaluation = context.store.evaluation(run.name)
             if evaluation is None:
                 words = f"the evaluation ended without runs/{run.name}/evaluation.json in {run.store}"
-                return _fail(look, stage, status, observed.Seen("failed", words, "NoReport"))
+                return _fail(context, stage, status, observed.Seen("failed", words, "NoReport"))
             status = status.model_copy(update={"accuracy": evaluation.accuracy})
             if not evaluation.passed:
-                return _reject(look, status, evaluation.message)
-    status = transitions.condition(status, stage.done, "True", "Succeeded", now=look.now)
-    return transitions.enter(status, stage.phase, now=look.now)
+                return _reject(context, status, evaluation.message)
+    status = transitions.condition(status, stage.done, "True", "Succeeded", now=context.now)
+    return transitions.enter(status, stage.phase, now=context.now)
 
 
-def _fail(look: Look, stage: Stage, status: Status, seen: observed.Seen) -> Status:
-    evaluation = look.reports.evaluation(look.run.name) if stage.name == "evaluate" else None
+def _fail(context: Context, stage: Stage, status: Status, seen: observed.Seen) -> Status:
+    evaluation = context.store.evaluation(context.run.name) if stage.name == "evaluate" else None
     if evaluation is not None and not evaluation.passed:  # the evaluator's exit code says so too
-        return _reject(look, status.model_copy(update={"accuracy": evaluation.accuracy}), evaluation.message)
-    words = observed.last_words(_pods(look, stage))
+        return _reject(context, status.model_copy(update={"accuracy": evaluation.accuracy}), evaluation.message)
+    words = observed.last_words(_pods(context, stage))
     what = f"{stage.name} failed: {seen.reason}: {seen.message}".rstrip(": ")
     message = "\n".join(part for part in (what, words[-_MESSAGE_LENGTH:], stage.advice) if part)
-    return transitions.fail(status, stage.done, seen.reason or "Failed", message, now=look.now)
+    return transitions.fail(status, stage.done, seen.reason or "Failed", message, now=context.now)
 
 
-def _reject(look: Look, status: Status, why: str) -> Status:
+def _reject(context: Context, status: Status, why: str) -> Status:
     message = f"the candidate did not pass the gate, the promoted version stays: {why}"
-    status = transitions.condition(status, "Evaluated", "True", "GateFailed", why, now=look.now)
-    status = transitions.condition(status, "Promoted", "False", "GateFailed", message, now=look.now)
-    return transitions.finish(status, "Rejected", "GateFailed", message, now=look.now)
+    status = transitions.condition(status, "Evaluated", "True", "GateFailed", why, now=context.now)
+    status = transitions.condition(status, "Promoted", "False", "GateFailed", message, now=context.now)
+    return transitions.finish(status, "Rejected", "GateFailed", message, now=context.now)

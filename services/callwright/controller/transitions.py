@@ -1,16 +1,20 @@
-"""How a status changes: pure functions from a status and what happened to the next status.
+"""How a status changes, and the Kubernetes Event that tells of it: pure functions from what happened.
 
-Owns phases, conditions and their times. Knows nothing of clusters and objects.
+Owns phases, conditions and their times. Knows nothing of clusters.
 """
 
-from typing import Literal
+import hashlib
+from typing import Any, Literal
 
+from callwright.spec import API_VERSION
 from callwright.spec.status import FINAL, Condition, ConditionType, Phase, Status
 
 Truth = Literal["True", "False", "Unknown"]
+_MESSAGE_LENGTH = 1000
+"""Characters of an Event's message; Kubernetes takes 1,024 bytes."""
 
 
-def begin(status: Status, *, run: str, generation: int, now: str) -> Status:
+def begin(*, run: str, generation: int, now: str) -> Status:
     """A new run: nothing of an earlier one is carried over."""
     fresh = Status(run=run, observed_generation=generation, started_at=now)
     return condition(fresh, "Accepted", "True", "Valid", now=now)
@@ -61,3 +65,28 @@ def fail(status: Status, kind: ConditionType, reason: str, message: str, *, now:
 def finish(status: Status, phase: Phase, reason: str, message: str, *, now: str) -> Status:
     """The status of a run that came to its end: `Complete` is True."""
     return enter(condition(status, "Complete", "True", reason, message, now=now), phase, message, now=now)
+
+
+def is_event(before: Status, after: Status) -> bool:
+    """Whether users are told: when the phase changes, of one run and attempt or from one to the next."""
+    return (before.phase, before.run, before.attempt) != (after.phase, after.run, after.attempt)
+
+
+def event(metadata: dict[str, Any], before: Status, after: Status, *, now: str) -> dict[str, Any]:
+    """The Event for the document of `metadata`; its name is derived from what happened, so that it is told once."""
+    what = (metadata["uid"], after.run, after.attempt, before.phase, after.phase, after.observed_generation)
+    digest = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+    named = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion")}
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{metadata['name']}.{digest}", "namespace": metadata["namespace"]},
+        "type": "Warning" if after.phase in ("Failed", "Rejected") else "Normal",
+        "reason": after.phase,
+        "message": (after.message or f"run {after.run}: {after.phase}")[:_MESSAGE_LENGTH],
+        "involvedObject": {"apiVersion": API_VERSION, "kind": "FineTune", **named},
+        "source": {"component": "callwright"},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }

@@ -4,6 +4,7 @@ Owns the shape of the server's file, which is also the `args` of `callwright.ser
 nothing of Ray or vLLM.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -117,6 +118,21 @@ class ServerConfig(SpecModel):
 def served_ids(model: ServedModel) -> tuple[str, ...]:
     """Every id that reaches `model`: its own, its aliases and its adapters'."""
     return (model.id, *model.aliases, *(adapter.id for adapter in model.adapters))
+
+
+def sidecar_command(config: ServerConfig, *, port: int, dialects: Mapping[str, str] | None = None) -> list[str]:
+    """What follows `python -m` for the sidecar of `config` on `port`; `dialects` goes over what manifests say.
+
+    For child processes on one machine and containers in a pod alike.
+    """
+    command = ["callwright.sidecar", "--upstream", f"http://{config.host}:{config.port}"]
+    command += ["--host", config.host, "--port", str(port), *(("--store", config.store) if config.store else ())]
+    for model in config.models:
+        if model.name is not None:
+            command += ["--model", f"{model.id}={model.name}@{model.version}"]
+    for model_id, dialect in (dialects or {}).items():
+        command += ["--dialect", f"{model_id}={dialect}"]
+    return command
 
 
 def load(path: Path) -> ServerConfig:

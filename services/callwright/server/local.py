@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callwright.errors import CallwrightError, InvalidInput, StageFailed, TimedOut
-from callwright.server.config import ServerConfig
-from callwright.server.front import sidecar_command
+from callwright.server.config import ServerConfig, sidecar_command
 from callwright.server.preflight import check_models, check_port
 
 STOP_SECONDS = 30.0

@@ -61,8 +61,10 @@ def pod(run: Run, stage: str, containers: list[Manifest]) -> Manifest:
     return {"metadata": {"labels": run.labels(stage)}, "spec": spec}
 
 
-def container(run: Run, name: str, image: str, size: PodSize, *, gpus: int = 0) -> Manifest:
-    """A container of the run, but for its command."""
+def container(
+    run: Run, name: str, image: str, size: PodSize, *, gpus: int = 0, command: list[str] | None = None
+) -> Manifest:
+    """A container of the run; KubeRay gives those of Ray their command."""
     pods = run.config.pods
     mounts = [
         {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True},
@@ -82,6 +84,7 @@ def container(run: Run, name: str, image: str, size: PodSize, *, gpus: int = 0) 
         "name": name,
         "image": image,
         "imagePullPolicy": run.config.images.pull_policy,
+        **({"command": command} if command else {}),
         "env": [
             {"name": "CALLWRIGHT_STORE", "value": run.store},
             {"name": "HOME", "value": SCRATCH_FOLDER},

@@ -1,9 +1,13 @@
-"""One run of a document: the names, labels and owner that all of its objects bear, and the command of its stages."""
+"""One run of a document: the names, labels and owner of all of its objects, its ConfigMap, its stages' commands."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import yaml
+
 from callwright.controller.config import ControllerConfig
+from callwright.server.trial import Trial, plan_trial
 from callwright.spec import API_VERSION, FineTune
 
 Manifest = dict[str, Any]
@@ -15,6 +19,9 @@ SPEC_FOLDER = "/etc/callwright"
 """Where pods find the run's ConfigMap."""
 SCRATCH_FOLDER = "/scratch"
 """Where pods may write much."""
+BASE_FOLDER = f"{SCRATCH_FOLDER}/base"
+"""Where the evaluation's pod puts the base."""
+CACHE_FOLDER = f"{SCRATCH_FOLDER}/cache"
 
 
 @dataclass(frozen=True)
@@ -36,9 +43,22 @@ class Run:
         return self.finetune.spec.store or self.config.store
 
     @property
+    def model(self) -> str:
+        """Name of the model that the run makes a version of."""
+        return self.finetune.model_name
+
+    @property
     def version(self) -> str:
         """Version under which the merged model is published: the run's own name, so that a rerun publishes the same."""
         return self.name
+
+    @cached_property
+    def trial(self) -> Trial:
+        """What the evaluation's engine serves, exactly as on one machine."""
+        return plan_trial(
+            self.finetune, version=self.version, base_path=BASE_FOLDER, promoted=self.standing, store=self.store,
+            cache_dir=CACHE_FOLDER,
+        )  # fmt: skip
 
     def child(self, stage: str) -> str:
         """Name of the object of `stage`; a new attempt has new names, so nothing waits for deletions."""
@@ -61,6 +81,14 @@ class Run:
             "python", "-m", f"callwright.{room}", "--spec", f"{SPEC_FOLDER}/finetune.yaml", "--run", self.name,
             "--store", self.store, "--workdir", f"{SCRATCH_FOLDER}/work",
         ]  # fmt: skip
+
+    def config_map(self) -> Manifest:
+        """What the pods read from `SPEC_FOLDER`: the document, and the configuration of the evaluation's engine."""
+        document = self.finetune.model_dump(mode="json", by_alias=True, exclude_none=True)
+        server = self.trial.server.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+        texts = {"finetune.yaml": document, "server.yaml": server}
+        data = {name: yaml.safe_dump(each, sort_keys=False, allow_unicode=True) for name, each in texts.items()}
+        return self.manifest("v1", "ConfigMap", name=self.name, stage="spec") | {"data": data}
 
     def manifest(self, api_version: str, kind: str, *, name: str, stage: str) -> Manifest:
         """An object of the run without its body: named, labelled, and gone when the document goes."""

@@ -6,21 +6,12 @@ not readable, is no news.
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from callwright.errors import NotFound, Temporary
 from callwright.server.trial import promoted_to_serve
 from callwright.spec import FineTune
 from callwright.store import Registry, Store
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the training is; None where the run has not said."""
-
-    done: int | None = None
-    total: int | None = None
-    loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -32,17 +23,23 @@ class Evaluation:
     accuracy: float | None
 
 
-class RunReports:
+class RunStore:
     """The store of one run."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._registry = Registry(store)
 
-    def progress(self, run: str) -> Progress:
-        """Steps and the newest loss from `runs/<run>/report.json`."""
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """The store at `url`."""
+        return cls(Store.open(url))
+
+    def progress(self, run: str) -> tuple[str | None, float | None]:
+        """Steps as `done/total` and the newest loss from `runs/<run>/report.json`; None for what it does not say."""
         report = self._json(f"runs/{run}/report.json")
-        return Progress(_whole(report.get("step")), _whole(report.get("steps")), _real(report.get("loss")))
+        done, total = _whole(report.get("step")), _whole(report.get("steps"))
+        return None if done is None else f"{done}/{total or '?'}", _real(report.get("loss"))
 
     def evaluation(self, run: str) -> Evaluation | None:
         """The gate's decision from `runs/<run>/evaluation.json`; None where none was written."""
