@@ -71,6 +71,8 @@ LOOK = 'Action: get_weather\nAction Input: {"city": "Paris"}'
 RING = "Action: fire_alert\nAction Input: {}"
 PHONE = "Action: call_police\nAction Input: {}"
 FINISH = 'Action: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "42"}'
+BROKEN = LOOK.removesuffix("}")
+PART = BROKEN.removesuffix('is"')
 DEEP = "[" * 200 + "]" * 200
 TOOLBENCH = ("toolbench",)
 FABRIC = ("agentfabric",)
@@ -422,13 +424,8 @@ _CUT = [
     _kept("cut in the name", "Action: fire_al", cut=True),
     _kept("cut after a whole name", "Action: fire_alert", cut=True),
     _kept("cut in the next marker", "Action: fire_alert\nAction In", cut=True),
-    _case(
-        "cut in an object",
-        'Thought: a\nAction: get_weather\nAction Input: {"city": "Par',
-        'a\nAction: get_weather\nAction Input: {"city": "Par',
-        cut=True,
-    ),
-    _kept("cut before the last brace", 'Action: get_weather\nAction Input: {"city": "Paris"', cut=True),
+    _case("cut in an object", f"Thought: a\n{PART}", f"a\n{PART}", cut=True),
+    _kept("cut before the last brace", BROKEN, cut=True),
     _kept("cut in a bare string", "Action: fire_recognition\nAction Input: /tmp/1", cut=True),
     _case("cut after a whole call", LOOK, None, PARIS, cut=True),
     _case(
@@ -443,51 +440,31 @@ _CUT = [
     _case("cut in prose", "Thought: I now know the fin", "I now know the fin", cut=True),
     _kept("cut in an echo", "Question: What", cut=True),
     _refused("ended in an object", "get_weather", '{"city": "Par', "not complete"),
-    _case(
-        "object broken off by a marker",
-        'Action: get_weather\nAction Input: {"city": "Paris"\nObservation: x',
-        'Action: get_weather\nAction Input: {"city": "Paris"',
-        Bad("not complete", "get_weather"),
-    ),
-    _case(
-        "object broken off by the next call",
-        f'Action: get_weather\nAction Input: {{"city": "Paris"\n{RING}',
-        'Action: get_weather\nAction Input: {"city": "Paris"',
-        Bad("not complete", "get_weather"),
-        ALERT,
-    ),
+    _case("object broken off by a marker", f"{BROKEN}\nObservation: x", BROKEN, Bad("not complete", "get_weather")),
+    _case("object broken off by the next call", f"{BROKEN}\n{RING}", BROKEN, Bad("not complete", "get_weather"), ALERT),
 ]
+
+
+def _finish(trouble: str, written: str, answer: str | None, *bad: Bad) -> Case:
+    """This input of Finish; without an answer the text stays as it is."""
+    text = f"Action: Finish\nAction Input: {written}"
+    return Case(trouble, text, text if answer is None else answer, bad, TOOLBENCH)
 
 
 _TOOLBENCH = [
     _case("Finish", f"Thought: ok\n{FINISH}", "ok\n42", dialects=TOOLBENCH),
     _case("Finish alone", FINISH, "42", dialects=TOOLBENCH),
-    _case(
-        "Finish over several lines",
-        'Action: Finish\nAction Input: {\n  "return_type": "give_answer",\n  "final_answer": "a\\nb"\n}',
-        "a\nb",
-        dialects=TOOLBENCH,
-    ),
-    _case(
-        "Finish without a return type", 'Action: Finish\nAction Input: {"final_answer": "42"}', "42", dialects=TOOLBENCH
-    ),
+    _finish("Finish over several lines", '{\n  "return_type": "give_answer",\n  "final_answer": "a\\nb"\n}', "a\nb"),
+    _finish("Finish without a return type", '{"final_answer": "42"}', "42"),
     _case(
         "Finish with an arrow",
         'Action: Finish->give_answer\nAction Input: {"return_type": "give_answer", "final_answer": "42"}',
         "42",
         dialects=TOOLBENCH,
     ),
-    _kept(
-        "Finish gives up",
-        'Action: Finish\nAction Input: {"return_type": "give_up_and_restart"}',
-        Bad("give_up_and_restart", "Finish"),
-        dialects=TOOLBENCH,
-    ),
-    _kept(
-        "Finish without an answer",
-        'Action: Finish\nAction Input: {"return_type": "give_answer"}',
-        Bad("without a final_answer", "Finish"),
-        dialects=TOOLBENCH,
+    _finish("Finish gives up", '{"return_type": "give_up_and_restart"}', None, Bad("give_up_and_restart", "Finish")),
+    _finish(
+        "Finish without an answer", '{"return_type": "give_answer"}', None, Bad("without a final_answer", "Finish")
     ),
     _kept(
         "Finish elsewhere is an unknown tool",
@@ -496,12 +473,7 @@ _TOOLBENCH = [
         dialects=LINES,
     ),
     _case("a call, then Finish", f"{RING}\nThought:\n{FINISH}", "42", ALERT, dialects=TOOLBENCH),
-    _case(
-        "Finish with an answer that is no string",
-        'Action: Finish\nAction Input: {"final_answer": [1, 2]}',
-        "[1, 2]",
-        dialects=TOOLBENCH,
-    ),
+    _finish("Finish with an answer that is no string", '{"final_answer": [1, 2]}', "[1, 2]"),
     _kept(
         "Finish cut off",
         'Action: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "4',
@@ -530,6 +502,11 @@ def _in_tags(written: str) -> str:
 
 def _block(trouble: str, written: str, *calls: Made) -> Case:
     return _hermes(trouble, _in_tags(written), None, *calls)
+
+
+def _weather_block(trouble: str, written: str, **arguments: Any) -> Case:
+    """These arguments of get_weather."""
+    return _block(trouble, f'{{"name": "get_weather", "arguments": {written}}}', ("get_weather", arguments))
 
 
 def _bad_block(trouble: str, written: str, bad: Bad) -> Case:
@@ -568,26 +545,10 @@ _HERMES = [
         ALERT,
         PARIS,
     ),
-    _block(
-        "closing tag inside a string",
-        '{"name": "get_weather", "arguments": {"city": "</tool_call>"}}',
-        ("get_weather", {"city": "</tool_call>"}),
-    ),
-    _block(
-        "opening tag inside a string",
-        '{"name": "get_weather", "arguments": {"city": "<tool_call>"}}',
-        ("get_weather", {"city": "<tool_call>"}),
-    ),
-    _block(
-        "braces and quotes inside a string",
-        '{"name": "get_weather", "arguments": {"city": "{\\"}"}}',
-        ("get_weather", {"city": '{"}'}),
-    ),
-    _block(
-        "surrogate pair",
-        '{"name": "get_weather", "arguments": {"city": "\\ud83d\\ude00"}}',
-        ("get_weather", {"city": "😀"}),
-    ),
+    _weather_block("closing tag inside a string", '{"city": "</tool_call>"}', city="</tool_call>"),
+    _weather_block("opening tag inside a string", '{"city": "<tool_call>"}', city="<tool_call>"),
+    _weather_block("braces and quotes inside a string", '{"city": "{\\"}"}', city='{"}'),
+    _weather_block("surrogate pair", '{"city": "\\ud83d\\ude00"}', city="😀"),
     _block(
         "key called name inside",
         '{"name": "get_weather", "arguments": {"city": "x", "name": "y"}}',
@@ -615,11 +576,7 @@ _HERMES = [
         "cut in the closing tag", '<tool_call>\n{"name": "fire_alert", "arguments": {}}\n</tool', None, ALERT, cut=True
     ),
     _kept("ended in the object", '<tool_call>\n{"name": "fire_al', Bad("not complete"), dialects=HERMES),
-    _block(
-        "coercion",
-        '{"name": "get_weather", "arguments": {"city": "a", "days": "5"}}',
-        ("get_weather", {"city": "a", "days": 5}),
-    ),
+    _weather_block("coercion", '{"city": "a", "days": "5"}', city="a", days=5),
     _block("bare string as arguments", '{"name": "fire_recognition", "arguments": "/tmp/1.jpg"}', FIRE),
 ]
 

@@ -4,36 +4,27 @@ Shared by the fuzz target and the benchmark; the contract suite has hypothesis f
 """
 
 import random
+from typing import Any
+
+
+def _tool(name: str, description: str, properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties, "required": required}
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
 
 TOOLS = [
-    {
-        "type": "function",
-        "function": {
-            "name": "fire_recognition",
-            "description": "Recognizes fire in an image",
-            "parameters": {
-                "type": "object",
-                "properties": {"image": {"type": "string", "description": "Path of the image"}},
-                "required": ["image"],
-            },
-        },
-    },
-    {
-        "type": "function",
-        "function": {
-            "name": "get_weather",
-            "description": "获取天气",
-            "parameters": {
-                "type": "object",
-                "properties": {
-                    "city": {"type": "string"},
-                    "days": {"type": "integer"},
-                    "metric": {"type": "boolean"},
-                },
-                "required": ["city"],
-            },
-        },
-    },
+    _tool(
+        "fire_recognition",
+        "Recognizes fire in an image",
+        {"image": {"type": "string", "description": "Path of the image"}},
+        ["image"],
+    ),
+    _tool(
+        "get_weather",
+        "获取天气",
+        {"city": {"type": "string"}, "days": {"type": "integer"}, "metric": {"type": "boolean"}},
+        ["city"],
+    ),
     {"type": "function", "function": {"name": "fire_alert", "description": "", "parameters": {"type": "object"}}},
 ]
 
@@ -47,26 +38,7 @@ _FRAGMENTS = [
     *('{"return_type": "give_answer", "final_answer": "42"}', '{"return_type": "give_up_and_restart"}', "None", "无"),
     *('{"city": "\\ud83d\\ude00", "days": "5", "metric": True,}', '{"city": "x\nObservation: y"}', '{"a": [1, {"b": 2'),
     *("```json\n", "```", "`", '"', "'", "{", "}", "[", "]", ":", "：", ",", "\\", "\\n", "/tmp/1.jpg", "5", "1e999"),
-    *(
-        "\n",
-        "\n",
-        "\n",
-        "\n\n",
-        " ",
-        " ",
-        "  ",
-        "\t",
-        "\r\n",
-        "        ",
-        "          ",
-        "*",
-        "#",
-        "_",
-        "A",
-        "O",
-        "T",
-        "F",
-    ),
+    *("\n", "\n", "\n", "\n\n", " ", " ", "  ", "\t", "\r\n", " " * 8, " " * 10, "*", "#", "_", "A", "O", "T", "F"),
     *("Paris", "你好", "é", "😀", "\ud800", "\x00", "prose about an Action: here", "x" * 300, " " * 300, "\n" * 300),
 ]
 

@@ -3,16 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from callwright.dialects import (
-    CallDelta,
-    ContentDelta,
-    Delta,
-    Dialect,
-    MalformedCall,
-    ToolCall,
-    Turn,
-    accumulate,
-)
+from callwright.dialects import CallDelta, ContentDelta, Delta, Dialect, MalformedCall, ToolCall, Turn, accumulate
 
 
 def stream(dialect: Dialect, pieces: Sequence[str], tools, *, eager: bool = False, cut: bool = False) -> list[Delta]:

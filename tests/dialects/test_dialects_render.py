@@ -41,6 +41,18 @@ def call(name: str, arguments: str, id: str = "c1") -> dict[str, Any]:
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+def calling(*calls: dict[str, Any], content: str | None = None) -> dict[str, Any]:
+    return {"role": "assistant", "content": content, "tool_calls": list(calls)}
+
+
+def result(content: Any, id: str = "c1") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": id, "content": content}
+
+
+def said(content: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": content}
+
+
 def test_react_en_prompt() -> None:
     assert system_of("react_en", [WEATHER, ALARM]) == (
         "Answer the following questions as best you can. You have access to the following tools:\n\n"
@@ -190,12 +202,8 @@ def test_tool_choice(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_results_stand_in_the_order_of_their_calls(name: str) -> None:
-    messages = [
-        USER,
-        {"role": "assistant", "content": None, "tool_calls": [call("ring", "{}", "a"), call("ring", '{"n":1}', "b")]},
-        {"role": "tool", "tool_call_id": "b", "content": "second"},
-        {"role": "tool", "tool_call_id": "a", "content": "first"},
-    ]
+    made = calling(call("ring", "{}", "a"), call("ring", '{"n":1}', "b"))
+    messages = [USER, made, result("second", "b"), result("first", "a")]
     rendered = dialects.load(name).render(messages, [ALARM])
     text = rendered.messages[-1]["content"]
 
@@ -208,11 +216,9 @@ def test_results_stand_in_the_order_of_their_calls(name: str) -> None:
 def test_loop_is_one_assistant_message() -> None:
     messages = [
         USER,
-        {"role": "assistant", "content": "I look.", "tool_calls": [call("ring", "{}")]},
-        {"role": "tool", "tool_call_id": "c1", "content": "on\n"},
-        {"role": "assistant", "content": "", "tool_calls": [call("ring", "", "c2")]},
-        {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "off"}]},
-        {"role": "assistant", "content": "It rang."},
+        *(calling(call("ring", "{}"), content="I look."), result("on\n")),
+        *(calling(call("ring", "", "c2"), content=""), result([{"type": "text", "text": "off"}], "c2")),
+        said("It rang."),
     ]
     rendered = dialects.load("ms_agent").render(messages, [ALARM])
 
@@ -229,7 +235,7 @@ def test_loop_is_one_assistant_message() -> None:
 
 
 def test_call_without_a_result_ends_with_the_marker_that_stops_the_engine() -> None:
-    messages = [USER, {"role": "assistant", "tool_calls": [call("ring", "{}")]}]
+    messages = [USER, calling(call("ring", "{}"))]
     for name in LOOPS:
         rendered = dialects.load(name).render(messages, [ALARM])
         assert rendered.messages[-1]["content"].endswith("Action Input: {}\nObservation:")
@@ -248,8 +254,8 @@ def test_result_is_spliced_into_raw_text(ending: str, with_calls: bool, tools: l
     assistant = {"role": "assistant", "content": RAW + ending} | (
         {"tool_calls": [call("ring", '{"n": 1}')]} if with_calls else {}
     )
-    result = {"role": "tool", "content": '{"result": "32°F"}\n\n'}
-    rendered = dialects.load("react_en").render([USER, assistant, result], tools)
+    answered = {"role": "tool", "content": '{"result": "32°F"}\n\n'}
+    rendered = dialects.load("react_en").render([USER, assistant, answered], tools)
 
     assert rendered.messages[-1]["content"] == RAW + ' {"result": "32°F"}\n'
     assert rendered.continue_final
@@ -259,10 +265,8 @@ def test_result_is_spliced_into_raw_text(ending: str, with_calls: bool, tools: l
 def test_result_is_spliced_where_the_marker_was_stripped(name: str) -> None:
     raw = "Action: ring\nAction Input: {}"
     dialect = dialects.load(name)
-    stripped = dialect.render([USER, {"role": "assistant", "content": raw}, {"role": "tool", "content": "on"}], None)
-    kept = dialect.render(
-        [USER, {"role": "assistant", "content": f"{raw}\nObservation:"}, {"role": "tool", "content": "on"}], None
-    )
+    stripped = dialect.render([USER, said(raw), {"role": "tool", "content": "on"}], None)
+    kept = dialect.render([USER, said(f"{raw}\nObservation:"), {"role": "tool", "content": "on"}], None)
 
     assert stripped == kept
     assert stripped.messages[-1]["content"].startswith(f"{raw}\nObservation: ")
@@ -272,18 +276,13 @@ def test_assistant_text_that_ends_with_a_result_is_continued() -> None:
     """The fine-tuning guide's client appends the result to the assistant's text itself."""
     text = "Thought: a\nAction: ring\nAction Input: {}\nObservation:\n[{'on_fire': True}]"
     for name in LOOPS:
-        rendered = dialects.load(name).render([USER, {"role": "assistant", "content": text}], None)
+        rendered = dialects.load(name).render([USER, said(text)], None)
         assert rendered.continue_final
         assert rendered.messages[-1]["content"].startswith(f"{text}\n")
 
 
 def test_toolbench_results_are_messages_of_their_own() -> None:
-    messages = [
-        USER,
-        {"role": "assistant", "content": None, "tool_calls": [call("ring", "{}")]},
-        {"role": "tool", "tool_call_id": "c1", "content": "on"},
-        {"role": "assistant", "content": "It rang."},
-    ]
+    messages = [USER, calling(call("ring", "{}")), result("on"), said("It rang.")]
     rendered = dialects.load("toolbench").render(messages, [ALARM])
 
     assert [m["role"] for m in rendered.messages] == ["system", "user", "assistant", "tool", "assistant"]
@@ -295,13 +294,8 @@ def test_toolbench_results_are_messages_of_their_own() -> None:
 
 
 def test_hermes_results_share_a_user_message() -> None:
-    messages = [
-        USER,
-        {"role": "assistant", "content": "I ring.", "tool_calls": [call("ring", "{}", "a"), call("ring", "{}", "b")]},
-        {"role": "tool", "tool_call_id": "b", "content": "2"},
-        {"role": "tool", "tool_call_id": "a", "content": "1"},
-    ]
-    rendered = dialects.load("hermes").render(messages, [ALARM])
+    made = calling(call("ring", "{}", "a"), call("ring", "{}", "b"), content="I ring.")
+    rendered = dialects.load("hermes").render([USER, made, result("2", "b"), result("1", "a")], [ALARM])
     block = '<tool_call>\n{"name": "ring", "arguments": {}}\n</tool_call>'
 
     assert rendered.messages[2]["content"] == f"I ring.\n{block}\n{block}"
@@ -312,13 +306,9 @@ def test_hermes_results_share_a_user_message() -> None:
 
 
 def test_arguments_are_one_line_of_json_however_they_came() -> None:
-    for written in (
-        '{"a":"é","b":true}',
-        '{\n "a": "é",\n "b": true\n}',
-        "{'a': 'é', 'b': True}",
-        {"a": "é", "b": True},
-    ):
-        messages = [USER, {"role": "assistant", "tool_calls": [call("ring", written)]}]  # type: ignore[arg-type]
+    spaced = '{\n "a": "é",\n "b": true\n}'
+    for written in ('{"a":"é","b":true}', spaced, "{'a': 'é', 'b': True}", {"a": "é", "b": True}):
+        messages = [USER, calling(call("ring", written))]  # type: ignore[arg-type]
         text = dialects.load("react_en").render(messages, [ALARM]).messages[-1]["content"]
         assert 'Action Input: {"a": "é", "b": true}\n' in text
 
@@ -346,12 +336,7 @@ def test_images_stay_in_a_user_message() -> None:
 
 
 def test_roleplay_appends_to_the_user_message() -> None:
-    messages = [
-        USER,
-        {"role": "assistant", "content": "I look.", "tool_calls": [call("ring", "{}")]},
-        {"role": "tool", "tool_call_id": "c1", "content": "on"},
-        {"role": "assistant", "content": "It rang."},
-    ]
+    messages = [USER, calling(call("ring", "{}"), content="I look."), result("on"), said("It rang.")]
     rendered = dialects.load("agentfabric").render(messages, [ALARM])
     first, second = roleplay_steps(rendered)
 
