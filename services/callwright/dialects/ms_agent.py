@@ -18,28 +18,24 @@ from callwright.dialects.tools import Tool
 
 _HEAD = "Answer the following questions as best you can. You have access to the following APIs:\n"
 _FORMAT = "Use the following format:\n"
-_PROMPT = (
-    _HEAD
-    + """\
-{tools}
+_PROMPT = f"""\
+{_HEAD}{{tools}}
 
-Use the following format:
-
+{_FORMAT}
 Thought: you should always think about what to do
-Action: the action to take, should be one of the above tools[{names}]
+Action: the action to take, should be one of the above tools[{{names}}]
 Action Input: the input to the action
 Observation: the result of the action
 ... (this Thought/Action/Action Input/Observation can be repeated zero or more times)
 Thought: I now know the final answer
 Final Answer: the final answer to the original input question
 Begin!"""
-)
 _LEAD = "Call this tool to interact with the {api} API. What is the {api} API useful for? "
+_LEAD_START = _LEAD.partition("{api}")[0]
 _LEAD_READ = re.compile(
-    r"Call this tool to interact with the (?P<api>.+?) API\. What is the (?P=api) API useful for\? ?(?P<rest>.*)",
+    re.escape(_LEAD.strip()).replace(r"\{api\}", "(?P<api>.+?)", 1).replace(r"\{api\}", "(?P=api)") + " ?(?P<rest>.*)",
     re.DOTALL,
 )
-_OWN_LEAD = "Call this tool to interact with the "
 _ENDS = (".", "。", "!", "?", "！", "？")
 _WRITTEN_TYPES = {"object": "Object", "array": "Array"}
 _TYPE = re.compile(
@@ -198,7 +194,7 @@ def _read_rest(schema: dict[str, Any], text: str) -> dict[str, Any] | None:
 
 def _write_tool(tool: Tool) -> str:
     description = _write_description(tool.description)
-    if not description.startswith(_OWN_LEAD):
+    if not description.startswith(_LEAD_START):
         api = tool.spec.get("api")
         description = _LEAD.format(api=api if isinstance(api, str) and api else _api(tool.name)) + description
     required = tool.required

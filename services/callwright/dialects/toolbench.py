@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from callwright.dialects.literals import write_json
 from callwright.dialects.react import Piece, ReactDialect
+from callwright.dialects.react_call import GIVE_UP
 from callwright.dialects.tools import Tool, read_tools
 
 _FINISH = {
@@ -15,7 +16,7 @@ _FINISH = {
     "parameters": {
         "type": "object",
         "properties": {
-            "return_type": {"type": "string", "enum": ["give_answer", "give_up_and_restart"]},
+            "return_type": {"type": "string", "enum": ["give_answer", GIVE_UP]},
             "final_answer": {"type": "string"},
         },
         "required": ["return_type"],
