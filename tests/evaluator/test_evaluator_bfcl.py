@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwright.datasets import readers
+from callwright.datasets.formats.bfcl import GoldCall
 from callwright.errors import InvalidInput
 from callwright.evaluator import Reading, Row, bfcl_rule, evaluate, scoring, sets
 from fakes import OpenAIServer, completion
@@ -64,7 +65,7 @@ def test_shown_gold_is_right_by_the_rule_and_fits_the_schema(folder: Path, categ
 @pytest.mark.parametrize("category", bfcl_outputs.CATEGORIES)
 def test_training_reads_the_same_gold(folder: Path, category: str):
     conversations = readers.read(folder / f"BFCL_v4_{category}.json", strict="keep")
-    for row, conversation in zip(read(folder, category), conversations, strict=False):
+    for row, conversation in zip(read(folder, category), conversations, strict=True):
         *asked, answer = conversation.messages
         calls = [(c["function"]["name"], json.loads(c["function"]["arguments"])) for c in answer["tool_calls"]]
         assert (row.id, row.messages, row.tools, list(row.expected)) == (
@@ -220,7 +221,7 @@ VALUES = st.recursive(
 def test_the_rule_judges_every_value(kind: str, items: str, accepted: list[Any], value: Any):
     function = {"parameters": {"properties": {"p": {"type": kind, "items": {"type": items}}}}}
     try:
-        gold = bfcl_rule.AcceptedCall.read("f", {"p": accepted}, (), function)
+        gold = bfcl_rule.AcceptedCall.read(GoldCall("f", {"p": accepted}, ()), function)
     except ValueError:
         return
     assert isinstance(gold.accepts("f", {"p": value}), bool)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from callwright.datasets.formats.bfcl import GoldCall
 from callwright.dialects.schema_types import ANY, PYTHON_TYPES, json_type
 
 _TYPES = PYTHON_TYPES | {ANY: str}
@@ -27,41 +28,38 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedCall:
-    """One call of BFCL's gold: the parameters of the function, and each argument's accepted values."""
+    """One call of BFCL's gold, with the types of its function's parameters."""
 
-    name: str
+    gold: GoldCall
     parameters: dict[str, Parameter]
-    required: tuple[str, ...]
-    accepted: dict[str, list[Any]]
 
     @classmethod
-    def read(
-        cls, name: str, accepted: dict[str, list[Any]], required: tuple[str, ...], function: dict[str, Any] | None
-    ) -> "AcceptedCall":
+    def read(cls, gold: GoldCall, function: dict[str, Any] | None) -> "AcceptedCall":
         """A call of a function as BFCL declares it. Raises `ValueError` for what the rule cannot judge by."""
         if function is None:
-            raise ValueError(f"the gold calls {name}: got no such function; expected one that the row declares")
+            raise ValueError(f"the gold calls {gold.name}: got no such function; expected one that the row declares")
         properties = function["parameters"]["properties"]
-        parameters = {key: _parameter(f"{name}: {key}", declared) for key, declared in properties.items()}
-        for key, values in accepted.items():
+        parameters = {name: _parameter(f"{gold.name}: {name}", declared) for name, declared in properties.items()}
+        for name, values in gold.accepted.items():
             objects = [item for value in values for item in (value if isinstance(value, list) else [value])]
             if not all(isinstance(v, list) for item in objects if isinstance(item, dict) for v in item.values()):
-                raise ValueError(f"{name}: {key}: got {values!r:.80}; expected lists of accepted values in its objects")
-        return cls(name, parameters, required, accepted)
+                got = f"{gold.name}: {name}: got {values!r:.80}"
+                raise ValueError(f"{got}; expected lists of accepted values in its objects")
+        return cls(gold, parameters)
 
     def accepts(self, name: str, arguments: dict[str, Any]) -> bool:
         """Whether a call is this one."""
         return (
-            name == self.name
-            and all(key in arguments for key in self.required)
+            name == self.gold.name
+            and all(key in arguments for key in self.gold.required)
             and all(self.accepts_argument(key, value) for key, value in arguments.items())
-            and all(key in arguments or "" in values for key, values in self.accepted.items())
+            and all(key in arguments or "" in values for key, values in self.gold.accepted.items())
         )
 
     def accepts_argument(self, name: str, value: Any) -> bool:
         """Whether one argument has an accepted value."""
-        known = name in self.parameters and name in self.accepted
-        return known and _value_accepted(self.parameters[name], value, self.accepted[name])
+        accepted = self.gold.accepted
+        return name in self.parameters and name in accepted and _fits(self.parameters[name], value, accepted[name])
 
 
 def accepts(gold: Sequence[AcceptedCall], calls: Sequence[tuple[str, dict[str, Any]]]) -> bool:
@@ -89,7 +87,7 @@ def _type(where: str, declared: Any) -> type:
     return found
 
 
-def _value_accepted(parameter: Parameter, value: Any, accepted: list[Any]) -> bool:
+def _fits(parameter: Parameter, value: Any, accepted: list[Any]) -> bool:
     given = float if parameter.kind is float and type(value) is int else type(value)
     gold_type = _type_of(accepted)
     if given is not parameter.kind:

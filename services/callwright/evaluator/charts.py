@@ -4,7 +4,7 @@ Knows matplotlib; draws without a display.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,55 +41,43 @@ def draw(findings: Findings) -> dict[str, bytes]:
 
 def accuracy(reports: Mapping[str, Report]) -> bytes:
     """Bars of tool-call accuracy per set and in total, one for each report, with Wilson's 95 % interval."""
-    names = [name for name in dict.fromkeys(n for r in reports.values() for n in r.sets) if _due(reports, name)]
-    groups: list[tuple[str, list[Measures | None]]] = [
-        (name, [report.sets.get(name) for report in reports.values()]) for name in names
-    ]
-    if len(names) > 1:
-        groups.append(("all sets", [report.total for report in reports.values()]))
+    names = dict.fromkeys(name for report in reports.values() for name, m in report.sets.items() if m.calls_due)
+    groups: dict[str, list[Measures | None]] = {name: [r.sets.get(name) for r in reports.values()] for name in names}
+    if len(groups) > 1:
+        groups["all sets"] = [report.total for report in reports.values()]
     figure, axes = _figure(len(groups) * (len(reports) + 0.6), "Tool-call accuracy: right tool and every argument")
     thickness = 0.8 / len(reports)
     for place, (heading, color) in enumerate(zip(reports, _colors(len(reports)), strict=True)):
-        for group, (_, measures) in enumerate(groups):
+        for group, measures in enumerate(groups.values()):
             found = measures[place]
             if found is None or found.accuracy is None or found.accuracy_interval is None:
                 continue
-            y = group - 0.4 + thickness * (place + 0.5)
-            low, high = found.accuracy_interval
-            axes.barh(
-                y, found.accuracy, height=thickness * 0.86, color=color, label=_label(heading) if not group else None
-            )
+            y, (low, high) = group - 0.4 + thickness * (place + 0.5), found.accuracy_interval
+            label = None if group else _label(heading)
+            axes.barh(y, found.accuracy, height=thickness * 0.86, color=color, label=label)
             axes.plot((low, high), (y, y), color=_INK, linewidth=1.2, solid_capstyle="butt")
             axes.text(high + 0.012, y, figures.percent(found.accuracy), va="center", fontsize=8.5, color=_INK)
-    axes.set_yticks(range(len(groups)), [_label(name) for name, _ in groups])
-    _shares(axes)
-    axes.invert_yaxis()
-    if len(reports) > 1:
-        _legend(figure, len(reports))
-    return _png(figure)
+    return _shares(figure, axes, list(groups), columns=len(reports) if len(reports) > 1 else 0)
 
 
 def faults(reports: Mapping[str, Report]) -> bytes:
     """One stacked bar for each report: the calls due, by what is wrong with the answer."""
     figure, axes = _figure(len(reports) * 1.4 + 0.6, "Requests that a call answers, by what came")
     totals = {heading: report.total for heading, report in reports.items() if report.total.calls_due}
-    for kind in FAULT_KINDS:
-        shares = [total.faults.get(kind, 0) / total.calls_due for total in totals.values()]
-        if not any(shares):
-            continue
-        starts = [_before(total, kind) for total in totals.values()]
-        axes.barh(range(len(totals)), shares, left=starts, height=0.62, color=_FAULTS[kind], label=kind)
-        for y, (start, share) in enumerate(zip(starts, shares, strict=True)):
+    for y, total in enumerate(totals.values()):
+        start = 0.0
+        for kind in FAULT_KINDS:
+            share = total.faults.get(kind, 0) / total.calls_due
+            axes.barh(y, share, left=start, height=0.62, color=_FAULTS[kind])
             if share >= 0.05:
                 ink = "white" if kind in ("right", "malformed", "call", "again", "no answer") else _INK
-                axes.text(
-                    start + share / 2, y, f"{100 * share:.0f} %", ha="center", va="center", fontsize=8.5, color=ink
-                )
-    axes.set_yticks(range(len(totals)), list(map(_label, totals)))
-    _shares(axes)
-    axes.invert_yaxis()
-    _legend(figure, len(FAULT_KINDS))
-    return _png(figure)
+                middle = start + share / 2
+                axes.text(middle, y, f"{100 * share:.0f} %", ha="center", va="center", fontsize=8.5, color=ink)
+            start += share
+    for kind in FAULT_KINDS:
+        if any(total.faults.get(kind) for total in totals.values()):
+            axes.barh(0, 0, color=_FAULTS[kind], label=kind)
+    return _shares(figure, axes, list(totals), columns=len(FAULT_KINDS))
 
 
 def differences(comparisons: list[Comparison]) -> bytes:
@@ -122,14 +110,6 @@ def _label(text: str) -> str:
     return shown.replace("$", r"\$")  # matplotlib would set what stands between two of them as a formula
 
 
-def _due(reports: Mapping[str, Report], name: str) -> bool:
-    return any(name in report.sets and report.sets[name].calls_due for report in reports.values())
-
-
-def _before(total: Measures, kind: str) -> float:
-    return sum(total.faults.get(other, 0) for other in FAULT_KINDS[: FAULT_KINDS.index(kind)]) / total.calls_due
-
-
 def _colors(count: int) -> list[str]:
     """The candidate, which comes last, always has the same colour."""
     return [*(list(_OTHERS) * count)[: count - 1], _CANDIDATE]
@@ -148,15 +128,16 @@ def _figure(rows: float, title: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _shares(axes: Any) -> None:
+def _shares(figure: Figure, axes: Any, names: Sequence[str], *, columns: int) -> bytes:
+    """Finish a chart of shares with a row for each name, and a legend in as many columns."""
+    axes.set_yticks(range(len(names)), list(map(_label, names)))
     axes.set_xlim(0, 1.1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"])
-
-
-def _legend(figure: Figure, columns: int) -> None:
-    figure.legend(
-        loc="outside lower left", ncols=columns, frameon=False, fontsize=8.5, handlelength=1.0, columnspacing=1.2
-    )
+    axes.invert_yaxis()
+    if columns:
+        options = {"frameon": False, "fontsize": 8.5, "handlelength": 1.0, "columnspacing": 1.2}
+        figure.legend(loc="outside lower left", ncols=columns, **options)
+    return _png(figure)
 
 
 def _png(figure: Figure) -> bytes:

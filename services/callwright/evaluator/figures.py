@@ -1,6 +1,8 @@
 """The figures that a person reads, in order, with their words: the one list behind the terminal's table and the report.
 
-console.print(comparison({"base": report, "candidate": other}))
+    console.print(comparison({"base": report, "candidate": other}))
+
+The shares and numbers come from `callwright.evaluator.report`; here is how they are said.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -66,10 +66,7 @@ def read_bfcl(document: JSON, gold: dict[str, Any], *, set: str, id: str) -> lis
     """
     row = bfcl.read_row(document, gold)
     try:
-        accepted = tuple(
-            AcceptedCall.read(call.name, call.accepted, call.required, row.functions.get(call.name))
-            for call in row.gold
-        )
+        accepted = tuple(AcceptedCall.read(call, row.functions.get(call.name)) for call in row.gold)
     except ValueError as error:
         raise RowError("gold", str(error)) from None
     expected = tuple(Call(call.name, call.arguments()) for call in row.gold)

@@ -85,13 +85,8 @@ def _lost(promoted: Report, candidate: Report) -> float | None:
 def _measure(
     name: str, got: float | None, bound: Literal["at least", "at most"], allowed: float, *, asked: bool
 ) -> GateMeasure:
-    match got, bound:
-        case None, _:
-            passed = not asked
-        case float(), "at least":
-            passed = got >= allowed
-        case _:
-            passed = got is not None and got <= allowed
+    within = got is not None and (got >= allowed if bound == "at least" else got <= allowed)
+    passed = within or (got is None and not asked)
     return GateMeasure(name=name, got=got, bound=bound, allowed=allowed, passed=passed)
 
 

@@ -52,6 +52,6 @@ class Row:
     @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that change with the request or its gold."""
-        gold = [*self.expected, *(call.accepted for call in self.bfcl)]
+        gold = [*self.expected, *(call.gold for call in self.bfcl)]
         text = json.dumps([self.messages, self.tools, gold, self.reference], sort_keys=True, ensure_ascii=False)
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
