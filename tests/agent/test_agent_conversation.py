@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from callwright.agent import AgentEvent, ToolError, run, toolbox
+from callwright.agent import AgentEvent, ToolError, builtin_tools, run
 from callwright.errors import StageFailed
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
@@ -36,7 +36,7 @@ def client(answer: Callable[[str], str]) -> Iterator[openai.OpenAI]:
 def test_it_calls_until_it_answers() -> None:
     events: list[AgentEvent] = []
     with client(lambda text: "Thought: done\nFinal Answer: It is 42." if "Observation: 42" in text else CALL) as made:
-        said = run(made, "m", USER, toolbox.TOOLS, toolbox.call, on_event=events.append, max_tokens=50)
+        said = run(made, "m", USER, builtin_tools.TOOLS, builtin_tools.call, on_event=events.append, max_tokens=50)
     assert [message["role"] for message in said] == ["user", "assistant", "tool", "assistant"]
     assert said[1]["tool_calls"][0]["id"] == said[2]["tool_call_id"]
     assert said[2]["content"] == "42"
@@ -50,7 +50,7 @@ def test_it_calls_until_it_answers() -> None:
 def test_several_calls_get_several_results() -> None:
     two = CALL + '\nAction: calculate\nAction Input: {"expression": "1 + 1"}'
     with client(lambda text: "Final Answer: both" if "Observation: 2" in text else two) as made:
-        said = run(made, "m", USER, toolbox.TOOLS, toolbox.call)
+        said = run(made, "m", USER, builtin_tools.TOOLS, builtin_tools.call)
     assert [message["content"] for message in said if message["role"] == "tool"] == ["42", "2"]
 
 
@@ -59,13 +59,13 @@ def test_a_tool_s_failure_is_told_to_the_model() -> None:
         raise ToolError("the abacus is broken")
 
     with client(lambda text: "Final Answer: sorry" if "error: the abacus is broken" in text else CALL) as made:
-        said = run(made, "m", USER, toolbox.TOOLS, call)
+        said = run(made, "m", USER, builtin_tools.TOOLS, call)
     assert "sorry" in said[-1]["content"]
 
 
 def test_it_does_not_go_on_for_ever() -> None:
     with client(lambda text: CALL) as made, pytest.raises(StageFailed, match="after 3 turns"):
-        run(made, "m", USER, toolbox.TOOLS, toolbox.call, max_turns=3)
+        run(made, "m", USER, builtin_tools.TOOLS, builtin_tools.call, max_turns=3)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_it_does_not_go_on_for_ever() -> None:
     [("6 * 7", 42), ("(3 + 4) * 2 - -1", 15), ("7 // 2 + 7 % 2", 4), ("1 / 4", 0.25), (" 2 + 2 ", None)],
 )
 def test_calculate(expression: str, value: float | None) -> None:
-    assert toolbox.call("calculate", {"expression": expression.strip()}) == (4 if value is None else value)
+    assert builtin_tools.call("calculate", {"expression": expression.strip()}) == (4 if value is None else value)
 
 
 @pytest.mark.parametrize(
@@ -82,15 +82,15 @@ def test_calculate(expression: str, value: float | None) -> None:
 )
 def test_what_is_no_arithmetic(expression: str) -> None:
     with pytest.raises(ToolError):
-        toolbox.calculate(expression)
+        builtin_tools.calculate(expression)
 
 
 def test_time_and_unknown_tools() -> None:
-    assert toolbox.call("current_time", {"timezone": "Asia/Shanghai"}).endswith("+08:00")  # type: ignore[attr-defined]
+    assert builtin_tools.call("current_time", {"timezone": "Asia/Shanghai"}).endswith("+08:00")  # type: ignore[attr-defined]
     for name, arguments in (("current_time", {"timezone": "../etc/passwd"}), ("fly", {})):
         with pytest.raises(ToolError):
-            toolbox.call(name, arguments)
-    assert json.dumps(toolbox.TOOLS)
+            builtin_tools.call(name, arguments)
+    assert json.dumps(builtin_tools.TOOLS)
 
 
 def chat(*arguments: str, said: str = "") -> "subprocess.CompletedProcess[str]":

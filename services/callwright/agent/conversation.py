@@ -1,6 +1,6 @@
 """Lets a model call tools until it answers: asks it, makes its calls, sends the results back.
 
-    run(OpenAI(), "m", [{"role": "user", "content": "6 * 7?"}], toolbox.TOOLS, toolbox.call)[-1]["content"]
+    run(OpenAI(), "m", [{"role": "user", "content": "6 * 7?"}], builtin_tools.TOOLS, builtin_tools.call)[-1]["content"]
 
 Speaks the OpenAI protocol through its SDK. A tool's failure is told to the model, which may try again.
 """

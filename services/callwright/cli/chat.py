@@ -28,7 +28,7 @@ def chat(
     """Talk to a served model that may call tools."""
     import openai
 
-    from callwright.agent import run, toolbox
+    from callwright.agent import builtin_tools, run
 
     client = openai.OpenAI(base_url=base_url, api_key=api_key)
     conversation = [{"role": "system", "content": system}] if system else []
@@ -39,8 +39,8 @@ def chat(
                 client,
                 model,
                 [*conversation, {"role": "user", "content": text}],
-                toolbox.TOOLS,
-                toolbox.call,
+                builtin_tools.TOOLS,
+                builtin_tools.call,
                 max_turns=max_turns,
                 on_event=_show,
                 max_tokens=max_tokens,

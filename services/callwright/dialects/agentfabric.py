@@ -73,7 +73,7 @@ class AgentFabric(ReactDialect):
     """The dialect `agentfabric`, in `language`, by default that of the tools' descriptions."""
 
     name: ClassVar[str] = "agentfabric"
-    answers: ClassVar[bool] = True
+    answer_marker: ClassVar[bool] = True
 
     def __init__(self, language: Language | None = None) -> None:
         super().__init__()
@@ -118,7 +118,8 @@ class AgentFabric(ReactDialect):
         """The answer; a reply without a call is plain."""
         return [("final", f"{_ANSWER} {text}")] if resumed else [("text", text)]
 
-    def _resume_raw(self, raw: list[Piece], *, resumed: bool) -> list[Piece]:
+    def _raw_pieces(self, raw: list[Piece], *, resumed: bool) -> list[Piece]:
+        """After a result the text opens with `Answer:`, as RolePlay puts it there."""
         kind, text = raw[0]
         if not resumed:
             return raw
@@ -128,10 +129,10 @@ class AgentFabric(ReactDialect):
             return [(kind, text.lstrip()), *raw[1:]]
         return [("final", f"{_ANSWER}\n"), *raw]
 
-    def _is_open(self, text: str) -> bool:
+    def _ends_with_result(self, text: str) -> bool:
         if text.rstrip().endswith(f"\n{_ANSWER}"):
-            return super()._is_open(text.rstrip().removesuffix(_ANSWER))
-        return super()._is_open(text)
+            return super()._ends_with_result(text.rstrip().removesuffix(_ANSWER))
+        return super()._ends_with_result(text)
 
     def _language_of(self, tools: tuple[Tool, ...]) -> Language:
         if self._language is not None:

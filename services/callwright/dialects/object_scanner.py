@@ -20,7 +20,7 @@ _OPENS = {"{": "}", "[": "]"}
 
 
 def outside(halt: str) -> re.Pattern[str]:
-    """The pattern of what matters outside strings: quotes, brackets, and where to halt."""
+    """Makes the pattern of what matters outside strings: quotes, brackets, and `halt`, which matches where to halt."""
     return re.compile(rf"[\"'“{{}}\[\]]|{halt}")
 
 
@@ -29,10 +29,10 @@ _PLAIN = json.JSONDecoder(strict=False)
 
 
 class ObjectScanner:
-    """Finds the end of one object in a stream, in time linear in the text and memory constant but for the nesting.
+    """Finds the end of one object in a stream, in linear time; what it remembers is the nesting alone.
 
-    Outside strings it also halts at `halt`, a pattern that tells where the object may have been broken off. `inside`
-    begins after the opening brace.
+    `outside`, which the function of that name makes, tells what matters outside strings; where the object may have been
+    broken off, the scanner halts. With `inside` it begins after the opening brace.
     """
 
     __slots__ = ("_closing", "_escaped", "_outside", "_owed", "_quote", "_stack", "state", "too_deep")
@@ -53,7 +53,7 @@ class ObjectScanner:
         return "" if self._quote else "".join(reversed(self._stack))
 
     def scan(self, text: str, start: int) -> int:
-        """Reads on from `start`; returns the index up to which the text is read, and sets `state`."""
+        """Reads on from `start`; sets `state` and returns the index up to which it has read."""
         self.state = "open"
         if not self._stack and not self._quote and (whole := _strict_end(text, start)):
             self.state = "done"

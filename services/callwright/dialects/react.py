@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from callwright.dialects import markers as m
-from callwright.dialects.conversation import Assistant, Page, System, User, open_user, read_messages, with_tools
+from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.object_scanner import find_object_end
 from callwright.dialects.react_stream import ReactStream
 from callwright.dialects.tools import Tool, choose, read_names, read_tools
@@ -39,14 +39,14 @@ class ReactDialect:
     prompt: ClassVar[str]
     """Shows the tools and the format; `{tools}` and `{names}` stand for the tools and their names."""
     stop: ClassVar[tuple[str, ...]] = ("\nObservation:",)
-    answers: ClassVar[bool] = False
+    answer_marker: ClassVar[bool] = False
     """`Answer:` is a marker too; what follows it is content, and further actions may follow."""
     results_inside: ClassVar[bool] = True
     """Results stand in the assistant's text; otherwise in messages of the role tool."""
     closing_tool: ClassVar[Tool | None] = None
 
     def __init__(self) -> None:
-        self._markers = m.Markers((*_WORDS, m.ANSWER) if self.answers else _WORDS)
+        self._markers = m.Markers((*_WORDS, m.ANSWER) if self.answer_marker else _WORDS)
 
     # What a dialect may write differently.
 
@@ -96,7 +96,7 @@ class ReactDialect:
         shown = choose(read_tools(tools), tool_choice)
         items = read_messages(messages, with_system=bool(shown))
         page = Page()
-        inside = False
+        resumed = False  # the turn before ended with a result, and this one goes on in the same message
         for index, item in enumerate(items):
             match item:
                 case System(text):
@@ -105,18 +105,19 @@ class ReactDialect:
                 case User(text):
                     open_user(page, item, self.user_text(text, shown))
                 case Assistant():
-                    self._write_turn(page, item, shown, resumed=inside)
-            inside = isinstance(item, Assistant) and bool(item.results) and self.results_inside
+                    self._write_turn(page, item, shown, resumed=resumed)
+            resumed = isinstance(item, Assistant) and bool(item.results) and self.results_inside
         last = items[-1] if items else None
-        # What is written decides, not what was given: the same text must be read so when it comes again.
+        # A client may also send the result in the assistant's text. What is rendered decides, so that the same text is
+        # treated alike when it comes again.
         written = page.text if isinstance(last, Assistant) and not last.results else ""
-        reopened = bool(written) and self._is_open(written)
+        reopened = bool(written) and self._ends_with_result(written)
         if reopened and self.segment(written)[-1].kind == "observation":
             page.write("observation", "" if written.endswith("\n") else "\n")
-            inside = True
-        if inside:
+            resumed = True
+        if resumed:
             page.write("final", self.resume())
-        return page.render(continue_final=inside or reopened)
+        return page.render(continue_final=resumed or reopened)
 
     def _write_turn(self, page: Page, turn: Assistant, tools: tuple[Tool, ...], *, resumed: bool) -> None:
         if not resumed:
@@ -131,20 +132,20 @@ class ReactDialect:
                 page.write("user", result)
 
     def _turn_pieces(self, turn: Assistant, tools: tuple[Tool, ...], *, resumed: bool) -> list[Piece]:
-        """What the model itself has written in this turn."""
+        """What the model wrote in this turn. Content that bears markers is the model's raw text, and stays as it is."""
         raw = [(segment.kind, segment.text) for segment in self.segment(turn.text)]
         kinds = {kind for kind, _ in raw}
         if "action_input" in kinds:
-            return self._resume_raw(raw, resumed=resumed)
+            return self._raw_pieces(raw, resumed=resumed)
         is_raw = bool(raw) and raw[0][0] != "text"
         if not turn.calls and not turn.results:
             if is_raw:
-                return self._resume_raw(raw, resumed=resumed)
+                return self._raw_pieces(raw, resumed=resumed)
             if not turn.text.strip():
                 return [("final", self.resume())] if resumed else []
             return self.final(turn.text.lstrip(), resumed=resumed, tools=tools)
         if is_raw:
-            pieces = _end_line(self._resume_raw(raw, resumed=resumed))
+            pieces = _end_line(self._raw_pieces(raw, resumed=resumed))
         else:
             pieces = self.thought(turn.text.strip(), resumed=resumed)
         for call in turn.calls:
@@ -152,11 +153,12 @@ class ReactDialect:
             pieces.append(("action_input", f"Action Input: {call.arguments}\n"))
         return pieces
 
-    def _resume_raw(self, raw: list[Piece], *, resumed: bool) -> list[Piece]:
+    def _raw_pieces(self, raw: list[Piece], *, resumed: bool) -> list[Piece]:
+        """Raw text of the model; a dialect may have to open it differently after a result."""
         return raw
 
     def _with_results(self, pieces: list[Piece], turn: Assistant) -> list[Piece]:
-        """Splices results in, after an `Observation:` that may already stand there."""
+        """Adds the results; the first follows an `Observation:` that may already stand there."""
         kind, text = pieces[-1] if pieces else ("text", "")
         waiting = kind == "observation" and _awaits_result(text)
         if not turn.results:
@@ -166,8 +168,8 @@ class ReactDialect:
         pieces = pieces[:-1] if waiting else _end_line(pieces)
         return [*_end_line(pieces), *(("observation", self.observation(result)) for result in turn.results)]
 
-    def _is_open(self, text: str) -> bool:
-        """Whether an assistant's text ends with a result, so that the model goes on from it."""
+    def _ends_with_result(self, text: str) -> bool:
+        """Whether an assistant's text ends with a result, from which the model goes on."""
         segments = self.segment(text)
         last = segments[-1] if segments else None
         return last is not None and last.kind == "observation" and not _awaits_result(last.text)
