@@ -213,8 +213,8 @@ def make_inputs(work: Path, shape: str, steps: int, *, device: str) -> list[int]
 
     from callwright.datasets.prepare import prepare
     from callwright.spec.model import Data, Source
-    from callwright.trainer.batches import Plan
-    from callwright.trainer.loop import save_adapter
+    from callwright.trainer.batches import BatchPlan
+    from callwright.trainer.train_loop import save_adapter
 
     base = work / "base"
     write_rows(work / "text.jsonl", 900, new_prompts=False)
@@ -234,7 +234,7 @@ def make_inputs(work: Path, shape: str, steps: int, *, device: str) -> list[int]
     rows = write_chosen(made.train, work / "train.arrow")
     train = settings(steps, False)
     save_adapter(load_ours(work, train, torch.device(device)).model, work / "adapter")
-    plan = Plan(rows.lengths, train, 1)
+    plan = BatchPlan(rows.lengths, train, 1)
     order = [plan.sequences(step) for step in range(1, steps + 1)]
     with (work / "rows.jsonl").open("w") as lines:
         for row in rows.describe([number for numbers in order for number in numbers]):

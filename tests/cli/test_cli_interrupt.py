@@ -80,7 +80,7 @@ def test_a_run_done_anew_goes_on_without_that(
     spec = {"base": {"model": str(base)}, "dialect": "hermes", "data": data}
     document = {"apiVersion": "callwright.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "m"}, "spec": spec}
     (tmp_path / "finetune.yaml").write_text(yaml.safe_dump(document))
-    monkeypatch.setattr("callwright.cli.run._do", interrupt)
+    monkeypatch.setattr("callwright.cli.run.do_stages", interrupt)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["callwright", "run", "finetune.yaml", "--from", "train"])
     with pytest.raises(SystemExit) as end:

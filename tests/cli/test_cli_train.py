@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from callwright import spec
 from callwright.cli.app import main
-from callwright.cli.stages import LocalRun
-from callwright.trainer import training
+from callwright.cli.run import open_run
+from callwright.trainer import stage
 from models import tiny_model
 
 
@@ -75,7 +74,7 @@ def test_what_is_trained_is_told_and_not_trained_again(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, root = write(), tmp_path / "root"
-    run, report = LocalRun(spec.load(file), root=root), {"status": "completed", "loss": 1.5, "step": 2}
+    run, report = open_run(file, root=root), {"status": "completed", "loss": 1.5, "step": 2}
     run.store.put_bytes(f"runs/{run.name}/report.json", json.dumps(report).encode())
     run.store.put_bytes(f"runs/{run.name}/adapter/adapter_config.json", b"{}")
     monkeypatch.setattr(sys, "argv", ["callwright", "train", str(file), "--root", str(root), "--json"])
@@ -119,7 +118,7 @@ def test_nothing_left_to_train_on(write: Write, refused: Refused) -> None:
 
 
 def test_what_does_not_fit(write: Write, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "device_bytes", lambda device: 1_000_000)
+    monkeypatch.setattr(stage, "device_bytes", lambda device: 1_000_000)
     said = refused(write())
     assert "a worker needs about " in said
     assert "this machine has 1 MB for it; lower train.batchSize or data.maxLength" in said

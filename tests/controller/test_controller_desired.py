@@ -1,6 +1,5 @@
 """The objects of a run as a pure function of the document: names, commands, placement, and the real schemas."""
 
-import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +12,18 @@ from pydantic import BaseModel
 
 import manifests
 from callwright import spec
-from callwright.cli import stages
+from callwright.cli.run import plan_trial_here
 from callwright.controller import desired
 from callwright.controller.config import ControllerConfig, RunPods
 from callwright.controller.desired import Run
 from callwright.controller.desired.run import BASE_FOLDER
 from callwright.evaluator.config import EvaluatorConfig
 from callwright.merger.config import MergerConfig
-from callwright.server import trial
+from callwright.run import Run as LocalRun
+from callwright.run import StageConfig
 from callwright.server.config import ServerConfig, sidecar_command
 from callwright.sidecar.config import SidecarConfig
+from callwright.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,9 +102,8 @@ def test_rooms_know_the_flags_that_their_pods_give_them() -> None:
     sidecar = next(each for each in job["initContainers"] if each["name"] == "sidecar")["command"]
     merge = desired.merge_job(run_of())["spec"]["template"]["spec"]["containers"][0]["command"]
     train = shlex.split(desired.ray_job(run_of())["spec"]["entrypoint"])
-    trainer = (ROOT / "services/callwright/trainer/__main__.py").read_text(encoding="utf-8")
     for command, known in (
-        (train, set(re.findall(r'add_argument\("(--[a-z-]+)"', trainer))),
+        (train, flags_of(StageConfig)),
         (merge, flags_of(MergerConfig)),
         (job["containers"][0]["command"], flags_of(EvaluatorConfig)),
         (sidecar, flags_of(SidecarConfig) | {"--host", "--port", "--model", "--dialect"}),
@@ -160,23 +160,23 @@ def test_evaluation_serves_and_measures_what_one_machine_does(
     standing: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The candidate, the base and the promoted version: the same models, ids and dialects as `callwright run`'s."""
-    monkeypatch.setattr(stages, "resolve_base", lambda *_: Path(BASE_FOLDER))
-    monkeypatch.setattr(trial, "promoted_to_serve", lambda *_, other_than: standing)
+    monkeypatch.setattr("callwright.run.resolve_base", lambda *_: Path(BASE_FOLDER))
+    monkeypatch.setattr("callwright.cli.run.promoted_to_serve", lambda *_, other_than: standing)
     run = replace(run_of(), standing=standing)
-    local = stages.LocalRun(run.finetune, store=f"file://{tmp_path}")
-    local.__dict__["name"] = run.name  # the name here has a digest of the corpora in it
+    store = Store.open(f"file://{tmp_path}")
+    here = plan_trial_here(LocalRun(run.finetune, run.name, store, tmp_path))
     config = ServerConfig.model_validate(yaml.safe_load(run.config_map()["data"]["server.yaml"]))
-    assert config.models == local.trial.server.models
+    assert config.models == here.server.models
     assert (config.models[0].version, config.device) == (run.name, "gpu")
 
     pod = desired.evaluation_job(run)["spec"]["template"]["spec"]
     evaluator = container(pod, "evaluate")["command"]
     asked = dict(zip(evaluator[3::2], evaluator[4::2], strict=True))
-    assert asked["--base-id"] == local.trial.base == "weather.base"
-    assert asked.get("--promoted-id") == local.trial.promoted == (standing and f"weather@{standing}")
-    front = sidecar_command(local.trial.server, port=8100, dialects=local.trial.dialects)
+    assert asked["--base-id"] == here.base == "weather.base"
+    assert asked.get("--promoted-id") == here.promoted == (standing and f"weather@{standing}")
+    front = sidecar_command(here.server, port=8100, dialects=here.dialects)
     assert container(pod, "sidecar")["command"] == [
-        "python", "-m", *(run.store if word == local.store.url else word for word in front),
+        "python", "-m", *(run.store if word == store.url else word for word in front),
     ]  # fmt: skip
     assert container(pod, "engine")["resources"]["limits"]["nvidia.com/gpu"] == 2  # the models share a replica's
 

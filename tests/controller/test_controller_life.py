@@ -172,7 +172,7 @@ def test_promotion_by_hand_or_not_at_all(play: Play, store: Store, controller: N
     play.wait_for(phase)
     assert Registry(store).promoted("weather") is None
     if promote == "manual":
-        Registry(store).promote("weather", run)  # as `callwright models promote` does
+        Registry(store).promote("weather", run)  # as `callwright promote` does
         play.wait_for("Promoted")
 
 

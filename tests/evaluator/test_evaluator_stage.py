@@ -19,6 +19,7 @@ from callwright.cli import evaluate as command
 from callwright.errors import CallwrightError, GateFailed, InvalidInput
 from callwright.evaluator import Findings, findings, sets
 from callwright.evaluator.stage import OWN_SPLIT, Served, evaluate_run
+from callwright.run import Run
 from callwright.store import BaseModelRef, Manifest, Registry, Store
 from fakes import OpenAIServer, Raw, completion
 
@@ -94,15 +95,8 @@ def store(tmp_path: Path) -> Store:
 
 
 def run(finetune: spec.FineTune, server: OpenAIServer, store: Store, version: str = "v1", **more: Any) -> Findings:
-    return evaluate_run(
-        finetune,
-        run=f"run-{version}",
-        version=version,
-        store=store,
-        base_url=server.base_url,
-        workdir=Path(store.url.removeprefix("file://")).parent,
-        **{"served": Served("m")} | more,
-    )
+    evaluated = Run(finetune, f"run-{version}", store, Path(store.url.removeprefix("file://")).parent)
+    return evaluate_run(evaluated, version=version, base_url=server.base_url, **{"served": Served("m")} | more)
 
 
 def test_a_run_is_measured_decided_on_and_recorded(tmp_path: Path, store: Store):
@@ -223,7 +217,7 @@ def test_the_job_exits_by_the_gate(tmp_path: Path, store: Store):
         assert server.headers[0]["authorization"] == "Bearer k"
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: the gate keeps m m-0123 back: minAccuracy: got 0.8;")
-    assert "candidate: 10/10 80.0% right" in done.stderr
+    assert "10/10 candidate: 80.0% right" in done.stderr
     assert Findings.model_validate_json(store.get_bytes(findings.stored_at("m-0123"))).candidate.version == "m-0123"
 
 

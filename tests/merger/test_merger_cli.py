@@ -66,13 +66,13 @@ def test_from_a_run_to_a_promoted_version(project: Path) -> None:
         "name": "weather", "before": None, "promoted": "weather", "dry_run": True,
     }  # fmt: skip
     run("promote", "weather", "weather")
-    run("models", "promote", "weather", "second", "--expect", "weather")
+    run("promote", "weather", "second", "--expect", "weather")
     rows = printed("models", "list")
     assert isinstance(rows, list)
     assert [(row["version"], row["promoted"]) for row in rows] == [("weather", False), ("second", True)]
     assert "promoted: True" in run("models", "show", "weather").stdout
     assert "weather second is whole: 3 files" in run("models", "verify", "weather").stdout
-    assert "rolled weather back from second to weather" in run("models", "rollback", "weather").stdout
+    assert "rolled weather back from second to weather" in run("rollback", "weather").stdout
     removed = run("models", "gc", "--keep", "0", "--grace-minutes", "0", "--dry-run").stdout
     assert "would delete weather second: older than the newest 0" in removed
     assert len(printed("models", "list")) == 2  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_the_store_comes_from_option_document_environment(project: Path, monkeyp
         (("merge", "nothing.yaml"), 2, "no file nothing.yaml"),
         (("merge", "weather.yaml", "--run", "weather", "--store", "ftp://x"), 2, "expected a URL with one of"),
         (("models", "show", "nobody"), 2, "no version is promoted"),
-        (("models", "rollback", "nobody"), 2, "no version is promoted"),
+        (("rollback", "nobody"), 2, "no version is promoted"),
         (("promote", "nobody", "v1"), 2, "its versions: none"),
         (("models", "gc", "../x"), 2, "naming a model"),
     ],

@@ -252,7 +252,7 @@ def test_a_training_that_fails_too_often_says_what_is_kept_and_goes_on_when_aske
         wait_for_step(process, 4)
         killed = kill_a_worker(process.pid)
         wait_for_end(killed)
-        wait_for_step(process, 4, resumed=tmp_path / RUN / "metrics.jsonl")
+        wait_for_step(process, 4, resumed=tmp_path / "runs" / RUN / "metrics.jsonl")
         kill_a_worker(process.pid)
         said = finish(process)
     kept = checkpoints.list()[-1].step
@@ -269,6 +269,6 @@ def test_a_training_that_fails_too_often_says_what_is_kept_and_goes_on_when_aske
         said = finish(process)
     report = completed(setting, tmp_path, process, said)
     assert report["resumed_step"] == kept
-    lines = [json.loads(line) for line in (tmp_path / RUN / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "runs" / RUN / "metrics.jsonl").read_text().splitlines()]
     assert kept < report["notice_step"] < STEPS
     assert report["notice_step"] in [line.get("saved_step") for line in lines]

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from callwright.datasets.arrow import Writer, to_bytes
 from callwright.datasets.encoding import Example
 from callwright.spec.model import Base, Lora, Train
-from callwright.trainer.batches import Plan
+from callwright.trainer.batches import BatchPlan
 from callwright.trainer.learner import Learner
 from callwright.trainer.loss import weighted_loss
 from callwright.trainer.model import load_model
@@ -227,7 +227,7 @@ def test_a_layer_that_runs_again_does_not_attend_again(base_dir: Path, rows: Row
 )
 def test_every_epoch_sees_every_row_once(rows: int, per_step: int, workers: int, epochs: int) -> None:
     train = Train(sequences_per_step=per_step, batch_size=per_step // workers, epochs=epochs)
-    plan = Plan(tuple(range(1, rows + 1)), train, workers)
+    plan = BatchPlan(tuple(range(1, rows + 1)), train, workers)
     seen = [row for step in range(1, plan.steps + 1) for row in plan.sequences(step)]
     for epoch in range(epochs):
         assert sorted(seen[epoch * rows : (epoch + 1) * rows]) == list(range(rows))
@@ -237,7 +237,7 @@ def test_every_epoch_sees_every_row_once(rows: int, per_step: int, workers: int,
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 def test_the_learning_rate_rises_to_its_peak_and_falls(schedule: str) -> None:
-    plan = Plan((5,) * 100, settings(steps=100, warmup_ratio=0.1, schedule=schedule, learning_rate=1.0), 1)
+    plan = BatchPlan((5,) * 100, settings(steps=100, warmup_ratio=0.1, schedule=schedule, learning_rate=1.0), 1)
     rates = [plan.learning_rate(step) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
     assert max(rates) == pytest.approx(1.0)

@@ -11,15 +11,16 @@ from callwright import spec
 from callwright.datasets.arrow import Writer, to_bytes
 from callwright.datasets.encoding import Example
 from callwright.errors import InvalidInput
+from callwright.run import Run as OneRun
 from callwright.spec.model import Base, Lora, Train
 from callwright.store import Store
-from callwright.trainer import training
+from callwright.trainer import stage
 from callwright.trainer.checkpoints import Checkpoints
 from callwright.trainer.learner import Learner
-from callwright.trainer.loop import Loop
+from callwright.trainer.metrics import read_metrics
 from callwright.trainer.model import load_model
-from callwright.trainer.progress import read_metrics
 from callwright.trainer.rows import Rows
+from callwright.trainer.train_loop import TrainLoop
 from models import tiny_model
 
 
@@ -51,7 +52,7 @@ class Run:
         self.learner = Learner(adapted, Rows.open(data / "train.arrow"), made)
         self.checkpoints = Checkpoints(Store.open(store.as_uri()), "run")
         self.lines: list[dict[str, Any]] = []
-        self.loop = Loop(self.learner, Rows.open(data / "test.arrow"), self.checkpoints, publish=self.lines.append)
+        self.loop = TrainLoop(self.learner, Rows.open(data / "test.arrow"), self.checkpoints, publish=self.lines.append)
 
     def told(self, name: str) -> list[Any]:
         return [line[name] for line in self.lines if name in line]
@@ -152,7 +153,7 @@ def document(base_dir: Path, **resources: Any) -> spec.FineTune:
 
 def start(document: spec.FineTune, data: Path, folder: Path, notes: list[str]) -> None:
     store = Store.open((folder / "store").as_uri())
-    training.train(document, run="tiny", store=store, data=data, workdir=folder, on_note=notes.append)
+    stage.train_run(OneRun(document, "tiny", store, folder), data=data, on_note=notes.append)
 
 
 def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(base_dir: Path, data: Path, tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(base_dir: Pat
 def test_what_does_not_fit_this_machine_is_refused_before_anything_starts(
     base_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "device_bytes", lambda device: 200_000)
+    monkeypatch.setattr(stage, "device_bytes", lambda device: 200_000)
     with pytest.raises(InvalidInput, match=r"a worker needs about 1 MB .*this machine, shared by 2 workers, has 0 MB"):
         start(document(base_dir, workers=2), data, tmp_path, [])
 

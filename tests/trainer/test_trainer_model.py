@@ -11,9 +11,9 @@ import transformers
 
 from callwright.errors import InvalidInput
 from callwright.spec.model import Base, Lora, Train
-from callwright.trainer.loop import save_adapter
-from callwright.trainer.model import Adapted, load_model, resolve_dtype
+from callwright.trainer.model import AdaptedModel, load_model, resolve_dtype
 from callwright.trainer.rows import Batch, Segments
+from callwright.trainer.train_loop import save_adapter
 from models import tiny_model
 
 SIZES = {"vocab_size": 90, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "pad_token_id": 0}
@@ -35,7 +35,7 @@ def base(folder: Path, family: str) -> Path:
     return folder
 
 
-def load(folder: Path, lora: Lora | None = None, **train: Any) -> Adapted:
+def load(folder: Path, lora: Lora | None = None, **train: Any) -> AdaptedModel:
     lora = lora or Lora(rank=4, dropout=0)
     return load_model(folder, Base(model="tiny"), lora, Train(**train), torch.device("cpu"))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from callwright.errors import InvalidInput
-from callwright.trainer.progress import Journal, read_metrics
+from callwright.trainer.metrics import MetricsWriter, read_metrics
 from callwright.trainer.trackers import Trackers
 from fakes import FakeMlflow
 
@@ -23,19 +23,23 @@ LINES: list[dict[str, Any]] = [
 ]
 
 
+def write(folder: Path, trackers: Trackers | None = None) -> MetricsWriter:
+    with MetricsWriter(folder, trackers) as metrics:
+        for line in LINES:
+            metrics.add(line)
+    return metrics
+
+
 def test_every_metric_is_in_the_files_and_in_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    journal = Journal(tmp_path)
-    for line in LINES:
-        journal.add(line)
-    journal.close()
+    metrics = write(tmp_path)
     assert read_metrics(tmp_path / "metrics.jsonl") == LINES
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert set(events.Tags()["scalars"]) == {*METRICS, "eval_loss", "eval_token_accuracy"}
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 2.5), (2, 2.25)]
-    assert journal.latest["loss"] == 2.25
+    assert metrics.latest["loss"] == 2.25
 
 
 def trackers(folder: Path, *names: str) -> Trackers:
@@ -45,10 +49,7 @@ def trackers(folder: Path, *names: str) -> Trackers:
 def test_mlflow_is_told_settings_and_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = FakeMlflow()
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    journal = Journal(tmp_path, trackers(tmp_path, "mlflow"))
-    for line in LINES:
-        journal.add(line)
-    journal.close()
+    write(tmp_path, trackers(tmp_path, "mlflow"))
     assert mlflow.run == "tiny"
     assert mlflow.params == {"lora.rank": 8}
     assert [step for step, _ in mlflow.metrics] == [0, 1, 2]
@@ -59,10 +60,7 @@ def test_mlflow_is_told_settings_and_numbers(tmp_path: Path, monkeypatch: pytest
 def told(folder: Path, name: str) -> None:
     """Tell all lines to a real tracker."""
     pytest.importorskip(name, reason=f"needs {name} itself, which is in no lock: pip install {name}")
-    journal = Journal(folder, trackers(folder, name))
-    for line in LINES:
-        journal.add(line)
-    journal.close()
+    write(folder, trackers(folder, name))
 
 
 def test_mlflow_itself_keeps_settings_and_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,10 +89,7 @@ def test_a_tracker_that_fails_ends_nothing(
 ) -> None:
     mlflow = FakeMlflow(fails_at=1)
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    journal = Journal(tmp_path, trackers(tmp_path, "mlflow"))
-    for line in LINES:
-        journal.add(line)
-    journal.close()
+    write(tmp_path, trackers(tmp_path, "mlflow"))
     assert [step for step, _ in mlflow.metrics] == [0]
     assert "mlflow takes no metrics any more: no server" in caplog.text
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3

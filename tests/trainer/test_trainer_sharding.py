@@ -14,10 +14,10 @@ from callwright import spec
 from callwright.datasets.arrow import Writer, to_bytes
 from callwright.datasets.encoding import Example
 from callwright.errors import InvalidInput
+from callwright.run import Run
 from callwright.spec.model import Base, Lora, Train
 from callwright.store import Store
-from callwright.trainer import training, worker
-from callwright.trainer.config import WorkerConfig
+from callwright.trainer import stage, worker
 from callwright.trainer.forecast import Forecast, forecast
 from callwright.trainer.learner import Learner
 from callwright.trainer.model import load_model
@@ -98,12 +98,12 @@ def test_shares_of_the_layers_train_as_whole_copies_do(folder: Path, tmp_path: P
     multiprocessing.spawn(compare, args=(folder, (tmp_path / "meeting").as_uri()), nprocs=2)
 
 
-def document(folder: Path) -> spec.FineTune:
+def document(folder: Path, *, sharding: str = "full") -> spec.FineTune:
     return spec.FineTune.model_validate({
         "apiVersion": "callwright.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "tiny"},
         "spec": {
             "base": {"model": str(folder / "base")}, "data": {"sources": [{"path": "unused.jsonl"}]},
-            "lora": {"rank": 4, "dropout": 0}, "train": {**SETTINGS, "sharding": "full"}, "resources": {"workers": 2},
+            "lora": {"rank": 4, "dropout": 0}, "train": {**SETTINGS, "sharding": sharding}, "resources": {"workers": 2},
         },
     })  # fmt: skip
 
@@ -111,7 +111,7 @@ def document(folder: Path) -> spec.FineTune:
 def test_a_run_with_shares_ends_as_one_alone(folder: Path, tmp_path: Path) -> None:
     notes: list[str] = []
     asked, store = document(folder), Store.open((tmp_path / "store").as_uri())
-    report = training.train(asked, run="tiny", store=store, data=folder, workdir=tmp_path, on_note=notes.append)
+    report = stage.train_run(Run(asked, "tiny", store, tmp_path), data=folder, on_note=notes.append)
     assert "share of the base" in notes[0]
     alone = load_model(folder / "base", asked.spec.base, asked.spec.lora, asked.spec.train, torch.device("cpu"))
     expected = Learner(alone, Rows.open(folder / "train.arrow"), asked.spec.train)
@@ -142,17 +142,10 @@ def test_layers_are_shared_where_the_whole_does_not_fit(folder: Path) -> None:
     assert work_out(folder, workers=1, capacity=1).sharded is False, "there is nobody to share with"
 
 
-def test_a_worker_finds_out_by_its_own_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = WorkerConfig(
-        run="r",
-        base=Base(model="tiny"),
-        lora=Lora(rank=4),
-        train=Train(**SETTINGS),
-        store="memory://",
-        data="",
-        cache="",
-    )
-    given = config, folder / "base", Rows.open(folder / "train.arrow"), torch.device("cpu"), 2
+def test_a_worker_finds_out_by_its_own_memory(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finetune = document(folder, sharding="auto")
+    run = Run(finetune, "tiny", Store.open(tmp_path.as_uri()), tmp_path)
+    given = run, Rows.open(folder / "train.arrow"), torch.device("cpu"), 2
     assert not worker._needs_sharding(*given)
     monkeypatch.setattr(worker, "device_bytes", lambda device: 1000)
     assert worker._needs_sharding(*given)

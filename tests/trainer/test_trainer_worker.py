@@ -15,7 +15,7 @@ def test_workers_ask_about_as_often_as_ray_looks(
     monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: step * step_seconds))
     monkeypatch.setattr(worker.ray_train, "get_preemption_info", lambda: asked.append(step))
     monkeypatch.setattr(worker, "broadcast_from_rank_zero", lambda value: value)
-    notices = worker._Notices()
+    notices = worker._PreemptionNotices()
     for step in range(1, 41):
         assert notices() is False, step
     assert asked == expected

@@ -7,6 +7,9 @@ import typer
 import yaml
 
 from callwright.cli import output
+from callwright.server.config import RAY_SERVE_ENV
+from callwright.spec import crd as definition
+from callwright.spec import generated
 
 
 def crd(
@@ -14,9 +17,6 @@ def crd(
     root: Annotated[Path, typer.Option(help="The checkout.")] = Path(),
 ) -> None:
     """Print the CustomResourceDefinition that `callwright.spec` defines."""
-    from callwright.spec import crd as definition
-    from callwright.spec import generated
-
     if not write:
         typer.echo(definition.render(), nl=False)
         return
@@ -29,8 +29,6 @@ def crd(
 
 def ray_serve_env() -> str:
     """Ray Serve's settings of `callwright.server.config` as the `env` of a container, for the chart `serving`."""
-    from callwright.server.config import RAY_SERVE_ENV
-
     env = [{"name": name, "value": value} for name, value in RAY_SERVE_ENV.items()]
     return "# How requests reach replicas: see callwright.server.ingress; written by `make crd`.\n" + yaml.safe_dump(
         env

@@ -1,14 +1,19 @@
 """`callwright data …`: prepare a run's training files, convert corpora, and show what a model will be trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 from rich.text import Text
 
+from callwright import dialects, spec
 from callwright.cli import output
-from callwright.cli.options import JsonOption
+from callwright.cli.options import JsonOption, RootOption
+from callwright.cli.run import open_run
+from callwright.errors import InvalidInput
+from callwright.spec.model import LossWeights
+from callwright.store import resolve_base
 
 if TYPE_CHECKING:
     from callwright.datasets.encoding import Encoder
@@ -19,7 +24,6 @@ app = typer.Typer(no_args_is_help=True, help="Read, check, mix, convert, encode 
 
 Strict = Literal["fail", "drop", "keep"]
 FormatOption = Annotated[str, typer.Option("--format", help="How the rows are written; auto looks at the first one.")]
-RootOption = Annotated[Path, typer.Option(help="Folder for scratch files.")]
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A corpus: a path, a store URL or a hub's address.")]
 FineTuneOption = Annotated[
     Path | None, typer.Option("--finetune", help="FineTune document to take base, dialect, weights and length from.")
@@ -44,32 +48,20 @@ def prepare(
     json: JsonOption = False,
 ) -> None:
     """Mix, split and encode the conversations of a FineTune; the same input is made only once."""
-    from callwright import spec
-    from callwright.datasets import prepare as stage
-    from callwright.store import resolve_base
+    from callwright.datasets.prepare import prepare_run
 
-    document = spec.load(file)
-    base_dir = resolve_base(document.spec.base.model, document.spec.base.revision, root / "cache")
+    run = open_run(file, root=root, name="data")
     with output.progress("data") as advance:
-        prepared = stage.prepare(
-            document.spec.data,
-            dialect=document.spec.dialect,
-            base_dir=base_dir,
-            folder=root / "data",
-            processes=processes,
-            on_progress=advance,
-        )
+        prepared = prepare_run(run, processes=processes, on_progress=advance)
     found = prepared.to_dict()
-    if json:
-        output.emit_json(found)
-        return
-    made = "made earlier" if prepared.reused else "made now"
-    output.out.print(
+    said = (
         f"{prepared.train_rows} conversations, {prepared.train_tokens} tokens, to train on; "
-        f"{prepared.test_rows} conversations held out; {made}: {prepared.folder}",
-        markup=False,
+        f"{prepared.test_rows} conversations held out; made {'earlier' if prepared.reused else 'now'}: "
+        f"{prepared.folder}"
     )
-    _note_findings(found["findings"], found["examples"])
+    output.emit(json, found, [said])
+    if not json:
+        _note_findings(found["findings"], found["examples"])
 
 
 @app.command()
@@ -87,11 +79,10 @@ def convert(
 
     report = Report()
     written = converting.convert(source, target, to=to, format=format, strict=strict, report=report)
-    if json:
-        output.emit_json({"written": written, "path": str(target), **report.to_dict()})
-        return
-    output.out.print(f"{written} of {report.read} conversations in {to}: {target}", markup=False)
-    _note_findings(report.findings, report.examples)
+    said = f"{written} of {report.read} conversations in {to}: {target}"
+    output.emit(json, {"written": written, "path": str(target), **report.to_dict()}, [said])
+    if not json:
+        _note_findings(report.findings, report.examples)
 
 
 @app.command()
@@ -114,7 +105,6 @@ def show(
     from callwright.datasets import readers
     from callwright.datasets import show as showing
     from callwright.datasets.template import RefusedError
-    from callwright.errors import InvalidInput
 
     view = _view(finetune, base, dialect, preset, root)
     conversation, faults = readers.find(file, row, format, cache_dir=_sources(root))
@@ -133,16 +123,12 @@ def show(
             html.write_text(showing.page(title, tokens), encoding="utf-8")
         except OSError as error:
             raise InvalidInput(f"showing {file}: {html} cannot be written: {error.strerror}") from None
+    shown = {"file": file, "row": row, "layouts": len(layouts), "layout": layout, "faults": faults}
+    output.emit(json, shown | {"tokens": [token._asdict() for token in tokens]}, [] if html else _token_lines(tokens))
     if json:
-        shown = [token._asdict() for token in tokens]
-        output.emit_json(
-            {"file": file, "row": row, "layouts": len(layouts), "layout": layout, "faults": faults, "tokens": shown}
-        )
         return
     if html:
         output.note(f"written: {html}")
-    else:
-        _print_tokens(tokens)
     output.note(f"{title}; {showing.summary(tokens)}")
     for fault in faults:
         output.note(f"{fault.kind}: {fault.detail}")
@@ -173,11 +159,11 @@ def stats(
     found = counting.collect(rows, view.encoder, report)
     if histogram:
         counting.draw_lengths(found, histogram, max_length=view.max_length)
+    head = f"{file}: {report.read} rows in format {report.formats.get(file, 'unknown')}"
+    facts = {"dialect": view.dialect, "base": view.base, **found.to_dict(), **report.to_dict()}
+    output.emit(json, facts, [head, *_stats_lines(found, view)])
     if json:
-        output.emit_json({"dialect": view.dialect, "base": view.base, **found.to_dict(), **report.to_dict()})
         return
-    output.out.print(f"{file}: {report.read} rows in format {report.formats.get(file, 'unknown')}", markup=False)
-    _print_stats(found, view)
     _note_findings(report.findings, report.examples)
     if histogram:
         output.note(f"written: {histogram}")
@@ -204,13 +190,9 @@ class _View(NamedTuple):
 
 def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: str | None, root: Path) -> _View:
     """The options' view, else the document's, else the demo's base in ms_agent."""
-    from callwright import dialects, spec
     from callwright.datasets.base import load_tokenizer
     from callwright.datasets.encoding import Encoder
     from callwright.demo.document import BASE_DIR
-    from callwright.errors import InvalidInput
-    from callwright.spec.model import LossWeights
-    from callwright.store import resolve_base
 
     document = spec.load(finetune).spec if finetune else None
     loss = document.data.loss if document else LossWeights()
@@ -229,7 +211,7 @@ def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: 
     return _View(encoder, dialect, base, document.data.max_length, document.data.too_long)
 
 
-def _print_tokens(tokens: "Sequence[Token]") -> None:
+def _token_lines(tokens: "Sequence[Token]") -> Iterator[Text]:
     """A line of text a row, with weight and kind before it; in colour, every other token is underlined."""
     from callwright.datasets import show as showing
 
@@ -240,10 +222,10 @@ def _print_tokens(tokens: "Sequence[Token]") -> None:
         text = Text(f"{line.weight:>4g} {line.kind:<{_LABEL}} │ ", style=colour)
         for index, token in enumerate(line.tokens):
             text.append(token.text.translate(_VISIBLE), style=f"{colour} underline" if index % 2 else colour)
-        output.out.print(text)
+        yield text
 
 
-def _print_stats(found: "Stats", view: _View) -> None:
+def _stats_lines(found: "Stats", view: _View) -> list[str]:
     lines = [
         f"conversations: {found.conversations}, {found.with_tools} with tools, {found.with_calls} with calls",
         f"messages: {_listed(found.messages)}",
@@ -261,8 +243,7 @@ def _print_stats(found: "Stats", view: _View) -> None:
     for (kind, weight), count in found.tokens.most_common():
         if count:
             lines.append(f"  {kind:<{_LABEL}} weight {weight:<4g} {count:>10} {count / total:>6.1%}")
-    for line in lines:
-        output.out.print(line, markup=False)
+    return lines
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callwright.cli import output
+from callwright.cli.run import evaluate, evaluation, open_run, promote, serving_candidate
 from callwright.errors import GateFailed, Interrupted
+from callwright.merger.stage import merge_run
+from callwright.progress import in_bytes
+from callwright.run import Run
+from callwright.server.local import Stack
+from callwright.server.preflight import check_port
 
 if TYPE_CHECKING:
-    from callwright.cli.stages import LocalRun
     from callwright.evaluator import Findings
-    from callwright.server.local import Stack
 
 _QUESTION = "How do I get from Trondheim to Valencia?"
 _TOOL = "find_route"
@@ -37,11 +41,8 @@ def demo(
 
     Trains afresh every time; the model and the report stay in the folder.
     """
-    from callwright import spec
-    from callwright.cli.stages import LocalRun
     from callwright.demo.corpus import write_corpus
     from callwright.demo.document import write_document
-    from callwright.server.preflight import check_port
 
     for each in (port, engine_port):
         check_port("127.0.0.1", each)
@@ -51,40 +52,43 @@ def demo(
     with clock.stage("corpus"):
         corpus = write_corpus(root / "data")
         file = write_document(root / "finetune.yaml", corpus)
-    local = LocalRun(spec.load(file), store=(root / "store").as_uri(), root=root)
+    run = open_run(file, store=(root / "store").as_uri(), root=root)
     output.note(f"the document: {_short(file)}")
     try:
-        _play(local, clock, root=root, keep=keep, port=port, engine_port=engine_port)
+        _play(run, clock, root=root, keep=keep, port=port, engine_port=engine_port)
     except (KeyboardInterrupt, Interrupted) as stop:
-        command = shlex.join([*_program(), "run", _short(file), "--root", _short(root), "--store", local.store.url])
+        command = shlex.join([*_program(), "run", _short(file), "--root", _short(root), "--store", run.store.url])
         raise Interrupted.told(stop, f"what is done stays in {_short(root)}; to carry on: {command}") from None
 
 
-def _play(local: "LocalRun", clock: "_Clock", *, root: Path, keep: bool, port: int, engine_port: int) -> None:
-    with clock.stage("data"):
-        prepared = local.data(output.progress)
+def _play(run: Run, clock: "_Clock", *, root: Path, keep: bool, port: int, engine_port: int) -> None:
+    from callwright.datasets.prepare import prepare_run
+    from callwright.trainer.stage import train_run
+
+    with clock.stage("data"), output.progress("data") as advance:
+        prepared = prepare_run(run, on_progress=advance)
     output.note(f"data: {prepared.train_rows} conversations, {prepared.train_tokens} tokens to train on")
-    with clock.stage("train"):
-        trained = local.train(output.progress)
-    shutil.copy(local.workdir / "curve.png", root / "curve.png")
+    with clock.stage("train"), output.progress("train") as advance:
+        trained = train_run(run, on_progress=advance, on_note=output.note)
+    shutil.copy(run.workdir / "curve.png", root / "curve.png")
     output.note(f"train: loss {trained['loss']:.3f}; the curve: {_short(root / 'curve.png')}")
-    with clock.stage("merge"):
-        manifest = local.merge(output.progress)
-    output.note(f"merge: {manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB in {local.store.url}")
+    with clock.stage("merge"), output.progress("merge") as advance:
+        manifest = merge_run(run, on_progress=in_bytes(advance))
+    output.note(f"merge: {manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB in {run.store.url}")
     starting = clock.start("serve")
-    with local.serving_candidate(port=port, engine_port=engine_port) as stack:
+    with serving_candidate(run, port=port, engine_port=engine_port) as (stack, trial):
         starting()
-        with clock.stage("evaluate"):
-            findings = local.evaluate(stack, output.progress, output.note)
+        with clock.stage("evaluate"), output.progress("evaluate") as advance:
+            findings = evaluate(run, stack, trial, advance)
         _show_table(findings)
-        failed = _promote(local)
+        failed = _promote(run)
         with clock.stage("request"):
-            shown = _show_request(stack, local.document.model_name)
-        report = _report(local, trained, clock, stack, shown)
+            shown = _show_request(stack, run.model)
+        report = _report(run, trained, clock, stack, shown)
         (root / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         output.note(f"the report: {_short(root / 'report.json')}")
         if keep:
-            _show_curl(stack, local.document.model_name)
+            _show_curl(stack, run.model)
             with contextlib.suppress(KeyboardInterrupt):
                 stack.wait()
     if failed:
@@ -98,15 +102,15 @@ def _show_table(findings: "Findings") -> None:
     output.out.print(comparison(findings.reports, title="measured through the served endpoint"))
 
 
-def _promote(local: "LocalRun") -> GateFailed | None:
+def _promote(run: Run) -> GateFailed | None:
     try:
-        output.note(f"promote: {local.promote()}")
+        output.note(f"promote: {promote(run)}")
     except GateFailed as error:
         return error
     return None
 
 
-def _show_request(stack: "Stack", model: str) -> dict[str, Any]:
+def _show_request(stack: Stack, model: str) -> dict[str, Any]:
     """Stream one request, print its tool calls, send the result back and print the final answer."""
     from openai import OpenAI
 
@@ -132,14 +136,12 @@ def _show_request(stack: "Stack", model: str) -> dict[str, Any]:
     return {"question": _QUESTION, "tool_calls": calls, "answer": text}
 
 
-def _report(
-    local: "LocalRun", trained: dict[str, Any], clock: "_Clock", stack: "Stack", shown: dict[str, Any]
-) -> dict[str, Any]:
+def _report(run: Run, trained: dict[str, Any], clock: "_Clock", stack: Stack, shown: dict[str, Any]) -> dict[str, Any]:
     peaks = stack.peak_bytes()
     return {
-        "model": local.document.model_name,
-        "version": local.name,
-        "evaluation": local.evaluation(),
+        "model": run.model,
+        "version": run.name,
+        "evaluation": evaluation(run),
         "request": shown,
         "seconds": clock.seconds | {"total": round(sum(clock.seconds.values()), 1)},
         "train": {name: trained[name] for name in ("steps", "loss", "tokens_per_second", "workers")},
@@ -149,7 +151,7 @@ def _report(
     }
 
 
-def _show_curl(stack: "Stack", model: str) -> None:
+def _show_curl(stack: Stack, model: str) -> None:
     from callwright.demo.tools import SEEN
 
     body = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from callwright import spec as specs
 from callwright.cli import output
 from callwright.errors import GateFailed, InvalidInput
 
@@ -132,7 +133,6 @@ def _heading(path: Path) -> str:
 def _gated(findings: "Findings", spec: Path | None) -> "Findings":
     if spec is None:
         return findings
-    from callwright import spec as specs
     from callwright.evaluator import gate
 
     first, *_ = reports = list(findings.reports.values())
@@ -147,15 +147,12 @@ def _show(findings: "Findings", out: Path | None, json: bool) -> None:
 
         pages.write(out, findings)
         output.note(f"report: {out / 'report.html'}")
-    if json:
-        output.emit_json(findings.model_dump(mode="json"))
-        return
     from callwright.evaluator import figures
 
-    output.out.print(figures.comparison(findings.reports))
-    for comparison in findings.comparisons:
-        for line in figures.compared(comparison):
-            output.out.print(line, markup=False)
+    compared = [line for comparison in findings.comparisons for line in figures.compared(comparison)]
+    output.emit(json, findings.model_dump(mode="json"), [figures.comparison(findings.reports), *compared])
+    if json:
+        return
     for heading, report in findings.reports.items():
         for note in report.notes:
             output.note(f"{heading}: {note}")

@@ -1,16 +1,16 @@
 """`callwright merge FILE`: a run's adapter and its base become a model version in the store."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from callwright.cli import output
-from callwright.cli.options import DryRunOption, JsonOption, StoreOption, in_bytes, store_url
-
-if TYPE_CHECKING:
-    from callwright.merger import Inputs
-    from callwright.store import Manifest
+from callwright.cli.options import DryRunOption, JsonOption, StoreOption
+from callwright.cli.run import open_run
+from callwright.merger.merging import Inputs
+from callwright.merger.stage import merge_run, plan_run
+from callwright.progress import in_bytes
 
 
 def merge(
@@ -25,58 +25,31 @@ def merge(
     json: JsonOption = False,
 ) -> None:
     """Merge a run's adapter into its base and publish the result as a version of the model."""
-    from callwright import spec
-    from callwright.cli.stages import LocalRun
-    from callwright.merger.stage import Source, merge_run, plan_run
-    from callwright.store import Store
-
-    document = spec.load(file)
-    source = Source(run or LocalRun(document, store=store).name, version, adapter)
-    opened = Store.open(store_url(store, document.spec.store))
+    opened = open_run(file, store=store, root=workdir, name=run)
     if dry_run:
-        _show_plan(plan_run(document, source, store=opened, workdir=workdir), as_json=json)
+        _show_plan(plan_run(opened, adapter_dir=adapter), as_json=json)
         return
     with output.progress("merge") as advance:
-        manifest = merge_run(
-            document,
-            source,
-            store=opened,
-            workdir=workdir,
-            verify=verify,
-            on_progress=in_bytes(advance),
+        manifest = merge_run(opened, version=version, adapter_dir=adapter, verify=verify, on_progress=in_bytes(advance))
+    lines = [f"published {manifest.name} {manifest.version}: {manifest.size / 1e6:.1f} MB"]
+    if checked := manifest.verification:
+        lines.append(
+            f"logits differ from base + adapter by at most {checked.max_difference:.2g} of their deviation "
+            f"(allowed {checked.tolerance:g}); the same token is first at {checked.top1_agreement:.1%} of positions"
         )
-    _show(manifest, as_json=json)
+    output.emit(json, manifest.model_dump(mode="json"), lines)
 
 
-def _show_plan(inputs: "Inputs", *, as_json: bool) -> None:
-    lines = list(inputs.plan.lines())
+def _show_plan(inputs: Inputs, *, as_json: bool) -> None:
+    plan = list(inputs.plan.lines())
     summary = {
         "adapter": inputs.adapter.digest,
-        "tensors": len(lines),
+        "tensors": len(plan),
         "changed": sum(step.low_rank is not None or step.bias is not None for step in inputs.plan.steps),
         "bytes": inputs.plan.nbytes,
         "shards": [shard.file for shard in inputs.plan.shards],
         "config": inputs.plan.config_changes,
         "files": sorted(inputs.files),
     }
-    if as_json:
-        output.emit_json(summary | {"plan": lines})
-        return
-    for line in lines:
-        output.out.print(line, markup=False)
-    for key, value in summary.items():
-        output.out.print(f"{key}: {', '.join(value) if isinstance(value, list) else value}", markup=False)
-
-
-def _show(manifest: "Manifest", *, as_json: bool) -> None:
-    if as_json:
-        output.emit_json(manifest.model_dump(mode="json"))
-        return
-    output.out.print(f"published {manifest.name} {manifest.version}: {manifest.size / 1e6:.1f} MB", markup=False)
-    if manifest.verification:
-        checked = manifest.verification
-        output.out.print(
-            f"logits differ from base + adapter by at most {checked.max_difference:.2g} of their deviation "
-            f"(allowed {checked.tolerance:g}); the same token is first at {checked.top1_agreement:.1%} of positions",
-            markup=False,
-        )
+    said = [f"{key}: {', '.join(value) if isinstance(value, list) else value}" for key, value in summary.items()]
+    output.emit(as_json, summary | {"plan": plan}, [*plan, *said])

@@ -1,28 +1,17 @@
-"""`callwright models …`: what the store has, whether it is whole, which version is promoted, and clearing away."""
+"""`callwright models …`: list, show, verify and clear the model versions of a store."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import timedelta
+from typing import Annotated, Any
 
 import typer
 
 from callwright.cli import output
-from callwright.cli.options import DryRunOption, JsonOption, StoreOption, in_bytes, store_url
-from callwright.cli.promote import promote, rollback
+from callwright.cli.options import DryRunOption, JsonOption, NameArgument, StoreOption, open_registry
 from callwright.errors import StageFailed
+from callwright.progress import in_bytes
+from callwright.store import Manifest
 
-if TYPE_CHECKING:
-    from callwright.store import Manifest, Registry
-
-app = typer.Typer(no_args_is_help=True, help="List, show, verify, promote, roll back and clear model versions.")
-app.command("promote")(promote)
-app.command("rollback")(rollback)
-
-_Name = Annotated[str, typer.Argument(help="Model.")]
-
-
-def _registry(store: str | None) -> "Registry":
-    from callwright.store import Registry, Store
-
-    return Registry(Store.open(store_url(store)))
+app = typer.Typer(no_args_is_help=True, help="List, show, verify and clear model versions.")
 
 
 @app.command("list")
@@ -32,63 +21,57 @@ def list_models(
     json: JsonOption = False,
 ) -> None:
     """List models and their versions, oldest first."""
-    registry = _registry(store)
+    registry = open_registry(store)
     rows = []
     for model in [name] if name else registry.names():
         promoted = registry.promoted(model)
         rows += [_row(manifest, promoted) for manifest in registry.versions(model)]
-    if json:
-        output.emit_json(rows)
-        return
+    lines = [
+        f"{'*' if row['promoted'] else ' '} {row['name']} {row['version']}  {row['bytes'] / 1e6:.1f} MB  "
+        f"{row['dialect']}  {row['base']}  {row['created_at']}"
+        for row in rows
+    ]
+    output.emit(json, rows, lines)
     if not rows:
         output.note(f"no {'version of ' + name if name else 'models'} in {registry.store.url}")
-    for row in rows:
-        mark = "*" if row["promoted"] else " "
-        line = f"{mark} {row['name']} {row['version']}  {row['bytes'] / 1e6:.1f} MB  {row['dialect']}  {row['base']}"
-        output.out.print(f"{line}  {row['created_at']}", markup=False)
 
 
 @app.command()
 def show(
-    name: _Name,
+    name: NameArgument,
     version: Annotated[str, typer.Argument(help="Version.")] = "promoted",
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show a version's manifest."""
-    registry = _registry(store)
+    registry = open_registry(store)
     manifest = registry.manifest(name, version)
-    promotion = registry.promotion(name)
-    if json:
-        output.emit_json(manifest.model_dump(mode="json"))
-        return
-    for key, value in _row(manifest, promotion.version if promotion else None).items():
-        output.out.print(f"{key}: {value}", markup=False)
-    for key in ("stop", "adapter_digest", "inputs_digest", "dtype", "metrics", "verification"):
-        output.out.print(f"{key}: {manifest.model_dump(mode='json')[key]}", markup=False)
-    for path, entry in manifest.files.items():
-        output.out.print(f"  {entry.sha256[:12]}  {entry.size:>13,}  {path}", markup=False)
+    written = manifest.model_dump(mode="json")
+    shown = ("stop", "adapter_digest", "inputs_digest", "dtype", "metrics", "verification")
+    facts = _row(manifest, registry.promoted(name)) | {key: written[key] for key in shown}
+    lines = [f"{key}: {value}" for key, value in facts.items()]
+    lines += [f"  {entry.sha256[:12]}  {entry.size:>13,}  {path}" for path, entry in manifest.files.items()]
+    output.emit(json, written, lines)
 
 
 @app.command()
 def verify(
-    name: _Name,
+    name: NameArgument,
     version: Annotated[str, typer.Argument(help="Version.")] = "promoted",
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
     """Read every file of a version and compare it with its manifest; exit 1 when one is wrong."""
-    registry = _registry(store)
+    registry = open_registry(store)
     manifest = registry.manifest(name, version)
     with output.progress("verify") as advance:
         problems = registry.verify(name, manifest.version, on_bytes=in_bytes(advance))
-    if json:
-        output.emit_json({"name": name, "version": manifest.version, "whole": not problems, "problems": problems})
+    whole = [] if problems else [f"{name} {manifest.version} is whole: {len(manifest.files)} files"]
+    facts = {"name": name, "version": manifest.version, "whole": not problems, "problems": problems}
+    output.emit(json, facts, whole)
     if problems:
         found = "\n".join(f"  {problem}" for problem in problems)
         raise StageFailed(f"verifying {name} {manifest.version}: {len(problems)} files are wrong; merge again\n{found}")
-    if not json:
-        output.out.print(f"{name} {manifest.version} is whole: {len(manifest.files)} files", markup=False)
 
 
 @app.command()
@@ -101,28 +84,21 @@ def gc(
     json: JsonOption = False,
 ) -> None:
     """Delete old versions and what broken merges left; never the promoted version or the one before it."""
-    from datetime import timedelta
-
-    registry = _registry(store)
+    registry = open_registry(store)
     rows: list[dict[str, Any]] = []
     for model in [name] if name else registry.names():
         removals = registry.plan_gc(model, keep=keep, grace=timedelta(minutes=grace_minutes))
         if not dry_run:
             registry.gc(model, removals)
         rows += [{"name": model, "version": r.version, "why": r.why, "bytes": r.bytes} for r in removals]
-    if json:
-        output.emit_json({"removed": rows, "dry_run": dry_run})
-        return
     word = "would delete" if dry_run else "deleted"
-    for row in rows:
-        output.out.print(
-            f"{word} {row['name']} {row['version']}: {row['why']}, {row['bytes'] / 1e6:.1f} MB", markup=False
-        )
+    lines = [f"{word} {row['name']} {row['version']}: {row['why']}, {row['bytes'] / 1e6:.1f} MB" for row in rows]
+    output.emit(json, {"removed": rows, "dry_run": dry_run}, lines)
     if not rows:
         output.note("nothing to delete")
 
 
-def _row(manifest: "Manifest", promoted: str | None) -> dict[str, Any]:
+def _row(manifest: Manifest, promoted: str | None) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "version": manifest.version,

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from callwright.cli.output import Advance
+from callwright.store import Registry, Store
 
+NameArgument = Annotated[str, typer.Argument(help="Model.")]
 StoreOption = Annotated[str | None, typer.Option("--store", help="Object store URL; CALLWRIGHT_STORE when absent.")]
+RootOption = Annotated[Path, typer.Option(help="Folder for scratch files.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 NamespaceOption = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Namespace in the cluster; the context's own when absent.")
@@ -22,11 +24,6 @@ def store_url(option: str | None = None, spec_store: str | None = None) -> str:
     return option or spec_store or os.environ.get("CALLWRIGHT_STORE") or (Path.cwd() / ".callwright" / "store").as_uri()
 
 
-def in_bytes(advance: Advance) -> Advance:
-    """An `Advance` that is called with bytes and shows them in a unit that suits their total."""
-
-    def shown(done: int, total: int, what: str) -> None:
-        unit, size = ("MB", 1_000_000) if total >= 10_000_000 else ("kB", 1000)
-        advance(-(-total // size) if done >= total else done // size, -(-total // size), f"{unit} {what}")
-
-    return shown
+def open_registry(store: str | None) -> Registry:
+    """The models in the store that `--store` names, or in its default."""
+    return Registry(Store.open(store_url(store)))

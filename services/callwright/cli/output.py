@@ -6,15 +6,15 @@ Results go to stdout, everything else to stderr.
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
-Advance = Callable[[int, int, str], None]
-"""Called with (done, total, note): units are the work's own."""
+from callwright.progress import Advance
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -32,29 +32,52 @@ def note(message: str) -> None:
     err.print(message, markup=False)
 
 
-def emit_json(value: Any) -> None:
-    """Print one JSON document to stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+def emit(as_json: bool, document: Any, lines: Iterable[RenderableType]) -> None:
+    """Print a command's result to stdout: `document` as JSON, or `lines` for people, strings as they are."""
+    if as_json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
+        return
+    for line in lines:
+        out.print(line, markup=False)
+
+
+def table(*headings: str) -> Table:
+    """Make a table without lines, with a head where there are headings, to be given rows and printed."""
+    made = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(headings))
+    for heading in headings:
+        made.add_column(heading)
+    return made
 
 
 @contextmanager
 def progress(title: str) -> Iterator[Advance]:
-    """Yield a function to report progress with: a bar on a terminal, else a line at most every ten seconds."""
+    """Yield a function to report progress with: a bar on a terminal, else a line at most every ten seconds.
+
+    Nothing is shown of work that reports none, such as a stage that was done earlier.
+    """
     if err.is_terminal:
         columns = (
             TextColumn("{task.description:<10}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
         )  # fmt: skip
-        with Progress(*columns, console=err) as bars:
-            task = bars.add_task(title, total=1, note="")
-            yield lambda done, total, text: bars.update(task, completed=done, total=max(total, 1), note=text)
+        bars = Progress(*columns, console=err)
+        task = bars.add_task(title, total=1, note="")
+
+        def draw(done: int, total: int, words: str) -> None:
+            bars.start()
+            bars.update(task, completed=done, total=max(total, 1), note=words)
+
+        try:
+            yield draw
+        finally:
+            bars.stop()
         return
     last = [0.0]
 
-    def line(done: int, total: int, text: str) -> None:
+    def line(done: int, total: int, words: str) -> None:
         now = time.monotonic()
         if done >= total or now - last[0] >= _PLAIN_SECONDS:
             last[0] = now
-            note(f"{title}: {done}/{total} {text}".rstrip())
+            note(f"{title}: {done}/{total} {words}".rstrip())
 
     yield line

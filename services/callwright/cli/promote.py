@@ -4,26 +4,30 @@ The pointer stands in the store; with `--service` a RayService in the cluster ta
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from callwright.cli import output
-from callwright.cli.options import ContextOption, DryRunOption, JsonOption, NamespaceOption, StoreOption, store_url
+from callwright.cli.options import (
+    ContextOption,
+    DryRunOption,
+    JsonOption,
+    NameArgument,
+    NamespaceOption,
+    StoreOption,
+    open_registry,
+)
 from callwright.errors import Conflict, NotFound
 
-if TYPE_CHECKING:
-    from callwright.store import Registry
-
 _ATTEMPTS = 5
-_Name = Annotated[str, typer.Argument(help="Model.")]
 _Service = Annotated[
     str | None, typer.Option("--service", help="RayService in the cluster that is to serve the version, in place.")
 ]
 
 
 def promote(
-    name: _Name,
+    name: NameArgument,
     version: Annotated[str, typer.Argument(help="Version to promote.")],
     expect: Annotated[str | None, typer.Option(help="Only when this version is the promoted one now.")] = None,
     service: _Service = None,
@@ -34,7 +38,7 @@ def promote(
     json: JsonOption = False,
 ) -> None:
     """Promote a version of a model: what serves the model takes it from then on."""
-    registry = _registry(store)
+    registry = open_registry(store)
     take = _taking(service, name, namespace=namespace, context=context)
     before = registry.promoted(name)
     after = registry.manifest(name, version).version
@@ -42,11 +46,11 @@ def promote(
         after = registry.promote(name, version, expect=expect or "*").version
         take(after)
     words = f"{'would promote' if dry_run else 'promoted'} {name} {after} (before: {before or 'none'})"
-    _tell(words, name=name, before=before, promoted=after, json=json, dry_run=dry_run)
+    output.emit(json, {"name": name, "before": before, "promoted": after, "dry_run": dry_run}, [words])
 
 
 def rollback(
-    name: _Name,
+    name: NameArgument,
     service: _Service = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
@@ -55,20 +59,14 @@ def rollback(
     json: JsonOption = False,
 ) -> None:
     """Point a model at the version that was promoted before."""
-    registry = _registry(store)
+    registry = open_registry(store)
     take = _taking(service, name, namespace=namespace, context=context)
     before = registry.promoted(name)
     after = registry.rollback(name, dry_run=dry_run).version
     if not dry_run:
         take(after)
     words = f"{'would roll' if dry_run else 'rolled'} {name} back from {before} to {after}"
-    _tell(words, name=name, before=before, promoted=after, json=json, dry_run=dry_run)
-
-
-def _registry(store: str | None) -> "Registry":
-    from callwright.store import Registry, Store
-
-    return Registry(Store.open(store_url(store)))
+    output.emit(json, {"name": name, "before": before, "promoted": after, "dry_run": dry_run}, [words])
 
 
 def _taking(service: str | None, model: str, *, namespace: str | None, context: str | None) -> Callable[[str], None]:
@@ -101,10 +99,3 @@ def _taking(service: str | None, model: str, *, namespace: str | None, context: 
 
     put("promoted", dry_run=True)
     return take
-
-
-def _tell(words: str, *, json: bool, **facts: str | bool | None) -> None:
-    if json:
-        output.emit_json(facts)
-    else:
-        output.out.print(words, markup=False)

@@ -1,19 +1,33 @@
-"""`callwright run FILE`: every stage of a run in order, each done once; a run that was interrupted carries on."""
+"""`callwright run FILE`: every stage of a run in order, each done once; a run that was interrupted carries on.
 
-from collections.abc import Sequence
+The stages are functions of a `Run`, see `callwright.run`; a cluster's pods call the same ones. Here is their order on
+one machine, and how the candidate is served while it is measured.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from callwright import spec
 from callwright.cli import output
-from callwright.cli.options import JsonOption, StoreOption
-from callwright.errors import Interrupted
+from callwright.cli.options import JsonOption, RootOption, StoreOption, store_url
+from callwright.errors import Conflict, GateFailed, Interrupted, NotFound
+from callwright.merger.stage import merge_run
+from callwright.progress import Advance, in_bytes
+from callwright.run import Run
+from callwright.server import local
+from callwright.server.preflight import free_ports
+from callwright.server.trial import Trial, plan_trial, promoted_to_serve
+from callwright.store import Registry, Store, resolve_base
 
 if TYPE_CHECKING:
-    from callwright.cli.stages import LocalRun
+    from callwright.evaluator import Findings
 
 Stage = Literal["data", "train", "merge", "evaluate", "promote"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 def run(
@@ -23,7 +37,7 @@ def run(
     ] = None,
     until: Annotated[Stage, typer.Option(help="Last stage to do.")] = "promote",
     store: StoreOption = None,
-    root: Annotated[Path, typer.Option(help="Folder for scratch files.")] = Path(".callwright"),
+    root: RootOption = Path(".callwright"),
     json: JsonOption = False,
 ) -> None:
     """Go from conversations to a promoted version: data, train, merge, evaluate, promote.
@@ -31,53 +45,139 @@ def run(
     A stage that is done is not done again, so that the same command carries on where an interrupted one stopped.
     Serve the promoted version with `callwright serve FILE`.
     """
-    from callwright import spec
-    from callwright.cli.stages import STAGES, LocalRun
-
-    local = LocalRun(spec.load(file), store=store, root=root)
+    opened = open_run(file, store=store, root=root)
     if from_stage:
-        local.redo(from_stage)
-    output.note(f"run {local.name}: scratch files in {local.workdir}, results in {local.store.url}")
-    stages = STAGES[: STAGES.index(until) + 1]
-    result: dict[str, object] = {"run": local.name, "model": local.document.model_name}
+        redo_from(opened, from_stage)
+    output.note(f"run {opened.name}: scratch files in {opened.workdir}, results in {opened.store.url}")
     try:
-        _do(stages, local, result)
+        result = do_stages(opened, until)
     except (KeyboardInterrupt, Interrupted) as stop:
         if from_stage is None:
             raise
         raise Interrupted.told(stop, "run it again without --from to carry on") from None
-    if json:
-        output.emit_json(result)
+    output.emit(json, result, [])
 
 
-def _do(stages: Sequence[str], local: "LocalRun", result: dict[str, object]) -> None:
-    """Do the stages that are not done yet, and put what came of them into `result`."""
-    for stage in stages:
-        match stage:
-            case "data":
-                prepared = local.data(output.progress)
-                result["data"] = {"train": prepared.train_rows, "test": prepared.test_rows}
-                output.note(f"data: {prepared.train_rows} conversations to train on, {prepared.test_rows} held out")
-            case "train":
-                report = local.train(output.progress)
-                result["train"] = report
-                output.note(f"train: loss {report['loss']:.3f} after {report['step']} steps")
-            case "merge":
-                manifest = local.merge(output.progress)
-                result["version"] = manifest.version
-                output.note(f"merge: published {manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB")
-            case "evaluate":
-                result["evaluation"] = _evaluate(local)
-            case "promote":
-                result["promotion"] = said = local.promote()
-                output.note(f"promote: {said}")
+def do_stages(run: Run, until: Stage) -> dict[str, Any]:
+    """Do the stages of `run` that are not done yet, as far as `until`; returns what came of each."""
+    result: dict[str, Any] = {"run": run.name, "model": run.model}
+    for stage in STAGES[: STAGES.index(until) + 1]:
+        with output.progress(stage) as advance:
+            match stage:
+                case "data":
+                    from callwright.datasets.prepare import prepare_run
+
+                    prepared = prepare_run(run, on_progress=advance)
+                    result["data"] = {"train": prepared.train_rows, "test": prepared.test_rows}
+                    said = f"{prepared.train_rows} conversations to train on, {prepared.test_rows} held out"
+                case "train":
+                    from callwright.trainer.stage import train_run
+
+                    result["train"] = report = train_run(run, on_progress=advance, on_note=output.note)
+                    said = f"loss {report['loss']:.3f} after {report['step']} steps"
+                case "merge":
+                    manifest = merge_run(run, on_progress=in_bytes(advance))
+                    result["version"] = manifest.version
+                    said = f"published {manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB"
+                case "evaluate":
+                    if not evaluation(run):
+                        output.note("evaluate: starting the engine for the candidate")
+                        with serving_candidate(run) as (stack, trial):
+                            evaluate(run, stack, trial, advance)
+                    result["evaluation"] = found = evaluation(run)
+                    said = f"accuracy {found.get('accuracy')}"
+                case "promote":
+                    result["promotion"] = said = promote(run)
+        output.note(f"{stage}: {said}")
+    return result
 
 
-def _evaluate(local: "LocalRun") -> dict[str, Any]:
-    if not local.evaluation():
-        output.note("evaluate: starting the engine for the candidate")
-        with local.serving_candidate() as stack:
-            local.evaluate(stack, output.progress, output.note)
-    found = local.evaluation()
-    output.note(f"evaluate: accuracy {found.get('accuracy')}")
-    return found
+def open_run(file: Path, *, store: str | None = None, root: Path = Path(".callwright"), name: str | None = None) -> Run:
+    """Open run `name` of the document in `file`; by default the one that its settings and corpora make."""
+    finetune = spec.load(file)
+    base, opened = finetune.spec.base, Store.open(store_url(store, finetune.spec.store))
+    if name is None:
+        from callwright.datasets import prepare
+
+        base_dir = resolve_base(base.model, base.revision, root / "cache")
+        name = spec.run_name(finetune, prepare.digest(finetune.spec.data, finetune.spec.dialect, base_dir))
+    return Run(finetune, name, opened, root)
+
+
+def plan_trial_here(run: Run) -> Trial:
+    """Plan what is served on this machine while the run's candidate is measured."""
+    return plan_trial(
+        run.finetune,
+        version=run.name,
+        base_path=str(run.base_dir),
+        promoted=promoted_to_serve(run.finetune, Registry(run.store), other_than=run.name),
+        store=run.store.url,
+        cache_dir=str(run.cache),
+    )
+
+
+@contextmanager
+def serving_candidate(
+    run: Run, *, port: int | None = None, engine_port: int | None = None
+) -> Iterator[tuple[local.Stack, Trial]]:
+    """Serve what the candidate is measured with, behind the sidecar; on free ports where none are named."""
+    trial, (first, second) = plan_trial_here(run), free_ports(2)
+    config = trial.server.model_copy(update={"port": engine_port or first})
+    with local.serving(config, workdir=run.workdir / "serving", port=port or second, dialects=trial.dialects) as stack:
+        yield stack, trial
+
+
+def evaluate(run: Run, stack: local.Stack, trial: Trial, advance: Advance) -> "Findings":
+    """Measure the candidate, and what is served beside it, through the endpoint; the gate decides."""
+    from callwright.evaluator.stage import Served, evaluate_run
+
+    served = Served(trial.candidate, trial.base, trial.promoted)
+    return evaluate_run(run, base_url=stack.base_url, served=served, on_progress=advance, on_note=output.note)
+
+
+def evaluation(run: Run) -> dict[str, Any]:
+    """The record of the run's evaluation; empty where it has none."""
+    return run.read_json("evaluation.json")
+
+
+def promote(run: Run) -> str:
+    """Promote as the document says. Returns a line on what happened. Raises `GateFailed` for a failed gate."""
+    gate, model = evaluation(run).get("gate"), run.model
+    if gate is None:
+        raise NotFound(f"promoting {run.name}: it was not evaluated; run `callwright run` from stage evaluate")
+    if not gate["passed"]:
+        raise GateFailed(f"the gate keeps {model} {run.name} back: {gate['message']}")
+    registry = Registry(run.store)
+    standing = registry.promoted(model)
+    match run.finetune.spec.evaluate.promote:
+        case _ if standing == run.name:
+            return f"{model} {run.name} is promoted"
+        case "auto":
+            registry.promote(model, run.name, expect=standing)
+            return f"promoted {model} {run.name}"
+        case "manual":
+            return f"{model} {run.name} passed the gate; promote it with `callwright promote {model} {run.name}`"
+        case "never":
+            return f"{model} {run.name} passed the gate; evaluate.promote is never, so nothing is promoted"
+
+
+def redo_from(run: Run, stage: Stage) -> None:
+    """Delete what `stage` and those after it have made: they are done anew.
+
+    Raises `Conflict` where the run's version is promoted.
+    """
+    first, model = STAGES.index(stage), run.model
+    if first <= STAGES.index("merge"):
+        if Registry(run.store).promoted(model) == run.name:
+            raise Conflict(
+                f"running again from {stage}: {model} {run.name} is promoted and stays as it is; "
+                f"promote another version first (`callwright rollback {model}`) or change metadata.name"
+            )
+        run.store.delete(f"models/{model}/versions/{run.name}")
+    if first <= STAGES.index("evaluate"):
+        run.store.delete(run.key("evaluation.json"))
+        for journal in (run.workdir / "evaluation").glob("*.jsonl"):
+            journal.unlink()
+    if first <= STAGES.index("train"):
+        run.store.delete(f"runs/{run.name}")
+        (run.workdir / "metrics.jsonl").unlink(missing_ok=True)

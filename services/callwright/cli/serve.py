@@ -6,9 +6,13 @@ from typing import Annotated
 
 import typer
 
+from callwright import spec
 from callwright.cli import output
 from callwright.cli.options import StoreOption, store_url
 from callwright.errors import InvalidInput
+from callwright.server import local
+from callwright.server.config import ServedModel, ServerConfig
+from callwright.spec.model import Engine
 
 
 def serve(
@@ -23,16 +27,10 @@ def serve(
     workdir: Annotated[Path, typer.Option(help="Where logs go.")] = Path(".callwright/serve"),
 ) -> None:
     """Serve a model with tool calls behind an OpenAI endpoint."""
-    from callwright.server import local
-    from callwright.server.config import ServedModel, ServerConfig
-    from callwright.spec.model import Engine
-
     engine, spec_store = Engine(), None
     if sum(given is not None for given in (file, model, path)) != 1:
         raise InvalidInput("serving: expected exactly one of FILE, --model and --path")
     if file is not None:
-        from callwright import spec
-
         document = spec.load(file)
         model, engine = document.model_name, document.spec.deploy.engine
         spec_store = document.spec.store

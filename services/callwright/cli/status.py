@@ -13,10 +13,10 @@ from rich.text import Text
 from callwright.cli import output
 from callwright.cli.options import ContextOption, JsonOption, NamespaceOption
 from callwright.errors import GateFailed, NotFound, StageFailed
+from callwright.spec.status import FINAL, Status
 
 if TYPE_CHECKING:
     from callwright.controller.cluster import Cluster
-    from callwright.spec.status import Status
 
 _LOOK_SECONDS = 2.0
 _STAGES = (
@@ -43,17 +43,13 @@ def status(
     namespace = namespace or current
     if name is None:
         found = cluster.find(FINE_TUNE, namespace)
-        if json:
-            output.emit_json([{"name": each["metadata"]["name"], **each.get("status", {})} for each in found])
-        else:
-            output.out.print(_overview(found))
+        listed = [{"name": each["metadata"]["name"], **each.get("status", {})} for each in found]
+        output.emit(json, listed, [_overview(listed)])
         return
     looks = _looks(cluster, namespace, name)
     last = _follow(name, looks) if watch else next(looks)
-    if json:
-        output.emit_json({"name": name, **last.model_dump(mode="json", by_alias=True, exclude_none=True)})
-    elif not watch:
-        output.out.print(_stages(name, last))
+    shown = {"name": name, **last.model_dump(mode="json", by_alias=True, exclude_none=True)}
+    output.emit(json, shown, [] if watch else [_stages(name, last)])
     match last.phase:
         case "Failed":
             raise StageFailed(last.message or f"{name} has failed")
@@ -61,9 +57,8 @@ def status(
             raise GateFailed(last.message or f"{name} was rejected")
 
 
-def _looks(cluster: "Cluster", namespace: str, name: str) -> "Iterator[Status]":
+def _looks(cluster: "Cluster", namespace: str, name: str) -> Iterator[Status]:
     from callwright.controller.cluster import FINE_TUNE
-    from callwright.spec.status import FINAL, Status
 
     while True:
         found = cluster.get(FINE_TUNE, namespace, name)
@@ -76,7 +71,7 @@ def _looks(cluster: "Cluster", namespace: str, name: str) -> "Iterator[Status]":
         time.sleep(_LOOK_SECONDS)
 
 
-def _follow(name: str, looks: "Iterator[Status]") -> "Status":
+def _follow(name: str, looks: Iterator[Status]) -> Status:
     """Draw every look on a terminal; elsewhere print a line where something has changed."""
     seen = next(looks)
     if output.err.is_terminal:
@@ -96,8 +91,8 @@ def _follow(name: str, looks: "Iterator[Status]") -> "Status":
         seen = following
 
 
-def _stages(name: str, seen: "Status") -> RenderableType:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+def _stages(name: str, seen: Status) -> RenderableType:
+    table = output.table()
     for title, kind in _STAGES:
         condition = next((each for each in seen.conditions if each.type == kind), None)
         word, colour = _MARKS[condition.status] if condition else ("", "dim")
@@ -112,17 +107,14 @@ def _stages(name: str, seen: "Status") -> RenderableType:
 
 
 def _overview(found: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("NAME", "PHASE", "PROGRESS", "LOSS", "ACCURACY", "VERSION"):
-        table.add_column(title)
+    keys = ("name", "phase", "progress", "loss", "accuracy", "version")
+    table = output.table(*map(str.upper, keys))
     for each in found:
-        state = each.get("status", {})
-        values = [state.get(key) for key in ("phase", "progress", "loss", "accuracy", "version")]
-        table.add_row(each["metadata"]["name"], *("" if value is None else str(value) for value in values))
+        table.add_row(*("" if each.get(key) is None else str(each[key]) for key in keys))
     return table
 
 
-def _loss(seen: "Status") -> str:
+def _loss(seen: Status) -> str:
     return "" if seen.loss is None else f"loss {seen.loss:.3f}"
 
 

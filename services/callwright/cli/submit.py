@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from callwright import spec
 from callwright.cli import output, status
 from callwright.cli.options import ContextOption, DryRunOption, NamespaceOption
 
@@ -17,7 +18,6 @@ def submit(
     dry_run: DryRunOption = False,
 ) -> None:
     """Create the FineTune in the cluster, or change it: a change of what shapes the result makes a new run."""
-    from callwright import spec
     from callwright.controller.cluster import FINE_TUNE, connect
 
     document = spec.load(file)

@@ -6,23 +6,24 @@ from typing import Annotated
 import typer
 
 from callwright.cli import output
-from callwright.cli.options import JsonOption, StoreOption
+from callwright.cli.options import JsonOption, RootOption, StoreOption
+from callwright.cli.run import open_run
 
 
 def train(
     file: Annotated[Path, typer.Argument(help="FineTune document.")],
     store: StoreOption = None,
-    root: Annotated[Path, typer.Option(help="Folder for scratch files.")] = Path(".callwright"),
+    root: RootOption = Path(".callwright"),
     json: JsonOption = False,
 ) -> None:
     """Train the adapter of a run with Ray Train, or carry on from its newest checkpoint."""
-    from callwright import spec
-    from callwright.cli.stages import LocalRun
+    from callwright.trainer.stage import train_run
 
-    local = LocalRun(spec.load(file), store=store, root=root)
-    report = local.train(output.progress)
-    if json:
-        output.emit_json(report)
-        return
-    output.out.print(f"run {local.name}: loss {report['loss']:.3f} after {report['step']} steps", markup=False)
-    output.out.print(f"metrics and curve in {local.workdir}", markup=False)
+    run = open_run(file, store=store, root=root)
+    with output.progress("train") as advance:
+        report = train_run(run, on_progress=advance, on_note=output.note)
+    lines = [
+        f"run {run.name}: loss {report['loss']:.3f} after {report['step']} steps",
+        f"metrics and curve in {run.workdir}",
+    ]
+    output.emit(json, report, lines)

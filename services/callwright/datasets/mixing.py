@@ -7,7 +7,7 @@ import math
 import random
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from callwright.datasets.corpus import Corpus, Selection
 from callwright.datasets.processes import Processes
 from callwright.datasets.report import Mixed, Report
 from callwright.errors import InvalidInput
+from callwright.progress import Advance
 from callwright.spec.model import Data, Source
 
-Advance = Callable[[int, int, str], None]
 _PROGRESS_ROWS = 500
 
 

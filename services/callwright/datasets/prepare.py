@@ -14,10 +14,11 @@ from typing import Any
 
 from callwright.datasets import arrow, base, mixing, sources
 from callwright.datasets.job import Job
-from callwright.datasets.mixing import Advance
 from callwright.datasets.processes import Processes, chunks
 from callwright.datasets.report import Report
 from callwright.errors import InvalidInput
+from callwright.progress import Advance, silent
+from callwright.run import Run
 from callwright.spec.model import Data
 
 _POOL_BYTES = 8_000_000
@@ -62,6 +63,15 @@ class Prepared:
         return {"reused": self.reused, "paths": {name: str(path) for name, path in paths.items()}, **report}
 
 
+def prepare_run(run: Run, *, processes: int | None = None, on_progress: Advance = silent) -> Prepared:
+    """Prepare the conversations of a run's document, or find them made. Raises as `prepare` does."""
+    spec = run.finetune.spec
+    return prepare(
+        spec.data, dialect=spec.dialect, base_dir=run.base_dir, folder=run.data, processes=processes,
+        on_progress=on_progress,
+    )  # fmt: skip
+
+
 def prepare(
     data: Data,
     *,
@@ -69,7 +79,7 @@ def prepare(
     base_dir: Path,
     folder: Path,
     processes: int | None = None,
-    on_progress: Advance | None = None,
+    on_progress: Advance = silent,
 ) -> Prepared:
     """Mix and encode `data` for `dialect` and the base's tokenizer, below `folder`; reuse what is already there.
 
@@ -83,7 +93,7 @@ def prepare(
         making.mkdir(parents=True, exist_ok=True)
         try:
             job = Job(dialect, base.hand_over(base_dir, making / "tokenizer"), data, input_digest)
-            _make(job, making, processes, on_progress or _silent)
+            _make(job, making, processes, on_progress)
             shutil.rmtree(job.tokenizer)
             shutil.rmtree(target, ignore_errors=True)
             making.replace(target)
@@ -158,7 +168,3 @@ def _prepared(folder: Path, *, reused: bool) -> Prepared:
     report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     train, test = report["train"], report["test"]
     return Prepared(folder, train["rows"], train["tokens"], test["rows"], reused)
-
-
-def _silent(done: int, total: int, note: str) -> None:
-    pass

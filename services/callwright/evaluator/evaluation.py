@@ -9,7 +9,7 @@ The walk of a row: an earlier result or `asking` -> `journal` -> `measures` -> `
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,9 +23,7 @@ from callwright.evaluator.journal import Journal, Outcome
 from callwright.evaluator.measures import Judged, failed_row, judged, measure
 from callwright.evaluator.report import FailedRow, Report
 from callwright.evaluator.row import Row
-
-Advance = Callable[[int, int, str], None]
-"""Called with (requests done, requests in all or 0, a few words)."""
+from callwright.progress import Advance
 
 _PROGRESS_SECONDS = 0.2
 

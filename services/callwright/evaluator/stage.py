@@ -1,6 +1,6 @@
 """The evaluation of a run, as its FineTune document says: rows, reports, gate, records.
 
-    findings = evaluate_run(finetune, run="m-1", version="m-1", store=store, base_url=url, served=Served("m"), …)
+    findings = evaluate_run(run, base_url=url, served=Served("m"))
     findings.gate.passed
 
 The same on a laptop and on a cluster. The caller serves the models and promotes.
@@ -16,20 +16,18 @@ from callwright.datasets.conversation import Conversation
 from callwright.datasets.formats.row import RowError
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.evaluator import findings, sets
-from callwright.evaluator.evaluation import Advance, evaluate
+from callwright.evaluator.evaluation import evaluate
 from callwright.evaluator.findings import Findings
 from callwright.evaluator.formats import split
 from callwright.evaluator.gate import decide
 from callwright.evaluator.report import Report
 from callwright.evaluator.row import Row
-from callwright.spec import FineTune
+from callwright.progress import Advance, silent
+from callwright.run import Run
 from callwright.spec.model import EvaluationSet
-from callwright.store import Store
 
 OWN_SPLIT = "test-split"
 """Name of the run's own test split as a set."""
-Progress = Callable[[str], Advance]
-"""Gives the function to report one model's progress with, by its heading."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +40,27 @@ class Served:
 
 
 def evaluate_run(
-    finetune: FineTune,
+    run: Run,
     *,
-    run: str,
-    version: str,
-    store: Store,
+    version: str | None = None,
     base_url: str,
     served: Served,
-    workdir: Path,
     api_key: str | None = None,
     timeout_seconds: float = 120.0,
     rows: Iterable[Row] | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Advance = silent,
     on_note: Callable[[str], None] = lambda line: None,
 ) -> Findings:
     """Measure a run's candidate, decide by the gate, and record both in the store.
 
-    Base and promoted version are measured beside it where they are served; the promoted version's report is otherwise
-    taken from the store. `workdir` keeps what an interrupted evaluation carries on from. `rows` replaces the
-    document's sets. The caller promotes, or raises `GateFailed` with `findings.gate.message`.
+    `version` defaults to the run's name. Base and promoted version are measured beside it where they are served; the
+    promoted version's report is otherwise taken from the store. `run.workdir` keeps what an interrupted evaluation
+    carries on from. `rows` replaces the document's sets. The caller promotes, or raises `GateFailed` with
+    `findings.gate.message`.
     """
+    finetune, store, version = run.finetune, run.store, version or run.name
     spec = finetune.spec.evaluate
-    rows = list(rows) if rows is not None else _rows(finetune, workdir, on_note)
+    rows = list(rows) if rows is not None else _rows(run, on_note)
 
     def measure(heading: str, model: str, *, dialect: str | None = None) -> Report:
         return evaluate(
@@ -76,8 +73,8 @@ def evaluate_run(
             api_key=api_key,
             timeout_seconds=timeout_seconds,
             version=version if heading == "candidate" else None,
-            on_progress=on_progress(heading) if on_progress else None,
-            results_path=workdir / "evaluation" / f"{version}-{heading}.jsonl",
+            on_progress=lambda done, total, words: on_progress(done, total, f"{heading}: {words}"),
+            results_path=run.workdir / "evaluation" / f"{version}-{heading}.jsonl",
         )
 
     reports: dict[str, Report] = {}
@@ -93,21 +90,21 @@ def evaluate_run(
     candidate = reports["candidate"] = measure("candidate", served.candidate)
     gate = decide(spec.gate, candidate, promoted=promoted, expects_promoted=bool(standing), base=reports.get("base"))
     found = findings.gather(reports, gate)
-    findings.store_findings(store, run, found)
+    findings.store_findings(store, run.name, found)
     try:
-        findings.store_figures(store, finetune.model_name, version, run, found)
+        findings.store_figures(store, run.model, version, run.name, found)
     except NotFound:
         on_note(f"{finetune.model_name} {version} is no whole version in {store.url}: its manifest gets no figures")
     return found
 
 
-def _rows(finetune: FineTune, workdir: Path, on_note: Callable[[str], None]) -> list[Row]:
+def _rows(run: Run, on_note: Callable[[str], None]) -> list[Row]:
     """The document's sets, or the run's own test split; notes what is left out and what overlaps with training."""
-    named, corpora = finetune.spec.evaluate.sets, workdir / "corpora"
+    named, corpora = run.finetune.spec.evaluate.sets, run.data / "sources"
     with TemporaryDirectory() as folder:
         mixed = None
         try:
-            mixed = mixing.mix(finetune.spec.data, Path(folder), cache_dir=corpora)
+            mixed = mixing.mix(run.finetune.spec.data, Path(folder), cache_dir=corpora)
         except (NotFound, Unavailable) as error:
             if not named:
                 raise

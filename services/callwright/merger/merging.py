@@ -7,7 +7,7 @@ that are whole, the manifest last. Arithmetic, plan and registry are others'.
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from callwright.merger.companions import companions
 from callwright.merger.plan import Plan, Shard, plan_merge
 from callwright.merger.reading import LocalReader, StoreReader, stored_tensors
 from callwright.merger.shards import Written, write_shards
+from callwright.progress import Advance, silent
 from callwright.store import BaseModelRef, FileEntry, Manifest, Registry, Store, Verification, claimed
 from callwright.store.claim import Claim
 from callwright.store.manifest import manifest_key, version_prefix
@@ -30,9 +31,6 @@ SHARD_BYTES = 5_000_000_000
 TOLERANCE = 0.05
 """Largest `Verification.max_difference` when the caller does not say."""
 _JOURNAL = "merge.json"
-
-Advance = Callable[[int, int, str], None]
-"""Called with (bytes done, bytes in all, what)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def merge(
     shard_bytes: int = SHARD_BYTES,
     metrics: Mapping[str, Any] | None = None,
     tolerance: float | None = TOLERANCE,
-    on_progress: Advance | None = None,
+    on_progress: Advance = silent,
 ) -> Manifest:
     """Merge the PEFT adapter of `adapter_dir` into the base of `base_dir` and publish it as a version of `name`.
 
@@ -107,7 +105,7 @@ def merge(
         published = _published(store, draft)  # by somebody, just before the claim
         if published is not None:
             return published
-        return _Merge(inputs, store, draft, claim, on_progress or (lambda done, total, what: None)).run(tolerance)
+        return _Merge(inputs, store, draft, claim, on_progress).run(tolerance)
 
 
 def _published(store: Store, draft: Manifest) -> Manifest | None:

@@ -1,96 +1,73 @@
-"""The merge stage of a run: brings adapter and base together from where the run left them, and merges.
+"""The stage `merge` of a run: its adapter and its base become a version of the document's model.
 
-Knows the FineTune document and the store's layout of a run; the merge itself is `merging`'s.
+Knows the FineTune document and where a run leaves its adapter; the merge itself is `merging`'s.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from callwright import dialects
-from callwright.errors import InvalidInput, NotFound
-from callwright.merger.merging import Advance, Inputs, merge, read_inputs
-from callwright.spec import FineTune
-from callwright.store import Manifest, Store, resolve_base
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a run's merge reads from and writes to; both defaults are the run's own."""
-
-    run: str
-    """Name of the run whose adapter is merged."""
-    version: str | None = None
-    """Version to publish; the run's name when None."""
-    adapter_dir: Path | None = None
-    """A local adapter instead of the run's."""
+from callwright.errors import NotFound
+from callwright.merger.merging import Inputs, merge, read_inputs
+from callwright.progress import Advance, silent
+from callwright.run import Run
+from callwright.store import Manifest
 
 
 def merge_run(
-    finetune: FineTune,
-    source: Source,
+    run: Run,
     *,
-    store: Store,
-    workdir: Path,
+    version: str | None = None,
+    adapter_dir: Path | None = None,
     verify: bool = True,
-    on_progress: Advance | None = None,
+    on_progress: Advance = silent,
 ) -> Manifest:
-    """Merge a run's adapter and publish it as a version of the FineTune's model.
+    """Merge the run's adapter into its base and publish it as a version of the model, or find it published.
 
-    Raises `NotFound` when the run has no adapter or the base is not there, and what `merge` raises.
+    `version` defaults to the run's name, and `adapter_dir` is a local adapter to merge instead of the run's. Progress
+    is in bytes. Raises `NotFound` when the run has no adapter or the base is not there, and what `merge` raises.
     """
-    with _inputs(finetune, source, store, workdir) as (base_dir, adapter_dir):
+    spec = run.finetune.spec
+    report = run.read_json("report.json")
+    with _adapter(run, adapter_dir) as adapter:
         return merge(
-            base_dir=base_dir,
-            adapter_dir=adapter_dir,
-            store=store,
-            name=finetune.model_name,
-            version=source.version or source.run,
-            dialect=finetune.spec.dialect,
-            stop=tuple(dialects.load(finetune.spec.dialect).stop),
-            base=finetune.spec.base.model_dump(),
-            dtype=finetune.spec.merge.dtype,
-            shard_bytes=finetune.spec.merge.shard_bytes,
-            metrics=_metrics(store, source.run),
-            tolerance=finetune.spec.merge.tolerance if verify else None,
+            base_dir=run.base_dir,
+            adapter_dir=adapter,
+            store=run.store,
+            name=run.model,
+            version=version or run.name,
+            dialect=spec.dialect,
+            stop=tuple(dialects.load(spec.dialect).stop),
+            base=spec.base.model_dump(),
+            dtype=spec.merge.dtype,
+            shard_bytes=spec.merge.shard_bytes,
+            metrics={"train": report} if report else {},
+            tolerance=spec.merge.tolerance if verify else None,
             on_progress=on_progress,
         )
 
 
-def plan_run(finetune: FineTune, source: Source, *, store: Store, workdir: Path) -> Inputs:
-    """What `merge_run` would do. Raises what it raises about its inputs."""
-    with _inputs(finetune, source, store, workdir) as (base_dir, adapter_dir):
-        settings = finetune.spec.merge
-        return read_inputs(base_dir, adapter_dir, dtype=settings.dtype, shard_bytes=settings.shard_bytes)
+def plan_run(run: Run, *, adapter_dir: Path | None = None) -> Inputs:
+    """Plan what `merge_run` would do. Raises what it raises about its inputs."""
+    settings = run.finetune.spec.merge
+    with _adapter(run, adapter_dir) as adapter:
+        return read_inputs(run.base_dir, adapter, dtype=settings.dtype, shard_bytes=settings.shard_bytes)
 
 
 @contextmanager
-def _inputs(finetune: FineTune, source: Source, store: Store, workdir: Path) -> Iterator[tuple[Path, Path]]:
-    base_dir = resolve_base(finetune.spec.base.model, finetune.spec.base.revision, workdir / "cache")
-    if source.adapter_dir is not None:
-        yield base_dir, source.adapter_dir
+def _adapter(run: Run, adapter_dir: Path | None) -> Iterator[Path]:
+    """The folder of the adapter to merge; the run's own is copied from the store for as long as the block lasts."""
+    if adapter_dir is not None:
+        yield adapter_dir
         return
-    workdir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="adapter-", dir=workdir) as folder:
+    run.workdir.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="adapter-", dir=run.workdir) as folder:
         try:
-            store.get_tree(f"runs/{source.run}/adapter", Path(folder))
+            run.store.get_tree(run.key("adapter"), Path(folder))
         except NotFound:
             raise NotFound(
-                f"merging run {source.run}: no runs/{source.run}/adapter in {store.url}; train the run first"
+                f"merging run {run.name}: no {run.key('adapter')} in {run.store.url}; train the run first"
             ) from None
-        yield base_dir, Path(folder)
-
-
-def _metrics(store: Store, run: str) -> dict[str, Any]:
-    """What training reported, for the manifest; nothing where there is no report."""
-    try:
-        report = json.loads(store.get_bytes(f"runs/{run}/report.json"))
-    except NotFound:
-        return {}
-    except ValueError as error:
-        raise InvalidInput(f"merging run {run}: runs/{run}/report.json is no JSON: {error}") from None
-    return {"train": report} if isinstance(report, dict) else {}
+        yield Path(folder)

@@ -15,7 +15,7 @@ from callwright.spec.model import Train
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """The steps of a run over `lengths`, the token counts of its sequences."""
 
     lengths: tuple[int, ...]

@@ -1,30 +1,32 @@
 """What a training worker is told: plain values that travel to every node."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
-from callwright.spec.model import Base, Lora, Train
+from callwright.run import Run
+from callwright.spec import FineTune
+from callwright.store import Store
 
 
 class WorkerConfig(BaseModel):
-    """The settings of one training worker."""
+    """The run that a worker trains for, and what the driver has decided."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    finetune: FineTune
+    """The document."""
     run: str
     """Name of the run."""
-    base: Base
-    """The base model, resolved on the worker's own node."""
-    lora: Lora
-    """The adapter."""
-    train: Train
-    """The optimization."""
     store: str
     """URL of the object store that holds `runs/<run>/data/`."""
-    data: str
+    root: Path
+    """Folder for scratch files; what a node lacks it copies there."""
+    data: Path
     """Folder with `train.arrow` and `test.arrow`; a node that lacks it copies it from the store."""
-    cache: str
-    """Folder for what a node copies from the store."""
     sharded: bool | None = None
     """Whether workers hold shares of the base's layers; None where the workers find out by their devices' memory."""
-    gpu: bool = False
-    """Whether the worker has a GPU to itself."""
+
+    def open_run(self) -> Run:
+        """Open the run on the worker's own node."""
+        return Run(self.finetune, self.run, Store.open(self.store), self.root)

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from callwright.errors import InvalidInput
 from callwright.spec.model import Base, Lora, Train
-from callwright.trainer.batches import Plan
+from callwright.trainer.batches import BatchPlan
 from callwright.trainer.loss import CHUNK_POSITIONS
 from callwright.trainer.sharding import layers
 from callwright.trainer.targets import adapted_modules, check_names, sizes, target_modules
@@ -106,7 +106,7 @@ def forecast(
     trained += sum(p.numel() for p in saved.values())
     made = Forecast(
         base=base.model, trained_parameters=trained, base_parameters=sum(p.numel() for p in model.parameters()),
-        rows=len(lengths), tokens_per_epoch=sum(lengths), steps=Plan(tuple(lengths), train, workers).steps,
+        rows=len(lengths), tokens_per_epoch=sum(lengths), steps=BatchPlan(tuple(lengths), train, workers).steps,
         weights_bytes=_weights(model, lora, dtype), optimizer_bytes=trained * _ADAM_BYTES, sharded=False,
         activations_bytes=_activations(model.config.get_text_config(), train, lengths, dtype),
     )  # fmt: skip

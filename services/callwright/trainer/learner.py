@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from callwright.spec.model import Train
-from callwright.trainer.batches import Plan, split
+from callwright.trainer.batches import BatchPlan, split
 from callwright.trainer.loss import LossSums, weighted_loss
-from callwright.trainer.model import Adapted
+from callwright.trainer.model import AdaptedModel
 from callwright.trainer.rows import Rows
 
 SumOverWorkers = Callable[[Tensor], None]
@@ -40,7 +40,7 @@ class StepResult:
         loss, hits, positions, _ = self.figures.tolist()
         return {"loss": loss, "token_accuracy": hits / max(positions, 1), "grad_norm": self.grad_norm.item()}
 
-    def decisive(self) -> tuple[float, bool]:
+    def health(self) -> tuple[float, bool]:
         """A number that is finite if loss and gradients are, and whether any worker wants to stop."""
         health, stop = torch.stack((self.figures[0] + self.grad_norm, self.figures[3])).tolist()
         return health, stop > 0
@@ -51,7 +51,7 @@ class Learner:
 
     def __init__(
         self,
-        adapted: Adapted,
+        adapted: AdaptedModel,
         rows: Rows,
         train: Train,
         *,
@@ -60,7 +60,7 @@ class Learner:
         sum_over_workers: SumOverWorkers = lambda tensor: None,
     ) -> None:
         self.adapted, self.model, self.rows, self.rank = adapted, adapted.model, rows, rank
-        self.plan = Plan(rows.lengths, train, workers, packed=adapted.packable)
+        self.plan = BatchPlan(rows.lengths, train, workers, packed=adapted.packable)
         self.parameters = adapted.parameters
         self.optimizer = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=train.weight_decay)
         self.device = self.parameters[0].device

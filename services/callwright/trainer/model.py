@@ -46,7 +46,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 @dataclass(frozen=True)
-class Adapted:
+class AdaptedModel:
     """A base with its adapter, ready to train."""
 
     model: PeftModel
@@ -122,7 +122,7 @@ class Adapted:
 
 def load_model(
     base_dir: Path, base: Base, lora: Lora, train: Train, device: torch.device, *, shards: int = 1
-) -> Adapted:
+) -> AdaptedModel:
     """Load the base on `device` and put a fresh adapter on it, the same on every worker by `train.seed`.
 
     With `shards` above 1 the workers of the default process group, as many, share out the base's layers.
@@ -159,7 +159,7 @@ def load_model(
     bits = fuse(adapted, lora.dropout)
     if shards > 1:
         shard(adapted.get_base_model(), device, shards)
-    return Adapted(adapted, packable and train.packing, bits, train.neftune_alpha, sharded=shards > 1)
+    return AdaptedModel(adapted, packable and train.packing, bits, train.neftune_alpha, sharded=shards > 1)
 
 
 def _is_packable(model: Any) -> bool:

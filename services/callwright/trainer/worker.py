@@ -1,4 +1,4 @@
-"""What Ray Train runs in every worker: the loop, with Ray's and torch.distributed's parts put in.
+"""What Ray Train runs in every worker: the train loop, with Ray's and torch.distributed's parts put in.
 
 Owns the worker's device, its copy of the data, and how workers talk to each other and to the driver.
 """
@@ -16,17 +16,17 @@ from ray.train.torch import get_device
 from torch import Tensor
 
 from callwright.errors import InvalidInput
-from callwright.store import Store, resolve_base
+from callwright.run import Run
 from callwright.trainer.checkpoints import Checkpoints
 from callwright.trainer.config import WorkerConfig
 from callwright.trainer.forecast import forecast
 from callwright.trainer.learner import Learner
-from callwright.trainer.loop import Loop
 from callwright.trainer.model import load_model, resolve_dtype
 from callwright.trainer.rows import Rows
+from callwright.trainer.train_loop import TrainLoop
 
 
-def run_worker(settings: dict[str, Any]) -> None:
+def train_loop_per_worker(settings: dict[str, Any]) -> None:
     """Train until the plan is done or somebody says stop; Ray Train calls this in each worker, again after a failure.
 
     `settings`: `config`, a `WorkerConfig` as a dict, and `board`, the actor that takes metric lines.
@@ -34,35 +34,34 @@ def run_worker(settings: dict[str, Any]) -> None:
     config, board = WorkerConfig.model_validate(settings["config"]), settings["board"]
     context = ray_train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
-    device = _device(config)
-    store = Store.open(config.store)
-    data = _data_folder(config, store)
-    base_dir = resolve_base(config.base.model, config.base.revision, Path(config.cache))
+    run, spec = config.open_run(), config.finetune.spec
+    device = _device(gpu=spec.resources.gpus_per_worker > 0)
+    data = _data_folder(config.data, run)
     rows = Rows.open(data / "train.arrow")
     sharded = config.sharded
     if sharded is None:
-        sharded = broadcast_from_rank_zero(_needs_sharding(config, base_dir, rows, device, workers))
+        sharded = broadcast_from_rank_zero(_needs_sharding(run, rows, device, workers))
     learner = Learner(
-        load_model(base_dir, config.base, config.lora, config.train, device, shards=workers if sharded else 1),
+        load_model(run.base_dir, spec.base, spec.lora, spec.train, device, shards=workers if sharded else 1),
         rows,
-        config.train,
+        spec.train,
         rank=rank,
         workers=workers,
         sum_over_workers=_all_reduce if workers > 1 else lambda tensor: None,
     )
     stopping = board.stopping.remote() if rank == 0 else None
-    Loop(
+    TrainLoop(
         learner,
         Rows.open(data / "test.arrow"),
-        Checkpoints(store, config.run),
+        Checkpoints(run.store, run.name),
         publish=lambda line: ray.get(board.publish.remote(line)),
         wants_stop=lambda: stopping is not None and bool(ray.wait([stopping], timeout=0)[0]),
-        is_leaving=_Notices(),
+        is_leaving=_PreemptionNotices(),
         agree=broadcast_from_rank_zero,
     ).run()
 
 
-class _Notices:
+class _PreemptionNotices:
     """Ray Train's word that a worker's node is about to be taken away, the same for all: rank 0's.
 
     To ask, every worker waits for all others: about as often as Ray Train looks itself, whatever a step takes.
@@ -93,29 +92,29 @@ def device_bytes(device: torch.device) -> int:
     return total if text == "max" else min(total, int(text))
 
 
-def _needs_sharding(config: WorkerConfig, base_dir: Path, rows: Rows, device: torch.device, workers: int) -> bool:
+def _needs_sharding(run: Run, rows: Rows, device: torch.device, workers: int) -> bool:
     """Whether a worker like this one cannot hold the whole base."""
+    spec = run.finetune.spec
     expected = forecast(
-        base_dir, config.base, config.lora, config.train, lengths=rows.lengths, workers=workers,
-        dtype=resolve_dtype(config.train.dtype, device), capacity_bytes=device_bytes(device),
+        run.base_dir, spec.base, spec.lora, spec.train, lengths=rows.lengths, workers=workers,
+        dtype=resolve_dtype(spec.train.dtype, device), capacity_bytes=device_bytes(device),
     )  # fmt: skip
     return bool(expected.sharded)
 
 
-def _data_folder(config: WorkerConfig, store: Store) -> Path:
+def _data_folder(made: Path, run: Run) -> Path:
     """The prepared rows: where the driver made them, or a copy from the store on another node."""
-    made = Path(config.data)
     if made.is_dir():
         return made
-    copy = Path(config.cache) / config.run / "data"
-    store.get_tree(f"runs/{config.run}/data", copy)
+    copy = run.workdir / "data"
+    run.store.get_tree(run.key("data"), copy)
     return copy
 
 
-def _device(config: WorkerConfig) -> torch.device:
+def _device(*, gpu: bool) -> torch.device:
     """This worker's device. Raises `InvalidInput` when it was to have a GPU and has none."""
     device: torch.device = get_device()
-    if config.gpu and device.type == "cpu":
+    if gpu and device.type == "cpu":
         raise InvalidInput(
             "training: resources.gpusPerWorker asks for a GPU; torch sees none in this worker; "
             "check the node's driver and torch's build, or set resources.gpusPerWorker to 0"

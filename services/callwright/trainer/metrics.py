@@ -1,18 +1,28 @@
-"""What a training tells while it runs: metric lines from the workers to the driver, into files and a picture.
+"""The metrics of a training while it runs: from the workers to the driver, into files, a curve, and the run's report.
 
-Owns the board (a Ray actor that every worker can reach wherever it runs), `metrics.jsonl`, TensorBoard's event file
-and the curve. Knows no model and no data.
+Owns the board (a Ray actor that every worker can reach wherever it runs), `metrics.jsonl`, TensorBoard's event file,
+the curve and `runs/<run>/report.json`. Knows no model and no data.
 """
 
 import asyncio
 import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from callwright.errors import Temporary
+from callwright.progress import Advance
+from callwright.run import Run
 from callwright.trainer.trackers import Trackers
+
+_POLL_SECONDS = 0.5
+_REPORT_SECONDS = 5.0
 
 
 class Board:
@@ -46,8 +56,8 @@ def start_board() -> Any:
     return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
 
 
-class Journal:
-    """Metric lines for `folder` (`metrics.jsonl`, TensorBoard events, `curve.png` at the end) and for the trackers."""
+class MetricsWriter:
+    """Writes metric lines to `folder` (`metrics.jsonl`, TensorBoard events, `curve.png` at the end) and to trackers."""
 
     def __init__(self, folder: Path, trackers: Trackers | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -71,13 +81,59 @@ class Journal:
         if self._trackers:
             self._trackers.add(line)
 
-    def close(self) -> None:
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Close the files and draw the curve."""
         self._file.close()
         self._events.close()
         if self._trackers:
             self._trackers.close()
         draw_curve(read_metrics(self._folder / "metrics.jsonl"), self._folder / "curve.png")
+
+
+@contextmanager
+def follow(board: Any, metrics: MetricsWriter, run: Run, on_progress: Advance) -> Iterator[None]:
+    """Take the workers' lines off the board in a thread until the block's end, and keep the run's report up to date."""
+    ended, reported = threading.Event(), 0.0
+
+    def take() -> None:
+        nonlocal reported
+        lines = ray.get(board.drain.remote())
+        for line in lines:
+            metrics.add(line)
+        if not lines:
+            return
+        on_progress(metrics.latest["step"], metrics.latest["steps"], _words(metrics.latest))
+        if time.monotonic() - reported >= _REPORT_SECONDS:
+            reported = time.monotonic()
+            with suppress(Temporary):  # the next report says more
+                write_report(run, {**metrics.latest, "status": "running"})
+
+    def take_until_ended() -> None:
+        while not ended.wait(_POLL_SECONDS):
+            take()
+
+    thread = threading.Thread(target=take_until_ended, name="follow-training", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        take()
+
+
+def write_report(run: Run, report: dict[str, Any]) -> None:
+    """Write `runs/<run>/report.json`."""
+    run.store.put_bytes(run.key("report.json"), (json.dumps({"run": run.name} | report, indent=2) + "\n").encode())
+
+
+def _words(latest: dict[str, Any]) -> str:
+    shown = (("loss", "loss {:.3f}"), ("eval_loss", "test loss {:.3f}"), ("token_accuracy", "accuracy {:.1%}"),
+             ("tokens_per_second", "{:.0f} tokens/s"))  # fmt: skip
+    return ", ".join(form.format(latest[name]) for name, form in shown if name in latest)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The training loop of one worker: step, log, evaluate, checkpoint, resume, end in time.
+"""The train loop of one worker: step, log, evaluate, checkpoint, resume, end in time.
 
 Owns the order of these and what a checkpoint holds. Knows no Ray: where lines go, whether to stop, and how workers
 agree on a checkpoint are given to it. The step itself is the learner's.
@@ -29,7 +29,7 @@ _FAILED_BATCH = "failed-batch.json"
 
 
 @dataclass
-class Loop:
+class TrainLoop:
     """Takes the learner from where it is to the end of its plan. Every worker runs one; rank 0's tells and saves."""
 
     learner: Learner
@@ -56,11 +56,11 @@ class Loop:
         self._restore()
         if not self.evaluations:
             self._evaluate()
-        meter = _Meter(learner.plan.workers)
+        meter = _Throughput(learner.plan.workers)
         while learner.step < learner.plan.steps and not self._is_enough():
             result = learner.advance(stop=self.wants_stop())
             meter.add(result)
-            health, stopping = result.decisive()
+            health, stopping = result.health()
             if not math.isfinite(health):
                 self._give_up(result)
                 return
@@ -69,7 +69,7 @@ class Loop:
                 self._tell({"stopped_step": learner.step})
                 return
 
-    def _after_step(self, result: StepResult, meter: "_Meter", *, stopping: bool) -> None:
+    def _after_step(self, result: StepResult, meter: "_Throughput", *, stopping: bool) -> None:
         """Log, evaluate and save where this step's number says so."""
         step, plan = self.learner.step, self.learner.plan
         train, last = plan.train, step == plan.steps
@@ -157,7 +157,7 @@ class Loop:
         self._tell({**self.metrics, "resumed_step": self.learner.step})
 
 
-class _Meter:
+class _Throughput:
     """Throughput since the last reading."""
 
     def __init__(self, workers: int) -> None:

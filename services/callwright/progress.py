@@ -1,0 +1,39 @@
+"""How long work reports how far it is: one callback for every stage, and what wraps it.
+
+Knows no terminal: bars are drawn by `callwright.cli.output`.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+Advance = Callable[[int, int, str], None]
+"""Called with (done, total, a few words); the unit is the work's own."""
+
+
+def silent(done: int, total: int, words: str) -> None:
+    """Report to nobody."""
+
+
+def in_bytes(advance: Advance) -> Advance:
+    """Return an `Advance` that is called with bytes and reports them in MB, or in kB where there are few."""
+
+    def report(done: int, total: int, words: str) -> None:
+        unit, size = ("MB", 1_000_000) if total >= 10_000_000 else ("kB", 1000)
+        advance(-(-total // size) if done >= total else done // size, -(-total // size), f"{unit} {words}")
+
+    return report
+
+
+def logged(log: logging.Logger, *, every_seconds: float) -> Advance:
+    """Return an `Advance` that logs its last call, and of the others one every `every_seconds`."""
+    last = 0.0
+
+    def report(done: int, total: int, words: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done >= total or now - last >= every_seconds:
+            last = now
+            log.info("%d/%d %s", done, total, words)
+
+    return report

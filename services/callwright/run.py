@@ -1,0 +1,128 @@
+"""One run of a FineTune document, and how a pod's process does one of its stages.
+
+Every stage is a function of a `Run`, here and in a cluster alike: it reads the document and what earlier stages left in
+the store, writes its result to the store, and goes on where it was interrupted.
+
+| stage | function | leaves in the store | an interrupted one |
+|---|---|---|---|
+| data | `datasets.prepare.prepare_run` | nothing: Arrow files in the scratch folder | is made anew |
+| train | `trainer.stage.train_run` | `runs/<run>/adapter/`, `report.json` | goes on from the newest checkpoint |
+| merge | `merger.stage.merge_run` | `models/<model>/versions/<run>/` | keeps the files that are whole |
+| evaluate | `evaluator.stage.evaluate_run` | `runs/<run>/evaluation.json` | keeps the answers that it has |
+
+Knows no stage's work.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from callwright import spec
+from callwright.errors import CallwrightError, InvalidInput, NotFound
+from callwright.spec import FineTune
+from callwright.store import Store, resolve_base
+
+T = TypeVar("T", bound="StageConfig")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A document, the name of the run that it asks for, the object store, and a folder for scratch files."""
+
+    finetune: FineTune
+    name: str
+    store: Store
+    root: Path
+
+    @property
+    def model(self) -> str:
+        """Name of the model that the run makes a version of."""
+        return self.finetune.model_name
+
+    @cached_property
+    def base_dir(self) -> Path:
+        """Folder of the base model, fetched on first use. Raises as `resolve_base` does."""
+        base = self.finetune.spec.base
+        return resolve_base(base.model, base.revision, self.cache)
+
+    @property
+    def workdir(self) -> Path:
+        """Folder for the run's own scratch files, metrics and logs."""
+        return self.root / "runs" / self.name
+
+    @property
+    def cache(self) -> Path:
+        """Folder for bases and model versions that are fetched, shared by all runs."""
+        return self.root / "cache"
+
+    @property
+    def data(self) -> Path:
+        """Folder for prepared conversations, shared by all runs."""
+        return self.root / "data"
+
+    def key(self, path: str) -> str:
+        """Key of one of the run's objects: `run.key("report.json")` is `runs/<run>/report.json`."""
+        return f"runs/{self.name}/{path}"
+
+    def read_json(self, path: str) -> dict[str, Any]:
+        """Read one of the run's JSON objects, such as `report.json`; empty where it is not there.
+
+        Raises `InvalidInput` for what is no JSON.
+        """
+        try:
+            found = json.loads(self.store.get_bytes(self.key(path)))
+        except NotFound:
+            return {}
+        except ValueError as error:
+            raise InvalidInput(f"reading run {self.name}: {self.key(path)} is no JSON: {error}") from None
+        return found if isinstance(found, dict) else {}
+
+
+class StageConfig(BaseModel):
+    """What the process of a stage is told, a flag per field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    spec: Path
+    """The FineTune document."""
+    run: str = Field(min_length=1)
+    """Name of the run."""
+    store: str | None = None
+    """URL of the object store; spec.store, else CALLWRIGHT_STORE when absent."""
+    workdir: Path = Path("/tmp/callwright")
+    """Folder for scratch files."""
+
+    def open_run(self, *, default_store: str | None = None) -> Run:
+        """Read the document and open the store. Raises `InvalidInput` where no store is named."""
+        finetune = spec.load(self.spec)
+        url = self.store or finetune.spec.store or default_store
+        if not url:
+            raise InvalidInput(f"run {self.run}: got no store; expected --store, spec.store or CALLWRIGHT_STORE")
+        return Run(finetune, self.run, Store.open(url), self.workdir)
+
+
+def stage_main(
+    config: type[T], work: Callable[[Run, T, logging.Logger], None], *, room: str, description: str | None
+) -> None:
+    """Do a stage as `python -m callwright.<room>`: flags in, log lines and errors to stderr, errors to exit codes."""
+    parser = argparse.ArgumentParser(prog=f"python -m callwright.{room}", description=description)
+    for name, field in config.model_fields.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", required=field.is_required(), help=field.description)
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        chosen = config.model_validate(given)
+        run = chosen.open_run(default_store=os.environ.get("CALLWRIGHT_STORE"))
+        work(run, chosen, logging.getLogger(f"callwright.{room}"))
+    except CallwrightError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,138 @@
+"""The stage `train` of a run: prepare its conversations, train on Ray, put the adapter and a report into the store.
+
+Owns the order of these, what is told before the first step, and the report. Ray's side is in
+`callwright.trainer.driver`.
+"""
+
+import importlib.metadata
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import callwright
+from callwright.datasets.prepare import prepare_run
+from callwright.errors import CallwrightError, Interrupted, InvalidInput, Temporary
+from callwright.progress import Advance, silent
+from callwright.run import Run
+from callwright.trainer.checkpoints import Checkpoint, Checkpoints
+from callwright.trainer.config import WorkerConfig
+from callwright.trainer.driver import fit, joins_cluster
+from callwright.trainer.forecast import Forecast, forecast
+from callwright.trainer.metrics import MetricsWriter, write_report
+from callwright.trainer.model import quantization, resolve_dtype
+from callwright.trainer.rows import Rows
+from callwright.trainer.trackers import Trackers
+from callwright.trainer.train_loop import ADAPTER
+from callwright.trainer.worker import device_bytes
+
+
+def train_run(
+    run: Run,
+    *,
+    data: Path | None = None,
+    on_progress: Advance = silent,
+    on_note: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Train the run's adapter, go on with it from its newest checkpoint, or find it trained. Returns the run's report.
+
+    Writes `runs/<run>/adapter/`, `runs/<run>/report.json` and the checkpoints to the store; metrics and the curve to
+    `run.workdir`; a line on what is going to be trained to `on_note`. `data` is a folder with `train.arrow` and
+    `test.arrow` to train on in place of the document's conversations. Raises `InvalidInput` for what the base or this
+    machine cannot do, and what `driver.fit` raises.
+    """
+    if is_trained(run):
+        return run.read_json("report.json")
+    data = data or prepare_run(run, on_progress=on_progress).folder
+    spec, expected = run.finetune.spec, _forecast(run, data)
+    on_note(f"train: {expected.describe()}")
+    trackers = _trackers(run)
+    run.store.put_tree(run.key("data"), data)
+    config = WorkerConfig(
+        finetune=run.finetune, run=run.name, store=run.store.url, root=run.root.absolute(), data=data.absolute(),
+        sharded=expected.sharded,
+    )  # fmt: skip
+    began = time.time()
+    with MetricsWriter(run.workdir, trackers) as metrics:
+        try:
+            last = fit(run, config, metrics, on_progress=on_progress, on_note=on_note)
+        except CallwrightError as error:
+            status = "stopped" if isinstance(error, Interrupted) else "failed"
+            with suppress(Temporary):  # the store may be what failed
+                write_report(run, {**metrics.latest, "status": status, "message": str(error)})
+            raise
+    checkpoints = Checkpoints(run.store, run.name)
+    best = checkpoints.best()
+    chosen = best if best and spec.train.publish == "best" else last
+    _publish_adapter(run, checkpoints, chosen)
+    report = {
+        **metrics.latest,
+        "run": run.name, "status": "completed", "seconds": round(time.time() - began, 1),
+        "workers": spec.resources.workers, "trained_parameters": expected.trained_parameters,
+        "published_step": chosen.step, "best_checkpoint": best and {"step": best.step, "eval_loss": best.eval_loss},
+        "versions": _versions(),
+    }  # fmt: skip
+    for name in ("metrics.jsonl", "curve.png"):
+        run.store.put_file(run.key(name), run.workdir / name)
+    write_report(run, report)
+    return report
+
+
+def is_trained(run: Run) -> bool:
+    """Whether the run's adapter is in the store, whole."""
+    completed = run.read_json("report.json").get("status") == "completed"
+    return completed and run.store.exists(run.key(f"{ADAPTER}/adapter_config.json"))
+
+
+def _trackers(run: Run) -> Trackers | None:
+    if not (names := run.finetune.spec.train.report_to):
+        return None
+    shown = {"base", "dialect", "lora", "train", "resources"}
+    settings = run.finetune.spec.model_dump(mode="json", by_alias=True, include=shown)
+    return Trackers(names, run=run.name, folder=run.workdir, settings=settings)
+
+
+def _forecast(run: Run, data: Path) -> Forecast:
+    """What the training takes. Raises `InvalidInput` when that is not possible, or not on this machine."""
+    spec = run.finetune.spec
+    workers, gpus = spec.resources.workers, spec.resources.gpus_per_worker
+    joins = joins_cluster()
+    if gpus and not joins and (found := torch.cuda.device_count()) < workers * gpus:
+        raise InvalidInput(
+            f"training: resources.gpusPerWorker is {gpus:g} for {workers} workers; got {found} GPUs for torch; "
+            "set resources.gpusPerWorker to 0, or run where they are"
+        )
+    device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+    if not (gpus and joins):
+        quantization(spec.lora, device)
+    capacity, where = None, "a worker"
+    if device.type == "cuda":
+        capacity, where = device_bytes(device), "a GPU here"
+    elif not joins and not gpus:
+        shared = f", shared by {workers} workers," if workers > 1 else ""
+        capacity, where = device_bytes(device) // workers, f"this machine{shared}"
+    expected = forecast(
+        run.base_dir, spec.base, spec.lora, spec.train, lengths=Rows.open(data / "train.arrow").lengths,
+        workers=workers, dtype=torch.bfloat16 if gpus and joins else resolve_dtype(spec.train.dtype, device),
+        capacity_bytes=capacity,
+    )  # fmt: skip
+    if capacity is not None:
+        expected.check_memory(capacity, where=where)
+    return expected
+
+
+def _publish_adapter(run: Run, checkpoints: Checkpoints, chosen: Checkpoint) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints.fetch(chosen, Path(folder))
+        run.store.put_tree(run.key(ADAPTER), Path(folder) / ADAPTER)
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "ray", "transformers", "peft")
+    installed = {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version(), "callwright": callwright.__version__, **installed}
