@@ -84,14 +84,30 @@ def test_what_is_trained_is_told_and_not_trained_again(
     assert json.loads(capsys.readouterr().out) == report
 
 
-def test_a_rank_above_a_layers(write: Write, refused: Refused) -> None:
-    said = refused(write(lora={"rank": 100}))
-    assert "lora.rank is 100, larger than 7 of the layers, such as model.layers.0.self_attn.q_proj with 64" in said
-
-
-def test_targets_that_the_base_does_not_have_name_those_it_has(write: Write, refused: Refused) -> None:
-    said = refused(write(lora={"targets": ["c_attn", "q_proj"]}))
-    assert "lora.targets names c_attn, which it does not have; expected some of down_proj, embed_tokens, gate_" in said
+@pytest.mark.parametrize(("changed", "words"), [
+    ({"lora": {"rank": 100}},
+     ["lora.rank is 100, larger than 7 of the layers, such as model.layers.0.self_attn.q_proj with 64"]),
+    ({"lora": {"targets": ["c_attn", "q_proj"]}},
+     ["lora.targets names c_attn, which it does not have; expected some of down_proj, embed_tokens, gate_"]),
+    ({"resources": {"gpusPerWorker": 1}},
+     ["resources.gpusPerWorker is 1 for 1 workers; got 0 GPUs for torch; set resources.gpusPerWorker to 0"]),
+    ({"lora": {"quantize": "nf4"}},
+     ["lora.quantize is nf4; got cpu",
+      "expected a GPU and bitsandbytes; set resources.gpusPerWorker and install callwright[gpu]"]),
+    ({"data": {"maxLength": 16}}, ["got no row to train on; expected at least one"]),
+], ids=["rank", "targets", "no GPU", "four bits", "no rows"])  # fmt: skip
+def test_what_cannot_be_trained_is_refused_before_anything_starts(
+    write: Write,
+    refused: Refused,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: dict[str, Any],
+    words: list[str],
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    said = refused(write(**changed))
+    assert all(each in said for each in words), said
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_base_without_a_chat_template(write: Write, refused: Refused, tmp_path: Path) -> None:
@@ -100,28 +116,16 @@ def test_a_base_without_a_chat_template(write: Write, refused: Refused, tmp_path
     assert "chat template" in refused(write(base))
 
 
-def test_a_gpu_that_is_not_there(write: Write, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    said = refused(write(resources={"gpusPerWorker": 1}))
-    assert "resources.gpusPerWorker is 1 for 1 workers; got 0 GPUs for torch; set resources.gpusPerWorker to 0" in said
-
-
-def test_four_bits_without_a_gpu(write: Write, refused: Refused) -> None:
-    said = refused(write(lora={"quantize": "nf4"}))
-    assert "lora.quantize is nf4; got cpu" in said
-    assert "expected a GPU and bitsandbytes; set resources.gpusPerWorker and install callwright[gpu]" in said
-
-
-def test_nothing_left_to_train_on(write: Write, refused: Refused) -> None:
-    said = refused(write(data={"maxLength": 16}))
-    assert "got no row to train on; expected at least one" in said
-
-
-def test_what_does_not_fit(write: Write, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("workers", "where"), [
+    (1, "this machine has 1 MB"), (2, "this machine, shared by 2 workers, has 0 MB"),
+])  # fmt: skip
+def test_what_does_not_fit(
+    write: Write, refused: Refused, monkeypatch: pytest.MonkeyPatch, workers: int, where: str
+) -> None:
     monkeypatch.setattr(stage, "device_bytes", lambda device: 1_000_000)
-    said = refused(write())
+    said = refused(write(resources={"workers": workers}))
     assert "a worker needs about " in said
-    assert "this machine has 1 MB for it; lower train.batchSize or data.maxLength" in said
+    assert f"{where} for it; lower train.batchSize or data.maxLength" in said
 
 
 @pytest.fixture

@@ -10,12 +10,6 @@ from callwright.errors import InvalidInput
 from callwright.spec.model import Base, Lora, Train
 from callwright.trainer.forecast import Forecast, forecast
 from callwright.trainer.model import load_model
-from models import tiny_model
-
-
-@pytest.fixture(scope="module")
-def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("base"))
 
 
 def work_out(

@@ -3,6 +3,7 @@
 import copy
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from callwright.datasets.arrow import Writer, to_bytes
-from callwright.datasets.encoding import Example
 from callwright.spec.model import Base, Lora, Train
 from callwright.trainer.batches import BatchPlan
 from callwright.trainer.learner import Learner
 from callwright.trainer.loss import weighted_loss
 from callwright.trainer.model import load_model
 from callwright.trainer.rows import Batch, Rows
-from models import tiny_model
 
 LENGTHS = (9, 30, 17, 5, 24, 12, 21, 8, 14, 27, 11)
 
 
 @pytest.fixture(scope="module")
-def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+def rows(tmp_path_factory: pytest.TempPathFactory, write_rows: Callable[..., Path]) -> Rows:
     generator = torch.Generator().manual_seed(3)
-    examples = []
-    for number, length in enumerate(LENGTHS):
-        ids = torch.randint(5, 200, (length,), generator=generator).tolist()
-        weights = [float(w) for w in torch.randint(0, 3, (length,), generator=generator)]
-        examples.append(Example(input_ids=ids, weights=weights, id=str(number), source="test"))
-    path = tmp_path_factory.mktemp("rows") / "train.arrow"
-    with Writer(path) as writer:
-        writer.write(to_bytes(examples))
-    return Rows.open(path)
+    ids, weights = [], []
+    for length in LENGTHS:
+        ids.append(torch.randint(5, 200, (length,), generator=generator).tolist())
+        weights.append([float(w) for w in torch.randint(0, 3, (length,), generator=generator)])
+    return Rows.open(write_rows(tmp_path_factory.mktemp("rows") / "train.arrow", ids, weights))
 
 
 def settings(**changed: object) -> Train:

@@ -1,44 +1,29 @@
 """Around the steps: stop early, keep the best, stop on a notice, give up on a loss that is no number."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from callwright import spec
-from callwright.datasets.arrow import Writer, to_bytes
-from callwright.datasets.encoding import Example
-from callwright.errors import InvalidInput
-from callwright.run import Run as OneRun
 from callwright.spec.model import Base, Lora, Train
 from callwright.store import Store
-from callwright.trainer import stage
 from callwright.trainer.checkpoints import Checkpoints
 from callwright.trainer.learner import Learner
 from callwright.trainer.metrics import read_metrics
 from callwright.trainer.model import load_model
 from callwright.trainer.rows import Rows
 from callwright.trainer.train_loop import TrainLoop
-from models import tiny_model
 
 
 @pytest.fixture(scope="module")
-def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory, write_rows: Callable[..., Path]) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for name, count in (("train", 12), ("test", 3)):
-        with Writer(folder / f"{name}.arrow") as writer:
-            ids = [[5 + (row * 7 + k) % 90 for k in range(10 + row)] for row in range(count)]
-            examples = [
-                Example(input_ids=i, weights=[1.0] * len(i), id=f"{name}-{n}", source="s") for n, i in enumerate(ids)
-            ]
-            writer.write(to_bytes(examples))
+        rows = [[5 + (row * 7 + k) % 90 for k in range(10 + row)] for row in range(count)]
+        write_rows(folder / f"{name}.arrow", rows)
     return folder
 
 
@@ -139,35 +124,6 @@ def test_a_loss_that_is_no_number_stops_with_the_batch_saved(base_dir: Path, dat
     assert [row["id"] for row in saved["rows"]] == [f"train-{row}" for row in run.learner.plan.sequences(3)]
     assert all(row["input_ids"] and row["weights"] for row in saved["rows"])
     assert [each.step for each in run.checkpoints.list()] == [2], "nothing is saved after it"
-
-
-def document(base_dir: Path, **resources: Any) -> spec.FineTune:
-    return spec.FineTune.model_validate({
-        "apiVersion": "callwright.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "tiny"},
-        "spec": {
-            "base": {"model": str(base_dir)}, "data": {"sources": [{"path": "unused.jsonl"}]},
-            "lora": {"rank": 2}, "resources": resources,
-        },
-    })  # fmt: skip
-
-
-def start(document: spec.FineTune, data: Path, folder: Path, notes: list[str]) -> None:
-    store = Store.open((folder / "store").as_uri())
-    stage.train_run(OneRun(document, "tiny", store, folder), data=data, on_note=notes.append)
-
-
-def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(base_dir: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"resources.gpusPerWorker is 1 for 1 workers; got 0 GPUs"):
-        start(document(base_dir, gpusPerWorker=1), data, tmp_path, [])
-    assert not (tmp_path / "store").exists()
-
-
-def test_what_does_not_fit_this_machine_is_refused_before_anything_starts(
-    base_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stage, "device_bytes", lambda device: 200_000)
-    with pytest.raises(InvalidInput, match=r"a worker needs about 1 MB .*this machine, shared by 2 workers, has 0 MB"):
-        start(document(base_dir, workers=2), data, tmp_path, [])
 
 
 def test_metrics_of_a_step_that_was_run_again_are_the_last_ones(tmp_path: Path) -> None:

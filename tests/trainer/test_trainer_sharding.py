@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,6 @@ import transformers
 from torch import distributed, multiprocessing
 
 from callwright import spec
-from callwright.datasets.arrow import Writer, to_bytes
-from callwright.datasets.encoding import Example
 from callwright.errors import InvalidInput
 from callwright.run import Run
 from callwright.spec.model import Base, Lora, Train
@@ -28,7 +27,7 @@ SETTINGS: dict[str, Any] = {"steps": 3, "batch_size": 4, "sequences_per_step": 8
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, write_rows: Callable[..., Path]) -> Path:
     """A base of three layers in `base`, rows in `train.arrow` and `test.arrow`."""
     made = tmp_path_factory.mktemp("sharding")
     torch.manual_seed(0)
@@ -38,9 +37,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     transformers.Qwen2ForCausalLM(config).save_pretrained(made / "base")
     for name in ("train", "test"):
-        with Writer(made / f"{name}.arrow") as writer:
-            ids = [[3 + (row * 7 + k * k) % 90 for k in range(8 + 2 * row)] for row in range(ROWS)]
-            writer.write(to_bytes([Example(i, [1.0] * len(i), id=str(n), source="s") for n, i in enumerate(ids)]))
+        write_rows(
+            made / f"{name}.arrow", [[3 + (row * 7 + k * k) % 90 for k in range(8 + 2 * row)] for row in range(ROWS)]
+        )
     return made
 
 
@@ -98,19 +97,17 @@ def test_shares_of_the_layers_train_as_whole_copies_do(folder: Path, tmp_path: P
     multiprocessing.spawn(compare, args=(folder, (tmp_path / "meeting").as_uri()), nprocs=2)
 
 
-def document(folder: Path, *, sharding: str = "full") -> spec.FineTune:
-    return spec.FineTune.model_validate({
-        "apiVersion": "callwright.io/v1alpha1", "kind": "FineTune", "metadata": {"name": "tiny"},
-        "spec": {
-            "base": {"model": str(folder / "base")}, "data": {"sources": [{"path": "unused.jsonl"}]},
-            "lora": {"rank": 4, "dropout": 0}, "train": {**SETTINGS, "sharding": sharding}, "resources": {"workers": 2},
-        },
-    })  # fmt: skip
+Make = Callable[..., spec.FineTune]
 
 
-def test_a_run_with_shares_ends_as_one_alone(folder: Path, tmp_path: Path) -> None:
+def document(finetune: Make, folder: Path, sharding: str) -> spec.FineTune:
+    train = {**SETTINGS, "sharding": sharding}
+    return finetune(folder / "base", lora={"rank": 4, "dropout": 0}, train=train, resources={"workers": 2})
+
+
+def test_a_run_with_shares_ends_as_one_alone(finetune: Make, folder: Path, tmp_path: Path) -> None:
     notes: list[str] = []
-    asked, store = document(folder), Store.open((tmp_path / "store").as_uri())
+    asked, store = document(finetune, folder, "full"), Store.open((tmp_path / "store").as_uri())
     report = stage.train_run(Run(asked, "tiny", store, tmp_path), data=folder, on_note=notes.append)
     assert "share of the base" in notes[0]
     alone = load_model(folder / "base", asked.spec.base, asked.spec.lora, asked.spec.train, torch.device("cpu"))
