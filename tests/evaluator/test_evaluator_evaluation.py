@@ -155,6 +155,11 @@ def test_a_key_that_no_header_can_hold_is_named_without_being_shown():
     assert "sk-secret" not in str(caught.value)
 
 
+def test_a_dialect_that_is_none_is_said_before_anything_is_asked():
+    with pytest.raises(InvalidInput, match="got dialect 'klingon'; expected one of react_en, "):
+        evaluator.evaluate(base_url="http://x", model="m", rows=[row("0", "Oslo")], dialect="klingon")
+
+
 def test_a_model_that_is_not_served_is_named_with_those_that_are():
     with OpenAIServer(right, models=("a", "b")) as server, pytest.raises(NotFound, match="expected one of a, b"):
         run(server, [row("0", "Oslo")])
@@ -183,26 +188,21 @@ def test_no_secret_in_report_or_error():
 
 def test_answers_that_are_rubbish_late_or_refused_are_counted_by_reason_and_count_as_wrong():
     late = threading.Event()
+    answers: dict[str, Any] = {
+        "Rubbish": Raw("<html>oops"),
+        "List": Raw("[]"),
+        "Empty": {"choices": []},
+        "Deep": Raw("[" * 100_000),
+        "Refused": Raw('{"error": {"message": "no such field"}}', 400),
+        "Long": Raw('{"error": {"message": "maximum context length is 10 tokens"}}', 400),
+    }
 
     def answer(body: dict[str, Any]) -> Any:
-        match city_of(body):
-            case "Rubbish":
-                return Raw("<html>oops")
-            case "List":
-                return Raw("[]")
-            case "Empty":
-                return {"choices": []}
-            case "Deep":
-                return Raw("[" * 100_000)
-            case "Refused":
-                return Raw('{"error": {"message": "no such field"}}', 400)
-            case "Long":
-                return Raw('{"error": {"message": "maximum context length is 10 tokens"}}', 400)
-            case "Late":
-                late.wait(10)
-        return right(body)
+        if city_of(body) == "Late":
+            late.wait(10)
+        return answers.get(city_of(body)) or right(body)
 
-    cities = ["Oslo", "Rubbish", "List", "Empty", "Deep", "Refused", "Long", "Late", "Rome"]
+    cities = ["Oslo", *answers, "Late", "Rome"]
     with OpenAIServer(answer) as server:
         report = run(server, [row(c, c) for c in cities], retries=0, timeout_seconds=1.0)
         late.set()

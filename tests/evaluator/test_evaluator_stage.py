@@ -14,7 +14,7 @@ import yaml
 from cases import TOOLS, city_of, row
 from typer.testing import CliRunner
 
-from callwright import evaluator, spec
+from callwright import spec
 from callwright.cli import evaluate as command
 from callwright.errors import CallwrightError, GateFailed, InvalidInput
 from callwright.evaluator import Findings, findings, sets
@@ -297,7 +297,3 @@ def test_a_refused_key_is_the_users_fault(tmp_path: Path):
     assert isinstance(done.exception, InvalidInput)
     assert "refused the API key" in str(done.exception)
     assert "sk-secret" not in done.output + str(done.exception)
-
-
-def test_the_room_offers_what_other_rooms_call():
-    assert set(evaluator.__all__) >= {"evaluate", "decide", "gather", "comparison", "read", "Report", "Row", "Call"}

@@ -1,6 +1,6 @@
-"""Reports as PNG charts: accuracy with its interval, what went wrong, and differences with theirs.
+"""Reports as PNG charts: accuracy, what came, and differences, with their intervals. Needs no display.
 
-Knows matplotlib; draws without a display.
+pictures = draw(findings)          {"accuracy.png": b"…", "faults.png": b"…", "differences.png": b"…"}
 """
 
 import io

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from callwright import dialects
 from callwright.errors import InvalidInput, Unavailable
 from callwright.evaluator import asking
 from callwright.evaluator.endpoint import Endpoint
@@ -59,9 +60,12 @@ def evaluate(
 
     `dialect` goes along as a header, for a model whose own dialect the endpoint does not know. With `results_path`,
     an evaluation that was interrupted carries on. `judge` gives its word on final answers. Raises `Unavailable` when
-    the endpoint is or goes down, `NotFound` when it has no such model, `InvalidInput` when there is no row or the key
-    is refused.
+    the endpoint is or goes down, `NotFound` when it has no such model, `InvalidInput` when there is no row, no such
+    dialect, or the key is refused.
     """
+    if dialect not in (None, *dialects.NAMES):
+        expected = ", ".join(dialects.NAMES)
+        raise InvalidInput(f"evaluating {model!r}: got dialect {dialect!r}; expected one of {expected}")
     settings = {"model": model, "version": version, "dialect": dialect, "max_tokens": max_tokens}
     if judge:
         settings["judge"] = judge.model

@@ -30,7 +30,6 @@ class Reading:
     """What became of a set's rows: nothing is left out silently."""
 
     conversations: int = 0
-    requests: int = 0
     without_gold: int = 0
     unreadable: int = 0
     examples: list[str] = field(default_factory=list)
@@ -69,9 +68,7 @@ def read(
     """
     local = sources.resolve(str(path), cache_dir)
     rows = _rows(str(path), local, name or local.stem, format, reading, cache_dir)
-    for row in islice(_unique(rows), limit):
-        reading.requests += 1
-        yield row
+    yield from islice(_unique(rows), limit)
 
 
 def _rows(path: str, local: Path, name: str, format: str, reading: Reading, cache_dir: Path | None) -> Iterator[Row]:
