@@ -5,26 +5,15 @@ Knows nothing of clusters; `__main__` reads the file that holds it.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
+
+from callwright.spec.model import SpecModel
 
 Quantity = str
 """A Kubernetes quantity, such as `500m` or `8Gi`."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
-
-
-class Images(_Part):
+class Images(SpecModel):
     trainer: str = Field(min_length=1)
     """Image of Ray head, Ray workers and submitter."""
     merger: str = Field(min_length=1)
@@ -41,14 +30,14 @@ class Images(_Part):
     """Secrets with registry credentials, in the namespace of each run."""
 
 
-class PodSize(_Part):
+class PodSize(SpecModel):
     cpu: Quantity
     """CPU, requested."""
     memory: Quantity
     """Memory, requested and limited."""
 
 
-class RunPods(_Part):
+class RunPods(SpecModel):
     service_account: str | None = None
     """Service account of the pods of a run, for cloud identities; the namespace's default when absent."""
     secret: str = "callwright-run"
@@ -73,7 +62,7 @@ class RunPods(_Part):
     """Seconds that finished pods stay for a look at their logs."""
 
 
-class ControllerConfig(_Part):
+class ControllerConfig(SpecModel):
     store: str = Field(pattern=r"^(file|s3|gs|az|memory)://")
     """Object store of documents without `spec.store`."""
     images: Images

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from callwright.dialects.literals import MAX_DEPTH, Json, literal_or_text, write_json
-from callwright.dialects.schema_types import ANY, json_type
+from callwright.dialects.schema_types import ANY, JSON_TYPE_OF, json_type
 
 _MOST = 32
 """References that are followed, and alternatives that are looked at."""
@@ -56,28 +56,15 @@ def _types(schema: Schema) -> tuple[str, ...]:
     return () if ANY in names else tuple(names)
 
 
-def _kinds(value: Json) -> tuple[str, ...]:
-    match value:
-        case None:
-            return ("null",)
-        case bool():
-            return ("boolean",)
-        case int():
-            return ("integer", "number")
-        case float():
-            return ("number",)
-        case str():
-            return ("string",)
-        case list():
-            return ("array",)
-        case _:
-            return ("object",)
+def _types_of(value: Json) -> tuple[str, ...]:
+    name = JSON_TYPE_OF[type(value)]
+    return (name, "number") if name == "integer" else (name,)
 
 
 def fits(value: Json, schemas: list[Schema]) -> bool:
     """Whether the value has a type that one of the schemas allows."""
-    kinds = _kinds(value)
-    return any(not types or any(kind in types for kind in kinds) for types in map(_types, schemas))
+    own = _types_of(value)
+    return any(not types or any(name in types for name in own) for types in map(_types, schemas))
 
 
 def coerce(value: Json, schemas: list[Schema], root: Schema, depth: int = 0) -> Json:

@@ -16,6 +16,7 @@ PYTHON_TYPES: dict[str, type] = {
 }
 """JSON Schema's seven types, each with what `json.loads` gives for it; a whole number is a `number` too."""
 JSON_TYPES = tuple(PYTHON_TYPES)
+JSON_TYPE_OF = {python: name for name, python in PYTHON_TYPES.items()}
 ANY = "any"
 """No type of JSON Schema: BFCL and others declare a value of any type so."""
 
