@@ -11,7 +11,6 @@ import functools
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import yaml
 from kubernetes import client, config
 
 from callwright.controller.cluster import Cluster, Kind
+from callwright.server.preflight import free_ports
 from callwright.spec import crd
 
 CRD = Kind("apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False)
@@ -148,14 +148,6 @@ def die_with_parent() -> None:
 
 def _tail(folder: Path) -> str:
     return "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in sorted(folder.glob("*.log")))
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
 
 
 def _write_kubeconfig(path: Path, url: str, token: str) -> Path:

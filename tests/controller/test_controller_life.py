@@ -137,16 +137,6 @@ def test_changed_spec_makes_a_new_run(play: Play, controller: None, cluster: Clu
     assert play.child(RAY_JOB, "train")["metadata"]["labels"]["callwright.io/run"] == play.status()["run"]
 
 
-def test_delete_cancels(play: Play, controller: None, cluster: Cluster) -> None:
-    play.apply(play.document())
-    play.wait_for("Training")
-    cluster.delete(FINE_TUNE, play.namespace, "weather")
-    kube.wait_until(lambda: cluster.get(FINE_TUNE, play.namespace, "weather") is None, what="deleted")
-    assert cluster.find(RAY_JOB, play.namespace) == []
-    labels = {"callwright.io/finetune": "weather"}
-    assert cluster.find(CONFIG_MAP, play.namespace, labels=labels) == []
-
-
 def test_a_hundred_documents_at_once(play: Play, controller: None, cluster: Cluster) -> None:
     """Each gets a run and a RayJob of its own, once; deleted, each takes its own away with it."""
     names = {f"one-of-many-{index}" for index in range(100)}
@@ -163,6 +153,8 @@ def test_a_hundred_documents_at_once(play: Play, controller: None, cluster: Clus
         list(pool.map(lambda name: cluster.delete(FINE_TUNE, play.namespace, name), names))
         kube.wait_until(lambda: phases() == [], what=lambda: f"{len(phases())} documents left")
     assert cluster.find(RAY_JOB, play.namespace) == []
+    labels = [each["metadata"].get("labels", {}) for each in cluster.find(CONFIG_MAP, play.namespace)]
+    assert not any("callwright.io/run" in each for each in labels)
 
 
 @pytest.mark.parametrize(("promote", "phase"), [("manual", "AwaitingPromotion"), ("never", "Completed")])
@@ -219,7 +211,5 @@ class TestEveryNamespace:
 
     def test_a_document_anywhere_is_carried_out(self, play: Play, controller: None) -> None:
         play.apply(play.document())
-        play.train()
-        play.merge()
-        play.evaluate()
+        play.finish()
         play.wait_for("Promoted")

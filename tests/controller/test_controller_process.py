@@ -17,6 +17,7 @@ from cast import Play
 import kube
 from callwright.controller.cluster import FINE_TUNE, RAY_JOB, Cluster
 from callwright.controller.config import ControllerConfig
+from callwright.server.preflight import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +28,7 @@ class Process:
     def __init__(self, config: ControllerConfig, kubeconfig: Path, folder: Path) -> None:
         self._folder = folder
         self._env = os.environ | {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(ROOT / "services")}
-        self.health_port, self.metrics_port = kube.free_ports(2)
+        self.health_port, self.metrics_port = free_ports(2)
         settled = config.model_copy(update={"health_port": self.health_port, "metrics_port": self.metrics_port})
         (folder / "controller.yaml").write_text(settled.model_dump_json(by_alias=True))
         self._process: subprocess.Popen[bytes] | None = None

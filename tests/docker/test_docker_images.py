@@ -3,7 +3,6 @@
 Also: who the images run as, that the charts' images are among them, and that the sidecar's is small.
 """
 
-import ast
 import importlib.metadata
 import json
 import os
@@ -12,20 +11,21 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "services"
+GRAPH = grimp.build_graph("callwright", include_external_packages=True, exclude_type_checking_imports=True)
 IMAGES = ["trainer", "server", "merger", "evaluator", "sidecar", "controller"]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Modules of an image that its room's own `__main__` does not lead to.
 # The command line's frame imports every command; what each of them needs it imports when it runs.
-NOT_FOLLOWED = SOURCES / "callwright/cli/app.py"
+NOT_FOLLOWED = "callwright.cli.app"
 FURTHER = {
     "controller": ["callwright.cli.submit", "callwright.cli.status", "callwright.cli.logs", "callwright.cli.crd"],
     "server": ["callwright.server.lifecycle"],
@@ -228,43 +228,19 @@ def test_sidecar_image_is_small() -> None:
 
 
 def third_party(modules: list[str]) -> dict[str, str]:
-    """Top-level packages that these modules import, directly or through others of ours, and who does."""
+    """Top-level packages that these modules import, directly or through others of ours, and one that does."""
     found: dict[str, str] = {}
-    seen: set[Path] = set()
-    waiting = [path for module in modules for path in files_of(module)]
+    seen: set[str] = set()
+    waiting = list(modules)
     while waiting:
-        path = waiting.pop()
-        if path in seen or path == NOT_FOLLOWED:
+        module = waiting.pop()
+        if module in seen or module == NOT_FOLLOWED:
             continue
-        seen.add(path)
-        for name in imports(ast.parse(path.read_text(encoding="utf-8"))):
-            top = name.partition(".")[0]
-            if top == "callwright":
-                waiting += files_of(name)
-            elif top not in sys.stdlib_module_names:
-                found.setdefault(top, str(path.relative_to(SOURCES)))
+        seen.add(module)
+        above = [module.rpartition(".")[0]] if "." in module else []
+        for name in [*GRAPH.find_modules_directly_imported_by(module), *above]:
+            if name.startswith("callwright"):
+                waiting.append(name)
+            elif name not in sys.stdlib_module_names:
+                found.setdefault(name, module)
     return found
-
-
-def files_of(name: str) -> list[Path]:
-    """The file of a module, or of the module that a name is imported from, and of the packages above it."""
-    path = SOURCES / Path(*name.split("."))
-    above = [each for each in [path, *path.parents] if each.is_relative_to(SOURCES / "callwright")]
-    files = [path.with_suffix(".py"), path.parent.with_suffix(".py"), *(each / "__init__.py" for each in above)]
-    return [file for file in files if file.is_file()]
-
-
-def imports(tree: ast.AST) -> Iterator[str]:
-    """Modules that are imported when the code runs: not for types only, and not where their absence is handled."""
-    for node in ast.iter_child_nodes(tree):
-        match node:
-            case ast.Import(names=names):
-                yield from (alias.name for alias in names)
-            case ast.ImportFrom(module=str(module), names=names, level=0):
-                yield from (f"{module}.{alias.name}" for alias in names)
-            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
-                yield from (name for each in node.orelse for name in imports(each))
-            case ast.Try(handlers=handlers) if any("ImportError" in ast.dump(handler) for handler in handlers):
-                continue
-            case _:
-                yield from imports(node)

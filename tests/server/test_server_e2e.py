@@ -13,6 +13,7 @@ import pytest
 
 from callwright.server import local
 from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
+from callwright.server.preflight import free_ports
 from callwright.spec.model import Engine
 from callwright.store import Store
 from models import scripted_model, tiny_adapter, tiny_model
@@ -41,13 +42,6 @@ SWITCH = {
 USER = [{"role": "user", "content": "What is the weather in Paris?"}]
 
 
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Stack]:
     """Two models in one application: one that follows a script, one with random weights and a run's adapter."""
@@ -57,17 +51,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Stack]:
     store = Store.open((folder / "store").as_uri())
     store.put_tree("runs/first/adapter", tiny_adapter(folder / "adapter", tiny))
     adapter = ServedAdapter(id="adapted", path="run:first")
+    port, engine_port = free_ports(2)
     config = ServerConfig(
         models=(
             ServedModel(id="scripted", aliases=("newest",), path=str(scripted), engine=engine),
             ServedModel(id="tiny", path=str(tiny), adapters=(adapter,), engine=engine),
         ),
-        port=free_port(),
+        port=engine_port,
         store=store.url,
         cache_dir=str(folder / "cache"),
         kv_cache_bytes=64 * 1024**2,
     )
-    with local.serving(config, workdir=folder, port=free_port(), dialects={"*": "react_en"}) as running:
+    with local.serving(config, workdir=folder, port=port, dialects={"*": "react_en"}) as running:
         yield running
     assert local._session(running.server.process.pid) == []
     assert local._session(running.sidecar.process.pid) == []

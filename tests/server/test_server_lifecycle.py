@@ -14,17 +14,17 @@ def test_a_base_is_linked_to_and_linked_anew(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
-        lifecycle.link_base(str(tmp_path / name), link, cache=tmp_path / "cache")
+        lifecycle.base(str(tmp_path / name), link, cache=tmp_path / "cache")
         assert link.resolve() == tmp_path / name
     with pytest.raises(NotFound):
-        lifecycle.link_base(str(tmp_path / "none"), link, cache=tmp_path / "cache")
+        lifecycle.base(str(tmp_path / "none"), link, cache=tmp_path / "cache")
 
 
 def test_who_waits_goes_on_when_it_answers_and_fails_when_it_does_not() -> None:
     with pytest.raises(TimedOut, match=r"no answer in 0 s: .*see the log of the container `engine`"):
-        lifecycle.wait("http://127.0.0.1:1/", seconds=0)
+        lifecycle.wait("http://127.0.0.1:1/", 0)
     with OpenAIServer(lambda _: {}) as server:
-        lifecycle.wait(f"{server.base_url}/models", seconds=60)
+        lifecycle.wait(f"{server.base_url}/models", 60)
 
 
 def test_a_model_is_looked_for_among_those_served() -> None:

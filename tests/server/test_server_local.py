@@ -11,6 +11,7 @@ import pytest
 
 from callwright.errors import InvalidInput, StageFailed, TimedOut
 from callwright.server import local
+from callwright.server.preflight import free_ports
 
 SERVER = """
 import http.server, subprocess, sys
@@ -27,15 +28,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "toy_server"
 
 
-def port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def test_a_child_is_awaited_and_its_whole_session_ends(tmp_path: Path, module: str) -> None:
-    number = port()
+    (number,) = free_ports(1)
     with local.child("toy", [module, str(number)], log=tmp_path / "toy.log") as toy:
         toy.wait_ready(f"http://127.0.0.1:{number}/", deadline_seconds=60)
         assert len(local._session(toy.process.pid)) == 2
@@ -59,7 +53,7 @@ def test_an_error_of_the_child_s_own_is_passed_on(tmp_path: Path) -> None:
 
 
 def test_a_child_that_is_never_ready_is_a_timeout(tmp_path: Path, module: str) -> None:
-    number = port()
+    (number,) = free_ports(1)
     with (
         pytest.raises(TimedOut, match=r"not ready in 0\.5 s"),
         local.child("toy", [module, str(number)], log=tmp_path / "l") as toy,
@@ -76,7 +70,7 @@ def test_who_is_ended_ends_its_children(tmp_path: Path, module: str, end: signal
         "    toy.wait_ready(f'http://127.0.0.1:{sys.argv[2]}/', deadline_seconds=60)\n"
         "    print(toy.process.pid, flush=True)\n    time.sleep(600)\n"
     )
-    command = [sys.executable, "-c", script, module, str(port()), str(tmp_path / "log")]
+    command = [sys.executable, "-c", script, module, str(*free_ports(1)), str(tmp_path / "log")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
         assert parent.stdout
         toy = int(parent.stdout.readline())

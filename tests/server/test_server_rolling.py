@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -136,8 +135,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("rolling")
     for version in ("v1", "v2", "v3"):
         (folder / version).mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    (port,) = preflight.free_ports(1)
     model = ServedModel(id="m", path=str(folder / "v1"))
     upstream = f"http://127.0.0.1:{port}"
     config = ServerConfig(

@@ -11,14 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from callwright.errors import CallwrightError, InvalidInput, StageFailed, TimedOut
+from callwright.server import lifecycle
 from callwright.server.config import ServerConfig, sidecar_command
 from callwright.server.preflight import check_models, check_port
 
@@ -163,10 +162,10 @@ def serving(
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+        lifecycle.get(url, timeout=2)
+    except OSError:
         return False
+    return True
 
 
 def _environment() -> dict[str, str]:
