@@ -113,8 +113,8 @@ def write_base(folder: Path, rows: Path) -> None:
 
 
 def run_callwright(rows: Path, base: Path, processes: int, work: Path) -> dict[str, Any]:
-    from callwright.datasets.base import load_tokenizer
     from callwright.datasets.prepare import prepare
+    from callwright.datasets.tokenizer import load_tokenizer
     from callwright.spec.model import Data, Source
 
     data = Data(sources=(Source(path=str(rows)),), max_length=MAX_LENGTH, strict="keep")

@@ -246,14 +246,14 @@ def make_inputs(work: Path, shape: str, steps: int, *, device: str) -> list[int]
 
 def write_chosen(source: Path, target: Path) -> Any:
     """Copy the rows of the asked lengths; returns them as ours."""
-    from callwright.datasets.arrow import Writer, to_bytes
+    from callwright.datasets.arrow import Writer, to_batch
     from callwright.datasets.encoding import Example
     from callwright.trainer.rows import Rows
 
     rows = Rows.open(source)
     chosen = [row for row, length in enumerate(rows.lengths) if SHORTEST <= length <= LONGEST]
     with Writer(target) as writer:
-        writer.write(to_bytes([Example(**row) for row in rows.describe(chosen)]))
+        writer.write(to_batch([Example(**row) for row in rows.describe(chosen)]))
     return Rows.open(target)
 
 

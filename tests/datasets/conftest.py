@@ -53,6 +53,6 @@ def base_dir(make_base: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer(base_dir: Path) -> Any:
     """Its tokenizer, as the stage loads it."""
-    from callwright.datasets.base import load_tokenizer
+    from callwright.datasets.tokenizer import load_tokenizer
 
     return load_tokenizer(base_dir)

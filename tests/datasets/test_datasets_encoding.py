@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from talk import CHATML, TRIP, WAITING, asked, call, conversation, conversations, result, said, user
 
 from callwright import dialects
-from callwright.datasets.base import load_tokenizer
 from callwright.datasets.conversation import Conversation
-from callwright.datasets.encoding import Encoder, Example, encode
+from callwright.datasets.encoding import Encoder, Example
 from callwright.datasets.layout import LayoutMaker
 from callwright.datasets.template import ChatTemplate, RefusedError
+from callwright.datasets.tokenizer import load_tokenizer
 from callwright.errors import InvalidInput
 from callwright.spec.model import LossWeights
 
@@ -40,6 +40,14 @@ EMPTY_THOUGHT = """\
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 
 
+def encode(
+    talk: Conversation, dialect: str, tokenizer: Any, loss: LossWeights = REACT, **settings: Any
+) -> Example | None:
+    """The first of the conversation's examples; None where it is too long."""
+    made = Encoder(dialects.load(dialect), tokenizer, loss, **settings).encode(talk)
+    return made[0] if made else None
+
+
 def pieces(tokenizer: Any, example: Example | None) -> list[tuple[float, str]]:
     """The example decoded again, in runs of equal weight."""
     assert example is not None
@@ -53,7 +61,7 @@ def pieces(tokenizer: Any, example: Example | None) -> list[tuple[float, str]]:
 
 
 def test_weights_of_a_react_conversation_decode_to_their_pieces(tokenizer: Any) -> None:
-    found = pieces(tokenizer, encode(TRIP, dialects.load("ms_agent"), tokenizer, REACT))
+    found = pieces(tokenizer, encode(TRIP, "ms_agent", tokenizer))
     assert found[0][0] == 0
     assert found[0][1].endswith("Weather in Paris, then in 北京?<|im_end|>\n<|im_start|>assistant\n")
     assert found[1:] == [
@@ -71,7 +79,7 @@ def test_weights_of_a_react_conversation_decode_to_their_pieces(tokenizer: Any) 
 
 def test_every_weight_of_ones_own_table_lands_on_its_kind(tokenizer: Any) -> None:
     own = LossWeights(action=3, action_input=4, thought=5, final=6, observation_marker=7, observation=8)
-    found = pieces(tokenizer, encode(TRIP, dialects.load("ms_agent"), tokenizer, own))
+    found = pieces(tokenizer, encode(TRIP, "ms_agent", tokenizer, own))
     assert found[1:8] == [
         (5.0, "Thought: First Paris.\n"),
         (3.0, "Action: get_weather\n"),
@@ -113,32 +121,31 @@ def test_every_weight_of_ones_own_table_lands_on_its_kind(tokenizer: Any) -> Non
     ],
 )
 def test_presets(tokenizer: Any, preset: Any, weighted: list[str]) -> None:
-    found = pieces(tokenizer, encode(TRIP, dialects.load("ms_agent"), tokenizer, LossWeights(preset=preset)))
+    found = pieces(tokenizer, encode(TRIP, "ms_agent", tokenizer, LossWeights(preset=preset)))
     assert [text for weight, text in found if weight] == weighted
     assert {weight for weight, _ in found} == {0.0, 1.0}
 
 
 def test_a_conversation_that_ends_with_a_call_stops_at_the_marker(tokenizer: Any) -> None:
-    found = pieces(tokenizer, encode(WAITING, dialects.load("ms_agent"), tokenizer, REACT))
+    found = pieces(tokenizer, encode(WAITING, "ms_agent", tokenizer))
     assert found[-1] == (2.0, 'Action: get_weather\nAction Input: {"city": "Rome"}\nObservation:')
 
 
 def test_without_a_marker_a_call_ends_the_turn(tokenizer: Any) -> None:
-    found = pieces(tokenizer, encode(WAITING, dialects.load("hermes"), tokenizer, REACT))
+    found = pieces(tokenizer, encode(WAITING, "hermes", tokenizer))
     assert found[-2][1].endswith("</tool_call><|im_end|>")
     assert found[-2][0] == 2.0
 
 
 def test_results_in_messages_of_their_own_are_not_trained_on(tokenizer: Any) -> None:
     for name in ("hermes", "toolbench"):
-        found = pieces(tokenizer, encode(TRIP, dialects.load(name), tokenizer, REACT))
+        found = pieces(tokenizer, encode(TRIP, name, tokenizer))
         assert not any("clear" in text and "Paris is clear" not in text for weight, text in found if weight)
 
 
 def test_agentfabric_is_also_laid_out_as_roleplay_sends_it(tokenizer: Any) -> None:
     encoder = Encoder(dialects.load("agentfabric"), tokenizer, REACT)
-    assert encoder.encode(TRIP) is not None
-    second, third = encoder.further(TRIP)
+    _, second, third = encoder.encode(TRIP)
     found = pieces(tokenizer, second)
     assert found[0][1].endswith(
         'First Paris.\nAction: get_weather\nAction Input: {"city": "Paris"}\n'
@@ -147,7 +154,7 @@ def test_agentfabric_is_also_laid_out_as_roleplay_sends_it(tokenizer: Any) -> No
     assert found[1][0] == 2.0
     assert 'Action Input: {"city": "北京", "days": 2}' in found[1][1]
     assert [text for weight, text in pieces(tokenizer, third) if weight] == ["Paris is clear, 北京 has 雨.<|im_end|>"]
-    assert Encoder(dialects.load("ms_agent"), tokenizer, REACT).further(TRIP) == []
+    assert len(Encoder(dialects.load("ms_agent"), tokenizer, REACT).encode(TRIP)) == 1
 
 
 @pytest.mark.parametrize("name", dialects.NAMES)
@@ -158,7 +165,7 @@ def test_law_ids_are_the_servers_and_weights_follow_first_characters(
 ) -> None:
     dialect = dialects.load(name)
     layout = LayoutMaker(dialect, ChatTemplate(tokenizer), REACT).lay_out(talk)
-    example = encode(talk, dialect, tokenizer, REACT)
+    example = encode(talk, name, tokenizer)
     assert example is not None
     whole = tokenizer.backend_tokenizer.encode(layout.text, add_special_tokens=False)
     assert list(example.input_ids) == whole.ids
@@ -214,7 +221,7 @@ def test_other_templates(make_base: Callable[..., Path], template: str) -> None:
     talk = conversation(
         user("  Weather? "), asked(call(0, city="Oslo")), result(0, "snow"), said("Snow."), tools=TRIP.tools
     )
-    found = pieces(tokenizer, encode(talk, dialects.load("ms_agent"), tokenizer, REACT))
+    found = pieces(tokenizer, encode(talk, "ms_agent", tokenizer))
     weighted = [text for weight, text in found if weight]
     assert weighted[0].removeprefix("<think>\n\n</think>\n\n").startswith("Action: get_weather\n")
     assert weighted[-1] == "Thought: I now know the final answer\nFinal Answer: Snow.<|im_end|>"
@@ -235,7 +242,7 @@ def test_a_template_that_would_make_training_and_serving_differ_is_named(
 ) -> None:
     base = make_base(template)
     with pytest.raises(InvalidInput, match=message) as caught:
-        encode(TRIP, dialects.load("ms_agent"), load_tokenizer(base), REACT)
+        encode(TRIP, "ms_agent", load_tokenizer(base))
     assert str(base) in str(caught.value)
 
 
@@ -250,28 +257,26 @@ def test_a_template_that_would_make_training_and_serving_differ_is_named(
 )
 def test_a_conversation_that_the_template_cannot_hold_is_refused(make_base: Callable[..., Path], template: str) -> None:
     with pytest.raises(RefusedError):
-        encode(TRIP, dialects.load("ms_agent"), load_tokenizer(make_base(template)), REACT)
+        encode(TRIP, "ms_agent", load_tokenizer(make_base(template)))
 
 
 def test_too_long(tokenizer: Any) -> None:
-    dialect = dialects.load("ms_agent")
-    whole = encode(TRIP, dialect, tokenizer, REACT)
+    whole = encode(TRIP, "ms_agent", tokenizer)
     assert whole is not None
-    assert encode(TRIP, dialect, tokenizer, REACT, max_length=len(whole.input_ids)) == whole
+    assert encode(TRIP, "ms_agent", tokenizer, max_length=len(whole.input_ids)) == whole
     limit = len(whole.input_ids) - 1
-    assert encode(TRIP, dialect, tokenizer, REACT, max_length=limit) is None
+    assert encode(TRIP, "ms_agent", tokenizer, max_length=limit) is None
     with pytest.raises(InvalidInput, match=r"talk\.jsonl:1: got \d+ tokens; expected at most data\.maxLength"):
-        encode(TRIP, dialect, tokenizer, REACT, max_length=limit, too_long="fail")
+        encode(TRIP, "ms_agent", tokenizer, max_length=limit, too_long="fail")
 
 
 def test_a_long_conversation_is_cut_after_the_last_turn_that_fits(tokenizer: Any) -> None:
-    dialect = dialects.load("ms_agent")
-    whole = encode(TRIP, dialect, tokenizer, REACT)
+    whole = encode(TRIP, "ms_agent", tokenizer)
     assert whole is not None
-    first = encode(TRIP, dialect, tokenizer, REACT, max_length=len(whole.input_ids) - 1, too_long="cut")
+    first = encode(TRIP, "ms_agent", tokenizer, max_length=len(whole.input_ids) - 1, too_long="cut")
     assert first is not None
     assert first.cut
     assert pieces(tokenizer, first)[-2][1].endswith("Final Answer: Paris is clear, 北京 has 雨.<|im_end|>")
-    second = encode(TRIP, dialect, tokenizer, REACT, max_length=len(first.input_ids) - 1, too_long="cut")
+    second = encode(TRIP, "ms_agent", tokenizer, max_length=len(first.input_ids) - 1, too_long="cut")
     assert pieces(tokenizer, second)[-1][1].endswith('{"city": "北京", "days": 2}\nObservation:')
-    assert encode(TRIP, dialect, tokenizer, REACT, max_length=20, too_long="cut") is None
+    assert encode(TRIP, "ms_agent", tokenizer, max_length=20, too_long="cut") is None

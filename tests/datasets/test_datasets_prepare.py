@@ -13,7 +13,7 @@ from callwright import dialects
 from callwright.datasets import arrow
 from callwright.datasets import prepare as stage
 from callwright.datasets.conversation import Conversation
-from callwright.datasets.encoding import encode
+from callwright.datasets.encoding import Encoder
 from callwright.datasets.prepare import Prepared, prepare
 from callwright.errors import InvalidInput
 from callwright.spec.model import Data, LossWeights, Source
@@ -55,12 +55,13 @@ def test_what_is_written_is_what_encoding_gives(make: Make, tmp_path: Path, toke
     expected = {
         (tuple(example.input_ids), tuple(example.weights))
         for row in rows
-        if (example := encode(row, dialects.load("ms_agent"), tokenizer, LossWeights()))
+        for example in Encoder(dialects.load("ms_agent"), tokenizer, LossWeights()).encode(row)
     }
-    written = [*arrow.examples(made.train), *arrow.examples(made.test)]
-    assert {(tuple(example.input_ids), tuple(example.weights)) for example in written} == expected
+    train, test = (arrow.read(path).to_pylist() for path in (made.train, made.test))
+    written = [*train, *test]
+    assert {(tuple(row["input_ids"]), tuple(row["weights"])) for row in written} == expected
     assert len(written) == len(rows)
-    assert made.train_tokens == sum(len(example.input_ids) for example in arrow.examples(made.train))
+    assert made.train_tokens == sum(len(row["input_ids"]) for row in train)
     held = [Conversation.from_json(line) for line in made.test_conversations.read_bytes().splitlines()]
     assert len(held) == 3
     assert all(row.messages in [each.messages for each in rows] for row in held)

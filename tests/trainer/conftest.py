@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from callwright import spec
-from callwright.datasets.arrow import Writer, to_bytes
+from callwright.datasets.arrow import Writer, to_batch
 from callwright.datasets.encoding import Example
 from models import tiny_model
 
@@ -26,7 +26,7 @@ def write_rows() -> Callable[..., Path]:
         chosen = weights or [[1.0] * len(ids) for ids in rows]
         with Writer(path) as writer:
             pairs = enumerate(zip(rows, chosen, strict=True))
-            writer.write(to_bytes([Example(ids, w, id=f"{path.stem}-{n}", source="s") for n, (ids, w) in pairs]))
+            writer.write(to_batch([Example(ids, w, id=f"{path.stem}-{n}", source="s") for n, (ids, w) in pairs]))
         return path
 
     return write

@@ -114,7 +114,7 @@ def show(
         raise InvalidInput(f"showing {file}: line {row}: {error}") from None
     if layout > len(layouts):
         raise InvalidInput(f"showing {file}: line {row}: got --layout {layout}; expected 1 to {len(layouts)}")
-    tokens = showing.layout_tokens(layouts[layout - 1], view.encoder)
+    tokens = showing.tokens(layouts[layout - 1], view.encoder)
     title = f"{file}:{row} in {view.name}"
     if len(layouts) > 1:
         title += f", layout {layout} of {len(layouts)}"
@@ -190,8 +190,8 @@ class _View(NamedTuple):
 
 def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: str | None, root: Path) -> _View:
     """The options' view, else the document's, else the demo's base in ms_agent."""
-    from callwright.datasets.base import load_tokenizer
     from callwright.datasets.encoding import Encoder
+    from callwright.datasets.tokenizer import load_tokenizer
     from callwright.demo.document import BASE_DIR
 
     document = spec.load(finetune).spec if finetune else None

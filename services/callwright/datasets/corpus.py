@@ -18,20 +18,16 @@ class Corpus:
         self.path = path
         self._file = path.open("w+b")
         self._starts = array("Q", [0])
-        self._unread = False
 
     def append(self, line: bytes) -> int:
         """Add a conversation, as a line of the JSON that `Conversation.to_json` makes; return its number."""
         self._file.write(line + b"\n")
-        self._unread = True
         self._starts.append(self._starts[-1] + len(line) + 1)
         return len(self._starts) - 2
 
     def line(self, index: int) -> bytes:
         """The conversation with that number, as the line of JSON that `Conversation.from_json` reads."""
-        if self._unread:
-            self._file.flush()
-            self._unread = False
+        self._file.flush()
         start, end = self._starts[index], self._starts[index + 1]
         return os.pread(self._file.fileno(), end - start, start)
 

@@ -6,15 +6,14 @@ write there. Knows nothing of files and training; imports no torch.
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from callwright.datasets.base import Tokenizer
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.layout import Layout, LayoutMaker
 from callwright.datasets.template import ChatTemplate
-from callwright.datasets.tokens import TokenMaker, Tokens
+from callwright.datasets.tokenizer import Tokenizer, Tokens
 from callwright.dialects.types import Dialect
 from callwright.errors import InvalidInput
 from callwright.spec.model import LossWeights
@@ -34,25 +33,12 @@ class Example:
     """Whether turns were left off its end to fit."""
 
 
-def encode(
-    conversation: Conversation,
-    dialect: Dialect,
-    tokenizer: Tokenizer,
-    loss: LossWeights,
-    *,
-    max_length: int | None = None,
-    too_long: TooLong = "drop",
-) -> Example | None:
-    """Encode one conversation; None when it has more than `max_length` tokens and no shorter form fits.
-
-    Raises `InvalidInput` for a template that disagrees with itself and, where `too_long` is `fail`, for a long
-    conversation; `RefusedError` for a conversation that the template or the dialect cannot hold.
-    """
-    return Encoder(dialect, tokenizer, loss, max_length=max_length, too_long=too_long).encode(conversation)
-
-
 class Encoder:
-    """`encode` for many conversations: the template is learnt once, and shared system texts are tokenised once."""
+    """Encodes conversations in one dialect, for one tokenizer, with one table of loss weights.
+
+    encoder = Encoder(dialects.load("ms_agent"), load_tokenizer(base_dir), LossWeights(), max_length=4096)
+    examples = encoder.encode(conversation)
+    """
 
     def __init__(
         self,
@@ -64,15 +50,35 @@ class Encoder:
         too_long: TooLong = "drop",
     ) -> None:
         self._layouts = LayoutMaker(dialect, ChatTemplate(tokenizer), loss)
-        self._tokens = TokenMaker(tokenizer.backend_tokenizer)
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
         self._max_length = max_length
         self._too_long = too_long
 
-    def encode(self, conversation: Conversation) -> Example | None:
-        """See `callwright.datasets.encoding.encode`."""
-        example = self._example(conversation, self._layouts.lay_out(conversation))
-        if self._fits(example):
-            return example
+    def encode(self, conversation: Conversation) -> list[Example]:
+        """The conversation in each of its layouts, the whole one first.
+
+        Empty when the whole one has more than `max_length` tokens and no beginning of it fits; the others are left
+        out when they are longer than that. Raises `RefusedError` for a conversation that the template or the dialect
+        cannot hold, and `InvalidInput` for a template that disagrees with itself and, where `too_long` is `fail`, for
+        a long conversation.
+        """
+        whole, *others = self._examples(conversation, self.layouts(conversation))
+        first = whole if self._fits(whole) else self._shortened(conversation, whole)
+        return [first, *filter(self._fits, others)] if first else []
+
+    def layouts(self, conversation: Conversation) -> Iterator[Layout]:
+        """What `encode` weighs, however long. Raises as `encode` does."""
+        return self._layouts.layouts(conversation)
+
+    def tokenize(self, layouts: Iterable[Layout]) -> list[Tokens]:
+        """The tokens of each layout's whole text."""
+        texts = [layout.text for layout in layouts]
+        return list(map(Tokens, self._backend.encode_batch(texts, add_special_tokens=False)))
+
+    def _shortened(self, conversation: Conversation, whole: Example) -> Example | None:
+        """What `too_long` makes of a conversation that does not fit."""
         match self._too_long:
             case "drop":
                 return None
@@ -81,23 +87,9 @@ class Encoder:
             case "fail":
                 where = f"{conversation.source}:{conversation.line}"
                 raise InvalidInput(
-                    f"encoding: {where}: got {len(example.input_ids)} tokens; expected at most data.maxLength = "
+                    f"encoding: {where}: got {len(whole.input_ids)} tokens; expected at most data.maxLength = "
                     f"{self._max_length}; raise it, or set data.tooLong to drop or cut"
                 )
-
-    def layouts(self, conversation: Conversation) -> Iterator[Layout]:
-        """What `encode` and then `further` weigh, however long. Raises as `encode` does."""
-        yield self._layouts.lay_out(conversation)
-        yield from self._layouts.further(conversation)
-
-    def tokenize(self, layout: Layout) -> Tokens:
-        """The tokens of a layout."""
-        return self._tokens.tokenize(layout.text)
-
-    def further(self, conversation: Conversation) -> list[Example]:
-        """The conversation in the other layouts that the dialect's clients use, as far as they fit."""
-        layouts = self._layouts.further(conversation)
-        return [example for layout in layouts if self._fits(example := self._example(conversation, layout))]
 
     def _cut(self, conversation: Conversation) -> Example | None:
         """The longest beginning that ends with an assistant turn and fits."""
@@ -105,7 +97,7 @@ class Encoder:
         ends = [i for i in range(1, len(messages)) if messages[i - 1]["role"] == "assistant"]
         for end in reversed(ends):
             shorter = replace(conversation, messages=messages[:end])
-            example = self._example(shorter, self._layouts.lay_out(shorter))
+            [example] = self._examples(shorter, [self._layouts.lay_out(shorter)])
             if self._fits(example):
                 return replace(example, cut=True)
         return None
@@ -113,9 +105,17 @@ class Encoder:
     def _fits(self, example: Example) -> bool:
         return self._max_length is None or len(example.input_ids) <= self._max_length
 
-    def _example(self, conversation: Conversation, layout: Layout) -> Example:
-        tokens = self._tokens.tokenize(layout.text)
-        weights = array("f")
-        for weight, count in zip((piece.weight for piece in layout.pieces), layout.token_counts(tokens), strict=True):
-            weights += array("f", [weight]) * count
-        return Example(tokens.ids, weights, conversation.id, conversation.source)
+    def _examples(self, conversation: Conversation, layouts: Iterable[Layout]) -> list[Example]:
+        layouts = list(layouts)
+        return [
+            Example(array("i", tokens.ids), _weights(layout, tokens), conversation.id, conversation.source)
+            for layout, tokens in zip(layouts, self.tokenize(layouts), strict=True)
+        ]
+
+
+def _weights(layout: Layout, tokens: Tokens) -> "array[float]":
+    """The weight of each token: that of the piece in which it begins."""
+    weights = array("f")
+    for piece, count in zip(layout.pieces, layout.token_counts(tokens), strict=True):
+        weights += array("f", [piece.weight]) * count
+    return weights

@@ -26,25 +26,13 @@ class Row(NamedTuple):
     line: int
     value: dict[str, Any] | None
     problem: str | None = None
-    text: bytes = b""
-    """What `decoded` reads, where nobody has read it yet."""
-
-    def decoded(self) -> "Row":
-        """The row with its value or its fault."""
-        return _decoded(self.line, self.text) if self.text else self
 
 
 def rows(path: str | Path) -> Iterator[Row]:
-    """Yield the rows of the file at `path`, decoded. Raises as `raw_rows` does."""
-    return (row.decoded() for row in raw_rows(path))
+    """Yield the rows of the file at `path`.
 
-
-def raw_rows(path: str | Path) -> Iterator[Row]:
-    """Yield the rows of the file at `path`, lines of JSON not yet decoded, so that other processes can.
-
-    Raises `NotFound`, and `InvalidInput` for a file that cannot be read.
-
-    The last suffix but `.gz` and `.zst` says what it is; every other one is read as JSON Lines.
+    The last suffix but `.gz` and `.zst` says what it is; every other one is read as JSON Lines. Raises `NotFound`, and
+    `InvalidInput` for a file that cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -84,7 +72,7 @@ def _lines(stream: IO[bytes]) -> Iterator[Row]:
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
         if line.strip():
-            yield Row(number, None, text=line)
+            yield _decoded(number, line)
 
 
 def _decoded(number: int, line: bytes) -> Row:

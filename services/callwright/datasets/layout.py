@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.template import ChatTemplate, RefusedError, Slot
-from callwright.datasets.tokens import Tokens
+from callwright.datasets.tokenizer import Tokens
 from callwright.dialects.agentfabric import AgentFabric, roleplay_steps
 from callwright.dialects.types import Dialect, Rendered, Segment
 from callwright.errors import InvalidInput
@@ -35,7 +35,7 @@ class Layout(NamedTuple):
 
     def token_counts(self, tokens: Tokens) -> list[int]:
         """How many of the text's tokens each piece holds: those that begin in it."""
-        ends = [0, *(tokens.before(piece.end) for piece in self.pieces[:-1]), len(tokens.ids)]
+        ends = [0, *(tokens.count_before(piece.end) for piece in self.pieces[:-1]), len(tokens.ids)]
         return [after - before for before, after in pairwise(ends)]
 
 
@@ -50,16 +50,18 @@ class LayoutMaker:
 
     def lay_out(self, conversation: Conversation) -> Layout:
         """The conversation as it is continued turn by turn in serving. Raises `RefusedError` and `InvalidInput`."""
-        return self._laid_out(self._rendered(conversation), last_turn_only=self._last_turn_only)
+        return next(self.layouts(conversation))
 
-    def further(self, conversation: Conversation) -> Iterator[Layout]:
-        """The same conversation as other clients of the dialect send it: AgentFabric's RolePlay, a step at a time.
+    def layouts(self, conversation: Conversation) -> Iterator[Layout]:
+        """All texts to train on: `lay_out`'s first, then those that other clients of the dialect send.
 
-        Its first step of a turn is what `lay_out` has already. Raises as `lay_out` does.
+        AgentFabric's RolePlay sends a turn's steps one at a time; the first step of a turn is what `lay_out` has
+        already. Raises as `lay_out` does.
         """
+        rendered = self._rendered(conversation)
+        yield self._laid_out(rendered, last_turn_only=self._last_turn_only)
         if not isinstance(self._dialect, AgentFabric):
             return
-        rendered = self._rendered(conversation)
         asked = {message["content"] for message in rendered.messages}
         for step in roleplay_steps(rendered):
             if step.messages[-2]["content"] not in asked:

@@ -8,13 +8,13 @@ import random
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from callwright.datasets import cognition, readers
 from callwright.datasets.conversation import fingerprint
 from callwright.datasets.corpus import Corpus, Selection
-from callwright.datasets.processes import Processes
 from callwright.datasets.report import Mixed, Report
 from callwright.errors import InvalidInput
 from callwright.progress import Advance
@@ -54,11 +54,11 @@ def mix(
     cache_dir: Path | None = None,
     report: Report | None = None,
     on_progress: Advance | None = None,
-    processes: Processes | None = None,
+    executor: Executor | None = None,
 ) -> Split:
     """Read, sample, split and shuffle what `data` names; `folder` receives the corpus file.
 
-    Remote sources are copied to `cache_dir`; `processes` share the reading.
+    Remote sources are copied to `cache_dir`; the processes of `executor` share the reading.
 
     Rows whose users say the same but for case, spaces and punctuation count as near-duplicates. A source that wants
     more rows than it has gets them by repetition, after the test rows are taken out.
@@ -68,7 +68,7 @@ def mix(
     folder.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(folder / "corpus.jsonl")
     groups = array("Q")
-    pools = _read(data, corpus, groups, cache_dir, report, on_progress, processes)
+    pools = _read(data, corpus, groups, cache_dir, report, on_progress, executor)
     for pool in pools:
         pool.drawn = pool.rows
         if pool.wanted < len(pool.rows):
@@ -98,16 +98,16 @@ def _read(
     cache_dir: Path | None,
     report: Report,
     on_progress: Advance | None,
-    processes: Processes | None,
+    executor: Executor | None,
 ) -> list[_Pool]:
     """Append every source's usable rows to `corpus`, and their fingerprints to `groups`."""
     pools: list[_Pool] = []
     for source in data.sources:
         pool = _Pool(source.path)
         for row in readers.read_lines(
-            source.path, source.format, strict=data.strict, report=report, cache_dir=cache_dir, processes=processes
+            source.path, source.format, strict=data.strict, report=report, cache_dir=cache_dir, executor=executor
         ):
-            pool.rows.append(corpus.append(row.line))
+            pool.rows.append(corpus.append(row.json))
             groups.append(row.fingerprint)
             if on_progress and len(corpus) % _PROGRESS_ROWS == 0:
                 on_progress(len(corpus), len(corpus), f"rows read, now {source.path}")

@@ -7,15 +7,24 @@ input finds the same files. Knows no trainer and no store.
 import hashlib
 import json
 import os
+import pickle
 import shutil
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from callwright.datasets import arrow, base, mixing, sources
-from callwright.datasets.job import Job
-from callwright.datasets.processes import Processes, chunks
-from callwright.datasets.report import Report
+from callwright import dialects
+from callwright.datasets import arrow, mixing, sources
+from callwright.datasets.conversation import Conversation
+from callwright.datasets.encoding import Encoder, Example
+from callwright.datasets.processes import chunks, map_in_order, open_executor
+from callwright.datasets.report import Finding, Report
+from callwright.datasets.template import RefusedError
+from callwright.datasets.tokenizer import load_tokenizer
 from callwright.errors import InvalidInput
 from callwright.progress import Advance, silent
 from callwright.run import Run
@@ -72,6 +81,60 @@ def prepare_run(run: Run, *, processes: int | None = None, on_progress: Advance 
     )  # fmt: skip
 
 
+class _Job(NamedTuple):
+    """What a process needs to encode rows."""
+
+    dialect: str
+    tokenizer: Path
+    """The base's, pickled: loading it as a base's is loaded would import torch into every process."""
+    data: Data
+
+    def encode(self, lines: Sequence[bytes]) -> "_Encoded":
+        """The conversations in `lines` of JSON. Raises as `Encoder.encode` does; refusals are counted."""
+        encoder = _encoder(self)
+        examples: list[Example] = []
+        counts: Counter[str] = Counter()
+        findings: list[tuple[str, int, Finding]] = []
+        for line in lines:
+            conversation = Conversation.from_json(line)
+            where = conversation.source, conversation.line
+            try:
+                made = encoder.encode(conversation)
+            except RefusedError as error:
+                counts["refused"] += 1
+                findings.append((*where, Finding("refused", str(error))))
+                continue
+            if not made:
+                counts["too_long"] += 1
+                findings.append((*where, Finding("too_long", "got more tokens than data.maxLength; left out")))
+                continue
+            counts["cut" if made[0].cut else "whole"] += 1
+            if len(made) > 1:
+                counts["further_layouts"] += len(made) - 1
+            examples += made
+        return _Encoded(arrow.to_batch(examples), len(lines), counts, findings)
+
+
+class _Encoded(NamedTuple):
+    """A chunk of rows, encoded, and what happened to each."""
+
+    batch: Any
+    """A `pyarrow.RecordBatch`."""
+    rows: int
+    """Rows read; the batch has those that could be encoded, in all their layouts."""
+    counts: Counter[str]
+    findings: list[tuple[str, int, Finding]]
+    """Source, line and what was found there."""
+
+
+@lru_cache(maxsize=1)
+def _encoder(job: _Job) -> Encoder:
+    """One for all chunks that a process encodes: it learns the chat template."""
+    data = job.data
+    tokenizer = pickle.loads(job.tokenizer.read_bytes())
+    return Encoder(dialects.load(job.dialect), tokenizer, data.loss, max_length=data.max_length, too_long=data.too_long)
+
+
 def prepare(
     data: Data,
     *,
@@ -92,9 +155,10 @@ def prepare(
         making = folder / f"{target.name}.{os.getpid()}.part"
         making.mkdir(parents=True, exist_ok=True)
         try:
-            job = Job(dialect, base.hand_over(base_dir, making / "tokenizer"), data, input_digest)
+            job = _Job(dialect, making / "tokenizer.pickle", data)
+            job.tokenizer.write_bytes(pickle.dumps(load_tokenizer(base_dir)))
             _make(job, making, processes, on_progress)
-            shutil.rmtree(job.tokenizer)
+            job.tokenizer.unlink()
             shutil.rmtree(target, ignore_errors=True)
             making.replace(target)
         finally:
@@ -117,15 +181,15 @@ def _code_digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def _make(job: Job, folder: Path, processes: int | None, on_progress: Advance) -> None:
+def _make(job: _Job, folder: Path, processes: int | None, on_progress: Advance) -> None:
     data = job.data
     report = Report()
     cache_dir = folder.parent / "sources"
     size = sum(sources.resolve(source.path, cache_dir).stat().st_size for source in data.sources)
-    with Processes((processes or os.cpu_count() or 1) if size >= _POOL_BYTES else 1) as workers:
-        split = mixing.mix(data, folder, cache_dir=cache_dir, report=report, on_progress=on_progress, processes=workers)
+    with open_executor((processes or os.cpu_count() or 1) if size >= _POOL_BYTES else 1) as executor:
+        split = mixing.mix(data, folder, cache_dir=cache_dir, report=report, on_progress=on_progress, executor=executor)
         try:
-            tokens = _encode(job, split, workers, folder, report, on_progress)
+            tokens = _encode(job, split, executor, folder, report, on_progress)
         finally:
             split.corpus.close()
     if not tokens["train"]["rows"]:
@@ -138,7 +202,7 @@ def _make(job: Job, folder: Path, processes: int | None, on_progress: Advance) -
 
 
 def _encode(
-    job: Job, split: mixing.Split, workers: Processes, folder: Path, report: Report, on_progress: Advance
+    job: _Job, split: mixing.Split, executor: Executor | None, folder: Path, report: Report, on_progress: Advance
 ) -> dict[str, dict[str, int]]:
     """Write the split's files; return rows and tokens of each."""
     with (folder / "test.jsonl").open("wb") as lines:
@@ -148,8 +212,8 @@ def _encode(
     tokens = {}
     for name, selection in (("train", split.train), ("test", split.test)):
         with arrow.Writer(folder / f"{name}.arrow") as writer:
-            for encoded in workers.map(job.encode, chunks(selection.lines())):
-                writer.write(encoded.batches)
+            for encoded in map_in_order(job.encode, chunks(selection.lines()), executor):
+                writer.write(encoded.batch)
                 report.encoding.update(encoded.counts)
                 for source, line, finding in encoded.findings:
                     report.note(source, line, finding)

@@ -5,14 +5,15 @@ Every row that is not yielded is counted in the report with its file and line. K
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from callwright.datasets import checks, files, sources
 from callwright.datasets.conversation import JSON, Conversation, fingerprint
 from callwright.datasets.formats import alpaca, bfcl, openai, sharegpt, swift, toolbench
-from callwright.datasets.formats.row import Parts, RowError
-from callwright.datasets.processes import Processes, chunks
+from callwright.datasets.formats.row import ParsedRow, RowError
+from callwright.datasets.processes import chunks, map_in_order
 from callwright.datasets.report import Finding, Report
 from callwright.errors import InvalidInput, NotFound
 
@@ -30,26 +31,30 @@ def read(
 ) -> Iterator[Conversation]:
     """Yield the conversations of the corpus at `path`, in order.
 
+        for conversation in read("toolbench.jsonl.gz", strict="keep"): ...
+
     `format` is one of `FORMATS`, or `auto`, which looks at the first row that can be read. A faulty row raises
     `InvalidInput` (`fail`), is left out (`drop`), or is yielded all the same where it can be read (`keep`); `report`
     counts it in every case. A remote corpus is copied to `cache_dir`. Of each row some bytes are kept, to know it when
     it comes again. Raises as `sources.resolve` does.
     """
     lines = read_lines(path, format, strict=strict, report=report, cache_dir=cache_dir)
-    return (Conversation.from_json(row.line) for row in lines)
+    return (Conversation.from_json(row.json) for row in lines)
 
 
-class Usable(NamedTuple):
-    """A row that is kept."""
+class JudgedRow(NamedTuple):
+    """One row: what it says, and its faults."""
 
-    line: bytes
-    """What `Conversation.from_json` reads; half a surrogate pair stands there as it does in Python."""
-    fingerprint: int
+    line: int
+    found: list[Finding]
+    json: bytes = b""
+    """What `Conversation.from_json` reads, half surrogate pairs included; empty where the row cannot be read."""
+    fingerprint: int = 0
     """See `callwright.datasets.conversation.fingerprint`."""
-    digest: bytes
+    digest: bytes = b""
     """Of messages and tools."""
-    left_out: bool
-    """Whether it holds thoughts before an answer, which are not trained on."""
+    thought_left_out: bool = False
+    """Whether there are thoughts before an answer, which are not trained on."""
 
 
 def read_lines(
@@ -59,23 +64,28 @@ def read_lines(
     strict: Strict = "drop",
     report: Report | None = None,
     cache_dir: Path | None = None,
-    processes: Processes | None = None,
-) -> Iterator[Usable]:
-    """What `read` yields, as the bytes that processes hand on; `processes` share the work."""
+    executor: Executor | None = None,
+) -> Iterator[JudgedRow]:
+    """What `read` yields, as the bytes that processes hand on; the processes of `executor` share the work."""
     report = Report() if report is None else report
-    reader = _Reader(str(path), format, cache_dir)
-    for line, usable, found in reader.judged(processes or Processes(1)):
-        report.formats[reader.source] = reader.format
-        if found and strict == "fail":
-            raise InvalidInput(
-                f"reading {path}: line {line}: {found[0].detail}; mend the line or set data.strict to drop or keep"
-            )
-        kept = usable is not None and (not found or strict == "keep")
-        report.record(reader.source, line, found, kept=kept)
-        if usable is not None and kept:
-            if usable.left_out:
-                report.remarks["thought_before_answer_left_out"] += 1
-            yield usable
+    parser = _Parser.of(str(path), format, cache_dir)
+    first: dict[bytes, int] = {}
+    for chunk in map_in_order(parser.judge_all, chunks(parser.rows()), executor):
+        for row in chunk:
+            if row.json and first.setdefault(row.digest, row.line) != row.line:
+                same = f"got the same conversation as at line {first[row.digest]}; expected each once"
+                row.found.append(Finding("duplicate", same))
+            report.formats[parser.source] = parser.format
+            if row.found and strict == "fail":
+                raise InvalidInput(
+                    f"reading {path}: line {row.line}: {row.found[0].detail}; mend the line or set data.strict to "
+                    "drop or keep"
+                )
+            kept = bool(row.json) and (not row.found or strict == "keep")
+            report.record(parser.source, row.line, row.found, kept=kept)
+            if kept:
+                report.remarks.update(["thought_before_answer_left_out"] if row.thought_left_out else ())
+                yield row
 
 
 def find(
@@ -85,20 +95,18 @@ def find(
 
     Raises `NotFound` for a line without a row, and `InvalidInput` for a row that cannot be read.
     """
-    reader = _Reader(str(path), format, cache_dir)
+    parser = _Parser.of(str(path), format, cache_dir)
     last = 0
-    for row in reader.rows():
+    for row in parser.rows():
         if row.line > line:
             break
-        if row.line == line:
-            reader.learn(row)
-            judged = reader.judge(row)
-            if judged.usable is None:
+        last = row.line
+        if last == line:
+            judged = parser.judge(row)
+            if not judged.json:
                 fault = judged.found[0].detail
                 raise InvalidInput(f"reading {path}: line {line}: {fault}; mend the line or name another")
-            return Conversation.from_json(judged.usable.line), judged.found
-        last = row.line
-        reader.learn(row)
+            return Conversation.from_json(judged.json), judged.found
     nearest = f"the last row before it is at {last}" if last else "there is none before it"
     raise NotFound(f"reading {path}: got no row at line {line}; expected one; {nearest}")
 
@@ -124,78 +132,64 @@ def detect(row: JSON, path: str, line: int) -> str:
     )
 
 
-class _Judged(NamedTuple):
-    """One row: what it says, where it can be read, and its faults."""
+class _Parser(NamedTuple):
+    """What reading a corpus's rows takes; goes to other processes."""
 
-    line: int
-    usable: Usable | None
-    found: list[Finding]
+    source: str
+    path: Path
+    format: str
+    gold: dict[str, list[JSON]]
+    """BFCL's, which stand in a file beside the corpus."""
 
-
-class _Reader:
-    """One corpus: its file, its format once that is known, and what stands beside it."""
-
-    def __init__(self, source: str, format: str, cache_dir: Path | None) -> None:
+    @classmethod
+    def of(cls, source: str, format: str, cache_dir: Path | None) -> "_Parser":
+        """Look for the corpus and, where `format` is `auto`, at its first row that can be read."""
         if format not in ("auto", *FORMATS):
             raise InvalidInput(f"reading {source}: got format {format!r}; expected auto or one of {', '.join(FORMATS)}")
-        self.source = source
-        self.format = format
-        self._path = sources.resolve(source, cache_dir)
-        self._gold = bfcl.gold_of(self._path) if format == "bfcl" else {}
+        path = sources.resolve(source, cache_dir)
+        if format == "auto":
+            read = ((row.line, row.value) for row in files.rows(path) if row.value is not None)
+            format = next((detect(value, source, line) for line, value in read), format)
+        return cls(source, path, format, bfcl.gold_of(path) if format == "bfcl" else {})
 
     def rows(self) -> Iterator[files.Row]:
-        """The rows of its file. Raises as `files.rows` does."""
-        return files.rows(self._path)
+        """The corpus's rows. Raises as `files.rows` does."""
+        return files.rows(self.path)
 
-    def learn(self, row: files.Row) -> None:
-        """Let `row` decide on the format where none is set. Raises `InvalidInput`."""
-        if self.format == "auto" and row.value is not None:
-            self.format = detect(row.value, self.source, row.line)
-            self._gold = bfcl.gold_of(self._path) if self.format == "bfcl" else {}
-
-    def judged(self, processes: Processes) -> Iterator[_Judged]:
-        """Each row, in order; the later ones of two that say the same are faulty. Raises as `rows` and `learn` do."""
-        first: dict[bytes, int] = {}
-        for chunk in processes.map(self.judge_all, chunks(self._learnt_rows())):
-            for row in chunk:
-                if row.usable is not None and first.setdefault(row.usable.digest, row.line) != row.line:
-                    same = f"got the same conversation as at line {first[row.usable.digest]}; expected each once"
-                    row.found.append(Finding("duplicate", same))
-                yield row
-
-    def _learnt_rows(self) -> Iterator[files.Row]:
-        for row in files.raw_rows(self._path):
-            if self.format == "auto":
-                self.learn(row.decoded())
-            yield row
-
-    def judge_all(self, rows: Sequence[files.Row]) -> list[_Judged]:
+    def judge_all(self, rows: Sequence[files.Row]) -> list[JudgedRow]:
         """See `judge`."""
         return [self.judge(row) for row in rows]
 
-    def judge(self, row: files.Row) -> _Judged:
-        """One row by itself, in neutral form. Changes nothing."""
-        row = row.decoded()
+    def judge(self, row: files.Row) -> JudgedRow:
+        """One row by itself, in neutral form."""
         if row.value is None:
-            return _Judged(row.line, None, [Finding("unreadable", row.problem or "no value")])
+            return JudgedRow(row.line, [Finding("unreadable", row.problem or "no value")])
         try:
-            parts = self._parts(row.value)
+            parsed = self._parse(row.value)
         except RowError as error:
-            return _Judged(row.line, None, [Finding(error.kind, error.detail)])
+            return JudgedRow(row.line, [Finding(error.kind, error.detail)])
         identity = row.value.get("id")
         name = f"{Path(self.source).name}:{row.line}" if identity is None else str(identity)
-        conversation = Conversation(name, parts.messages, parts.tools, self.source, row.line)
+        conversation = Conversation(name, parsed.messages, parsed.tools, self.source, row.line)
         found = checks.check(conversation)
+        content = conversation.content_json()
+        text = conversation.to_json(content)
         try:
-            usable = _usable(conversation, "strict")
+            text.encode()
         except UnicodeEncodeError as error:
-            usable = _usable(conversation, "surrogatepass")
             found.append(
                 Finding("encoding", f"got half a surrogate pair: {error.reason}; expected text that UTF-8 can hold")
             )
-        return _Judged(row.line, usable, found)
+        return JudgedRow(
+            row.line,
+            found,
+            json=text.encode("utf-8", "surrogatepass"),
+            fingerprint=fingerprint(parsed.messages),
+            digest=hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest(),
+            thought_left_out=any("reasoning_content" in message for message in parsed.messages),
+        )
 
-    def _parts(self, row: JSON) -> Parts:
+    def _parse(self, row: JSON) -> ParsedRow:
         match self.format:
             case "ms_agent" if sharegpt.matches(row):
                 return sharegpt.read(row)
@@ -208,16 +202,6 @@ class _Reader:
             case "alpaca" if alpaca.matches(row):
                 return alpaca.read(row)
             case "bfcl" if bfcl.matches(row):
-                return bfcl.read(row, self._gold)
+                return bfcl.read(row, self.gold)
             case _:
                 raise RowError("format", f"got {', '.join(row) or 'no keys'}; expected a row in format {self.format}")
-
-
-def _usable(conversation: Conversation, errors: str) -> Usable:
-    content = conversation.content_json()
-    return Usable(
-        line=conversation.to_json(content).encode("utf-8", errors),
-        fingerprint=fingerprint(conversation.messages),
-        digest=hashlib.blake2b(content.encode("utf-8", errors), digest_size=8).digest(),
-        left_out=any("reasoning_content" in message for message in conversation.messages),
-    )

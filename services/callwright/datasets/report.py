@@ -90,18 +90,6 @@ class Report:
         """The first examples over all kinds."""
         return [example for examples in self.examples.values() for example in examples][:limit]
 
-    def lines(self) -> list[str]:
-        """The report for a person: what was left out and why, with the first examples."""
-        lines = [
-            f"{name}: {count.dropped} of {count.read} rows left out"
-            for name, count in self.sources.items()
-            if count.dropped
-        ]
-        for kind, number in self.findings.most_common():
-            lines.append(f"{kind}: {number}")
-            lines.extend(f"  {example}" for example in self.examples[kind])
-        return lines
-
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
         return {

@@ -5,10 +5,9 @@ Rows for a terminal and a page for a browser, both of the very layout and tokens
 
 import html
 from collections.abc import Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 from typing import NamedTuple
 
-from callwright.datasets.conversation import Conversation
 from callwright.datasets.encoding import Encoder
 from callwright.datasets.layout import Layout
 
@@ -48,20 +47,15 @@ class Line(NamedTuple):
     tokens: tuple[Token, ...]
 
 
-def tokens(conversation: Conversation, encoder: Encoder) -> list[Token]:
-    """Every token of `conversation` as it is continued in serving, however long. Raises as `Encoder.encode` does."""
-    return layout_tokens(next(encoder.layouts(conversation)), encoder)
-
-
-def layout_tokens(layout: Layout, encoder: Encoder) -> list[Token]:
+def tokens(layout: Layout, encoder: Encoder) -> list[Token]:
     """Every token of one of `Encoder.layouts`."""
-    made = encoder.tokenize(layout)
-    texts = (layout.text[begin:end] for begin, end in pairwise([*made.begins, len(layout.text)]))
-    each = zip(made.ids, texts, strict=True)
+    [made] = encoder.tokenize([layout])
+    begins = [*map(made.begin, range(len(made.ids))), len(layout.text)]
+    each = zip(made.ids, pairwise(begins), strict=True)
     return [
-        Token(identity, text, piece.kind, piece.weight)
+        Token(identity, layout.text[begin:end], piece.kind, piece.weight)
         for piece, count in zip(layout.pieces, layout.token_counts(made), strict=True)
-        for identity, text in (next(each) for _ in range(count))
+        for identity, (begin, end) in islice(each, count)
     ]
 
 

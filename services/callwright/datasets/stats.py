@@ -49,7 +49,7 @@ class Stats:
         self.declared.update(set(tool_names(conversation.tools)))
         self.called.update(call["function"]["name"] for call in calls)
         layout = next(encoder.layouts(conversation))
-        tokens = encoder.tokenize(layout)
+        [tokens] = encoder.tokenize([layout])
         self.lengths.append(len(tokens.ids))
         for piece, count in zip(layout.pieces, layout.token_counts(tokens), strict=True):
             self.tokens[piece.kind, piece.weight] += count

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from callwright.datasets.base import Message, Tokenizer
+from callwright.datasets.tokenizer import Message, Tokenizer
 from callwright.errors import InvalidInput
 
 

@@ -90,7 +90,7 @@ def _rows(path: str, local: Path, name: str, format: str, reading: Reading, cach
 def _read_each(
     path: str, rows: Iterable[files.Row], read_row: Callable[..., list[Row]], reading: Reading
 ) -> Iterator[Row]:
-    for line, value, problem, _ in rows:
+    for line, value, problem in rows:
         reading.conversations += 1
         try:
             if value is None:

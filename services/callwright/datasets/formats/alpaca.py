@@ -1,7 +1,7 @@
 """Alpaca rows: `instruction`, `input`, `output`, and optionally `system` and `history` of earlier pairs."""
 
 from callwright.datasets.conversation import JSON
-from callwright.datasets.formats.row import Parts, RowError
+from callwright.datasets.formats.row import ParsedRow, RowError
 
 
 def matches(row: JSON) -> bool:
@@ -9,7 +9,7 @@ def matches(row: JSON) -> bool:
     return isinstance(row.get("instruction"), str) and isinstance(row.get("output"), str)
 
 
-def read(row: JSON) -> Parts:
+def read(row: JSON) -> ParsedRow:
     """Messages of one row. Raises `RowError`."""
     messages: list[JSON] = []
     if row.get("system"):
@@ -20,4 +20,4 @@ def read(row: JSON) -> Parts:
     asked = "\n".join(part for part in (row["instruction"], str(row.get("input") or "")) if part)
     for question, answer in [*history, (asked, row["output"])]:
         messages += ({"role": "user", "content": str(question)}, {"role": "assistant", "content": str(answer)})
-    return Parts(tuple(messages), ())
+    return ParsedRow(tuple(messages), ())

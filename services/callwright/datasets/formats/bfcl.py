@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from callwright.datasets import files
 from callwright.datasets.conversation import JSON, tool_call
 from callwright.datasets.formats.openai import read_tools, text_of
-from callwright.datasets.formats.row import Parts, RowError
+from callwright.datasets.formats.row import ParsedRow, RowError
 from callwright.dialects.schema_types import ANY, JSON_TYPES, json_type
 from callwright.errors import InvalidInput
 
@@ -66,7 +66,7 @@ def gold_of(path: Path) -> dict[str, Any]:
     gold: dict[str, Any] = {}
     if not gold_path(path).is_file():
         return gold
-    for line, row, problem, _ in files.rows(gold_path(path)):
+    for line, row, problem in files.rows(gold_path(path)):
         if row is None or not {"id", "ground_truth"} <= row.keys():
             found = problem or f"got {', '.join(row or ()) or 'no keys'}"
             raise InvalidInput(f"reading BFCL's gold: {gold_path(path)}:{line}: {found}; expected id and ground_truth")
@@ -74,7 +74,7 @@ def gold_of(path: Path) -> dict[str, Any]:
     return gold
 
 
-def read(row: JSON, gold: dict[str, Any]) -> Parts:
+def read(row: JSON, gold: dict[str, Any]) -> ParsedRow:
     """Messages and tools of one row; it ends with the gold calls where there are any. Raises `RowError`."""
     found = read_row(row, gold)
     calls = [
@@ -82,7 +82,7 @@ def read(row: JSON, gold: dict[str, Any]) -> Parts:
         for index, call in enumerate(found.gold)
     ]
     answer = ({"role": "assistant", "content": None, "tool_calls": calls},) if calls else ()
-    return Parts((*found.messages, *answer), found.tools)
+    return ParsedRow((*found.messages, *answer), found.tools)
 
 
 def read_row(row: JSON, gold: dict[str, Any]) -> BfclRow:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from callwright.datasets.conversation import JSON, tool_call
-from callwright.datasets.formats.row import Parts, RowError, calls_before, next_unanswered
+from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, next_unanswered
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
@@ -18,14 +18,14 @@ def matches(row: JSON) -> bool:
     return isinstance(row.get("messages"), list)
 
 
-def read(row: JSON, before: Sequence[JSON] = ()) -> Parts:
+def read(row: JSON, before: Sequence[JSON] = ()) -> ParsedRow:
     """Messages and tools of one row, `before` being the messages already read. Raises `RowError`."""
     messages: list[JSON] = []
     for index, message in enumerate(row["messages"]):
         if not isinstance(message, dict):
             raise RowError("messages", f"messages[{index}]: got {type(message).__name__}; expected an object")
         messages.append(_message(message, index, [*before, *messages]))
-    return Parts(tuple(messages), read_tools(row.get("tools") or row.get("functions") or []))
+    return ParsedRow(tuple(messages), read_tools(row.get("tools") or row.get("functions") or []))
 
 
 def read_tools(value: Any) -> tuple[JSON, ...]:

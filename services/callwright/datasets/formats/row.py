@@ -7,7 +7,7 @@ from typing import NamedTuple
 from callwright.datasets.conversation import JSON, tool_call
 
 
-class Parts(NamedTuple):
+class ParsedRow(NamedTuple):
     """The neutral content of one row."""
 
     messages: tuple[JSON, ...]

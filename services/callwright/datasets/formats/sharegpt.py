@@ -5,10 +5,10 @@ Tools stand in the system text (ms_agent) or in `tools`; calls stand in assistan
 
 from typing import Any
 
-from callwright.datasets import loop
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats.openai import read_tools
-from callwright.datasets.formats.row import Parts, RowError, call_turn, calls_before, next_unanswered
+from callwright.datasets.formats.react import read_loop
+from callwright.datasets.formats.row import ParsedRow, RowError, call_turn, calls_before, next_unanswered
 from callwright.dialects import ms_agent
 from callwright.dialects.tools import Toolbox
 
@@ -36,7 +36,7 @@ def matches(row: JSON) -> bool:
     return isinstance(row.get("conversations"), list)
 
 
-def read(row: JSON) -> Parts:
+def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
     tools = read_tools(row.get("tools") or [])
     box = Toolbox(tools)
@@ -52,12 +52,12 @@ def read(row: JSON) -> Parts:
             case "user":
                 messages.append({"role": "user", "content": value})
             case "assistant":
-                messages += loop.read(value, box, calls_before(messages)) if tools else [_plain(value)]
+                messages += read_loop(value, box, calls_before(messages)) if tools else [_plain(value)]
             case "call":
                 messages.append(call_turn(value, messages))
             case "tool":
                 messages.append({"role": "tool", "tool_call_id": next_unanswered(messages), "content": value})
-    return Parts(tuple(messages), tools)
+    return ParsedRow(tuple(messages), tools)
 
 
 def turns(row: JSON) -> list[tuple[str, str]]:

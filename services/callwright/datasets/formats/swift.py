@@ -7,7 +7,7 @@ from typing import Any
 
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats import openai
-from callwright.datasets.formats.row import Parts, RowError, call_turn
+from callwright.datasets.formats.row import ParsedRow, RowError, call_turn
 
 _CALL_ROLES = ("tool_call", "tool_calls", "function_call")
 _ROLES = {"tool_response": "tool", "observation": "tool"}
@@ -22,7 +22,7 @@ def matches(row: JSON) -> bool:
     return not roles.isdisjoint((*_CALL_ROLES, *_ROLES)) or (isinstance(row.get("tools"), str) and bool(row["tools"]))
 
 
-def read(row: JSON) -> Parts:
+def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
     messages: list[JSON] = []
     for index, message in enumerate(row["messages"]):
@@ -33,7 +33,7 @@ def read(row: JSON) -> Parts:
         if role in _ROLES:
             message = {**message, "role": _ROLES[role]}
         messages += openai.read({"messages": [message]}, before=messages).messages
-    return Parts(tuple(messages), openai.read_tools(row.get("tools") or []))
+    return ParsedRow(tuple(messages), openai.read_tools(row.get("tools") or []))
 
 
 def _call(content: Any, index: int, messages: list[JSON]) -> JSON:

@@ -5,11 +5,11 @@ An answer is a call of `Finish` there and becomes the assistant's text here.
 
 import re
 
-from callwright.datasets import loop
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats import sharegpt
 from callwright.datasets.formats.openai import read_tools
-from callwright.datasets.formats.row import Parts, RowError, calls_before, next_unanswered
+from callwright.datasets.formats.react import read_loop
+from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, next_unanswered
 from callwright.dialects.literals import read_literal
 
 _TOOLS = re.compile(r"\s*Specifically, you have access to the following APIs:\s*(?=\[)")
@@ -25,7 +25,7 @@ def matches(row: JSON) -> bool:
     return isinstance(first, dict) and isinstance(first.get("value"), str) and bool(_TOOLS.search(first["value"]))
 
 
-def read(row: JSON) -> Parts:
+def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
     messages: list[JSON] = []
     tools: tuple[JSON, ...] = ()
@@ -38,10 +38,10 @@ def read(row: JSON) -> Parts:
             case "user":
                 messages.append({"role": "user", "content": _BEGIN.sub("", value).strip()})
             case "assistant":
-                messages += loop.read(value, tools, calls_before(messages), dialect="toolbench")
+                messages += read_loop(value, tools, calls_before(messages), dialect="toolbench")
             case _:
                 messages.append({"role": "tool", "tool_call_id": next_unanswered(messages), "content": value})
-    return Parts(tuple(messages), tools)
+    return ParsedRow(tuple(messages), tools)
 
 
 def _system(text: str) -> tuple[tuple[JSON, ...], str]:

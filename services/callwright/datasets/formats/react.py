@@ -1,0 +1,87 @@
+"""An assistant text that holds a whole ReAct loop (Thought, Action, Observation, Final Answer), as neutral messages.
+
+The dialect reads the text; here its segments become messages, calls and results. ms_agent's and ToolBench's rows have
+such texts.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+
+from callwright import dialects
+from callwright.datasets.conversation import JSON, tool_call
+from callwright.datasets.formats.row import RowError
+from callwright.dialects.markers import KNOWING
+from callwright.dialects.types import Dialect, MalformedCall, Segment, ToolCall, ToolSpec, Turn
+
+_MARKER = re.compile(r"\A[\s*_#]*\w+[^\S\n]*[:：][*_]*")
+_SAYS_NOTHING = {phrase.lower() for phrase in (*KNOWING, "I now can give a great answer")}
+
+
+def read_loop(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect: str = "ms_agent") -> list[JSON]:
+    """Messages of one assistant text: assistant turns with their calls, the results, the final answer.
+
+    `first_call` numbers the calls over the conversation. A thought of substance before the final answer is kept as
+    the turn's `reasoning_content`. Raises `RowError` for calls that cannot be read and results without a call.
+    """
+    reader = _dialect(dialect)
+    messages: list[JSON] = []
+    unanswered: list[JSON] = []
+    turn: list[Segment] = []
+    number = first_call
+    for segment in reader.segment(text):
+        if segment.kind != "observation":
+            turn.append(segment)
+            continue
+        if turn:
+            message = _assistant_message(reader, turn, tools, number)
+            unanswered = list(message.get("tool_calls", ()))
+            number += len(unanswered)
+            messages.append(message)
+            turn = []
+        result = _MARKER.sub("", segment.text, count=1).strip()
+        if not unanswered:
+            raise RowError("observation", f"got a result without a call: {result[:80]!r}; expected a call before it")
+        messages.append({"role": "tool", "tool_call_id": unanswered.pop(0)["id"], "content": result})
+    if any(segment.text.strip() for segment in turn):
+        messages.append(_assistant_message(reader, turn, tools, number))
+    return messages
+
+
+@functools.cache
+def _dialect(name: str) -> Dialect:
+    return dialects.load(name)
+
+
+def _assistant_message(reader: Dialect, turn: Sequence[Segment], tools: Sequence[ToolSpec], first_call: int) -> JSON:
+    """The message of what stands between two results."""
+    answer = [segment for segment in turn if segment.kind != "thought"]
+    only_says = bool(answer) and all(segment.kind in ("final", "text") for segment in answer)
+    parsed = _parse(reader, answer if only_says else turn, tools)
+    calls: list[JSON] = []
+    for call in parsed.calls:
+        match call:
+            case MalformedCall(written, reason):
+                raise RowError("tool_calls", f"got a call that cannot be read: {reason}: {written[:80]!r}")
+            case ToolCall(_, name, arguments):
+                calls.append(tool_call(first_call + len(calls), name, arguments))
+    if calls:
+        return {"role": "assistant", "content": parsed.content, "tool_calls": calls}
+    if not answer or len(answer) == len(turn):
+        return {"role": "assistant", "content": parsed.content}
+    message = {"role": "assistant", "content": (parsed if only_says else _parse(reader, answer, tools)).content}
+    thought = _thought(turn)
+    return {**message, "reasoning_content": thought} if thought else message
+
+
+def _parse(reader: Dialect, segments: Sequence[Segment], tools: Sequence[ToolSpec]) -> Turn:
+    text = "".join(segment.text for segment in segments).strip()
+    parsed = reader.parse(text, tools)
+    if any(isinstance(call, MalformedCall) for call in parsed.calls):
+        return reader.parse(text, None)  # calls of tools that are not declared can be read all the same
+    return parsed
+
+
+def _thought(turn: Sequence[Segment]) -> str:
+    said = "\n".join(_MARKER.sub("", segment.text, count=1).strip() for segment in turn if segment.kind == "thought")
+    return "" if said.rstrip(" .。").lower() in _SAYS_NOTHING else said

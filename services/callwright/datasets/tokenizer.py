@@ -1,0 +1,75 @@
+"""A base's tokenizer, and the tokens that it makes of a text.
+
+Knows no conversation, no dialect and no loss weights.
+"""
+
+from bisect import bisect_left
+from pathlib import Path
+from typing import Any, Protocol
+
+from callwright.errors import InvalidInput, NotFound
+
+Message = dict[str, Any]
+
+
+class Tokenizer(Protocol):
+    """What encoding needs of a transformers tokenizer: a fast one, with a chat template."""
+
+    name_or_path: str
+    eos_token: str | None
+
+    @property
+    def backend_tokenizer(self) -> Any:
+        """The `tokenizers.Tokenizer`."""
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """Special and other added tokens."""
+
+    def apply_chat_template(
+        self, conversation: list[Message], *, tokenize: bool = ..., add_generation_prompt: bool = ...
+    ) -> Any:
+        """The template's text when `tokenize` is False. Raises `ValueError` where there is no template."""
+
+
+def load_tokenizer(base_dir: Path) -> Tokenizer:
+    """The base's own tokenizer. Raises `NotFound` for no folder and `InvalidInput` for one without a fast tokenizer."""
+    if not base_dir.is_dir():
+        raise NotFound(f"loading the tokenizer: no folder {base_dir}; expected a model with tokenizer.json")
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base_dir, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"loading the tokenizer: {base_dir} has none that can be read: {error}") from None
+    if not tokenizer.is_fast:
+        raise InvalidInput(f"loading the tokenizer: got a slow one in {base_dir}; expected tokenizer.json")
+    loaded: Tokenizer = tokenizer
+    return loaded
+
+
+class Tokens:
+    """The tokens of one text, from the `tokenizers.Encoding` of it.
+
+    tokens = Tokens(tokenizer.backend_tokenizer.encode("Oslo 🙂", add_special_tokens=False))
+    tokens.ids, [tokens.begin(index) for index in range(len(tokens.ids))]
+    """
+
+    def __init__(self, encoding: Any) -> None:
+        self.ids: list[int] = encoding.ids
+        self._span = encoding.token_to_chars
+
+    def begin(self, index: int) -> int:
+        """The first character of the token at `index`.
+
+        A token begins where the one before it ended, so that a space which the tokenizer counts to neither is the
+        later one's. Tokens that are parts of one character's bytes all begin with that character.
+        """
+        before: int = self._span(index - 1)[1] if index else 0
+        start: int = self._span(index)[0]
+        return min(before, start)
+
+    def count_before(self, position: int) -> int:
+        """How many tokens begin before the character at `position`."""
+        return bisect_left(range(len(self.ids)), position, key=self.begin)
