@@ -137,7 +137,7 @@ def _whole_lines(file: BinaryIO) -> Iterator[tuple[int, int, dict[str, Any]]]:
     for line in file:
         try:
             document = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(document, dict) or not line.endswith(b"\n"):
             return
