@@ -1,6 +1,9 @@
-"""The API server, as little of it as the controller and the commands need: get, list, apply, create, patch, delete.
+"""A client of the Kubernetes API server: get, find, apply, create, merge, delete and log, for any kind.
 
-Owns paths and the mapping of HTTP failures to Callwright's errors. Objects are plain dicts; blocking; thread-safe.
+    cluster, namespace = connect()
+    cluster.get(FINE_TUNE, namespace, "weather")
+
+Maps HTTP failures to Callwright's errors. Objects are plain dicts; blocking; thread-safe.
 """
 
 import json
@@ -21,7 +24,7 @@ _TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Kind:
-    """Where the objects of a kind live."""
+    """Where the API server keeps the objects of a kind."""
 
     api: str
     plural: str

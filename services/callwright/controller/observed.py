@@ -1,4 +1,4 @@
-"""What the status of a RayJob, Job, Pod or RayService says: pure functions from objects to values.
+"""Reads the status of a RayJob, Job, Pod or RayService: pure functions from objects to values.
 
 Knows how KubeRay and the Job controller write their statuses, and nothing else.
 """
@@ -14,7 +14,7 @@ _TAIL_LINES = 20
 
 @dataclass(frozen=True)
 class Seen:
-    """Where an object stands, its own words, and its reason when it failed."""
+    """How an object stands, the message in its status, and the reason when it failed."""
 
     state: State
     message: str = ""

@@ -11,7 +11,7 @@ from callwright.spec.status import Status
 
 
 def promote(context: Context, status: Status) -> Status:
-    """Move the pointer, wait for somebody to do it, or end without.
+    """Move the promoted pointer, wait for somebody to do it, or end the run without, as `evaluate.promote` says.
 
     Killed between the pointer and the status, the next try finds the pointer moved and goes on; a rollback in that
     very moment is not seen, and the version is promoted again.
@@ -32,15 +32,15 @@ def promote(context: Context, status: Status) -> Status:
 def deploy(context: Context, status: Status) -> Status:
     """Bring the version into the named RayService and see it served; without one, the run ends promoted.
 
-    A run does so once, and while its version is the promoted one: an edit of the document that makes no new run undoes
-    no rollback, and what a RayService served since then stays.
+    A run does this once, and only while its version is the promoted one. So an edit of the document that makes no new
+    run does not undo a rollback, and leaves what the RayService has come to serve since.
     """
     service, model, version = (
         context.run.finetune.spec.deploy.service,
         context.run.finetune.model_name,
         context.run.version,
     )
-    # Before the pointer: who takes both back from now on makes a Conflict here, and who did before has moved it.
+    # Read before the pointer: a rollback of both from now on makes a Conflict here, an earlier one moved the pointer.
     found = context.cluster.get(RAY_SERVICE, context.run.namespace, service) if service else None
     if (promoted := context.store.promoted(model)) != version:
         return _superseded(context, status, promoted)
@@ -100,7 +100,7 @@ def put_version(cluster: Cluster, service: Object, *, model: str, version: str, 
 
 
 def hand_over(cluster: Cluster, service: Object, text: str) -> None:
-    """Write `serveConfigV2`, then give the field back: its author's next apply, Helm's for one, meets no conflict."""
+    """Write `serveConfigV2`, then give up owning it, so that its author's next apply (Helm's, say) has no conflict."""
     metadata = service["metadata"]
     patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"serveConfigV2": text}}
     written = cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], patch)

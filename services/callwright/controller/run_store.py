@@ -1,7 +1,6 @@
-"""What a run has written to its store: progress, the evaluation, the published version, the promoted pointer.
+"""`RunStore`: what the controller reads from a run's store, and the promoted pointer, which it moves.
 
-Owns the keys it reads and how much of a report counts. Everything is optional: a report that is not there yet, or is
-not readable, is no news.
+Owns the keys that it reads. A report that is not there yet, or is not readable, reads as empty.
 """
 
 import json

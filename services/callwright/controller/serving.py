@@ -1,7 +1,9 @@
-"""Puts a version into a RayService's `serveConfigV2`: changes those characters and no others.
+"""Sets a model's version in the text of a RayService's `serveConfigV2`, and changes nothing else in it.
 
-The text belongs to whoever wrote the RayService, comments and order included; a minimal edit leaves it theirs, and
-KubeRay updates in place because nothing but the Serve configuration differs. Knows nothing of clusters.
+    set_version(text, model="weather", version="weather-0123abcd")
+
+The text belongs to whoever wrote the RayService, so its comments and order stay. KubeRay updates in place, because only
+the Serve configuration differs. Knows nothing of clusters.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""The stages that an object in the cluster carries out: made, watched, held, and what their ends mean.
+"""Train, merge and evaluate, in order: each makes an object in the cluster, watches it, and judges how it ended.
 
-Owns train, merge and evaluate, in order. What follows them is in `callwright.controller.promotion`.
+What follows them is in `callwright.controller.promotion`.
 """
 
 from collections.abc import Callable
@@ -20,15 +20,18 @@ _MESSAGE_LENGTH = 4000
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage that one object carries out."""
+    """A stage that one object in the cluster carries out."""
 
     name: str
     kind: Kind
     done: ConditionType
+    """Condition that is True once the stage is done."""
     phase: Phase
     make: Callable[[Run], Manifest]
     see: Callable[[Object], observed.Seen]
+    """Reads how the object stands."""
     advice: str
+    """What the user is told to do when it fails."""
 
 
 _APPLY_AGAIN = "fix the cause and apply the document again with a change, such as more memory:"
@@ -49,7 +52,7 @@ STAGES = (
 
 
 def carry_out(context: Context, stage: Stage, status: Status) -> Status:
-    """Do the next thing for the stage: make its object, or see how it stands."""
+    """Do the next thing for the stage, make its object or see how it stands, and return the status after it."""
     found = context.cluster.get(stage.kind, context.run.namespace, context.run.child(stage.name))
     if found is not None and not _ours(context, found):
         message = f"{stage.name}: waiting until an earlier {found['kind']} is gone"
@@ -60,21 +63,20 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
         try:
             _start(context, stage)
         except InvalidInput as error:
-            return _fail(context, stage, status, observed.Seen("failed", str(error), "Refused"))
+            return _end(context, stage, status, observed.Seen("failed", str(error), "Refused"))
         return context.under_way(status, stage.done, stage.phase, "Started")
     _release(context, stage, found)
     seen = stage.see(found)
-    status = _with_progress(context, stage, status)
+    if stage.name == "train":
+        steps, loss = context.store.progress(context.run.name)
+        status = status.model_copy(update={"progress": steps or status.progress, "loss": loss or status.loss})
     match seen.state:
-        case "succeeded":
-            return _finish(context, stage, status)
-        case "failed":
-            return _fail(context, stage, status, seen)
         case "waiting":
             message = observed.stuck(_pods(context, stage)) or seen.message
             return context.under_way(status, stage.done, stage.phase, "Waiting", message)
         case "running":
             return context.under_way(status, stage.done, stage.phase, "Running", seen.message)
+    return _end(context, stage, status, seen)
 
 
 def _ours(context: Context, found: Object) -> bool:
@@ -112,48 +114,34 @@ def _release(context: Context, stage: Stage, found: Object) -> None:
         context.cluster.merge(stage.kind, context.run.namespace, found["metadata"]["name"], patch)
 
 
-def _with_progress(context: Context, stage: Stage, status: Status) -> Status:
-    if stage.name != "train":
-        return status
-    steps, loss = context.store.progress(context.run.name)
-    return status.model_copy(update={"progress": steps or status.progress, "loss": loss or status.loss})
-
-
 def _pods(context: Context, stage: Stage) -> list[Object]:
     labels = {desired.RUN_LABEL: context.run.name, desired.STAGE_LABEL: stage.name}
     return context.cluster.find(POD, context.run.namespace, labels=labels)
 
 
-def _finish(context: Context, stage: Stage, status: Status) -> Status:
-    """The stage's object says it succeeded: hold it against what it should have left in the store."""
-    run = context.run
-    match stage.name:
-        case "merge":
-            if not context.store.published(context.run.model, run.version):
-                missing = f"models/{context.run.model}/versions/{run.version}/manifest.json"
-                words = f"the merge ended without {missing} in {run.store}"
-                return _fail(context, stage, status, observed.Seen("failed", words, "NotPublished"))
-            status = status.model_copy(update={"version": run.version})
-        case "evaluate":
-            evaluation = context.store.evaluation(run.name)
-            if evaluation is None:
-                words = f"the evaluation ended without runs/{run.name}/evaluation.json in {run.store}"
-                return _fail(context, stage, status, observed.Seen("failed", words, "NoReport"))
-            status = status.model_copy(update={"accuracy": evaluation.accuracy})
-            if not evaluation.passed:
-                return _reject(context, status, evaluation.message)
+def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) -> Status:
+    """The stage's object has ended: what it left in the store decides whether the stage is done, too."""
+    run, store = context.run, context.store
+    evaluation = store.evaluation(run.name) if stage.name == "evaluate" else None
+    if evaluation is not None and not evaluation.passed:  # the evaluator's exit code fails its Job, too
+        return _reject(context, status.model_copy(update={"accuracy": evaluation.accuracy}), evaluation.message)
+    if seen.state == "succeeded" and stage.name == "merge" and not store.published(run.model, run.version):
+        missing = f"models/{run.model}/versions/{run.version}/manifest.json"
+        seen = observed.Seen("failed", f"the merge ended without {missing} in {run.store}", "NotPublished")
+    if seen.state == "succeeded" and stage.name == "evaluate" and evaluation is None:
+        missing = f"runs/{run.name}/evaluation.json"
+        seen = observed.Seen("failed", f"the evaluation ended without {missing} in {run.store}", "NoReport")
+    if seen.state == "failed":
+        words = observed.last_words(_pods(context, stage))
+        what = f"{stage.name} failed: {seen.reason}: {seen.message}".rstrip(": ")
+        message = "\n".join(part for part in (what, words[-_MESSAGE_LENGTH:], stage.advice) if part)
+        return transitions.fail(status, stage.done, seen.reason or "Failed", message, now=context.now)
+    if stage.name == "merge":
+        status = status.model_copy(update={"version": run.version})
+    if evaluation is not None:
+        status = status.model_copy(update={"accuracy": evaluation.accuracy})
     status = transitions.condition(status, stage.done, "True", "Succeeded", now=context.now)
     return transitions.enter(status, stage.phase, now=context.now)
-
-
-def _fail(context: Context, stage: Stage, status: Status, seen: observed.Seen) -> Status:
-    evaluation = context.store.evaluation(context.run.name) if stage.name == "evaluate" else None
-    if evaluation is not None and not evaluation.passed:  # the evaluator's exit code says so too
-        return _reject(context, status.model_copy(update={"accuracy": evaluation.accuracy}), evaluation.message)
-    words = observed.last_words(_pods(context, stage))
-    what = f"{stage.name} failed: {seen.reason}: {seen.message}".rstrip(": ")
-    message = "\n".join(part for part in (what, words[-_MESSAGE_LENGTH:], stage.advice) if part)
-    return transitions.fail(status, stage.done, seen.reason or "Failed", message, now=context.now)
 
 
 def _reject(context: Context, status: Status, why: str) -> Status:

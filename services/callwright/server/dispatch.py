@@ -1,6 +1,6 @@
-"""`Dispatch`: one ASGI application in front of those of several models, chosen by the body's `model`.
+"""`Dispatch`: an ASGI application that hands each request to the application of the model that its body names.
 
-Knows HTTP and the ids; what the applications answer passes untouched.
+Answers of the applications pass unchanged; only the lists of models are joined.
 """
 
 import json

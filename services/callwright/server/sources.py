@@ -1,6 +1,6 @@
-"""Where the files of models and adapters are: local directories, or the store through the node's cache.
+"""Finds the files of models and adapters: in local directories, or in the store through the node's cache.
 
-Knows the store's layout; nothing of engines.
+Knows the store's layout, and nothing of engines.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
-"""What is served while a candidate is measured: itself, the base it comes from and, where needed, the promoted version.
+"""Decides what is served while a candidate is measured: itself, its base and, where needed, the promoted version.
 
-One answer for a laptop and for a cluster. Does not know who starts the engine, who measures, or what the gate says.
+A laptop and a cluster serve the same. Does not know who starts the engine, who measures, or what the gate says.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from callwright.store import Registry
 
 @dataclass(frozen=True)
 class Trial:
-    """The server of an evaluation, and the model ids in it: no two alike, as `.` and `@` stand in no model's name."""
+    """The server of an evaluation, and the model ids in it; they differ, for no model's name has a `.` or an `@`."""
 
     server: ServerConfig
     candidate: str
