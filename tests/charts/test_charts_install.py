@@ -16,15 +16,14 @@ import kube
 from callwright.controller import serving
 from callwright.controller.cluster import CONFIG_MAP, FINE_TUNE, POD, RAY_SERVICE, Cluster, Kind
 from callwright.controller.promotion import hand_over
+from manifests import VALUE_SETS, Object, values_of
 
 ROOT = Path(__file__).resolve().parents[2]
-VALUE_SETS = sorted((ROOT / "charts").glob("*/ci/*.yaml"))
 TESTED = [ROOT / "charts" / name for name in (
     "callwright/ci/minimal-values.yaml", "finetune/ci/inline-values.yaml", "serving/ci/minimal-values.yaml",
 )]  # fmt: skip
 SERVICE_ACCOUNT = Kind("v1", "serviceaccounts")
 SERVICE = Kind("v1", "services")
-Object = dict[str, Any]
 
 
 @pytest.fixture
@@ -86,7 +85,7 @@ def test_value_sets_live(
 ) -> None:
     """Installed, upgraded, rolled back, uninstalled: every object is there, then as it was, then gone."""
     chart = for_old_server(charts, path.parts[-3])
-    values: Object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = values_of(path)
     match path.parts[-3]:
         case "callwright":
             values |= {"crds": {"enabled": False}}  # this server can't apply CEL; the controller's tests apply the CRD
@@ -122,7 +121,7 @@ def test_helm_test_says_how_its_pod_ended(
     path: Path, phase: str, releases: helm.Config, cluster: Cluster, namespace: str, charts: Path
 ) -> None:
     """With the kubelet's part played: the pod is there, its service account before it, and how it ends counts."""
-    values: Object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = values_of(path)
     values |= {"crds": {"enabled": False}} if path.parts[-3] == "callwright" else {}
     values |= {"podDisruptionBudget": {"enabled": False}} if path.parts[-3] == "serving" else {}
     releases.install(for_old_server(charts, path.parts[-3]), "assistant", values)
@@ -150,7 +149,7 @@ def test_helm_test_says_how_its_pod_ended(
 
 
 def test_changed_spec_of_finetune_is_a_new_generation(releases: helm.Config, cluster: Cluster, namespace: str) -> None:
-    values = yaml.safe_load((ROOT / "charts/finetune/ci/inline-values.yaml").read_text())
+    values = values_of(ROOT / "charts/finetune/ci/inline-values.yaml")
     releases.install(ROOT / "charts/finetune", "weather", values)
     found = cluster.get(FINE_TUNE, namespace, "weather")
     assert found is not None

@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import manifests
-from manifests import CHARTS, Object, only, render
+from manifests import CHARTS, VALUE_SETS, Object, only, render, values_of
 
 
 @pytest.fixture(scope="module")
 def safe() -> Object:
     """A pod of the charts that breaks no rule."""
-    values = yaml.safe_load((CHARTS / "callwright/ci/minimal-values.yaml").read_text(encoding="utf-8"))
+    values = values_of(CHARTS / "callwright/ci/minimal-values.yaml")
     pod: Object = only(render("callwright", values), "Deployment")["spec"]["template"]["spec"]
     assert manifests.unsafe(pod) == []
     return pod
@@ -53,7 +52,7 @@ def test_rules_for_pods_catch_what_they_are_for(safe: Object, path: tuple[Any, .
     assert any(said in fault for fault in manifests.unsafe(pod))
 
 
-@pytest.mark.parametrize("path", sorted(CHARTS.glob("*/ci/*.yaml")), ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+@pytest.mark.parametrize("path", VALUE_SETS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
 def test_secrets_are_named_and_never_made(path: Path) -> None:
-    made = render(path.parts[-3], yaml.safe_load(path.read_text(encoding="utf-8")))
+    made = render(path.parts[-3], values_of(path))
     assert "Secret" not in {each["kind"] for each in made}

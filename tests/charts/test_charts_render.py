@@ -18,15 +18,7 @@ from callwright.controller.config import ControllerConfig
 from callwright.server.config import ServerConfig
 from callwright.sidecar.config import SidecarConfig
 from callwright.spec import chart_values
-from manifests import CHARTS, SERVING, Object, only, render
-
-VALUE_SETS = sorted(CHARTS.glob("*/ci/*.yaml"))
-
-
-def values_of(path: Path) -> Object:
-    values: Object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return values
-
+from manifests import CHARTS, SERVING, VALUE_SETS, Object, only, render, values_of
 
 SPEC: Object = {"base": {"model": "m"}, "data": {"sources": [{"path": "p"}]}}
 FINETUNE: Object = {"spec": SPEC}

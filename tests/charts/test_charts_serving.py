@@ -19,7 +19,7 @@ from callwright.server.config import RAY_SERVE_ENV
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
-from manifests import CHARTS, SERVING, Object, only, render
+from manifests import CHARTS, SERVING, Object, only, render, values_of
 
 
 def cluster_of(made: list[Object]) -> Object:
@@ -34,7 +34,7 @@ def worker_of(made: list[Object]) -> Object:
 
 @pytest.fixture
 def production() -> list[Object]:
-    return render("serving", yaml.safe_load((CHARTS / "serving/ci/production-values.yaml").read_text()))
+    return render("serving", values_of(CHARTS / "serving/ci/production-values.yaml"))
 
 
 @pytest.fixture
