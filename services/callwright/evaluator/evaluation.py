@@ -102,14 +102,15 @@ class _Run:
     def __post_init__(self) -> None:
         self.results: list[Judged] = []
         self.worst: list[tuple[float, int, FailedRow]] = []
-        """How bad, minus the place in order, and what is shown of it."""
+        """How bad, minus the row's place (so that concurrency changes nothing), and what is shown of it."""
         self.errors = self.resumed = self.unanswered_in_a_row = 0
         self.gives_logprobs = True
         self.started, self.told = time.monotonic(), 0.0
 
     async def all(self, rows: Iterator[Row], count: int) -> None:
         """Work through the rows; stop at the first error that makes the rest pointless."""
-        tasks = [asyncio.create_task(self._some(rows, count)) for _ in range(self.concurrency)]
+        numbered = enumerate(rows)
+        tasks = [asyncio.create_task(self._some(numbered, count)) for _ in range(self.concurrency)]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -122,8 +123,8 @@ class _Run:
             self.journal.finish()
         self._tell(count, last=True)
 
-    async def _some(self, rows: Iterator[Row], count: int) -> None:
-        for row in rows:
+    async def _some(self, rows: Iterator[tuple[int, Row]], count: int) -> None:
+        for place, row in rows:
             outcome = self.journal.find(row)
             if outcome:
                 self.resumed += 1
@@ -131,7 +132,7 @@ class _Run:
                 outcome = await self._ask(row)
                 self._give_up_when_down(outcome)
                 self.journal.add(row, outcome)
-            self._count(row, outcome)
+            self._count(place, row, outcome)
             self._tell(count)
 
     async def _ask(self, row: Row) -> Outcome:
@@ -153,13 +154,13 @@ class _Run:
                 f"{len(self.results)} requests are done; run the same command again to carry on"
             )
 
-    def _count(self, row: Row, outcome: Outcome) -> None:
+    def _count(self, place: int, row: Row, outcome: Outcome) -> None:
         result = judged(row, outcome)
         self.results.append(result)
         self.errors += outcome.error is not None
         if result.fault.severity:
             shown = failed_row(row, outcome, result.fault.words)
-            entry = (result.fault.severity, -len(self.results), shown)
+            entry = (result.fault.severity, -place, shown)
             self.worst = heapq.nlargest(self.worst_count, [*self.worst, entry])
 
     def _tell(self, count: int, last: bool = False) -> None:
