@@ -50,18 +50,21 @@ class Markers:
         """Matches when the text from a line start to its end could still become a marker."""
         ending = ["[.。!]?", "[ \\t\\r]{0,4}", "\\n", "[ \\t\\r\\n]{0,4}", "(?:\\*\\*|__|#{1,6}[ \\t])?"]
         final = [*_pieces(FINAL_ANSWER), *_TAIL]
-        knowing = [_known(phrase) + ending for phrase in KNOWING]
-        self.knows = re.compile("|".join("".join(p) + f"(?={''.join(final)})" for p in knowing), re.IGNORECASE).match
-        """Matches the set phrase that leads over to the final answer, where that follows."""
-        self.partly_knows = re.compile("|".join(prefixes(p + final) for p in knowing), re.IGNORECASE).fullmatch
+        stock = [[*phrase, *ending] for phrase in STOCK_THOUGHTS]
+        self.stock_thought = re.compile(
+            "|".join("".join(p) + f"(?={''.join(final)})" for p in stock), re.IGNORECASE
+        ).match
+        """Matches one of `STOCK_THOUGHTS` where the final answer follows."""
+        self.partial_stock_thought = re.compile("|".join(prefixes(p + final) for p in stock), re.IGNORECASE).fullmatch
 
 
-KNOWING = ("I now know the final answer", "I know the final answer", "我现在知道最终答案了", "我现在知道最终答案")
+STOCK_THOUGHTS = (
+    "I now know the final answer",
+    "I know the final answer",
+    "我现在知道最终答案了",
+    "我现在知道最终答案",
+)
 """Thoughts that the prompts' formats ask for before the final answer; they are no content."""
-
-
-def _known(phrase: str) -> list[str]:
-    return [" " if character == " " else character for character in phrase]
 
 
 _JOINED = {"actioninput": ACTION_INPUT, "finalanswer": FINAL_ANSWER}

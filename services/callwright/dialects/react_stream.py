@@ -1,6 +1,6 @@
 """Reads the ReAct family's text as a stream: Thought, Action, Action Input, Observation, Final Answer.
 
-    prose ──Thought:──────► set phrase ──► prose
+    prose ──Thought:──────► stock thought, dropped ──► prose
           ──Action:───────► name ──Action Input:──► object or bare input ──► call, or content with the reason why not
           ──Final Answer:─► answer, to the end
           ──Question:─────► echo of the question, dropped where a marker follows
@@ -153,12 +153,12 @@ class ReactStream(Stream):
         return self._skip_to(self._read_answer)
 
     def _skip_to_thought(self) -> bool:
-        return self._skip_to(self._skip_set_phrase)
+        return self._skip_to(self._skip_stock_thought)
 
-    def _skip_set_phrase(self) -> bool:
+    def _skip_stock_thought(self) -> bool:
         """Drops `I now know the final answer` where the final answer follows."""
-        known = self._markers.knows(self._buffer, self._position)
-        if known is None and self._markers.partly_knows(self._buffer, self._position):
+        known = self._markers.stock_thought(self._buffer, self._position)
+        if known is None and self._markers.partial_stock_thought(self._buffer, self._position):
             return False
         self._position = known.end() if known else self._position
         self._step = self._read_prose
@@ -380,7 +380,7 @@ class ReactStream(Stream):
 
     def _finish(self, rest: str, *, cut: bool) -> None:
         match self._step:
-            case self._read_prose | self._skip_set_phrase:
+            case self._read_prose | self._skip_stock_thought:
                 self._finish_text(rest)
             case self._read_echo:
                 self._say(self._gap + self._echo + rest)

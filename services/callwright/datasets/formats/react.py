@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from callwright import dialects
 from callwright.datasets.conversation import JSON, tool_call
 from callwright.datasets.formats.row import RowError
-from callwright.dialects.markers import KNOWING
+from callwright.dialects.markers import STOCK_THOUGHTS
 from callwright.dialects.types import Dialect, MalformedCall, Segment, ToolCall, ToolSpec, Turn
 
 _MARKER = re.compile(r"\A[\s*_#]*\w+[^\S\n]*[:：][*_]*")
-_SAYS_NOTHING = {phrase.lower() for phrase in (*KNOWING, "I now can give a great answer")}
+_SAYS_NOTHING = {phrase.lower() for phrase in (*STOCK_THOUGHTS, "I now can give a great answer")}
 
 
 def read_loop(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect: str = "ms_agent") -> list[JSON]:
