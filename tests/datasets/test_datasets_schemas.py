@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from callwright.datasets import schemas
 from callwright.datasets.schemas import violations
 
 
@@ -63,3 +65,23 @@ def test_what_is_no_schema_counts_against_no_call(schema: Any) -> None:
 def test_the_rest_of_a_schema_with_a_fault_still_counts() -> None:
     schema = _of(a={"type": "string", "pattern": "("}, b={"type": "Foo"})
     assert list(violations({"a": 1, "b": 1}, schema)) == ["arguments.a: got 1; expected string"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": ["int", 3]}, {"properties": {"a": [1]}}, {"required": "yes"}, {"items": [{"type": "int"}]},
+        {"properties": {"a": {"enum": 3, "minimum": "x"}}}, {"$defs": {"a": 5}}, {"anyOf": [3, {"type": 5}]},
+        {"prefixItems": {}}, {"dependentRequired": {"a": 3}}, {"pattern": "("}, {"required": [1, 1]}, {"$ref": 5},
+    ],
+)  # fmt: skip
+def test_the_merged_meta_schema_finds_what_the_whole_one_finds(schema: dict[str, Any]) -> None:
+    whole = Draft202012Validator(Draft202012Validator.META_SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    found, expected = (
+        {
+            (tuple(fault.absolute_path), fault.validator, str(fault.validator_value))
+            for fault in meta.iter_errors(schema)
+        }
+        for meta in (schemas._meta(), whole)
+    )
+    assert found == expected != set()

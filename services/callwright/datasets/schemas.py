@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from functools import lru_cache, reduce
 from operator import getitem
 from typing import Any
+from urllib.parse import urljoin
 
 import referencing
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema_specifications import REGISTRY
 
 from callwright.dialects.schema_types import JSON_TYPES, json_type
 
-_META = Draft202012Validator(Draft202012Validator.META_SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
 _ANY_SCHEMA = ["object", "boolean"]
 """What the meta-schema asks for wherever a schema stands."""
+_MERGED = ("properties", "$defs")
 
 
 def violations(arguments: Any, schema: Any) -> Iterator[str]:
@@ -42,10 +44,20 @@ def violations(arguments: Any, schema: Any) -> Iterator[str]:
     yield from dict.fromkeys(line for error in kept for line in _lines(error))
 
 
+@lru_cache(maxsize=1)
+def _meta() -> Draft202012Validator:
+    """The meta-schema with its vocabularies in one object, which takes a fifth of the time of references to them."""
+    whole = Draft202012Validator.META_SCHEMA
+    parts = [*(REGISTRY.contents(urljoin(whole["$id"], part["$ref"])) for part in whole["allOf"]), whole]
+    merged = {key: {name: part[key][name] for part in parts for name in part.get(key, ())} for key in _MERGED}
+    text = json.dumps({"type": _ANY_SCHEMA, **merged}).replace('"$dynamicRef": "#meta"', '"$ref": "#"')
+    return Draft202012Validator(json.loads(text), format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
 @lru_cache(maxsize=1024)
 def _validator(schema: str) -> Draft202012Validator:
     made = json.loads(schema)
-    for fault in sorted(_META.iter_errors(made), key=lambda fault: -len(fault.absolute_path)):
+    for fault in sorted(_meta().iter_errors(made), key=lambda fault: -len(fault.absolute_path)):
         with contextlib.suppress(KeyError):  # it went with a neighbour in the same list
             _mend(made, fault)
     if "properties" in made:
