@@ -9,6 +9,8 @@ import atexit
 import ctypes
 import functools
 import os
+import re
+import secrets
 import shutil
 import signal
 import ssl
@@ -32,6 +34,7 @@ from callwright.spec import crd
 
 CRD = Kind("apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False)
 NAMESPACE = Kind("v1", "namespaces", namespaced=False)
+ROOT = Path(__file__).resolve().parents[1]
 _START_SECONDS = 600  # on a machine that has other work
 
 
@@ -56,9 +59,9 @@ class ApiServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _assets(root: Path) -> Path:
+def _assets() -> Path:
     named = os.environ.get("KUBEBUILDER_ASSETS")
-    script = root.parent / "shared" / "kube" / "envtest-assets"
+    script = ROOT.parent / "shared" / "kube" / "envtest-assets"
     if not named and script.is_file():
         made = subprocess.run([script], capture_output=True, text=True, check=False)
         named = made.stdout.strip() if made.returncode == 0 else None
@@ -71,11 +74,11 @@ def _assets(root: Path) -> Path:
 
 
 @functools.cache
-def start(root: Path) -> ApiServer:
+def start() -> ApiServer:
     """Start etcd and the API server, once in a test session; skips the test, saying why, without the binaries."""
     if os.environ.get("USE_EXISTING_CLUSTER") == "true":
         return _existing(Path(os.environ["KUBECONFIG"]))
-    server = _started(_assets(root))
+    server = _started(_assets())
     atexit.register(server.stop)
     return server
 
@@ -163,10 +166,10 @@ def _write_kubeconfig(path: Path, url: str, token: str) -> Path:
     return path
 
 
-@functools.cache
-def serving(root: Path, shared: Path) -> ApiServer:
+@pytest.fixture(scope="session")
+def apiserver(shared: Path) -> ApiServer:
     """The API server with FineTunes and Ray's kinds."""
-    server = start(root)
+    server = start()
     cluster = connect(server.kubeconfig)
     ours = crd.definition()
     for manifest in [ours, *yaml.safe_load_all((shared / "crds/envtest-open-schema.yaml").read_text())]:
@@ -182,6 +185,18 @@ def kind_of(manifest: dict[str, Any]) -> Kind:
     name = manifest["kind"].lower()
     plural = f"{name[:-1]}ies" if name.endswith("y") else f"{name}es" if name.endswith("s") else f"{name}s"
     return Kind(manifest["apiVersion"], plural, namespaced=not name.startswith("cluster"))
+
+
+@pytest.fixture(scope="session")
+def cluster(apiserver: ApiServer) -> Cluster:
+    return connect(apiserver.kubeconfig)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
+    """A namespace of the test's own."""
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-") + f"-{secrets.token_hex(3)}"
+    return make_namespace(cluster, name)
 
 
 def make_namespace(cluster: Cluster, name: str) -> str:

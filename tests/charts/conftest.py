@@ -6,14 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-import kube
+from kube import apiserver, cluster, namespace
 
+__all__ = ["apiserver", "cluster", "namespace"]
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def apiserver(shared: Path) -> kube.ApiServer:
-    return kube.serving(ROOT, shared)
 
 
 @pytest.fixture

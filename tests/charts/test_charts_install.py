@@ -4,7 +4,6 @@ Shown besides: an upgrade of the serving keeps the version that the controller h
 """
 
 import concurrent.futures
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,9 @@ SERVICE_ACCOUNT = Kind("v1", "serviceaccounts")
 SERVICE = Kind("v1", "services")
 
 
-@pytest.fixture
-def cluster(apiserver: kube.ApiServer) -> Cluster:
-    return kube.connect(apiserver.kubeconfig)
-
-
-@pytest.fixture
-def namespace(cluster: Cluster) -> str:
-    return kube.make_namespace(cluster, f"charts-{secrets.token_hex(3)}")
-
-
 @pytest.fixture(scope="session")
-def foreign_kinds(apiserver: kube.ApiServer) -> None:
+def foreign_kinds(cluster: Cluster) -> None:
     """Other projects' kinds, open as they are not ours to check."""
-    cluster = kube.connect(apiserver.kubeconfig)
     for group, kind in (("monitoring.coreos.com", "ServiceMonitor"), ("gateway.networking.k8s.io", "HTTPRoute")):
         plural = f"{kind.lower()}s"
         schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}

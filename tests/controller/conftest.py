@@ -1,7 +1,5 @@
 """The API server with the kinds that the controller works with."""
 
-import re
-import secrets
 from pathlib import Path
 
 import pytest
@@ -13,26 +11,9 @@ from callwright.controller.cluster import Cluster, Kind
 from callwright.controller.config import ControllerConfig
 from callwright.controller.reconcile import Reconciler
 from callwright.store import Store
-from kube import connect
+from kube import apiserver, cluster, connect, namespace
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def apiserver(shared: Path) -> kube.ApiServer:
-    return kube.serving(ROOT, shared)
-
-
-@pytest.fixture(scope="session")
-def cluster(apiserver: kube.ApiServer) -> Cluster:
-    return connect(apiserver.kubeconfig)
-
-
-@pytest.fixture
-def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
-    """A namespace of the test's own."""
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-") + f"-{secrets.token_hex(3)}"
-    return kube.make_namespace(cluster, name)
+__all__ = ["apiserver", "cluster", "namespace"]
 
 
 @pytest.fixture

@@ -139,9 +139,8 @@ def test_promote_and_roll_back_what_a_cluster_serves(
     told = capsys.readouterr()
     assert "rolled weather back from v2 to v1" in told.out
     assert f"RayService {play.namespace}/assistant takes weather v1" in told.err
-    assert {entry["manager"] for entry in play.service()["metadata"]["managedFields"]} == {
-        "helm"
-    }  # the field stays Helm's
+    fields = play.service()["metadata"]["managedFields"]
+    assert {entry["manager"] for entry in fields} == {"helm"}  # the field stays Helm's
 
 
 @pytest.mark.parametrize(
@@ -202,14 +201,9 @@ def test_logs_are_those_of_the_stage(play: Play, kubelet: str, capsys: pytest.Ca
     report(play, phase="Training", run="weather-1")
     for name, container in (("worker", "ray-worker"), ("submitter", "submitter")):
         labels = {"callwright.io/finetune": "weather", "callwright.io/run": "weather-1", "callwright.io/stage": "train"}
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "namespace": play.namespace, "labels": labels},
-        }
-        play.cluster.create(
-            POD, pod | {"spec": {"nodeName": kubelet, "containers": [{"name": container, "image": "i"}]}}
-        )
+        pod = {"metadata": {"name": name, "namespace": play.namespace, "labels": labels}}
+        pod["spec"] = {"nodeName": kubelet, "containers": [{"name": container, "image": "i"}]}
+        play.cluster.create(POD, pod)
     ask = {"namespace": play.namespace, "context": None, "follow": False, "tail": 5}
     logs.logs("weather", stage=None, container=None, **ask)
     shown = capsys.readouterr().out

@@ -156,9 +156,7 @@ def test_somebody_else_promotes_at_the_same_time(play: Play, store: Store, recon
     play.evaluated(play.status()["run"])
     play.job("evaluate")
     with pytest.raises(Conflict):
-        Reconciler(reconciler.cluster, reconciler.config, lambda url: Racing(store)).reconcile(
-            play.namespace, "weather"
-        )
+        replace(reconciler, open_store=lambda url: Racing(store)).reconcile(play.namespace, "weather")
     assert play.live(reconciler)["attempt"] == 0
 
 

@@ -21,7 +21,7 @@ def promote(context: Context, status: Status) -> Status:
         case "never":
             message = f"version {version} of {model} is published, and not to be promoted"
             return transitions.finish(status, "Completed", "NotPromoted", message, now=context.now)
-        case "manual" if context.store.promoted(model) != version:
+        case "manual" if context.store.registry.promoted(model) != version:
             message = f"passed the gate; to promote: callwright promote {model} {version}"
             return context.under_way(status, "Promoted", "AwaitingPromotion", "AwaitingPromotion", message)
     context.store.promote(model, version)
@@ -42,7 +42,7 @@ def deploy(context: Context, status: Status) -> Status:
     )
     # Read before the pointer: a rollback of both from now on makes a Conflict here, an earlier one moved the pointer.
     found = context.cluster.get(RAY_SERVICE, context.run.namespace, service) if service else None
-    if (promoted := context.store.promoted(model)) != version:
+    if (promoted := context.store.registry.promoted(model)) != version:
         return _superseded(context, status, promoted)
     if service is None:
         message = f"version {version} of {model} is promoted"

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from callwright.errors import NotFound, Temporary
-from callwright.server.trial import promoted_to_serve
-from callwright.spec import FineTune
 from callwright.store import Registry, Store
 
 
@@ -27,7 +25,7 @@ class RunStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._registry = Registry(store)
+        self.registry = Registry(store)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -51,24 +49,16 @@ class RunStore:
     def published(self, model: str, version: str) -> bool:
         """Whether the version stands whole in the registry."""
         try:
-            self._registry.manifest(model, version)
+            self.registry.manifest(model, version)
         except NotFound:
             return False
         return True
 
-    def promoted(self, model: str) -> str | None:
-        """The promoted version."""
-        return self._registry.promoted(model)
-
-    def promoted_to_serve(self, finetune: FineTune, *, other_than: str) -> str | None:
-        """The promoted version, if the candidate `other_than` must be measured beside it; see `server.trial`."""
-        return promoted_to_serve(finetune, self._registry, other_than=other_than)
-
     def promote(self, model: str, version: str) -> None:
         """Point at `version`, against the pointer as it stands. Raises `Conflict` when somebody else moved it."""
-        standing = self._registry.promoted(model)
+        standing = self.registry.promoted(model)
         if standing != version:
-            self._registry.promote(model, version, expect=standing)
+            self.registry.promote(model, version, expect=standing)
 
     def _json(self, key: str) -> dict[str, Any]:
         try:

@@ -11,6 +11,7 @@ from callwright.controller.cluster import CONFIG_MAP, JOB, POD, RAY_JOB, Kind, O
 from callwright.controller.context import Context
 from callwright.controller.desired import Manifest, Run
 from callwright.errors import InvalidInput
+from callwright.server.trial import promoted_to_serve
 from callwright.spec.status import ConditionType, Phase, Status
 
 HELD = "callwright.io/held"
@@ -87,7 +88,8 @@ def _ours(context: Context, found: Object) -> bool:
 def _start(context: Context, stage: Stage) -> None:
     run = context.run
     if stage.name == "evaluate":
-        run = replace(run, standing=context.store.promoted_to_serve(context.run.finetune, other_than=run.version))
+        beside = promoted_to_serve(run.finetune, context.store.registry, other_than=run.version)
+        run = replace(run, standing=beside)
     context.cluster.apply(CONFIG_MAP, run.config_map())
     if stage.kind is JOB:  # a Job's pods can't be changed: made once, never applied over
         context.cluster.create(stage.kind, stage.make(run))

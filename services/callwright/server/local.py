@@ -93,8 +93,6 @@ class Stack:
 
     base_url: str
     """OpenAI endpoint of the sidecar."""
-    engine_url: str
-    """OpenAI endpoint of the server itself, where answers are raw text."""
     server: Child
     sidecar: Child
 
@@ -160,7 +158,7 @@ def serving(
     ):
         engine.wait_ready(f"{root}/v1/models", deadline_seconds=config.start_seconds)
         front.wait_ready(f"http://{config.host}:{port}/readyz", deadline_seconds=30.0)
-        yield Stack(f"http://{config.host}:{port}/v1", f"{root}/v1", engine, front)
+        yield Stack(f"http://{config.host}:{port}/v1", engine, front)
 
 
 def _answers(url: str) -> bool:
