@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "services"
 GRAPH = grimp.build_graph("callwright", include_external_packages=True, exclude_type_checking_imports=True)
 IMAGES = ["trainer", "server", "merger", "evaluator", "sidecar", "controller"]
+BAKE = (ROOT / "docker/docker-bake.hcl").read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Modules of an image that its room's own `__main__` does not lead to.
 # The command line's frame imports every command; what each of them needs it imports when it runs.
@@ -70,7 +71,6 @@ def canonical(name: str) -> str:
 
 
 def test_images_are_built_from_what_is_there() -> None:
-    assert set(IMAGES) <= set(STAGES)
     for line in (line for lines in STAGES.values() for line in lines):
         assert ":latest" not in line
         assert not line.startswith("ADD")
@@ -94,7 +94,7 @@ def test_images_stand_on_one_exact_base_that_a_build_may_pin_by_digest() -> None
     assert re.fullmatch(r"ARG PYTHON_TAG=3\.11\.\d+-slim-[a-z]+", *STAGES[""])
     pulled = {lines[0].split()[1] for name, lines in STAGES.items() if name} - set(STAGES)
     assert pulled == {"python:${PYTHON_TAG}"}
-    assert "PYTHON_TAG = PYTHON_TAG" in (ROOT / "docker/docker-bake.hcl").read_text()
+    assert "PYTHON_TAG = PYTHON_TAG" in BAKE
 
 
 def test_what_charts_hand_to_an_image_is_what_its_entry_point_takes() -> None:
@@ -155,12 +155,21 @@ def test_versions_follow_the_project_s_pins() -> None:
     assert told == {ray}
 
 
+def baked(group: str) -> dict[str, str]:
+    """The target of each image that Docker's bake makes, by the image's name."""
+    (targets,) = re.findall(rf'group "{group}" {{\s*targets = \[(.*?)\]', BAKE)
+    found = {}
+    for target in re.findall(r'"([\w-]+)"', targets):
+        (rooms,) = re.findall(rf'target "{target}" {{.*?room = \[(.*?)\]', BAKE, re.DOTALL)
+        suffix = "-cpu" if target.endswith("-cpu") else ""
+        found |= {f"callwright-{room}{suffix}": room for room in re.findall(r'"(\w+)"', rooms)}
+    return found
+
+
 def test_images_to_bake_are_those_here() -> None:
-    baked = (ROOT / "docker/docker-bake.hcl").read_text()
-    rooms = {room for group in re.findall(r"room = \[(.*?)\]", baked) for room in re.findall(r'"(\w+)"', group)}
-    assert rooms == set(IMAGES)
+    assert set(baked("default").values()) == set(baked("cpu").values()) == set(IMAGES)
     version = PROJECT["version"]
-    assert f'default = "{version}"' in baked
+    assert f'default = "{version}"' in BAKE
     for chart in ("callwright", "finetune", "serving"):
         assert yaml.safe_load((ROOT / "charts" / chart / "Chart.yaml").read_text())["appVersion"] == version
     tested = yaml.safe_load((ROOT / "charts/finetune/values.yaml").read_text())["test"]["image"]
@@ -175,22 +184,11 @@ def test_other_builders_make_what_bake_does(group: str, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "REGISTRY": "registry.example/team", "TAG": "2.0", "REVISION": "abc"}
     environment |= {"PYTHON_TAG": "3.11.15-slim-bookworm@sha256:0", "BUILD_OPTIONS": "--network host"}
     subprocess.run([ROOT / "docker/build", tmp_path / "builder", group], env=environment, check=True)
-    baked = (ROOT / "docker/docker-bake.hcl").read_text()
-    targets = re.search(rf'group "{group}" {{\s*targets = \[(.*?)\]', baked)
-    assert targets is not None
-    wanted = {}
-    for target in re.findall(r'"([\w-]+)"', targets[1]):
-        rooms = re.search(rf'target "{target}" {{.*?room = \[(.*?)\]', baked, re.DOTALL)
-        assert rooms is not None
-        suffix = "-cpu" if target.endswith("-cpu") else ""
-        wanted |= {
-            f"registry.example/team/callwright-{room}{suffix}:2.0": (room, bool(suffix))
-            for room in re.findall(r'"(\w+)"', rooms[1])
-        }
+    wanted = {f"registry.example/team/{name}:2.0": (room, "-cpu" in name) for name, room in baked(group).items()}
     calls = [shlex.split(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
     made = {call[call.index("--tag") + 1]: (call[call.index("--target") + 1], "LOCK=cpu" in call) for call in calls}
     assert made == wanted
-    labels = {f"org.opencontainers.image.{key}" for key in re.findall(r'"org\.opencontainers\.image\.(\w+)" +=', baked)}
+    labels = {f"org.opencontainers.image.{key}" for key in re.findall(r'"org\.opencontainers\.image\.(\w+)" +=', BAKE)}
     for call in calls:
         assert call[call.index("--file") + 1] == "docker/Dockerfile"
         assert {word.partition("=")[0] for word in call if word.startswith("org.")} == labels
