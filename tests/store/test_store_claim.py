@@ -61,7 +61,7 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
 def test_a_silent_lease_is_taken_over_and_its_holder_told() -> None:
     store = Store.open("memory://")
     with claimed(store, KEY, lease_seconds=0.3) as first:
-        store.objects.write = _refusing(store.objects.write)  # type: ignore[method-assign]
+        store.backend.write = _refusing(store.backend.write)  # type: ignore[method-assign]
         with claimed(store, KEY, lease_seconds=0.3) as second:
             second.check()
             _until(lambda: _is_lost(first))

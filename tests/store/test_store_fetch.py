@@ -12,9 +12,9 @@ import pytest
 
 from callwright.errors import InvalidInput, NotFound, StageFailed
 from callwright.store import BaseModelRef, FileEntry, Manifest, Registry, Store, fetch
+from callwright.store.backend import Buffer
 from callwright.store.fetch import _Download
 from callwright.store.manifest import manifest_key
-from callwright.store.objects import Buffer
 
 SIZES = {"model-1.safetensors": 20_000_000, "model-2.safetensors": 3, "empty.txt": 0, "sub/config.json": 1000}
 
@@ -78,7 +78,7 @@ class Corrupting:
     """Breaks the first `times` reads of a file."""
 
     def __init__(self, store: Store, path: str, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        read, self.left = store.objects.read_range, times
+        read, self.left = store.backend.read_range, times
 
         def corrupt(key: str, start: int, length: int) -> Buffer:
             data = bytearray(read(key, start, length))
@@ -87,7 +87,7 @@ class Corrupting:
                 data[0] ^= 1
             return data
 
-        monkeypatch.setattr(store.objects, "read_range", corrupt)
+        monkeypatch.setattr(store.backend, "read_range", corrupt)
 
 
 def test_a_corrupt_file_is_fetched_once_more(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_a_cache_that_cannot_be_written_says_so(store: Store, tmp_path: Path) ->
 def fetch_slowly(url: str, cache: Path, pipe: Connection) -> None:
     """Fetches, but stops before the last file and waits to be told to go on."""
     store = Store.open(url)
-    read = store.objects.read_range
+    read = store.backend.read_range
 
     def wait(key: str, start: int, length: int) -> Buffer:
         if key.endswith("model-2.safetensors"):
@@ -142,7 +142,7 @@ def fetch_slowly(url: str, cache: Path, pipe: Connection) -> None:
             pipe.recv()
         return read(key, start, length)
 
-    store.objects.read_range = wait  # type: ignore[method-assign]
+    store.backend.read_range = wait  # type: ignore[method-assign]
     fetch(store, "m", "v1", cache)
 
 

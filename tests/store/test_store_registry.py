@@ -70,14 +70,6 @@ def test_versions_come_oldest_first(registry: Registry) -> None:
     assert registry.manifest("m", "b").stop == ("Observation:",)
 
 
-def test_numbers_go_on_past_broken_versions(registry: Registry) -> None:
-    assert registry.next_version("m") == "v1"
-    made(registry.store, "v9")
-    made(registry.store, "v10", publish=False)
-    made(registry.store, "run-11")
-    assert registry.next_version("m") == "v11"
-
-
 def test_publishing_twice_is_once(registry: Registry) -> None:
     first = made(registry.store, "v1", day=1)
     assert made(registry.store, "v1", day=2) == first

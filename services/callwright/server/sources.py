@@ -3,14 +3,12 @@
 Knows the store's layout, and nothing of engines.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
 from callwright.errors import InvalidInput, NotFound
 from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
-from callwright.store import Store, fetch
-from callwright.store.fetch import exclusively, published
+from callwright.store import Store, fetch, fetch_folder
 
 _RUN = "run:"
 
@@ -28,15 +26,8 @@ def adapter_directory(adapter: ServedAdapter, config: ServerConfig) -> Path:
         return Path(adapter.path)
     run = adapter.path.removeprefix(_RUN)
     store, prefix = _store(config), f"runs/{run}/adapter"
-    # A run that is trained again writes other bytes under the same keys: what is there decides the directory's name.
-    state = "\n".join(f"{entry.key} {entry.size} {entry.modified.isoformat()}" for entry in store.list(prefix))
-    digest = hashlib.sha256(f"{store.url}\n{state}".encode()).hexdigest()[:12]
-    target = Path(config.cache_dir) / "adapters" / f"{run}-{digest}"
-    with exclusively(target):
-        if not target.is_dir():
-            with published(target) as staged:
-                store.get_tree(prefix, staged)
-    return target
+    # A run that is trained again writes other bytes under the same keys: they come to another directory.
+    return fetch_folder(store, prefix, Path(config.cache_dir) / "adapters", run)
 
 
 def adapter_rank(folder: Path) -> int:

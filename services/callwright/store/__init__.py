@@ -1,13 +1,13 @@
 """The object store, and the registry of models in it: versions, manifests, the promoted pointer, a local cache."""
 
-from callwright.store.base import resolve_base
+from callwright.store.base_model import resolve_base
 from callwright.store.claim import claimed
-from callwright.store.fetch import fetch
+from callwright.store.fetch import fetch, fetch_folder
 from callwright.store.manifest import PROMOTED, BaseModelRef, FileEntry, Manifest, Promotion, Verification
 from callwright.store.registry import Registry
 from callwright.store.storage import Store
 
 __all__ = [
     "PROMOTED", "BaseModelRef", "FileEntry", "Manifest", "Promotion", "Registry", "Store", "Verification", "claimed",
-    "fetch", "resolve_base",
+    "fetch", "fetch_folder", "resolve_base",
 ]  # fmt: skip

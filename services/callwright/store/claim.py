@@ -1,23 +1,19 @@
 """A claim: the right to write under a key, held by one process at a time and lost by one that dies.
 
-In a folder it is an fcntl lock, which the kernel drops with the process. In a bucket it is a lease: a small object
-that its holder rewrites by compare-and-swap every third of the lease. Who finds it watches: a lease that changes is
-alive (`Conflict`); one that stays as it is for its whole length is dead and taken over. Clocks are never compared.
+In a folder it is a lock. In a bucket it is a lease: a small object that its holder rewrites by compare-and-swap every
+third of the lease. Who finds it watches: a lease that changes is alive (`Conflict`); one that stays as it is for its
+whole length is dead and taken over. Clocks are never compared.
 """
 
 import contextlib
-import fcntl
 import json
-import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from callwright.errors import CallwrightError, Conflict, InvalidInput, NotFound
-from callwright.store.local import make_folder
+from callwright.store.files import HeldError, locked, this_process
 from callwright.store.storage import Store
 
 LEASE_SECONDS = 30.0
@@ -47,7 +43,15 @@ def claimed(store: Store, key: str, *, lease_seconds: float = LEASE_SECONDS) -> 
     Waits for at most one lease, and only where the holder of a lease in a bucket gives no sign of life.
     """
     if store.root is not None:
-        with _locked(store.root / _lock_key(key), key):
+        with contextlib.ExitStack() as lock:
+            try:
+                lock.enter_context(locked(store.root / _lock_key(key), wait=False))
+            except HeldError as holder:
+                raise Conflict(_held(key, str(holder))) from None
+            except OSError as error:
+                advice = "choose another store with CALLWRIGHT_STORE or --store, or allow it"
+                where = (store.root / key).parent
+                raise InvalidInput(f"writing {where}: {error.strerror}; {advice}") from None
             yield Claim()
         return
     lease = _Lease(store, key, lease_seconds)
@@ -68,57 +72,19 @@ def is_claimed(store: Store, key: str) -> bool:
         return store.exists(key)
     path = store.root / _lock_key(key)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        if path.exists():
+            with locked(path, wait=False):
+                pass
+    except HeldError:
+        return True
     except OSError:
         return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
     return False
 
 
 def _lock_key(key: str) -> str:
     """Locks have names that are no objects' names."""
     return f"{key}#0"
-
-
-@contextlib.contextmanager
-def _locked(path: Path, key: str) -> Iterator[None]:
-    handle = _lock(path, key)
-    try:
-        os.ftruncate(handle, 0)
-        os.write(handle, _holder().encode())
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _lock(path: Path, key: str) -> int:
-    for _ in range(100):
-        try:
-            make_folder(path.parent)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) and path.parent.parent.is_dir():
-                continue  # its folder was just removed
-            advice = "choose another store with CALLWRIGHT_STORE or --store, or allow it"
-            raise InvalidInput(f"writing {path.parent}: {error.strerror}; {advice}") from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
-            os.close(handle)
-            raise Conflict(_held(key, holder)) from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), path.stat()):
-                return handle
-        os.close(handle)  # the one before has removed this file: it is nobody's lock any more
-    raise Conflict(_held(key, "another process"))
 
 
 class _Lease:
@@ -171,7 +137,7 @@ class _Lease:
 
     def _document(self) -> bytes:
         # The nonce makes every renewal a new etag, and tells ours from everybody else's.
-        document = {"holder": _holder(), "lease_seconds": self._seconds, "nonce": secrets.token_hex(8)}
+        document = {"holder": this_process(), "lease_seconds": self._seconds, "nonce": secrets.token_hex(8)}
         return json.dumps(document).encode()
 
 
@@ -181,10 +147,6 @@ def _read(data: bytes) -> tuple[str, float]:
         return str(document["holder"]), min(float(document["lease_seconds"]), 600.0)
     except (ValueError, KeyError, TypeError):
         return "another process", LEASE_SECONDS
-
-
-def _holder() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def _held(key: str, holder: str) -> str:

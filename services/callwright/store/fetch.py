@@ -4,20 +4,17 @@ Whoever comes second to the same version waits for the first. A file that arrive
 refused. Owns the cache directory's layout: `<cache>/<name>/<version>-<digest of what its manifest says of its files>/`.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import os
-import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from callwright.errors import InvalidInput, StageFailed
-from callwright.store.local import make_folder, sync_folder
+from callwright.store.files import locked, sync_folder
 from callwright.store.manifest import PROMOTED, FileEntry, Manifest, version_prefix
 from callwright.store.registry import OnBytes, Registry
 from callwright.store.storage import Store
@@ -43,14 +40,12 @@ def fetch(
     """
     manifest = Registry(store).manifest(name, version)
     target = cache_dir / name / f"{manifest.version}-{_content_digest(manifest)}"
-    if target.is_dir():
-        return target
-    with exclusively(target):
-        if not target.is_dir():
-            with published(target) as staged:
-                _Download(store, manifest, staged, on_bytes).run()
-                (staged / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-    return target
+
+    def fill(staged: Path) -> None:
+        _Download(store, manifest, staged, on_bytes).run()
+        (staged / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+
+    return _cached(target, fill)
 
 
 def _content_digest(manifest: Manifest) -> str:
@@ -59,47 +54,39 @@ def _content_digest(manifest: Manifest) -> str:
     return hashlib.sha256(document.encode()).hexdigest()[:12]
 
 
-@contextlib.contextmanager
-def exclusively(target: Path) -> Iterator[None]:
-    """Hold the lock on `target` during the block, after waiting for whoever holds it; a dead process holds nothing."""
-    try:
-        make_folder(target.parent)
-        handle = os.open(target.parent / f"{target.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise InvalidInput(f"using the cache {target.parent}: {error.strerror}; choose another directory") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+def fetch_folder(store: Store, prefix: str, cache_dir: Path, label: str) -> Path:
+    """A local directory `<cache_dir>/<label>-<digest>` with the objects below `prefix`, copied once.
 
-
-@contextlib.contextmanager
-def published(target: Path) -> Iterator[Path]:
-    """Yield an empty directory that becomes `target` by rename when the block succeeds, and vanishes when it fails.
-
-    Call it under `exclusively(target)`: what a dead process left is cleared first.
+    What is there decides the digest, so a folder that changes in place is copied anew. Raises `NotFound` for an empty
+    one and `Unavailable` when the store does not answer.
     """
-    for left in target.parent.glob(f"{target.name}.part-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    staged = target.with_name(f"{target.name}.part-{secrets.token_hex(4)}")
+    state = [f"{store.url}/{prefix}"]
+    state += (f"{entry.key} {entry.size} {entry.modified.isoformat()}" for entry in store.list(prefix))
+    target = cache_dir / f"{label}-{hashlib.sha256(chr(10).join(state).encode()).hexdigest()[:16]}"
+    return _cached(target, lambda staged: store.get_tree(prefix, staged))
+
+
+def _cached(target: Path, fill: Callable[[Path], object]) -> Path:
+    """The directory `target`; where there is none, `fill` is called once with an empty directory that becomes it.
+
+    Who comes second waits for the first. Nothing is there before it is whole; what a dead process left is cleared.
+    """
+    if target.is_dir():
+        return target
     try:
-        staged.mkdir()
-        yield staged
-        staged.rename(target)
-        sync_folder(target.parent)
+        with locked(target.with_name(f"{target.name}.lock")):
+            if not target.is_dir():
+                for left in target.parent.glob(f"{target.name}.part-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+                with TemporaryDirectory(prefix=f"{target.name}.part-", dir=target.parent) as folder:
+                    staged = Path(folder, "whole")
+                    staged.mkdir()
+                    fill(staged)
+                    staged.rename(target)
+                    sync_folder(target.parent)
     except OSError as error:
         raise InvalidInput(f"using the cache {target.parent}: {error.strerror}; choose another directory") from None
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-
-
-@dataclass
-class _File:
-    path: str
-    entry: FileEntry
-    left: int
-    """Requests still to come."""
+    return target
 
 
 class _Download:
@@ -159,6 +146,5 @@ class _Download:
         for part in parts:
             part.result()
         with (self._folder / path).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
-        return digest == self._manifest.files[path].sha256
+        return FileEntry.of(self._folder / path) == self._manifest.files[path]

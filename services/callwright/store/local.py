@@ -2,36 +2,28 @@
 
 Written without obstore's `LocalStore`, which offers neither a conditional update nor fsync: here an object is staged
 as `name#<digits>` beside its place, synced, and renamed in. Names that end in `#<digits>` are therefore never objects.
-Conditional writes hold an fcntl lock on `lock#0` in the root: safe between the processes of one machine, and over
-network file systems that support flock. The kernel drops the lock of a process that dies.
+Conditional writes hold the lock `lock#0` in the root.
 """
 
 import contextlib
 import errno
-import fcntl
 import hashlib
-import mmap
 import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from callwright.errors import CallwrightError, Conflict, InvalidInput, NotFound, Unavailable
-from callwright.store.objects import Buffer, Entry, Stored
-
-_BLOCK_BYTES = 2 * 1024**2
-"""How much goes to the disk at once, past the page cache."""
-_DIRECT = getattr(os, "O_DIRECT", 0)
+from callwright.store.backend import Buffer, Entry, Stored, Writer
+from callwright.store.files import locked, open_in_folder, sync_folder
 
 STAGED = re.compile(r"#\d+$")
 """Names of what is being written, and of locks."""
 
 
-class LocalObjects:
+class LocalBackend:
     """Objects as files below `root`, which is made on the first write."""
 
     def __init__(self, root: Path) -> None:
@@ -51,12 +43,11 @@ class LocalObjects:
         return data
 
     def write(self, key: str, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
-        with self._locked() if if_match or if_absent else contextlib.nullcontext():
-            if if_match or if_absent:
-                self._check(key, if_match)
-            with self.writer(key) as writer:
-                writer.write(data)
-        return _etag(data)
+        if not if_match and not if_absent:
+            return self._write(key, data)
+        with _explained("writing", self.root), locked(self.root / "lock#0"):
+            self._check(key, if_match)
+            return self._write(key, data)
 
     def writer(self, key: str) -> "LocalWriter":
         return LocalWriter(self.root / key)
@@ -112,16 +103,10 @@ class LocalObjects:
                 raise
             folder = folder.parent
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with _explained("writing", self.root):
-            make_folder(self.root)
-            handle = os.open(self.root / "lock#0", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
+    def _write(self, key: str, data: bytes) -> str:
+        with self.writer(key) as writer:
+            writer.write(data)
+        return _etag(data)
 
     def _check(self, key: str, if_match: str | None) -> None:
         try:
@@ -133,35 +118,26 @@ class LocalObjects:
             raise Conflict(f"writing {self.root / key}: it {state}; read it again and decide anew")
 
 
-class LocalWriter:
+class LocalWriter(Writer):
     """Stages a file beside its place; `commit` syncs it and renames it in."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._staged = path.with_name(f"{path.name}#{secrets.randbelow(10**12) + 1}")
-        self._block, self._filled = mmap.mmap(-1, _BLOCK_BYTES), 0  # a page's boundary is where direct writes begin
-        self._begun = self._direct = False
         with _explained("writing", path):
-            self._handle = self._open()
+            self._handle = open_in_folder(self._staged, os.O_WRONLY | os.O_EXCL)
 
     def write(self, data: Buffer) -> None:
         rest = memoryview(data)
-        while rest:
-            count = min(len(rest), _BLOCK_BYTES - self._filled)
-            self._block[self._filled : self._filled + count] = rest[:count]
-            self._filled, rest = self._filled + count, rest[count:]
-            if self._filled == _BLOCK_BYTES:
-                with _explained("writing", self._path):
-                    if not self._begun:
-                        self._begun = True
-                        self._set_direct(True)
-                    self._write_block()
+        with _explained("writing", self._path):
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
 
     def commit(self) -> None:
         with _explained("writing", self._path):
-            self._set_direct(False)
-            self._write_block()
             os.fsync(self._handle)
+            if hasattr(os, "posix_fadvise"):  # a model's pages would push out those that others need
+                os.posix_fadvise(self._handle, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(self._handle)
             self._handle = -1
             os.replace(self._staged, self._path)
@@ -172,71 +148,6 @@ class LocalWriter:
             os.close(self._handle)
             self._handle = -1
             self._staged.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        try:
-            if kind is None:
-                self.commit()
-        finally:
-            self.abort()
-
-    def _write_block(self) -> None:
-        with memoryview(self._block) as block:
-            rest = block[: self._filled]
-            while rest:
-                try:
-                    rest = rest[os.write(self._handle, rest) :]
-                except OSError as error:
-                    if not self._direct or error.errno != errno.EINVAL:
-                        raise
-                    self._set_direct(False)  # the file system wants other boundaries
-                    if self._direct:
-                        raise
-        self._filled = 0
-
-    def _set_direct(self, direct: bool) -> None:
-        """Write past the page cache or, where the file system can't, through it.
-
-        The page cache costs more CPU than all the rest of a merge, and its pages would be some that others need.
-        """
-        if direct == self._direct or not _DIRECT:
-            return
-        with contextlib.suppress(OSError):
-            flags = fcntl.fcntl(self._handle, fcntl.F_GETFL)
-            fcntl.fcntl(self._handle, fcntl.F_SETFL, flags ^ _DIRECT)
-            self._direct = direct
-
-    def _open(self) -> int:
-        for attempt in (1, 2, 3):
-            make_folder(self._path.parent)
-            try:
-                return os.open(self._staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            except FileNotFoundError:  # somebody has just removed the empty folder
-                if attempt == 3:
-                    raise
-        raise AssertionError("unreachable")
-
-
-def make_folder(folder: Path) -> None:
-    """Make `folder` and its parents, durably. Raises `OSError`."""
-    if folder.is_dir():
-        return
-    if folder.parent != folder:
-        make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable. Raises `OSError`."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _etag(data: bytes) -> str:

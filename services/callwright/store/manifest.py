@@ -1,11 +1,13 @@
 """What a model version says of itself (`manifest.json`), and which version is promoted (`promoted.json`).
 
-Owns the shapes and the keys of the `models/` part of the store. Does no input or output.
+Owns the shapes and the keys of the `models/` part of the store. Reads and writes nothing in it.
 """
 
+import hashlib
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +36,14 @@ class FileEntry(Frozen):
     """Digest of the file."""
     size: Annotated[int, Field(ge=0)]
     """Its bytes."""
+
+    @classmethod
+    def of(cls, content: bytes | Path) -> Self:
+        """The entry of these bytes, or of a local file, which is read in blocks. Raises `OSError`."""
+        if isinstance(content, bytes):
+            return cls(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        with content.open("rb") as file:
+            return cls(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=file.tell())
 
 
 class Verification(Frozen):

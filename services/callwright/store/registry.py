@@ -5,7 +5,6 @@ Does not know how a version's files are made or served.
 """
 
 import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from callwright.errors import Conflict, InvalidInput, NotFound, StageFailed
+from callwright.store.backend import Entry
 from callwright.store.claim import is_claimed
 from callwright.store.manifest import (
     PROMOTED,
@@ -25,7 +25,6 @@ from callwright.store.manifest import (
     promotion_key,
     version_prefix,
 )
-from callwright.store.objects import Entry
 from callwright.store.storage import Store
 
 HISTORY = 50
@@ -78,11 +77,6 @@ class Registry:
         except NotFound:
             known = ", ".join(m.version for m in self.versions(name)) or "none"
             raise NotFound(f"reading model {name}: no version {version!r}; its versions: {known}") from None
-
-    def next_version(self, name: str) -> str:
-        """The first free one of v1, v2, …"""
-        found = [re.fullmatch(r"v(\d+)", version) for version in self._prefixes(name)]
-        return f"v{max((int(match[1]) for match in found if match), default=0) + 1}"
 
     def publish(self, manifest: Manifest) -> Manifest:
         """Make a version visible, once: its files must be there already.

@@ -12,15 +12,14 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import obstore
 from obstore import exceptions
 from obstore.store import GCSStore, MemoryStore, from_url
 
 from callwright.errors import CallwrightError, Conflict, InvalidInput, NotFound, Unavailable
-from callwright.store.objects import Buffer, Entry, Stored
+from callwright.store.backend import Buffer, Entry, Stored, Writer
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
@@ -32,7 +31,7 @@ PARTS_AT_ONCE = 2
 """Parts of one object in flight: bounds the memory of an upload."""
 
 
-class RemoteObjects:
+class RemoteBackend:
     """Objects in a bucket below a prefix. Keeps trying a request for `patience_seconds`."""
 
     def __init__(self, url: str, *, patience_seconds: float) -> None:
@@ -96,7 +95,7 @@ class RemoteObjects:
         return f"{self._url}/{key}"
 
 
-class RemoteWriter:
+class RemoteWriter(Writer):
     """A multipart upload fed from a bounded queue by a thread of its own, so that the caller can go on computing."""
 
     def __init__(self, store: "ObjectStore", key: str, *, where: str) -> None:
@@ -129,16 +128,6 @@ class RemoteWriter:
         if not self._ended:
             self._aborted = True
             self._end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        try:
-            if kind is None:
-                self.commit()
-        finally:
-            self.abort()
 
     def _give(self) -> None:
         self._raise()

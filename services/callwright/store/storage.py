@@ -11,8 +11,9 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from callwright.errors import InvalidInput, NotFound, Unavailable
-from callwright.store.local import LocalObjects, make_folder
-from callwright.store.objects import Buffer, Entry, Objects, Stored, Writer
+from callwright.store.backend import Backend, Buffer, Entry, Stored, Writer
+from callwright.store.files import make_folder
+from callwright.store.local import LocalBackend
 
 SCHEMES = ("file", "s3", "gs", "az", "memory")
 _KEY = re.compile(r"[^/\0]+(/[^/\0]+)*")
@@ -22,10 +23,10 @@ _BLOCK_BYTES = 8 * 1024 * 1024
 class Store:
     """An object store. Keys are relative paths with `/` between their parts."""
 
-    def __init__(self, url: str, objects: Objects) -> None:
+    def __init__(self, url: str, backend: Backend) -> None:
         self.url = url
         """The URL it was opened with."""
-        self.objects = objects
+        self.backend = backend
 
     @classmethod
     def open(cls, url: str, *, patience_seconds: float = 180.0) -> Self:
@@ -39,23 +40,23 @@ class Store:
             case "file":
                 if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
                     raise InvalidInput(f"opening the store: got {url}; expected file:///absolute/path")
-                return cls(url, LocalObjects(Path(unquote(parts.path))))
+                return cls(url, LocalBackend(Path(unquote(parts.path))))
             case "s3" | "gs" | "az" | "memory":
-                from callwright.store.remote import RemoteObjects
+                from callwright.store.remote import RemoteBackend
 
                 if parts.scheme != "memory" and not parts.netloc:
                     raise InvalidInput(f"opening the store: got {url}; expected {parts.scheme}://bucket/prefix")
-                return cls(url, RemoteObjects(url, patience_seconds=patience_seconds))
+                return cls(url, RemoteBackend(url, patience_seconds=patience_seconds))
         raise InvalidInput(f"opening the store: got {url!r}; expected a URL with one of {', '.join(SCHEMES)}")
 
     @property
     def root(self) -> Path | None:
         """The folder that holds the objects, for a `file://` store."""
-        return self.objects.root if isinstance(self.objects, LocalObjects) else None
+        return self.backend.root if isinstance(self.backend, LocalBackend) else None
 
     def read(self, key: str) -> Stored:
         """The object's bytes and etag. Raises `NotFound`."""
-        return self.objects.read(_checked(key))
+        return self.backend.read(_checked(key))
 
     def get_bytes(self, key: str) -> bytes:
         """The object's bytes. Raises `NotFound`."""
@@ -68,11 +69,11 @@ class Store:
         A bucket that holds these very bytes counts as written by this call, whose answer may have been lost: put
         something of your own into what you write on a condition.
         """
-        return self.objects.write(_checked(key), data, if_match=if_match, if_absent=if_absent)
+        return self.backend.write(_checked(key), data, if_match=if_match, if_absent=if_absent)
 
     def writer(self, key: str) -> Writer:
         """A streaming write to `key` in bounded memory; use it in a `with`."""
-        return self.objects.writer(_checked(key))
+        return self.backend.writer(_checked(key))
 
     def put_file(self, key: str, path: Path) -> None:
         """Copy the local file `path` to `key`, in blocks. Raises `NotFound` without the file."""
@@ -94,41 +95,41 @@ class Store:
         """The `size` bytes of an object from `start`, in order. Raises `Unavailable` when it has fewer."""
         end = start + size
         while start < end:
-            data = self.objects.read_range(_checked(key), start, min(block_bytes, end - start))
+            data = self.backend.read_range(_checked(key), start, min(block_bytes, end - start))
             yield data
             start += len(data)
 
     def entry(self, key: str) -> Entry:
         """Size and time of the object. Raises `NotFound`."""
-        entry = self.objects.entry(_checked(key))
+        entry = self.backend.entry(_checked(key))
         if entry is None:
             raise NotFound(f"reading {self.url.rstrip('/')}/{key}: not there")
         return entry
 
     def exists(self, key: str) -> bool:
         """Whether there is an object under exactly this key."""
-        return self.objects.entry(_checked(key)) is not None
+        return self.backend.entry(_checked(key)) is not None
 
     def list(self, prefix: str = "") -> list[Entry]:
         """The objects below the folder `prefix`, sorted by key; none when there is no such folder."""
         folder = _checked(prefix.rstrip("/")) if prefix else ""
-        return sorted(self.objects.list(folder), key=lambda entry: entry.key)
+        return sorted(self.backend.list(folder), key=lambda entry: entry.key)
 
     def delete(self, prefix: str) -> int:
         """Delete the object under this key and everything below it; returns how many objects there were."""
         keys = [entry.key for entry in self.list(prefix)]
         if self.exists(prefix.rstrip("/")):
             keys.append(prefix.rstrip("/"))
-        self.objects.delete(keys)
+        self.backend.delete(keys)
         return len(keys)
 
     def delete_keys(self, keys: Sequence[str]) -> None:
         """Delete exactly these objects, in this order; one that is not there is no error."""
-        self.objects.delete([_checked(key) for key in keys])
+        self.backend.delete([_checked(key) for key in keys])
 
     def sweep(self, prefix: str) -> None:
         """Clear away what killed writers left below `prefix`; only where nobody else can be writing."""
-        self.objects.sweep(_checked(prefix))
+        self.backend.sweep(_checked(prefix))
 
     def put_tree(self, prefix: str, folder: Path) -> int:
         """Copy every file below `folder` to `prefix`; returns how many. Not atomic: write what marks it whole last."""

@@ -4,7 +4,6 @@
 without it, or whose files differ from it, is no checkpoint. Knows no torch, no Ray and nothing of what is in the files.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ class Checkpoints:
     def write(self, folder: Path, *, step: int, eval_loss: float | None = None, keep: int) -> Checkpoint:
         """Store the files below `folder` as the checkpoint of `step`; then keep the newest `keep` and the best one."""
         names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        made = Checkpoint(step=step, eval_loss=eval_loss, files={name: _entry(folder / name) for name in names})
+        made = Checkpoint(step=step, eval_loss=eval_loss, files={name: FileEntry.of(folder / name) for name in names})
         self.store.delete(self._prefix(step))  # whatever an interrupted one left here
         self.store.put_tree(self._prefix(step), folder)
         self.store.put_bytes(f"{self._prefix(step)}/{_RECORD}", made.model_dump_json(indent=2).encode())
@@ -84,7 +83,7 @@ class Checkpoints:
                 self.store.get_file(key, folder / name)
             except NotFound as error:
                 raise Unavailable(f"reading a checkpoint: {key} is gone") from error
-            if _entry(folder / name) != entry:
+            if FileEntry.of(folder / name) != entry:
                 raise Unavailable(f"reading a checkpoint: {key} is not what was written")
 
     def fetch_newest(self, folder: Path) -> Checkpoint | None:
@@ -113,8 +112,3 @@ class Checkpoints:
 def _best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
     evaluated = [(each.eval_loss, each.step, each) for each in checkpoints if each.eval_loss is not None]
     return min(evaluated, key=lambda each: each[:2])[2] if evaluated else None
-
-
-def _entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)

@@ -3,12 +3,11 @@
 Used by whoever loads a base: trainer, merger and server. Knows nothing of what is in the files.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from callwright.errors import InvalidInput, NotFound, Unavailable
-from callwright.store.fetch import exclusively, published
+from callwright.store.fetch import fetch_folder
 from callwright.store.storage import Store
 
 _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
@@ -49,20 +48,9 @@ def _from_store(url: str, cache_dir: Path | None, open_store: Callable[[str], St
     if cache_dir is None:
         raise InvalidInput(f"finding the base: {url} is a store URL; expected a cache directory to copy it to")
     store = open_store(url)
-    entries = store.list()
-    if not any(entry.key == "config.json" for entry in entries):
+    if not store.exists("config.json"):
         raise NotFound(f"finding the base: {url} has no config.json; expected a model's files below it")
-    # What is there decides the directory's name: a base that changes in place is copied anew.
-    state = [url, *(f"{entry.key} {entry.size} {entry.modified.isoformat()}" for entry in entries)]
-    target = cache_dir / f"base-{hashlib.sha256(chr(10).join(state).encode()).hexdigest()[:24]}"
-    with exclusively(target):
-        if not target.is_dir():
-            with published(target) as staged:
-                for entry in entries:
-                    store.get_file(entry.key, staged / entry.key)
-                    if (staged / entry.key).stat().st_size != entry.size:
-                        raise Unavailable(f"finding the base: {url}/{entry.key} came incomplete; try again")
-    return _checked(target, url)
+    return fetch_folder(store, "", cache_dir, "base")
 
 
 def _from_hub(base: str, revision: str | None, cache_dir: Path | None) -> Path:

@@ -4,6 +4,7 @@ The seam between `Store` and where the bytes are (`local` for `file://`, `remote
 no manifests and no URLs.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,26 +32,37 @@ class Stored:
     etag: str
 
 
-class Writer(Protocol):
-    """A streaming write: nothing is visible under the key before `commit`, nothing ever after `abort`."""
+class Writer(ABC):
+    """A streaming write: nothing is visible under the key before `commit`, nothing ever after `abort`.
 
+    As a context manager it commits when the block succeeds and aborts when it fails.
+    """
+
+    @abstractmethod
     def write(self, data: Buffer) -> None:
         """Append `data`, which the caller may change again as soon as this returns."""
 
+    @abstractmethod
     def commit(self) -> None:
         """Make the object visible, whole and durable."""
 
+    @abstractmethod
     def abort(self) -> None:
-        """Drop what was written."""
+        """Drop what was written; does nothing after `commit`."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Commit, or abort when the block failed."""
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.abort()
 
 
-class Objects(Protocol):
-    """A backend. Methods raise `NotFound`, `Conflict`, `InvalidInput` or `Unavailable`, nothing else."""
+class Backend(Protocol):
+    """Where objects are. Methods raise `NotFound`, `Conflict`, `InvalidInput` or `Unavailable`, nothing else."""
 
     def read(self, key: str) -> Stored: ...
 
