@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from callwright.merger.plan import Shard, Step
 from callwright.merger.reading import BLOCK_BYTES, LocalReader, Reader
 from callwright.store import FileEntry, Store
-from callwright.store.objects import Writer
+from callwright.store.backend import Writer
 
 LANES = 4
 """Most shards that are written at once."""
