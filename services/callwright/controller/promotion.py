@@ -35,13 +35,10 @@ def deploy(context: Context, status: Status) -> Status:
     A run does this once, and only while its version is the promoted one. So an edit of the document that makes no new
     run does not undo a rollback, and leaves what the RayService has come to serve since.
     """
-    service, model, version = (
-        context.run.finetune.spec.deploy.service,
-        context.run.finetune.model_name,
-        context.run.version,
-    )
+    run = context.run
+    service, model, version = run.finetune.spec.deploy.service, run.model, run.version
     # Read before the pointer: a rollback of both from now on makes a Conflict here, an earlier one moved the pointer.
-    found = context.cluster.get(RAY_SERVICE, context.run.namespace, service) if service else None
+    found = context.cluster.get(RAY_SERVICE, run.namespace, service) if service else None
     if (promoted := context.store.registry.promoted(model)) != version:
         return _superseded(context, status, promoted)
     if service is None:
@@ -51,7 +48,7 @@ def deploy(context: Context, status: Status) -> Status:
         message = f"RayService {service} took version {version} of {model}"
         return transitions.finish(status, "Promoted", "Deployed", message, now=context.now)
     if found is None:
-        missing = f"no RayService {service} in {context.run.namespace}; install charts/serving"
+        missing = f"no RayService {service} in {run.namespace}; install charts/serving"
         return context.under_way(status, "Deployed", "Deploying", "Waiting", missing)
     try:
         changed = put_version(context.cluster, found, model=model, version=version)
@@ -75,11 +72,8 @@ def deploy(context: Context, status: Status) -> Status:
 
 def _superseded(context: Context, status: Status, promoted: str | None) -> Status:
     """End without touching the RayService: somebody rolled back, or promoted another version, after this run did."""
-    service, model, version = (
-        context.run.finetune.spec.deploy.service,
-        context.run.finetune.model_name,
-        context.run.version,
-    )
+    run = context.run
+    service, model, version = run.finetune.spec.deploy.service, run.model, run.version
     again = f"callwright promote {model} {version}" + (f" --service {service}" if service else "")
     message = f"version {version} of {model} was promoted, and {promoted or 'none'} is now; to go back to it: {again}"
     if service and not status.holds("Deployed"):

@@ -1,7 +1,6 @@
-"""`build`: the Ray Serve application, for `serve run`, `serve deploy` and a RayService's `serveConfigV2`.
+"""`build`: makes the Ray Serve application, for `serve run`, `serve deploy` and a RayService's `serveConfigV2`.
 
-Knows deployments and resources. The engine is in `callwright.server.replica`; `ray.serve.llm` is not used because its
-two hops and extra processes cost more than they give: see the comment in `build`.
+Knows deployments and resources; the engine is in `callwright.server.replica`. `build` says why not `ray.serve.llm`.
 """
 
 from ray import serve
@@ -9,12 +8,15 @@ from ray.serve import Application
 
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.server.replica import Replica
+from callwright.store import Registry, Store
 
 DEPLOYMENT = "engine"
 
 
 def build(args: ServerConfig) -> Application:
-    """The application of `args`, in which every version is exact. Raises `NotFound` for a version that is not there.
+    """Make the application of `args`, with `promoted` replaced by the version that is promoted now.
+
+    Raises `NotFound` for a version that is not there.
 
     `ray.serve.llm.build_openai_app` sends every request through an ingress replica and every token through two
     pickling hops, and starts six processes that import vLLM. Here HAProxy (`callwright.server.ingress`) speaks to the
@@ -48,8 +50,6 @@ def build(args: ServerConfig) -> Application:
 def _pinned(model: ServedModel, config: ServerConfig) -> ServedModel:
     if model.name is None:
         return model
-    from callwright.store import Registry, Store
-
     assert config.store is not None
     manifest = Registry(Store.open(config.store)).manifest(model.name, model.version)
     return model.model_copy(update={"version": manifest.version})
