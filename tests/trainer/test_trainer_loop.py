@@ -101,7 +101,7 @@ def test_a_notice_to_stop_saves_and_the_next_run_carries_on(base_dir: Path, data
 
 def test_a_machine_about_to_go_is_a_checkpoint_and_no_end(base_dir: Path, data: Path, tmp_path: Path) -> None:
     run = Run(base_dir, data, tmp_path, save_steps=100)
-    run.loop.is_leaving = lambda: run.learner.step >= 3
+    run.loop.is_preempted = lambda: run.learner.step >= 3
     run.loop.run()
     assert run.told("notice_step") == [3]
     assert run.told("saved_step") == [3, 8]

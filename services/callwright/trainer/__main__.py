@@ -11,7 +11,8 @@ from callwright.trainer.stage import train_run
 
 
 def _train(run: Run, config: StageConfig, log: logging.Logger) -> None:
-    train_run(run, on_progress=logged(log, every_seconds=0.5), on_note=log.info)
+    # Metric lines come every half second at most.
+    train_run(run, on_progress=logged(log, every_seconds=0.0), on_note=log.info)
 
 
 if __name__ == "__main__":

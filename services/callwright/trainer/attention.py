@@ -26,11 +26,11 @@ _remembering: ContextVar[AbstractContextManager[Any] | None] = ContextVar("remem
 
 
 def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """`context_fn` for `torch.utils.checkpoint`: a layer that runs again takes attention's outputs as they were.
+    """Return the `context_fn` pair for `torch.utils.checkpoint` that keeps attention's outputs.
 
-    They are a small part of a layer's activations and its dearest ones to make again, since their cost alone grows
-    with the square of a sequence. Torch's selective checkpointing, but looking at attention's operations only: a look
-    at every operation of a layer costs on a CPU what is saved.
+    A layer that runs again in the backward pass then computes everything but attention, whose outputs take little
+    memory and whose cost alone grows with the square of a sequence. This is torch's selective checkpointing, entered
+    around attention only: entered around whole layers it costs on a CPU as much time as it saves.
     """
     aten = torch.ops.aten
     keep, take = create_selective_checkpoint_contexts(

@@ -47,7 +47,7 @@ class Forecast:
 
     @property
     def memory_bytes(self) -> int:
-        """All of it: an estimate, rather too low than too high."""
+        """Estimated total, too low rather than too high."""
         return self.weights_bytes + self.optimizer_bytes + self.activations_bytes
 
     def describe(self) -> str:

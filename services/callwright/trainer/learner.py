@@ -1,4 +1,7 @@
-"""One worker's share of a training step: forward, backward, the sum over workers, clipping, AdamW.
+"""One worker's share of an optimizer step: forward, backward, the sum over workers, clipping, AdamW.
+
+    result = Learner(load_model(…), Rows.open(path), train).advance()
+    result.metrics()["loss"]
 
 A step's loss is the weighted sum over all its tokens, on every worker and in every micro-batch, divided by the sum of
 all their weights. Dropout's seed follows from the step's number, so the learner's state is adapter, optimizer and
@@ -24,7 +27,7 @@ SumOverWorkers = Callable[[Tensor], None]
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step did, the same on every worker but for `tokens` and `places`."""
+    """What one optimizer step did; only `tokens` and `places` differ between workers."""
 
     figures: Tensor
     """Loss, hits, weighted positions and workers that want to stop, summed over workers: (4,)."""

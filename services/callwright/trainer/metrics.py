@@ -26,7 +26,7 @@ _REPORT_SECONDS = 5.0
 
 
 class Board:
-    """Metric lines on their way from the workers to the driver, and the word to stop on its way back."""
+    """A Ray actor that carries metric lines from the workers to the driver, and the request to stop back to them."""
 
     def __init__(self) -> None:
         self._lines: list[dict[str, Any]] = []

@@ -1,8 +1,8 @@
 """The base's layers shared out over the workers (FSDP2): each holds a share of every layer and gathers one at a time.
 
-What is trained stays whole on every worker, and so do embeddings and head: the adapter, its optimizer, checkpoints and
-the sum of gradients are what they are without. Every pass gathers, so all workers must take as many as each other: in
-training the spec sees to it, in evaluation the learner.
+Adapter, embeddings and head stay whole on every worker, so that optimizer, checkpoints and the sum of gradients are the
+same as without sharding. Every forward pass gathers layers from all workers, so all must take equally many passes: the
+spec ensures it in training, the learner in evaluation.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
-"""A training told to end before its time: the first signal asks for a checkpoint, a second Ctrl-C waits no more.
+"""Signals during a training: the first SIGTERM or Ctrl-C asks for a checkpoint and an end; the next Ctrl-C ends it.
 
-Owns the process's handlers for SIGTERM and SIGINT while a training runs. How the workers are asked is given to it.
+Owns the process's handlers for SIGTERM and SIGINT while a training runs.
 """
 
 import signal
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Notice:
-    """The signal that asked for an end; None as long as there was none."""
+    """The signal that asked for an end; None while there was none."""
 
     number: signal.Signals | None = None
 
@@ -48,10 +48,10 @@ def stopping_on_signals(ask: Callable[[], object], on_note: Callable[[str], None
 
 @contextmanager
 def termination_ends(start: Callable[[], object]) -> Iterator[None]:
-    """Do `start`, which may take SIGTERM for itself, as Ray does; from then on SIGTERM ends this process.
+    """Call `start`, which may install a SIGTERM handler as Ray does, then let SIGTERM end this process in the block.
 
-    With the exit code that a shell gives it, and not before every block has been left. Afterwards SIGTERM is whose it
-    was.
+    SIGTERM raises `SystemExit` with a shell's exit code, 143, so that every `finally` runs. The handler from before
+    `start` comes back at the end.
     """
     if threading.current_thread() is not threading.main_thread():
         start()
@@ -67,7 +67,7 @@ def termination_ends(start: Callable[[], object]) -> Iterator[None]:
 
 
 def run_aside(work: Callable[[], object]) -> None:
-    """Do `work` in a thread and wait for it: Ray Train takes SIGINT for itself where it runs in the main one.
+    """Do `work` in a thread and wait for it, because Ray Train takes over SIGINT when it runs in the main thread.
 
     Raises what `work` raises.
     """

@@ -1,6 +1,6 @@
 """Metric lines to MLflow and Weights & Biases, by transformers' own callbacks, configured by these packages' variables.
 
-Knows no metric by name. A tracker that fails is left out from then on: no training ends for want of one.
+Knows no metric by name. A tracker that fails is left out from then on; the training goes on without it.
 """
 
 import importlib
@@ -29,7 +29,7 @@ class _Arguments:
 
 
 class Trackers:
-    """The trackers that a run tells, from its beginning to `close`."""
+    """Runs in MLflow and Weights & Biases, open until `close`."""
 
     def __init__(self, names: Sequence[str], *, run: str, folder: Path, settings: dict[str, Any]) -> None:
         """Begin a run in each of `names` (`mlflow`, `wandb`). Raises `InvalidInput` for one that is not installed."""

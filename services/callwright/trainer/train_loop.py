@@ -1,7 +1,7 @@
-"""The train loop of one worker: step, log, evaluate, checkpoint, resume, end in time.
+"""The train loop of one worker: step, log, evaluate, save checkpoints, resume, stop early.
 
-Owns the order of these and what a checkpoint holds. Knows no Ray: where lines go, whether to stop, and how workers
-agree on a checkpoint are given to it. The step itself is the learner's.
+Owns the order of these and what a checkpoint holds. Knows no Ray: where metric lines go, whether to stop, and how rank
+0's checkpoint reaches all workers are arguments. The step itself is the learner's.
 """
 
 import json
@@ -30,7 +30,10 @@ _FAILED_BATCH = "failed-batch.json"
 
 @dataclass
 class TrainLoop:
-    """Takes the learner from where it is to the end of its plan. Every worker runs one; rank 0's tells and saves."""
+    """Runs the learner's steps from the newest checkpoint to the end of its plan.
+
+    Every worker runs one, in step with the others; rank 0 publishes metrics and saves checkpoints.
+    """
 
     learner: Learner
     test: Rows
@@ -39,25 +42,25 @@ class TrainLoop:
     """Takes a metric line; called on rank 0."""
     wants_stop: Callable[[], bool] = lambda: False
     """Whether this worker was asked to stop; the others learn of it in the step."""
-    is_leaving: Callable[[], bool] = lambda: False
-    """Whether a worker's machine is known to be taken away soon, the same for all workers; all ask after every step."""
-    agree: Callable[[str], str] = lambda text: text
-    """Gives rank 0's text to all workers."""
+    is_preempted: Callable[[], bool] = lambda: False
+    """Whether a worker's machine will soon be taken away, the same for all workers; all ask after every step."""
+    broadcast: Callable[[str], str] = lambda text: text
+    """Returns rank 0's text on all workers."""
     evaluations: list[tuple[int, float]] = field(default_factory=list)
     """Step and loss of every evaluation so far."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The newest training metrics."""
     _noticed: bool = False
-    """Whether a checkpoint was made because a machine is about to be taken away."""
+    """Whether a checkpoint was saved because a machine will be taken away."""
 
     def run(self) -> None:
-        """Train until the plan is done, it was enough, somebody says stop, or the loss is no number any more."""
+        """Train until the plan is done, evaluations improve no more, a stop is asked for, or the loss is not finite."""
         learner = self.learner
         self._restore()
         if not self.evaluations:
             self._evaluate()
         meter = _Throughput(learner.plan.workers)
-        while learner.step < learner.plan.steps and not self._is_enough():
+        while learner.step < learner.plan.steps and not self._should_stop_early():
             result = learner.advance(stop=self.wants_stop())
             meter.add(result)
             health, stopping = result.health()
@@ -66,7 +69,7 @@ class TrainLoop:
                 return
             self._after_step(result, meter, stopping=stopping)
             if stopping and learner.step < learner.plan.steps:
-                self._tell({"stopped_step": learner.step})
+                self._publish({"stopped_step": learner.step})
                 return
 
     def _after_step(self, result: StepResult, meter: "_Throughput", *, stopping: bool) -> None:
@@ -75,52 +78,55 @@ class TrainLoop:
         train, last = plan.train, step == plan.steps
         if step % train.log_steps == 0 or last or stopping:
             self.metrics = {**result.metrics(), **meter.read(), "learning_rate": plan.learning_rate(step)}
-            self._tell(self.metrics)
+            self._publish(self.metrics)
         saves = step % train.save_steps == 0 or last
         if step % train.eval_steps == 0 or last or (saves and train.publish == "best"):
             self._evaluate()
             meter.restart()
-        if self._is_newly_leaving() or saves or stopping or self._is_enough():
+        if self._is_newly_preempted() or saves or stopping or self._should_stop_early():
             self._save()
             meter.restart()
 
-    def _is_enough(self) -> bool:
-        """Whether the last evaluations brought no lower loss than those before them."""
+    def _should_stop_early(self) -> bool:
+        """Whether the last `train.earlyStopping` evaluations brought no lower loss than those before them."""
         patience = self.learner.plan.train.early_stopping
         losses = [loss for _, loss in self.evaluations]
         return patience is not None and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
 
-    def _is_newly_leaving(self) -> bool:
-        """Whether notice came, since the training began or went on, that a worker's machine is about to be taken away.
+    def _is_newly_preempted(self) -> bool:
+        """Whether the first notice has come that a worker's machine will be taken away.
 
-        The training goes on for as long as it may; what comes after this checkpoint is done again elsewhere.
+        The training goes on until it is; the steps after this checkpoint are then done again elsewhere.
         """
-        if self._noticed or not self.is_leaving():
+        if self._noticed or not self.is_preempted():
             return False
         self._noticed = True
-        self._tell({"notice_step": self.learner.step})
+        self._publish({"notice_step": self.learner.step})
         return True
 
     def _evaluate(self) -> None:
         if self.test.lengths:
             metrics = self.learner.evaluate(self.test)
             self.evaluations.append((self.learner.step, metrics["eval_loss"]))
-            self._tell(metrics)
+            self._publish(metrics)
 
-    def _tell(self, line: dict[str, Any]) -> None:
+    def _publish(self, line: dict[str, Any]) -> None:
         if self.learner.rank == 0:
             place = {"step": self.learner.step, "steps": self.learner.plan.steps, "time": time.time()}
             self.publish({**place, **_memory(self.learner.device), **line})
 
     def _give_up(self, result: StepResult) -> None:
-        """Keep the step's rows and say why nothing goes on: trying again would do the same again."""
+        """Store the rows of a step whose loss is not finite, and publish why the training ends.
+
+        It does not fail, because a restart would do the same again.
+        """
         learner, key = self.learner, f"runs/{self.checkpoints.run}/{_FAILED_BATCH}"
         if learner.rank != 0:
             return
         figures = {name: str(value) for name, value in result.metrics().items()}
         content = {"step": learner.step, **figures, "rows": learner.rows.describe(learner.plan.sequences(learner.step))}
         self.checkpoints.store.put_bytes(key, json.dumps(content, ensure_ascii=False).encode())
-        self._tell(
+        self._publish(
             {
                 "failed": f"training: got loss {figures['loss']} and gradient norm {figures['grad_norm']} in step "
                 f"{learner.step}; expected finite ones; its sequences are in {key} of the store; look for faulty rows, "
@@ -129,7 +135,7 @@ class TrainLoop:
         )
 
     def _save(self) -> None:
-        """Write a checkpoint, on rank 0: adapter, optimizer, step, evaluations."""
+        """Save a checkpoint, on rank 0: adapter, optimizer, step, evaluations."""
         if self.learner.rank != 0:
             return
         step, keep = self.learner.step, self.learner.plan.train.save_total_limit
@@ -139,13 +145,13 @@ class TrainLoop:
             told = {"evaluations": self.evaluations, "metrics": self.metrics}
             torch.save({**self.learner.state(), **told}, folder / _STATE_FILE)
             self.checkpoints.write(folder, step=step, eval_loss=dict(self.evaluations).get(step), keep=keep)
-        self._tell({"saved_step": step})
+        self._publish({"saved_step": step})
 
     def _restore(self) -> None:
-        """Go on from the newest whole checkpoint; all workers from the one that rank 0 finds."""
+        """Load the newest whole checkpoint, on all workers the one that rank 0 finds."""
         with tempfile.TemporaryDirectory() as name:
             found = self.checkpoints.fetch_newest(Path(name)) if self.learner.rank == 0 else None
-            record = self.agree(found.model_dump_json() if found else "")
+            record = self.broadcast(found.model_dump_json() if found else "")
             if not record:
                 return
             if self.learner.rank != 0:
@@ -154,11 +160,11 @@ class TrainLoop:
         self.learner.load_state(state)
         self.evaluations = [(step, loss) for step, loss in state["evaluations"]]
         self.metrics = state["metrics"]
-        self._tell({**self.metrics, "resumed_step": self.learner.step})
+        self._publish({**self.metrics, "resumed_step": self.learner.step})
 
 
 class _Throughput:
-    """Throughput since the last reading."""
+    """Counts tokens and seconds between two readings."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers

@@ -27,7 +27,7 @@ from callwright.trainer.train_loop import TrainLoop
 
 
 def train_loop_per_worker(settings: dict[str, Any]) -> None:
-    """Train until the plan is done or somebody says stop; Ray Train calls this in each worker, again after a failure.
+    """Train one worker's share of a run; Ray Train calls this in every worker, and again after a failure.
 
     `settings`: `config`, a `WorkerConfig` as a dict, and `board`, the actor that takes metric lines.
     """
@@ -56,15 +56,16 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
         Checkpoints(run.store, run.name),
         publish=lambda line: ray.get(board.publish.remote(line)),
         wants_stop=lambda: stopping is not None and bool(ray.wait([stopping], timeout=0)[0]),
-        is_leaving=_PreemptionNotices(),
-        agree=broadcast_from_rank_zero,
+        is_preempted=_PreemptionNotices(),
+        broadcast=broadcast_from_rank_zero,
     ).run()
 
 
 class _PreemptionNotices:
-    """Ray Train's word that a worker's node is about to be taken away, the same for all: rank 0's.
+    """Asks Ray Train whether a worker's node will be taken away; the answer is the same on all workers.
 
-    To ask, every worker waits for all others: about as often as Ray Train looks itself, whatever a step takes.
+    Asking makes every worker wait for all others, so it is done about as often as Ray Train itself looks: the number of
+    steps between two questions follows from the seconds that a step takes.
     """
 
     def __init__(self) -> None:
