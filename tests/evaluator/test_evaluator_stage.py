@@ -18,7 +18,7 @@ from callwright import spec
 from callwright.cli import evaluate as command
 from callwright.errors import CallwrightError, GateFailed, InvalidInput
 from callwright.evaluator import Findings, findings, sets
-from callwright.evaluator.stage import OWN_SPLIT, Served, evaluate_run
+from callwright.evaluator.stage import OWN_SPLIT, evaluate_run
 from callwright.run import Run
 from callwright.store import BaseModelRef, Manifest, Registry, Store
 from fakes import OpenAIServer, Raw, completion
@@ -96,16 +96,14 @@ def store(tmp_path: Path) -> Store:
 
 def run(finetune: spec.FineTune, server: OpenAIServer, store: Store, version: str = "v1", **more: Any) -> Findings:
     evaluated = Run(finetune, f"run-{version}", store, Path(store.url.removeprefix("file://")).parent)
-    return evaluate_run(evaluated, version=version, base_url=server.base_url, **{"served": Served("m")} | more)
+    return evaluate_run(evaluated, version=version, base_url=server.base_url, **more)
 
 
 def test_a_run_is_measured_decided_on_and_recorded(tmp_path: Path, store: Store):
     publish(store, "v1")
     notes: list[str] = []
     with OpenAIServer(knowing(9), models=("m", "base")) as server:
-        findings = run(
-            document(tmp_path, minAccuracy=0.9), server, store, served=Served("m", base="base"), on_note=notes.append
-        )
+        findings = run(document(tmp_path, minAccuracy=0.9), server, store, base_id="base", on_note=notes.append)
         dialects = {
             body["model"]: head.get("x-callwright-dialect")
             for body, head in zip(server.requests, server.headers, strict=True)
@@ -153,8 +151,7 @@ def test_a_promoted_version_without_a_record_fails_a_gate_on_regression(tmp_path
         findings = run(document(tmp_path, maxRegression=0.1), server, store, "v2")
         assert findings.gate is not None
         assert findings.gate.message == "maxRegression: nothing was measured; expected at most 0.1"
-        served = Served("m", promoted="m")
-        findings = run(document(tmp_path, maxRegression=0.1), server, store, "v2", served=served)
+        findings = run(document(tmp_path, maxRegression=0.1), server, store, "v2", promoted_id="m")
     assert findings.gate is not None
     assert findings.gate.passed
 

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callwright.cli import output
-from callwright.cli.run import evaluate, evaluation, open_run, promote, serving_candidate
+from callwright.cli.run import open_run, promote, serving_candidate
 from callwright.errors import GateFailed, Interrupted
 from callwright.merger.stage import merge_run
 from callwright.progress import in_bytes
@@ -48,43 +48,48 @@ def demo(
         check_port("127.0.0.1", each)
     root = root.absolute()
     shutil.rmtree(root, ignore_errors=True)
-    clock = _Clock()
-    with clock.stage("corpus"):
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "corpus"):
         corpus = write_corpus(root / "data")
         file = write_document(root / "finetune.yaml", corpus)
     run = open_run(file, store=(root / "store").as_uri(), root=root)
     output.note(f"the document: {_short(file)}")
     try:
-        _play(run, clock, root=root, keep=keep, port=port, engine_port=engine_port)
+        _play(run, seconds, root=root, keep=keep, port=port, engine_port=engine_port)
     except (KeyboardInterrupt, Interrupted) as stop:
         command = shlex.join([*_program(), "run", _short(file), "--root", _short(root), "--store", run.store.url])
         raise Interrupted.told(stop, f"what is done stays in {_short(root)}; to carry on: {command}") from None
 
 
-def _play(run: Run, clock: "_Clock", *, root: Path, keep: bool, port: int, engine_port: int) -> None:
+def _play(run: Run, seconds: dict[str, float], *, root: Path, keep: bool, port: int, engine_port: int) -> None:
     from callwright.datasets.prepare import prepare_run
+    from callwright.evaluator.stage import evaluate_run
     from callwright.trainer.stage import train_run
 
-    with clock.stage("data"), output.progress("data") as advance:
+    with _timed(seconds, "data"), output.progress("data") as advance:
         prepared = prepare_run(run, on_progress=advance)
     output.note(f"data: {prepared.train_rows} conversations, {prepared.train_tokens} tokens to train on")
-    with clock.stage("train"), output.progress("train") as advance:
+    with _timed(seconds, "train"), output.progress("train") as advance:
         trained = train_run(run, on_progress=advance, on_note=output.note)
     shutil.copy(run.workdir / "curve.png", root / "curve.png")
     output.note(f"train: loss {trained['loss']:.3f}; the curve: {_short(root / 'curve.png')}")
-    with clock.stage("merge"), output.progress("merge") as advance:
+    with _timed(seconds, "merge"), output.progress("merge") as advance:
         manifest = merge_run(run, on_progress=in_bytes(advance))
     output.note(f"merge: {manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB in {run.store.url}")
-    starting = clock.start("serve")
-    with serving_candidate(run, port=port, engine_port=engine_port) as (stack, trial):
-        starting()
-        with clock.stage("evaluate"), output.progress("evaluate") as advance:
-            findings = evaluate(run, stack, trial, advance)
+    with contextlib.ExitStack() as running:
+        with _timed(seconds, "serve"):
+            serving = serving_candidate(run, port=port, engine_port=engine_port)
+            stack, trial = running.enter_context(serving)
+        with _timed(seconds, "evaluate"), output.progress("evaluate") as advance:
+            findings = evaluate_run(
+                run, base_url=stack.base_url, base_id=trial.base, promoted_id=trial.promoted, on_progress=advance,
+                on_note=output.note,
+            )  # fmt: skip
         _show_table(findings)
         failed = _promote(run)
-        with clock.stage("request"):
+        with _timed(seconds, "request"):
             shown = _show_request(stack, run.model)
-        report = _report(run, trained, clock, stack, shown)
+        report = _report(run, trained, seconds, stack, shown)
         (root / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         output.note(f"the report: {_short(root / 'report.json')}")
         if keep:
@@ -136,14 +141,16 @@ def _show_request(stack: Stack, model: str) -> dict[str, Any]:
     return {"question": _QUESTION, "tool_calls": calls, "answer": text}
 
 
-def _report(run: Run, trained: dict[str, Any], clock: "_Clock", stack: Stack, shown: dict[str, Any]) -> dict[str, Any]:
+def _report(
+    run: Run, trained: dict[str, Any], seconds: dict[str, float], stack: Stack, shown: dict[str, Any]
+) -> dict[str, Any]:
     peaks = stack.peak_bytes()
     return {
         "model": run.model,
         "version": run.name,
-        "evaluation": evaluation(run),
+        "evaluation": run.read_json("evaluation.json"),
         "request": shown,
-        "seconds": clock.seconds | {"total": round(sum(clock.seconds.values()), 1)},
+        "seconds": seconds | {"total": round(sum(seconds.values()), 1)},
         "train": {name: trained[name] for name in ("steps", "loss", "tokens_per_second", "workers")},
         "peak_rss_bytes": {"train_worker": trained["peak_rss_bytes"], **peaks},
         "versions": trained["versions"],
@@ -178,24 +185,9 @@ def _program() -> list[str]:
     return ["callwright"] if found and Path(found).resolve() == called.resolve() else [_short(called)]
 
 
-class _Clock:
-    """Seconds of each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def start(self, name: str) -> Callable[[], None]:
-        """Start a stage; call what is returned at its end."""
-        began = time.monotonic()
-
-        def end() -> None:
-            self.seconds[name] = round(time.monotonic() - began, 1)
-
-        return end
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Measure the block."""
-        end = self.start(name)
-        yield
-        end()
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Put the seconds that the block takes into `seconds`."""
+    began = time.monotonic()
+    yield
+    seconds[stage] = round(time.monotonic() - began, 1)

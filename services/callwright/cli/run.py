@@ -7,7 +7,7 @@ one machine, and how the candidate is served while it is measured.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -16,15 +16,12 @@ from callwright.cli import output
 from callwright.cli.options import JsonOption, RootOption, StoreOption, store_url
 from callwright.errors import Conflict, GateFailed, Interrupted, NotFound
 from callwright.merger.stage import merge_run
-from callwright.progress import Advance, in_bytes
+from callwright.progress import in_bytes
 from callwright.run import Run
 from callwright.server import local
 from callwright.server.preflight import free_ports
 from callwright.server.trial import Trial, plan_trial, promoted_to_serve
 from callwright.store import Registry, Store, resolve_base
-
-if TYPE_CHECKING:
-    from callwright.evaluator import Findings
 
 Stage = Literal["data", "train", "merge", "evaluate", "promote"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -80,11 +77,16 @@ def do_stages(run: Run, until: Stage) -> dict[str, Any]:
                     result["version"] = manifest.version
                     said = f"published {manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB"
                 case "evaluate":
-                    if not evaluation(run):
+                    from callwright.evaluator.stage import evaluate_run
+
+                    if not run.read_json("evaluation.json"):
                         output.note("evaluate: starting the engine for the candidate")
                         with serving_candidate(run) as (stack, trial):
-                            evaluate(run, stack, trial, advance)
-                    result["evaluation"] = found = evaluation(run)
+                            evaluate_run(
+                                run, base_url=stack.base_url, base_id=trial.base, promoted_id=trial.promoted,
+                                on_progress=advance, on_note=output.note,
+                            )  # fmt: skip
+                    result["evaluation"] = found = run.read_json("evaluation.json")
                     said = f"accuracy {found.get('accuracy')}"
                 case "promote":
                     result["promotion"] = said = promote(run)
@@ -127,22 +129,9 @@ def serving_candidate(
         yield stack, trial
 
 
-def evaluate(run: Run, stack: local.Stack, trial: Trial, advance: Advance) -> "Findings":
-    """Measure the candidate, and what is served beside it, through the endpoint; the gate decides."""
-    from callwright.evaluator.stage import Served, evaluate_run
-
-    served = Served(trial.candidate, trial.base, trial.promoted)
-    return evaluate_run(run, base_url=stack.base_url, served=served, on_progress=advance, on_note=output.note)
-
-
-def evaluation(run: Run) -> dict[str, Any]:
-    """The record of the run's evaluation; empty where it has none."""
-    return run.read_json("evaluation.json")
-
-
 def promote(run: Run) -> str:
     """Promote as the document says. Returns a line on what happened. Raises `GateFailed` for a failed gate."""
-    gate, model = evaluation(run).get("gate"), run.model
+    gate, model = run.read_json("evaluation.json").get("gate"), run.model
     if gate is None:
         raise NotFound(f"promoting {run.name}: it was not evaluated; run `callwright run` from stage evaluate")
     if not gate["passed"]:

@@ -5,7 +5,7 @@ import os
 
 from callwright.errors import GateFailed
 from callwright.evaluator.config import EvaluatorConfig
-from callwright.evaluator.stage import Served, evaluate_run
+from callwright.evaluator.stage import evaluate_run
 from callwright.progress import logged
 from callwright.run import Run, stage_main
 
@@ -15,7 +15,8 @@ def _evaluate(run: Run, config: EvaluatorConfig, log: logging.Logger) -> None:
         run,
         version=config.version,
         base_url=config.base_url,
-        served=Served(run.model, config.base_id, config.promoted_id),
+        base_id=config.base_id,
+        promoted_id=config.promoted_id,
         api_key=os.environ.get("OPENAI_API_KEY"),
         timeout_seconds=config.timeout_seconds,
         on_progress=logged(log, every_seconds=10.0),

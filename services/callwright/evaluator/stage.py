@@ -1,13 +1,12 @@
 """The evaluation of a run, as its FineTune document says: rows, reports, gate, records.
 
-    findings = evaluate_run(run, base_url=url, served=Served("m"))
+    findings = evaluate_run(run, base_url="http://127.0.0.1:8100/v1")
     findings.gate.passed
 
 The same on a laptop and on a cluster. The caller serves the models and promotes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,21 +29,13 @@ OWN_SPLIT = "test-split"
 """Name of the run's own test split as a set."""
 
 
-@dataclass(frozen=True)
-class Served:
-    """Model ids at the endpoint. Only the candidate must be there."""
-
-    candidate: str
-    base: str | None = None
-    promoted: str | None = None
-
-
 def evaluate_run(
     run: Run,
     *,
     version: str | None = None,
     base_url: str,
-    served: Served,
+    base_id: str | None = None,
+    promoted_id: str | None = None,
     api_key: str | None = None,
     timeout_seconds: float = 120.0,
     rows: Iterable[Row] | None = None,
@@ -53,8 +44,9 @@ def evaluate_run(
 ) -> Findings:
     """Measure a run's candidate, decide by the gate, and record both in the store.
 
-    `version` defaults to the run's name. Base and promoted version are measured beside it where they are served; the
-    promoted version's report is otherwise taken from the store. `run.workdir` keeps what an interrupted evaluation
+    The endpoint serves the candidate under the model's name; `version` defaults to the run's name. Base and promoted
+    version are measured beside it where they are served, under `base_id` and `promoted_id`; the promoted version's
+    report is otherwise taken from the store. `run.workdir` keeps what an interrupted evaluation
     carries on from. `rows` replaces the document's sets. The caller promotes, or raises `GateFailed` with
     `findings.gate.message`.
     """
@@ -78,16 +70,16 @@ def evaluate_run(
         )
 
     reports: dict[str, Report] = {}
-    if spec.compare_base and served.base:
-        reports["base"] = measure("base", served.base, dialect=finetune.spec.dialect)
+    if spec.compare_base and base_id:
+        reports["base"] = measure("base", base_id, dialect=finetune.spec.dialect)
     elif spec.compare_base:
         on_note("the base is not served here: the candidate is not compared with it")
     standing, promoted = findings.promoted_report(store, finetune.model_name, other_than=version)
-    if standing and served.promoted:
-        promoted = measure("promoted", served.promoted)
+    if standing and promoted_id:
+        promoted = measure("promoted", promoted_id)
     if promoted:
         reports["promoted"] = promoted
-    candidate = reports["candidate"] = measure("candidate", served.candidate)
+    candidate = reports["candidate"] = measure("candidate", run.model)
     gate = decide(spec.gate, candidate, promoted=promoted, expects_promoted=bool(standing), base=reports.get("base"))
     found = findings.gather(reports, gate)
     findings.store_findings(store, run.name, found)

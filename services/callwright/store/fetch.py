@@ -14,9 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from callwright.errors import InvalidInput, StageFailed
+from callwright.progress import Advance, silent
 from callwright.store.files import locked, sync_folder
 from callwright.store.manifest import PROMOTED, FileEntry, Manifest, version_prefix
-from callwright.store.registry import OnBytes, Registry
+from callwright.store.registry import Registry
 from callwright.store.storage import Store
 
 RANGE_BYTES = 8 * 1024 * 1024
@@ -31,7 +32,7 @@ def fetch(
     version: str = PROMOTED,
     cache_dir: Path = Path(".callwright/cache"),
     *,
-    on_bytes: OnBytes | None = None,
+    on_bytes: Advance = silent,
 ) -> Path:
     """A local directory with the files of a version and its manifest, every one verified against the manifest.
 
@@ -92,7 +93,7 @@ def _cached(target: Path, fill: Callable[[Path], object]) -> Path:
 class _Download:
     """The files of one version on their way to `folder`."""
 
-    def __init__(self, store: Store, manifest: Manifest, folder: Path, on_bytes: OnBytes | None) -> None:
+    def __init__(self, store: Store, manifest: Manifest, folder: Path, on_bytes: Advance) -> None:
         self._store = store
         self._manifest = manifest
         self._folder = folder
@@ -139,8 +140,7 @@ class _Download:
                 file.write(block)
         with self._lock:
             self._done += length
-            if self._on_bytes:
-                self._on_bytes(min(self._done, self._manifest.size), self._manifest.size, path)
+            self._on_bytes(min(self._done, self._manifest.size), self._manifest.size, path)
 
     def _whole(self, path: str, parts: "list[Future[None]]") -> bool:
         for part in parts:

@@ -5,7 +5,6 @@ Does not know how a version's files are made or served.
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -13,6 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from callwright.errors import Conflict, InvalidInput, NotFound, StageFailed
+from callwright.progress import Advance, silent
 from callwright.store.backend import Entry
 from callwright.store.claim import is_claimed
 from callwright.store.manifest import (
@@ -33,8 +33,6 @@ CLAIM = "claim.json"
 """Held, within a version's prefix, by who is writing the version."""
 
 T = TypeVar("T", bound=BaseModel)
-OnBytes = Callable[[int, int, str], None]
-"""Called with (bytes done, bytes in all, what)."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ class Registry:
                 return before if dry_run else self._point(name, before, etag)
         raise NotFound(f"rolling back {name}: no version was promoted before {now.version}")
 
-    def verify(self, name: str, version: str, *, on_bytes: OnBytes | None = None) -> list[str]:
+    def verify(self, name: str, version: str, *, on_bytes: Advance = silent) -> list[str]:
         """Read every file of a version and compare size and sha256; one line per problem, none when it is whole."""
         manifest = self.manifest(name, version)
         prefix = version_prefix(name, manifest.version)
@@ -151,8 +149,7 @@ class Registry:
             if problem:
                 problems.append(f"{path}: {problem}")
             done += expected.size
-            if on_bytes:
-                on_bytes(done, manifest.size, path)
+            on_bytes(done, manifest.size, path)
         return problems
 
     def plan_gc(self, name: str, *, keep: int, grace: timedelta = timedelta(hours=1)) -> list[Removal]:

@@ -96,33 +96,29 @@ class MetricsWriter:
 @contextmanager
 def follow(board: Any, metrics: MetricsWriter, run: Run, on_progress: Advance) -> Iterator[None]:
     """Take the workers' lines off the board in a thread until the block's end, and keep the run's report up to date."""
-    ended, reported = threading.Event(), 0.0
+    ended = threading.Event()
 
-    def take() -> None:
-        nonlocal reported
-        lines = ray.get(board.drain.remote())
-        for line in lines:
-            metrics.add(line)
-        if not lines:
-            return
-        on_progress(metrics.latest["step"], metrics.latest["steps"], _words(metrics.latest))
-        if time.monotonic() - reported >= _REPORT_SECONDS:
-            reported = time.monotonic()
-            with suppress(Temporary):  # the next report says more
-                write_report(run, {**metrics.latest, "status": "running"})
+    def take_lines() -> None:
+        reported, last = 0.0, False
+        while not last:
+            last = ended.wait(_POLL_SECONDS)
+            lines = ray.get(board.drain.remote())
+            for line in lines:
+                metrics.add(line)
+            if lines:
+                on_progress(metrics.latest["step"], metrics.latest["steps"], _words(metrics.latest))
+            if lines and time.monotonic() - reported >= _REPORT_SECONDS:
+                reported = time.monotonic()
+                with suppress(Temporary):  # the next report says more
+                    write_report(run, {**metrics.latest, "status": "running"})
 
-    def take_until_ended() -> None:
-        while not ended.wait(_POLL_SECONDS):
-            take()
-
-    thread = threading.Thread(target=take_until_ended, name="follow-training", daemon=True)
+    thread = threading.Thread(target=take_lines, name="follow-training", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-        take()
 
 
 def write_report(run: Run, report: dict[str, Any]) -> None:

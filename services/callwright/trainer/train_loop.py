@@ -55,37 +55,32 @@ class TrainLoop:
 
     def run(self) -> None:
         """Train until the plan is done, evaluations improve no more, a stop is asked for, or the loss is not finite."""
-        learner = self.learner
+        learner, plan, train = self.learner, self.learner.plan, self.learner.plan.train
         self._restore()
         if not self.evaluations:
             self._evaluate()
-        meter = _Throughput(learner.plan.workers)
-        while learner.step < learner.plan.steps and not self._should_stop_early():
+        throughput = _Throughput(plan.workers)
+        while learner.step < plan.steps and not self._should_stop_early():
             result = learner.advance(stop=self.wants_stop())
-            meter.add(result)
+            throughput.add(result)
             health, stopping = result.health()
             if not math.isfinite(health):
                 self._give_up(result)
                 return
-            self._after_step(result, meter, stopping=stopping)
-            if stopping and learner.step < learner.plan.steps:
-                self._publish({"stopped_step": learner.step})
+            step, last = learner.step, learner.step == plan.steps
+            if step % train.log_steps == 0 or last or stopping:
+                self.metrics = {**result.metrics(), **throughput.read(), "learning_rate": plan.learning_rate(step)}
+                self._publish(self.metrics)
+            saves = step % train.save_steps == 0 or last
+            if step % train.eval_steps == 0 or last or (saves and train.publish == "best"):
+                self._evaluate()
+                throughput.restart()
+            if self._is_newly_preempted() or saves or stopping or self._should_stop_early():
+                self._save()
+                throughput.restart()
+            if stopping and not last:
+                self._publish({"stopped_step": step})
                 return
-
-    def _after_step(self, result: StepResult, meter: "_Throughput", *, stopping: bool) -> None:
-        """Log, evaluate and save where this step's number says so."""
-        step, plan = self.learner.step, self.learner.plan
-        train, last = plan.train, step == plan.steps
-        if step % train.log_steps == 0 or last or stopping:
-            self.metrics = {**result.metrics(), **meter.read(), "learning_rate": plan.learning_rate(step)}
-            self._publish(self.metrics)
-        saves = step % train.save_steps == 0 or last
-        if step % train.eval_steps == 0 or last or (saves and train.publish == "best"):
-            self._evaluate()
-            meter.restart()
-        if self._is_newly_preempted() or saves or stopping or self._should_stop_early():
-            self._save()
-            meter.restart()
 
     def _should_stop_early(self) -> bool:
         """Whether the last `train.earlyStopping` evaluations brought no lower loss than those before them."""
