@@ -4,21 +4,11 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-DOCUMENT = """\
-apiVersion: callwright.io/v1alpha1
-kind: FineTune
-metadata: {{name: demo}}
-spec:
-  base: {{model: {base}}}
-  store: {store}
-  data:
-    sources: [{{path: {data}, format: ms_agent}}]
-    strict: {strict}
-"""
 GREETING = '{{"conversations": [{{"from": "user", "value": "I am {}"}}, {{"from": "assistant", "value": "Hello"}}]}}\n'
 
 
@@ -27,25 +17,7 @@ def callwright(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
-@pytest.fixture
-def write(tmp_path: Path, base_dir: Path):  # type: ignore[no-untyped-def]
-    def written(**changed: object) -> Path:
-        data = tmp_path / "rows.jsonl"
-        if not data.exists():
-            data.write_text("".join(map(GREETING.format, "abc")))
-        values = {"base": base_dir, "store": (tmp_path / "store").as_uri(), "data": data, "strict": "drop", **changed}
-        file = tmp_path / "finetune.yaml"
-        file.write_text(DOCUMENT.format(**values))
-        return file
-
-    return written
-
-
-@pytest.fixture(scope="module")
-def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from models import tiny_model
-
-    return tiny_model(tmp_path_factory.mktemp("base"))
+Write = Callable[..., Path]
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str, code: int = 2) -> None:
@@ -61,24 +33,24 @@ def test_unknown_and_missing_keys(tmp_path: Path) -> None:
     refused(callwright("run", file, cwd=tmp_path), "spec.base: missing", "spec.data: missing", "spec.bas: unknown key")
 
 
-def test_a_base_that_is_not_there(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
-    refused(callwright("run", write(base="./nowhere"), cwd=tmp_path), "no directory ./nowhere")
+def test_a_base_that_is_not_there(tmp_path: Path, write: Write) -> None:
+    refused(callwright("run", write(base={"model": "./nowhere"}), cwd=tmp_path), "no directory ./nowhere")
 
 
-def test_a_corpus_that_is_not_there(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
-    refused(callwright("run", write(data="gone.jsonl"), cwd=tmp_path), "gone.jsonl")
+def test_a_corpus_that_is_not_there(tmp_path: Path, write: Write) -> None:
+    refused(callwright("run", write(data={"sources": [{"path": "gone.jsonl"}]}), cwd=tmp_path), "gone.jsonl")
 
 
-def test_a_broken_line_is_named_and_refused_or_left_out(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_line_is_named_and_refused_or_left_out(tmp_path: Path, write: Write) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text(GREETING.format("a") + GREETING.format("b") + '{"id": "b", "conv\n' + GREETING.format("c"))
-    refused(callwright("run", write(strict="fail"), "--until", "data", cwd=tmp_path), "rows.jsonl: line 3")
-    kept = callwright("run", write(strict="drop"), "--until", "data", "--json", cwd=tmp_path)
+    refused(callwright("run", write(data={"strict": "fail"}), "--until", "data", cwd=tmp_path), "rows.jsonl: line 3")
+    kept = callwright("run", write(data={"strict": "drop"}), "--until", "data", "--json", cwd=tmp_path)
     assert kept.returncode == 0, kept.stderr
     assert json.loads(kept.stdout)["data"] == {"train": 2, "test": 1}
 
 
-def test_a_store_that_cannot_be_written(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+def test_a_store_that_cannot_be_written(tmp_path: Path, write: Write) -> None:
     (tmp_path / "file").write_text("")
     done = callwright("run", write(store=(tmp_path / "file" / "store").as_uri()), cwd=tmp_path)
     assert done.returncode in (1, 2)

@@ -8,51 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from callwright.cli.app import main
 from callwright.cli.run import open_run
 from callwright.trainer import stage
 from models import tiny_model
 
-
-@pytest.fixture(scope="module")
-def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("base"))
-
-
 Write = Callable[..., Path]
 Refused = Callable[..., str]
-
-
-@pytest.fixture
-def write(tmp_path: Path, base_dir: Path) -> Write:
-    """Writes a document that is changed as the arguments say."""
-    with (tmp_path / "rows.jsonl").open("w") as file:
-        for n in range(8):
-            turns = [{"from": "user", "value": f"I am number {n}"}, {"from": "assistant", "value": "Hello " * (n + 1)}]
-            file.write(json.dumps({"conversations": turns}) + "\n")
-
-    def written(base: Path = base_dir, **changed: dict[str, Any]) -> Path:
-        asked: dict[str, Any] = {
-            "base": {"model": str(base)},
-            "store": (tmp_path / "store").as_uri(),
-            "data": {"sources": [{"path": str(tmp_path / "rows.jsonl")}], "testFraction": 0.2},
-            "train": {"steps": 2, "batchSize": 2, "sequencesPerStep": 4},
-        }
-        for name, values in changed.items():
-            asked[name] = asked.get(name, {}) | values
-        document = {
-            "apiVersion": "callwright.io/v1alpha1",
-            "kind": "FineTune",
-            "metadata": {"name": "x"},
-            "spec": asked,
-        }
-        file = tmp_path / "finetune.yaml"
-        file.write_text(yaml.safe_dump(document))
-        return file
-
-    return written
 
 
 @pytest.fixture
@@ -113,7 +76,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_starts(
 def test_a_base_without_a_chat_template(write: Write, refused: Refused, tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "bare")
     (base / "chat_template.jinja").unlink()
-    assert "chat template" in refused(write(base))
+    assert "chat template" in refused(write(base={"model": str(base)}))
 
 
 @pytest.mark.parametrize(("workers", "where"), [
