@@ -1,4 +1,4 @@
-"""Conversations: read what people have, check and mix it, and encode it into token ids with a loss weight each."""
+"""Reads conversations, checks and mixes them, and encodes them as token ids with a loss weight each."""
 
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.report import Report

@@ -1,6 +1,6 @@
-"""What can be wrong with a conversation once it is read: order of roles, empty turns, calls, arguments, results.
+"""Checks a conversation that has been read: order of roles, empty turns, calls, arguments, results.
 
-Each fault is a `Finding`; what becomes of a faulty row is the reader's business.
+Returns each fault as a `Finding`; `readers` decides what happens to a faulty row.
 """
 
 import json

@@ -32,7 +32,7 @@ class Conversation:
     def to_json(self, content: str | None = None) -> str:
         """One line of JSON in OpenAI form, which `from_json` and the `openai` reader read back.
 
-        `content` is `content_json`'s, where the caller has it already.
+        Pass what `content_json` has returned as `content` to save making it again.
         """
         content = self.content_json() if content is None else content
         return f'{{"id":{_dumps(self.id)},{content},"source":{_dumps(self.source)},"line":{self.line}}}'

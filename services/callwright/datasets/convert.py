@@ -1,6 +1,6 @@
-"""A corpus as a dialect writes it: every tool, every parameter, every call and result of every conversation.
+"""Writes a corpus in a dialect, with every tool, parameter, call and result of every conversation.
 
-Writes rows of `conversations` (`from`, `value`), the form of ms_agent and its kin, or neutral OpenAI rows.
+Rows come out as `conversations` (`from`, `value`), as ms_agent's corpora do, or as neutral OpenAI rows.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Conversations on disk, read back by number in any order, so that shuffling costs integers and not memory.
+"""Conversations in a file, read back by number in any order, so that a shuffle moves numbers and not texts.
 
 Owns one file in the work folder. Knows nothing of sources, splits or tokens.
 """

@@ -1,8 +1,8 @@
-"""From a conversation to token ids with a loss weight each, for one dialect and one base's tokenizer.
+"""Encodes conversations as token ids with a loss weight each, for one dialect and one base's tokenizer.
 
-The ids are those that the server would make of the whole text; the pieces with a weight are laid over the tokens
-afterwards. A token across a boundary belongs to the piece that holds its first character: it is what the model has to
-write there. Knows nothing of files and training; imports no torch.
+The ids are the tokenizer's for the whole text, as the server makes them; the tokenizer's offsets then tell which piece
+of the layout each token is weighed by. A token across a boundary belongs to the piece that holds its first character:
+it is what the model has to write there. Knows nothing of files and training; imports no torch.
 """
 
 from array import array
@@ -69,7 +69,7 @@ class Encoder:
         return [first, *filter(self._fits, others)] if first else []
 
     def layouts(self, conversation: Conversation) -> Iterator[Layout]:
-        """What `encode` weighs, however long. Raises as `encode` does."""
+        """All layouts that `encode` weighs, however long. Raises as `encode` does."""
         return self._layouts.layouts(conversation)
 
     def tokenize(self, layouts: Iterable[Layout]) -> list[Tokens]:

@@ -1,4 +1,4 @@
-"""From a corpus file to its rows, one at a time: JSON Lines, a JSON array, Parquet or CSV, plain or gzip or zstd.
+"""Reads a corpus file row by row: JSON Lines, a JSON array, Parquet or CSV, plain or in gzip or zstd.
 
 Owns opening and decoding; memory does not grow with the file. A row that cannot be decoded comes back as a value.
 Knows no conversation format.

@@ -1,6 +1,6 @@
-"""A conversation as the text that the model will see, in pieces with a loss weight each.
+"""Lays out a conversation as the text that the model sees, in pieces with a loss weight each.
 
-Brings dialect, chat template and loss weights together. Knows characters, not tokens.
+Applies the dialect, then the chat template, then the loss weights. Knows characters, not tokens.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

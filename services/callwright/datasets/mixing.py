@@ -1,6 +1,6 @@
-"""Which rows of which source are trained on, which are held out, and in which order; the same for the same seed.
+"""Chooses the rows of each source to train on and to hold out, and their order; the same for the same seed.
 
-Reads every source once into a corpus on disk and then decides on numbers alone. Knows no dialect and no tokens.
+Reads every source once into one file and then chooses among the numbers of its rows. Knows no dialect and no tokens.
 """
 
 import math
@@ -43,7 +43,7 @@ class _Pool:
     test: list[int] = field(default_factory=list)
 
     def random(self, seed: int, purpose: str) -> random.Random:
-        """A generator of the source's own, so that one source's rows don't move another's, nor does its folder."""
+        """A generator for this source alone: neither other sources nor the corpus's folder change its numbers."""
         return random.Random(f"{seed}/{self.name.rpartition('/')[2]}/{purpose}")
 
 

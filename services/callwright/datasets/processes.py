@@ -1,4 +1,4 @@
-"""Work on many pieces, in order, in this process or in several, with few pieces under way at once.
+"""Maps work over many pieces in order, in this process or in several, with few pieces in memory at once.
 
 Knows nothing of what is done to them.
 """
@@ -20,7 +20,7 @@ _Result = TypeVar("_Result")
 
 
 def open_executor(count: int) -> AbstractContextManager[Executor | None]:
-    """Other processes for `map_in_order`; None where `count` is 1, so that all is done in this one."""
+    """Processes for `map_in_order`; None where `count` is 1, so that this process does the work."""
     if count == 1:
         return nullcontext()
     # A fork server imports all once for all workers, and none of them inherits this process's threads.

@@ -1,4 +1,4 @@
-"""From a corpus to conversations: detects the format, reads row by row, checks, and does as `strict` says.
+"""Reads a corpus as conversations: detects the format, reads row by row, checks, and does as `strict` says.
 
 Every row that is not yielded is counted in the report with its file and line. Knows no dialect and no tokens.
 """
@@ -133,7 +133,7 @@ def detect(row: JSON, path: str, line: int) -> str:
 
 
 class _Parser(NamedTuple):
-    """What reading a corpus's rows takes; goes to other processes."""
+    """Reads the rows of one corpus in one format; goes to other processes."""
 
     source: str
     path: Path

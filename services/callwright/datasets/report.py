@@ -1,4 +1,4 @@
-"""What happened to every row: read, kept, dropped, and why, with the first examples by file and line.
+"""Counts what happened to every row: read, kept or dropped, and why, with the first examples by file and line.
 
 Readers, mixing and encoding all write here, so that nothing disappears silently. Knows no formats and no dialects.
 """

@@ -66,7 +66,7 @@ def _validator(schema: str) -> Draft202012Validator:
 
 
 def _mend(schema: dict[str, Any], fault: ValidationError) -> None:
-    """Takes what is no JSON Schema out of `schema`, in place; other names of types become JSON Schema's."""
+    """Removes from `schema`, in place, what is no JSON Schema; other names of types become JSON Schema's."""
     *above, key = fault.absolute_path
     if fault.validator == "type" and fault.validator_value == _ANY_SCHEMA:
         reduce(getitem, above, schema)[key] = {}

@@ -1,6 +1,6 @@
 """One conversation as the trainer is given it, token by token with weights, so that a person can verify the mask.
 
-Rows for a terminal and a page for a browser, both of the very layout and tokens that `encoding` weighs.
+Makes lines for a terminal and a page for a browser from the layout and the tokens that `encoding` weighs.
 """
 
 import html

@@ -1,4 +1,4 @@
-"""From what a source calls its corpus to a local file: a path, a store URL, a Hugging Face or ModelScope id.
+"""Finds a source's corpus as a local file: by path, store URL, Hugging Face id or ModelScope id.
 
 Remote corpora are copied once into a folder. The hubs' own libraries are imported only when they are asked for.
 """

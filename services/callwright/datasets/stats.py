@@ -1,7 +1,6 @@
-"""What is in a corpus: rows and faults, roles, tools and calls, and tokens by kind, counted in one pass.
+"""Counts what is in a corpus in one pass: rows and faults, roles, tools and calls, and tokens by kind.
 
-Grows with the number of distinct tools and by four bytes a conversation, which the lengths need. Writes no file but
-the histogram.
+Memory grows with the number of distinct tools, and by four bytes a conversation for its length.
 """
 
 from array import array

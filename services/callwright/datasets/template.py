@@ -1,7 +1,7 @@
 """Where the contents of messages stand in the text that a base's chat template makes of them.
 
-Owns the agreement between training text and serving prompts: a template whose prompt is not how it renders the same
-turn in training is refused. Knows roles and texts; nothing of dialects, tokens or weights.
+Refuses a template whose generation prompt differs from the text that it gives the same turn in training, since the
+model would then be served what it was not trained on. Knows roles and texts; nothing of dialects, tokens or weights.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Filled(NamedTuple):
 
 
 class RefusedError(Exception):
-    """The template has no text for this conversation: an unusual order of roles, or a content that it rewrites."""
+    """The template or the dialect cannot hold this conversation: an order of roles, or a content that is rewritten."""
 
 
 class _Frames(NamedTuple):

@@ -63,8 +63,8 @@ class Tokens:
     def begin(self, index: int) -> int:
         """The first character of the token at `index`.
 
-        A token begins where the one before it ended, so that a space which the tokenizer counts to neither is the
-        later one's. Tokens that are parts of one character's bytes all begin with that character.
+        A token begins where the one before it ended: spaces between the two belong to the later one, also where the
+        tokenizer's offsets leave them out. Tokens that are bytes of one character all begin with that character.
         """
         before: int = self._span(index - 1)[1] if index else 0
         start: int = self._span(index)[0]

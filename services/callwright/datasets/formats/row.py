@@ -1,4 +1,4 @@
-"""What a format's reader gives back for one row, how it says that a row is not readable, and what formats share."""
+"""What the formats' readers share: what they return for a row, what they raise for one, and how they number calls."""
 
 import json
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """ms-swift agent rows: roles `tool_call` and `tool_response` (or `tool`), and `tools` as a JSON string.
 
-Neighbouring calls are made at once; an assistant text right before them is what the model says with them.
+Calls in a row become one assistant message with parallel calls; an assistant text right before them its content.
 """
 
 from typing import Any
@@ -37,7 +37,7 @@ def read(row: JSON) -> ParsedRow:
 
 
 def _call(content: Any, index: int, messages: list[JSON]) -> JSON:
-    """The turn that makes the call; it swallows the assistant turn right before it."""
+    """The assistant message that makes the call, together with the assistant message right before it."""
     if not isinstance(content, str):
         raise RowError("tool_calls", f"messages[{index}]: got {type(content).__name__}; expected a call as JSON text")
     if not messages or messages[-1]["role"] != "assistant":

@@ -1,6 +1,6 @@
-"""ToolBench rows: ShareGPT's turns, tools as a Python list in the system text, one step an assistant turn.
+"""ToolBench rows: ShareGPT's turns, tools as a Python list in the system text, at most one call an assistant turn.
 
-An answer is a call of `Finish` there and becomes the assistant's text here.
+The answer stands in a call of `Finish`; here it becomes the assistant's text.
 """
 
 import re
@@ -45,7 +45,7 @@ def read(row: JSON) -> ParsedRow:
 
 
 def _system(text: str) -> tuple[tuple[JSON, ...], str]:
-    """The tools, and what the system text says of the families that they belong to; the rest is the format's own."""
+    """The tools, and the system text's lines on the families of tools; the rest, which all rows share, is left out."""
     found = _TOOLS.search(text)
     if found is None:
         raise RowError(
