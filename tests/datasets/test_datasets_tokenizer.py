@@ -96,6 +96,8 @@ NAMES = ("qwen3", *MADE)
 def qwen3(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Qwen3's own tokenizer with its own chat template, as the stage loads it."""
     given, folder = shared / "tokenizers" / "qwen3", tmp_path_factory.mktemp("qwen3")
+    if not given.is_dir():
+        pytest.skip("needs the tokenizer of ../shared/tokenizers/qwen3, which is not part of the repository")
     (folder / "tokenizer.json").write_bytes(lzma.decompress((given / "tokenizer.json.xz").read_bytes()))
     (folder / "tokenizer_config.json").write_bytes((given / "tokenizer_config.json").read_bytes())
     (folder / "config.json").write_text('{"model_type": "qwen3"}')

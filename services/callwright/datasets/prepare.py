@@ -156,8 +156,7 @@ def prepare(
         making.mkdir(parents=True, exist_ok=True)
         try:
             job = _Job(dialect, making / "tokenizer.pickle", data)
-            job.tokenizer.write_bytes(pickle.dumps(load_tokenizer(base_dir)))
-            _make(job, making, processes, on_progress)
+            _make(job, base_dir, making, processes, on_progress)
             job.tokenizer.unlink()
             shutil.rmtree(target, ignore_errors=True)
             making.replace(target)
@@ -181,12 +180,13 @@ def _code_digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def _make(job: _Job, folder: Path, processes: int | None, on_progress: Advance) -> None:
+def _make(job: _Job, base_dir: Path, folder: Path, processes: int | None, on_progress: Advance) -> None:
     data = job.data
     report = Report()
     cache_dir = folder.parent / "sources"
     size = sum(sources.resolve(source.path, cache_dir).stat().st_size for source in data.sources)
     with open_executor((processes or os.cpu_count() or 1) if size >= _POOL_BYTES else 1) as executor:
+        job.tokenizer.write_bytes(pickle.dumps(load_tokenizer(base_dir)))
         split = mixing.mix(data, folder, cache_dir=cache_dir, report=report, on_progress=on_progress, executor=executor)
         try:
             tokens = _encode(job, split, executor, folder, report, on_progress)

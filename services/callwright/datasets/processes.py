@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from typing import TypeVar
 
 CHUNK_ROWS = 128
@@ -26,6 +26,7 @@ def open_executor(count: int) -> AbstractContextManager[Executor | None]:
     # A fork server imports all once for all workers, and none of them inherits this process's threads.
     context = get_context("forkserver")
     context.set_forkserver_preload(["callwright.datasets.prepare", "transformers.tokenization_utils_tokenizers"])
+    forkserver.ensure_running()  # it imports while the caller does what comes first
     return ProcessPoolExecutor(count, context, _start)
 
 
