@@ -10,11 +10,10 @@ CLIENTS ?= .venv-clients
 STAMP := $(VENV)/.installed
 KEEP ?=
 TARGETS ?=
+CLUSTER := ../shared/kube/cluster/cluster
 BUILDER ?=
-# The real kube-apiserver and etcd of the envtest convention, where they stand beside the repository.
-ASSETS := $(wildcard ../shared/kube/envtest-assets)
 
-.PHONY: help setup demo test test-clients lint typecheck verify bench fuzz crd base lock images kind-up clean
+.PHONY: help setup demo test test-clients test-cluster lint typecheck verify bench fuzz crd base lock images kind-up clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,10 +33,14 @@ demo: $(STAMP) ## From conversations to a served tool call, in ten minutes (KEEP
 	$(BIN)/callwright demo $(if $(KEEP),--keep)
 
 test: $(STAMP) ## All tests, the end-to-end run included
-	$(if $(ASSETS),export KUBEBUILDER_ASSETS="$$($(ASSETS))";) $(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 test-clients: $(CLIENTS)/.installed ## The sidecar with real clients: LangChain, LiteLLM, the Vercel AI SDK and others
 	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
+
+test-cluster: $(STAMP) ## The quick start on a real cluster (CALLWRIGHT_KUBECONFIG, or one that is brought up; root)
+	$(if $(CALLWRIGHT_KUBECONFIG),,tests/cluster/up)
+	$(if $(CALLWRIGHT_KUBECONFIG),,$(CLUSTER) run env CALLWRIGHT_KUBECONFIG=/var/tmp/cluster/admin.kubeconfig) $(BIN)/python -m pytest -s tests/cluster $(ARGS)
 
 $(CLIENTS)/.installed: locks/clients.txt pyproject.toml tests/clients/node/package-lock.json
 	$(PYTHON) -m venv $(CLIENTS)
@@ -50,8 +53,8 @@ lint: $(STAMP) ## Style, the import law between the rooms, shell scripts, the Do
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run docker/build locks/compile k8s/kind-up
-	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/shellcheck .ci/run docker/build locks/compile k8s/kind-up tests/cluster/up
+	$(BIN)/hadolint docker/Dockerfile tests/cluster/store.Dockerfile
 
 typecheck: $(STAMP) ## Types, strictly
 	$(BIN)/mypy

@@ -137,9 +137,10 @@ def test_retries_and_what_is_left_behind() -> None:
     """A RayJob is tried again on a new cluster and gives its GPUs back at once; what has ended stays for a while."""
     pods = RunPods(backoff_limit=4, ttl_seconds_after_finished=60)
     run = run_of(config=CONFIG.model_copy(update={"pods": pods}))
-    for made in objects(run)[1:]:
-        assert (made["spec"]["backoffLimit"], made["spec"]["ttlSecondsAfterFinished"]) == (4, 60)
-    assert desired.ray_job(run)["spec"]["shutdownAfterJobFinishes"] is True
+    training, *jobs = objects(run)[1:]
+    assert [made["spec"]["backoffLimit"] for made in (training, *jobs)] == [4, 4, 4]
+    assert [made["spec"]["ttlSecondsAfterFinished"] for made in jobs] == [60, 60]
+    assert (training["spec"]["shutdownAfterJobFinishes"], training["spec"]["ttlSecondsAfterFinished"]) == (True, 0)
     assert desired.ray_job(run)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
     assert "suspend" not in desired.ray_job(run)["spec"]  # not ours to say: Kueue sets it
     assert desired.ray_job(run_of(changed(suspend=True)))["spec"]["suspend"] is True

@@ -12,13 +12,14 @@ STAGE = "train"
 
 def ray_job(run: Run) -> Manifest:
     """Head, workers, and the pod that submits the trainer and holds its log."""
-    sizes = run.config.pods
     spec = {
         "entrypoint": shlex.join(run.command("trainer")),
         "submissionMode": "K8sJobMode",
         "shutdownAfterJobFinishes": True,
-        "ttlSecondsAfterFinished": sizes.ttl_seconds_after_finished,
-        "backoffLimit": sizes.backoff_limit,
+        # KubeRay deletes the Ray cluster, and with it gives the GPUs back, so long after the end; the submitter's pod,
+        # which holds the log, stays with the RayJob.
+        "ttlSecondsAfterFinished": 0,
+        "backoffLimit": run.config.pods.backoff_limit,
         "submitterPodTemplate": _submitter(run),
         "rayClusterSpec": {
             "rayVersion": run.config.ray_version,
