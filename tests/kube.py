@@ -1,4 +1,5 @@
-"""A real kube-apiserver with etcd on loopback, by the envtest convention: `KUBEBUILDER_ASSETS` names their folder.
+"""A real kube-apiserver with etcd on loopback: those of ../shared/kube/cluster, or by the envtest convention those in
+the folder that `KUBEBUILDER_ASSETS` names.
 
 With `USE_EXISTING_CLUSTER=true` the server that `KUBECONFIG` names is used instead, and left running.
 Starts and stops processes and writes kubeconfigs. There is no scheduler, kubelet, job controller or KubeRay operator
@@ -8,6 +9,7 @@ behind it: tests write the statuses that those would write.
 import atexit
 import ctypes
 import functools
+import lzma
 import os
 import re
 import secrets
@@ -61,16 +63,30 @@ class ApiServer:
 
 def _assets() -> Path:
     named = os.environ.get("KUBEBUILDER_ASSETS")
-    script = ROOT.parent / "shared" / "kube" / "envtest-assets"
-    if not named and script.is_file():
-        made = subprocess.run([script], capture_output=True, text=True, check=False)
-        named = made.stdout.strip() if made.returncode == 0 else None
+    packed = ROOT.parent / "shared" / "kube" / "cluster" / "bin"
+    if not named and packed.is_dir():
+        return _unpacked([packed / f"{name}.xz" for name in ("kube-apiserver", "etcd")])
     if not named:
         pytest.skip("needs a real API server: set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd")
     missing = [name for name in ("kube-apiserver", "etcd") if not (Path(named) / name).exists()]
     if missing:
         pytest.skip(f"needs a real API server: KUBEBUILDER_ASSETS={named} lacks {', '.join(missing)}")
     return Path(named)
+
+
+def _unpacked(files: list[Path]) -> Path:
+    """A folder with the programs of xz files, unpacked once on a machine."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "callwright-tests" / "kube"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        program = folder / file.stem
+        if program.exists() and program.stat().st_mtime > file.stat().st_mtime:
+            continue
+        with lzma.open(file) as packed, tempfile.NamedTemporaryFile(dir=folder, delete=False) as made:
+            shutil.copyfileobj(packed, made)
+        Path(made.name).chmod(0o755)
+        Path(made.name).rename(program)
+    return folder
 
 
 @functools.cache
@@ -171,11 +187,9 @@ def apiserver(shared: Path) -> ApiServer:
     """The API server with FineTunes and Ray's kinds."""
     server = start()
     cluster = connect(server.kubeconfig)
-    ours = crd.definition()
-    for manifest in [ours, *yaml.safe_load_all((shared / "crds/envtest-open-schema.yaml").read_text())]:
-        # An old server can't apply CEL rules server-side; created or merged, it drops them.
-        if cluster.create(CRD, manifest) is None:
-            cluster.merge(CRD, "", manifest["metadata"]["name"], {"spec": manifest["spec"]})
+    kuberay = [yaml.safe_load(file.read_text()) for file in sorted((shared / "crds/kuberay").glob("*.yaml"))]
+    for manifest in [crd.definition(), *kuberay]:
+        cluster.apply(CRD, manifest)
     wait_until(lambda: established(cluster), what="CRDs established")
     return server
 

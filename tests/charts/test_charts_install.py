@@ -1,4 +1,4 @@
-"""The charts installed, upgraded, rolled back and uninstalled by Helm in a real API server, which knows no newer kinds.
+"""The charts installed, upgraded, rolled back and uninstalled by Helm in a real API server.
 
 Shown besides: an upgrade of the serving keeps the version that the controller has put there, and meets no conflict.
 """
@@ -54,15 +54,6 @@ def releases(apiserver: kube.ApiServer, namespace: str) -> helm.Config:
     return helm.Config(kubeconfig_path=apiserver.kubeconfig, namespace=namespace)
 
 
-def for_old_server(charts: Path, chart: str) -> Path:
-    """The chart without its demand for a newer Kubernetes; what that is needed for, the open schema takes."""
-    folder = charts / chart
-    metadata = yaml.safe_load((folder / "Chart.yaml").read_text())
-    metadata.pop("kubeVersion", None)
-    (folder / "Chart.yaml").write_text(yaml.safe_dump(metadata))
-    return folder
-
-
 def objects(release: Any) -> list[Object]:
     return [made for made in yaml.safe_load_all(release["manifest"]) if made]
 
@@ -72,15 +63,12 @@ def test_value_sets_live(
     path: Path, releases: helm.Config, cluster: Cluster, namespace: str, foreign_kinds: None, charts: Path
 ) -> None:
     """Installed, upgraded, rolled back, uninstalled: every object is there, then as it was, then gone."""
-    chart = for_old_server(charts, path.parts[-3])
+    chart = charts / path.parts[-3]
     values = values_of(path)
-    match path.parts[-3]:
-        case "callwright":
-            values |= {"crds": {"enabled": False}}  # this server can't apply CEL; the controller's tests apply the CRD
-            for watched in values.get("controller", {}).get("namespaces", ()):
-                kube.make_namespace(cluster, watched)
-        case "serving":
-            values |= {"podDisruptionBudget": {"enabled": False}}  # policy/v1 is newer than this server
+    if path.parts[-3] == "callwright":
+        values |= {"crds": {"enabled": False}}  # the session's, which other tests need
+        for watched in values.get("controller", {}).get("namespaces", ()):
+            kube.make_namespace(cluster, watched)
     labels = "labels" if path.parts[-3] == "finetune" else "commonLabels"
 
     def find(made: Object) -> Object | None:
@@ -111,8 +99,7 @@ def test_helm_test_says_how_its_pod_ended(
     """With the kubelet's part played: the pod is there, its service account before it, and how it ends counts."""
     values = values_of(path)
     values |= {"crds": {"enabled": False}} if path.parts[-3] == "callwright" else {}
-    values |= {"podDisruptionBudget": {"enabled": False}} if path.parts[-3] == "serving" else {}
-    releases.install(for_old_server(charts, path.parts[-3]), "assistant", values)
+    releases.install(charts / path.parts[-3], "assistant", values)
     seen: list[Object] = []
 
     def end() -> None:
@@ -155,11 +142,10 @@ def test_changed_spec_of_finetune_is_a_new_generation(releases: helm.Config, clu
 def test_upgrade_of_serving_keeps_the_promoted_version(
     releases: helm.Config, cluster: Cluster, namespace: str, charts: Path
 ) -> None:
-    chart = for_old_server(charts, "serving")
+    chart = charts / "serving"
     values: Object = {
         "model": {"name": "assistant"},
         "store": {"url": "s3://callwright"},
-        "podDisruptionBudget": {"enabled": False},  # policy/v1 is newer than this server
     }
 
     def served() -> Object:

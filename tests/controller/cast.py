@@ -18,11 +18,21 @@ from callwright.store import BaseModelRef, FileEntry, Manifest, Store
 
 Object = dict[str, Any]
 SERVICE = "assistant"
-_ENDED = {"conditions": [{"type": "Complete", "status": "True"}]}
+NOW = "2026-01-01T00:00:00Z"
+
+
+def job_status(outcome: str, reason: str = "", message: str = "") -> Object:
+    """The status of a Job that has ended, `Complete` or `Failed`, as the Job controller writes it."""
+    first = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[outcome]
+    why = {"status": "True", "reason": reason, "message": message, "lastTransitionTime": NOW}
+    ended = {"completionTime": NOW} if outcome == "Complete" else {"failed": 3}
+    return {"conditions": [{"type": first} | why, {"type": outcome} | why], "startTime": NOW} | ended
+
+
 _SUCCEEDED = {
     "train": (RAY_JOB, {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}),
-    "merge": (JOB, _ENDED),
-    "evaluate": (JOB, _ENDED),
+    "merge": (JOB, job_status("Complete")),
+    "evaluate": (JOB, job_status("Complete")),
 }
 
 
@@ -102,9 +112,7 @@ class Play:
         self, stage: str, outcome: str = "Complete", reason: str = "", message: str = "", *, name: str = "weather"
     ) -> None:
         """What the Job controller writes when a Job has ended."""
-        condition = {"type": outcome, "status": "True", "reason": reason, "message": message}
-        status = {"conditions": [condition], "failed": 3 if outcome == "Failed" else 0}
-        self.report(JOB, self.child(JOB, stage, name)["metadata"]["name"], status)
+        self.report(JOB, self.child(JOB, stage, name)["metadata"]["name"], job_status(outcome, reason, message))
 
     def pod(self, kind: Kind, stage: str, *, container: str, state: Object) -> None:
         """A pod of the stage, with its container's state as the kubelet reports it."""
@@ -126,11 +134,15 @@ class Play:
         """A RayService that serves these models, as Helm installs it."""
         entries = [{"id": model, "name": model, "version": ""} for model in models]
         application = {"name": "llm", "import_path": "callwright.server.app:build", "args": {"models": entries}}
+        head = {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray-head", "image": "none"}]}}}
         service = {
             "apiVersion": "ray.io/v1",
             "kind": "RayService",
             "metadata": {"name": SERVICE, "namespace": self.namespace},
-            "spec": {"serveConfigV2": yaml.safe_dump({"applications": [application]}), "rayClusterConfig": {}},
+            "spec": {
+                "serveConfigV2": yaml.safe_dump({"applications": [application]}),
+                "rayClusterConfig": {"headGroupSpec": head},
+            },
         }
         self.cluster.apply(RAY_SERVICE, service, manager="helm")
 

@@ -113,12 +113,12 @@ def test_what_holds_a_stage_up_is_said(play: Play, reconciler: Reconciler) -> No
 def test_a_document_that_no_schema_can_refuse_is_refused(play: Play, reconciler: Reconciler) -> None:
     play.apply(play.document())
     play.live(reconciler, until="Training", but="train")
-    play.change(data={"sources": [{"path": "p", "count": 1, "ratio": 0.5}]})
+    play.change(lora={"targets": 7})  # a union, which a schema in a cluster can't say
     status = look(reconciler, play)
     assert (status["phase"], condition(status, "Accepted")) == ("Failed", ("False", "InvalidInput"))
-    assert "count and ratio" in status["message"]
+    assert "spec.lora.targets" in status["message"]
     assert play.cluster.find(RAY_JOB, play.namespace) == []  # what ran is not wanted any more
-    play.change(data={"sources": [{"path": "p", "count": 1, "ratio": None}]})
+    play.change(lora={"targets": "all"})
     assert play.live(reconciler, until="Training", but="train")["attempt"] == 0
 
 

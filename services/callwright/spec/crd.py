@@ -30,13 +30,15 @@ _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Message", "string", ".status.message", 1),
 )
 
-# CEL rules and their messages, by the path of the object that they check; "[]" is an array's item.
+# CEL rules and their messages, by the path of the object that they check; "[]" is an array's item. A rule must not
+# check an object with a default: the API server evaluates it on the default alone, before its fields are filled in.
 _RULES: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {
     ("spec",): (
         (
             "self.train.sequencesPerStep % (self.resources.workers * self.train.batchSize) == 0",
             "train.sequencesPerStep must be a multiple of resources.workers x train.batchSize",
         ),
+        ("self.deploy.minReplicas <= self.deploy.maxReplicas", "minReplicas must not be above maxReplicas"),
     ),
     ("spec", "data", "sources", "[]"): (
         ("!(has(self.count) && has(self.ratio))", "count and ratio exclude each other; keep one"),
@@ -44,7 +46,6 @@ _RULES: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {
     ("spec", "cluster", "mounts", "[]"): (
         ("has(self.configMap) != has(self.claim)", "a mount needs either configMap or claim"),
     ),
-    ("spec", "deploy"): (("self.minReplicas <= self.maxReplicas", "minReplicas must not be above maxReplicas"),),
 }
 
 
