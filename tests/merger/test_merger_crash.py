@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from plain_merge import run_merge
@@ -22,6 +23,14 @@ SHARD_BYTES = 4000
 
 Merge = Callable[[str, float | None], int]
 """Merges into a version, killed after so many seconds unless None; returns the process's exit status."""
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """An empty store, in memory where there is a folder of it: a killed process's writes stay, on a disk or not."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Store.open(Path(folder).as_uri())
 
 
 @pytest.fixture

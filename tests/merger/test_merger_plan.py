@@ -31,10 +31,10 @@ def test_every_tensor_has_a_line(base: Path, tmp_path: Path) -> None:
 def test_shards_hold_every_tensor_once_and_no_more_than_they_may(base: Path, tmp_path: Path) -> None:
     adapter = make_adapter(tmp_path / "adapter", base)
     plan = read_inputs(base, adapter, shard_bytes=10_000).plan
-    names = [step.name for step in plan.steps]
+    names = [tensor.name for tensor in plan.tensors]
     assert sorted(names) == sorted(set(names))
     assert len(plan.shards) > 1
-    assert all(shard.nbytes <= 10_000 or len(shard.steps) == 1 for shard in plan.shards)
+    assert all(shard.nbytes <= 10_000 or len(shard.tensors) == 1 for shard in plan.shards)
     assert plan.shards[0].file == f"model-00001-of-{len(plan.shards):05}.safetensors"
 
 

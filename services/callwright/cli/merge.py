@@ -45,7 +45,7 @@ def _show_plan(inputs: Inputs, *, as_json: bool) -> None:
     summary = {
         "adapter": inputs.adapter.digest,
         "tensors": len(plan),
-        "changed": sum(step.low_rank is not None or step.bias is not None for step in inputs.plan.steps),
+        "changed": sum(tensor.low_rank is not None or tensor.bias is not None for tensor in inputs.plan.tensors),
         "bytes": inputs.plan.nbytes,
         "shards": [shard.file for shard in inputs.plan.shards],
         "config": inputs.plan.config_changes,

@@ -13,6 +13,7 @@ from typing import Any
 
 from callwright.errors import InvalidInput, NotFound
 from callwright.merger.checkpoint import TensorRef, read_header, read_json
+from callwright.store import FileEntry
 
 _PREFIX = "base_model.model."
 _LORA = re.compile(
@@ -166,6 +167,5 @@ def _by_pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> A
 def _digest(*paths: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{path.name} {FileEntry.of(path).sha256}\n".encode())
     return digest.hexdigest()

@@ -1,18 +1,22 @@
-"""Safetensors files by their headers: the tensors of a checkpoint, their dtypes and shapes, and where their bytes are.
+"""Safetensors files: the tensors of a checkpoint by their headers, and their bytes from a local file or the store.
 
-Reads no tensor data except for the fingerprint. Does not know what a tensor means or what a merge does.
+Without torch. Does not know what a tensor means or what a merge does.
 """
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from callwright.errors import InvalidInput, NotFound
+from callwright.store import FileEntry, Store
 
+BLOCK_BYTES = 1024 * 1024
+"""Largest block that is read and handed on; a few rows of a wide tensor may take more."""
+Read = Callable[[Path, int, int], bytearray]
+"""`read(file, start, length)`: bytes of a file, or of the object whose key is `file`."""
 FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """Bytes of each safetensors dtype that a merge can compute with."""
 SIZES = FLOATS | {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
@@ -88,22 +92,40 @@ def weight_files(folder: Path) -> list[Path]:
     raise NotFound(f"reading the base: no safetensors weights in {folder}; {advice}")
 
 
-def read_header(path: Path) -> list[TensorRef]:
-    """The tensors of one safetensors file, by offset. Raises `NotFound`, or `InvalidInput` for one cut short."""
+def read_local(file: Path, start: int, length: int) -> bytearray:
+    """Bytes of a file of this machine. Raises `InvalidInput` when the file ends before."""
+    data = bytearray(length)
+    with file.open("rb") as handle:
+        handle.seek(start)
+        if handle.readinto(data) < length:
+            raise InvalidInput(f"reading {file}: it ended before byte {start + length} while it was being read")
+    return data
+
+
+def read_from(store: Store) -> Read:
+    """Reads objects of `store`, by ranges."""
+    return lambda key, start, length: bytearray(b"".join(store.blocks(str(key), size=length, start=start)))
+
+
+def read_blocks(tensor: TensorRef) -> Iterator[bytearray]:
+    """The bytes of a tensor in a local file, in order."""
+    for first in range(0, tensor.nbytes, BLOCK_BYTES):
+        yield read_local(tensor.file, tensor.start + first, min(BLOCK_BYTES, tensor.nbytes - first))
+
+
+def read_header(file: Path, *, size: int | None = None, read: Read = read_local) -> list[TensorRef]:
+    """The tensors of a safetensors file of `size` bytes (its own when None), by offset.
+
+    Raises `NotFound`, or `InvalidInput` for one that is cut short.
+    """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            text = file.read(length) if length <= min(size - 8, _HEADER_LIMIT) else b""
+        size = file.stat().st_size if size is None else size
+        length = int.from_bytes(read(file, 0, 8), "little") if size >= 8 else 0
+        text = read(file, 8, length) if length <= min(size - 8, _HEADER_LIMIT) else b""
     except FileNotFoundError:
-        raise NotFound(f"reading {path}: no such file") from None
+        raise NotFound(f"reading {file}: no such file") from None
     except OSError as error:
-        raise InvalidInput(f"reading {path}: {error.strerror}") from None
-    return parse_header(text, file=path, size=size)
-
-
-def parse_header(text: bytes, *, file: Path, size: int) -> list[TensorRef]:
-    """The tensors that a header's JSON text names, by offset in `file` of `size` bytes. Raises `InvalidInput`."""
+        raise InvalidInput(f"reading {file}: {error.strerror}") from None
     start = 8 + len(text)
     try:
         header = json.loads(text)
@@ -114,6 +136,16 @@ def parse_header(text: bytes, *, file: Path, size: int) -> list[TensorRef]:
     if end != size:
         raise InvalidInput(f"reading {file}: got {size} bytes; expected {end} by its header; fetch it again")
     return sorted(tensors, key=lambda tensor: tensor.start)
+
+
+def stored_tensors(store: Store, prefix: str, files: Mapping[str, FileEntry]) -> dict[str, TensorRef]:
+    """The tensors of the safetensors files of a version that is being written, by their headers."""
+    headers = (
+        read_header(Path(prefix, path), size=entry.size, read=read_from(store))
+        for path, entry in files.items()
+        if path.endswith(".safetensors")
+    )
+    return {tensor.name: tensor for header in headers for tensor in header}
 
 
 def _tensor(name: str, entry: dict[str, Any], path: Path, data_start: int) -> TensorRef:
@@ -146,17 +178,16 @@ def fingerprint(tensors: Iterable[TensorRef]) -> str:
     Tells one training's weights from another's without reading them all, and is the same wherever they are copied to.
     """
     digest = hashlib.sha256()
-    handles: dict[Path, int] = {}
-    try:
-        for tensor in tensors:
-            handle = handles.get(tensor.file)
-            if handle is None:
-                handle = handles[tensor.file] = os.open(tensor.file, os.O_RDONLY | os.O_CLOEXEC)
-            digest.update(str(tensor).encode())
-            length = min(_SAMPLE_BYTES, tensor.nbytes)
-            digest.update(os.pread(handle, length, tensor.start))
-            digest.update(os.pread(handle, length, tensor.start + tensor.nbytes - length))
-    finally:
-        for handle in handles.values():
-            os.close(handle)
+    for tensor in tensors:
+        digest.update(str(tensor).encode())
+        length = min(_SAMPLE_BYTES, tensor.nbytes)
+        digest.update(read_local(tensor.file, tensor.start, length))
+        digest.update(read_local(tensor.file, tensor.start + tensor.nbytes - length, length))
     return digest.hexdigest()
+
+
+def same_bytes(one: TensorRef, other: TensorRef) -> bool:
+    """Whether two tensors of local files have the same dtype, shape and values, bit by bit."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    return all(ours == theirs for ours, theirs in zip(read_blocks(one), read_blocks(other), strict=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 from callwright.errors import InvalidInput
 from callwright.merger.checkpoint import read_json
-from callwright.merger.plan import Plan, Shard
+from callwright.merger.plan import MergePlan, Shard
 
 _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
@@ -21,7 +21,7 @@ _TAKEN = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py", "LICENS
 _LEFT = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "generation_config.json")
 
 
-def companions(base_dir: Path, adapter_dir: Path, plan: Plan) -> dict[str, bytes | Path]:
+def companions(base_dir: Path, adapter_dir: Path, plan: MergePlan) -> dict[str, bytes | Path]:
     """The files beside the weights: by name, their bytes or the file to copy.
 
     Raises `InvalidInput` when the tokenizer has tokens that the embedding has no row for.
@@ -44,12 +44,12 @@ def companions(base_dir: Path, adapter_dir: Path, plan: Plan) -> dict[str, bytes
 
 def index(shards: tuple[Shard, ...]) -> bytes:
     """The index that tells which shard has which tensor."""
-    weight_map = {step.name: shard.file for shard in shards for step in shard.steps}
+    weight_map = {tensor.name: shard.file for shard in shards for tensor in shard.tensors}
     total = sum(shard.nbytes for shard in shards)
     return _dumped({"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
-def _config(base_dir: Path, plan: Plan) -> dict[str, Any]:
+def _config(base_dir: Path, plan: MergePlan) -> dict[str, Any]:
     config = _for_inference(read_json(base_dir / "config.json"))
     text = config.get("text_config")
     for key, value in plan.config_changes.items():

@@ -15,21 +15,25 @@ from typing import Any
 
 from callwright.errors import Conflict, NotFound
 from callwright.merger.adapter import Adapter, open_adapter
-from callwright.merger.checkpoint import Checkpoint, fingerprint, open_checkpoint
+from callwright.merger.checkpoint import (
+    Checkpoint,
+    fingerprint,
+    open_checkpoint,
+    read_from,
+    read_local,
+    stored_tensors,
+)
 from callwright.merger.companions import companions
-from callwright.merger.plan import Plan, Shard, plan_merge
-from callwright.merger.reading import LocalReader, StoreReader, stored_tensors
-from callwright.merger.shards import Written, write_shards
+from callwright.merger.plan import MergePlan, Shard, plan_merge
+from callwright.merger.shards import write_shards
 from callwright.progress import Advance, silent
+from callwright.spec.model import Merge
 from callwright.store import BaseModelRef, FileEntry, Manifest, Registry, Store, Verification, claimed
 from callwright.store.claim import Claim
 from callwright.store.manifest import manifest_key, version_prefix
 from callwright.store.registry import CLAIM
 
-SHARD_BYTES = 5_000_000_000
-"""Largest size of an output shard, in bytes, when the caller does not say."""
-TOLERANCE = 0.05
-"""Largest `Verification.max_difference` when the caller does not say."""
+_DEFAULTS = Merge()
 _JOURNAL = "merge.json"
 
 
@@ -39,7 +43,7 @@ class Inputs:
 
     base: Checkpoint
     adapter: Adapter
-    plan: Plan
+    plan: MergePlan
     files: Mapping[str, bytes | Path]
     """What the version has besides weights."""
 
@@ -54,7 +58,9 @@ class Inputs:
         return digest.hexdigest()
 
 
-def read_inputs(base_dir: Path, adapter_dir: Path, *, dtype: str = "base", shard_bytes: int = SHARD_BYTES) -> Inputs:
+def read_inputs(
+    base_dir: Path, adapter_dir: Path, *, dtype: str = "base", shard_bytes: int = _DEFAULTS.shard_bytes
+) -> Inputs:
     """Read base and adapter and plan their merge, writing nothing. Raises `NotFound` and `InvalidInput`."""
     base, adapter = open_checkpoint(base_dir), open_adapter(adapter_dir)
     plan = plan_merge(base, adapter, dtype=dtype, shard_bytes=shard_bytes)
@@ -72,9 +78,9 @@ def merge(
     stop: tuple[str, ...],
     base: BaseModelRef | Mapping[str, str | None],
     dtype: str = "base",
-    shard_bytes: int = SHARD_BYTES,
+    shard_bytes: int = _DEFAULTS.shard_bytes,
     metrics: Mapping[str, Any] | None = None,
-    tolerance: float | None = TOLERANCE,
+    tolerance: float | None = _DEFAULTS.tolerance,
     on_progress: Advance = silent,
 ) -> Manifest:
     """Merge the PEFT adapter of `adapter_dir` into the base of `base_dir` and publish it as a version of `name`.
@@ -173,7 +179,7 @@ class _Merge:
             if path not in self.whole:
                 data = content if isinstance(content, bytes) else content.read_bytes()
                 self.store.put_bytes(f"{self.prefix}/{path}", data)
-                self.whole[path] = FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+                self.whole[path] = FileEntry.of(data)
         self._write_journal()
 
     def _write(self, shards: list[Shard]) -> None:
@@ -184,9 +190,9 @@ class _Merge:
                 self.done_bytes += nbytes
                 self.on_progress(self.done_bytes, total, "merging")
 
-        def note(written: Written) -> None:
+        def note(file: str, entry: FileEntry) -> None:
             with self.lock:
-                self.whole[written.file] = written.entry
+                self.whole[file] = entry
                 self._write_journal()
 
         write_shards(
@@ -199,26 +205,20 @@ class _Merge:
         self.store.put_bytes(f"{self.prefix}/{_JOURNAL}", json.dumps(document).encode())
 
     def _verify(self, tolerance: float) -> Verification:
-        from callwright.merger.probe import (  # transformers and PEFT, which the merge itself does without
-            Probe,
-            Weights,
-            verify,
-        )
+        from callwright.merger.verification import Comparison, Weights, verify  # needs transformers and PEFT
 
         self.on_progress(self.done_bytes, self.inputs.plan.nbytes, "verifying")
-        base, files = self.inputs.base, self.inputs.files
+        base, tokenizer = self.inputs.base, self.inputs.files.get("tokenizer.json")
         config = json.loads(self.store.get_bytes(f"{self.prefix}/config.json"))
-        tensors = stored_tensors(self.store, self.prefix, self.whole)
-        tokenizer = files.get("tokenizer.json")
-        with LocalReader() as reader:
-            probe = Probe(
-                base=Weights(base.config, base.tensors, reader),
-                merged=Weights(config, tensors, StoreReader(self.store)),
-                adapter_dir=self.inputs.adapter.folder,
-                base_dir=base.folder,
-                merged_dir=self._local_copy,
-            )
-            return verify(probe, tolerance=tolerance, tokenizer=tokenizer if isinstance(tokenizer, Path) else None)
+        merged = stored_tensors(self.store, self.prefix, self.whole)
+        comparison = Comparison(
+            base=Weights(base.config, base.tensors, read_local),
+            merged=Weights(config, merged, read_from(self.store)),
+            adapter_dir=self.inputs.adapter.folder,
+            base_dir=base.folder,
+            merged_dir=self._local_copy,
+        )
+        return verify(comparison, tolerance=tolerance, tokenizer=tokenizer if isinstance(tokenizer, Path) else None)
 
     def _local_copy(self, folder: Path) -> Path:
         if self.store.root is not None:

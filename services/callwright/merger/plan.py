@@ -1,7 +1,7 @@
 """What a merge will do, decided before anything is written: every output tensor, its sources and its shard.
 
 A pure function of the headers of base and adapter. An adapter that does not fit its base is refused here, by name.
-Reads no tensor data and writes nothing.
+Writes nothing.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import Any
 
 from callwright.errors import InvalidInput
 from callwright.merger.adapter import Adapter, LowRank
-from callwright.merger.checkpoint import SIZES, Checkpoint, TensorRef
+from callwright.merger.checkpoint import SIZES, Checkpoint, TensorRef, same_bytes
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 """Our dtype names and those of safetensors."""
@@ -23,7 +23,7 @@ _CONV1D_TYPES = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 
 
 @dataclass(frozen=True)
-class Step:
+class OutputTensor:
     """One output tensor: its source, what is added to it, and how it is stored."""
 
     name: str
@@ -72,16 +72,16 @@ class Shard:
     """One output file, with its tensors in the order in which they are written."""
 
     file: str
-    steps: tuple[Step, ...]
+    tensors: tuple[OutputTensor, ...]
 
     @property
     def nbytes(self) -> int:
         """Bytes of its tensors, header excluded."""
-        return sum(step.nbytes for step in self.steps)
+        return sum(tensor.nbytes for tensor in self.tensors)
 
 
 @dataclass(frozen=True)
-class Plan:
+class MergePlan:
     """A whole merge."""
 
     shards: tuple[Shard, ...]
@@ -91,9 +91,9 @@ class Plan:
     """The base shares one weight between embedding and head, and the merged model has two."""
 
     @property
-    def steps(self) -> Iterator[Step]:
+    def tensors(self) -> Iterator[OutputTensor]:
         """Every output tensor."""
-        return (step for shard in self.shards for step in shard.steps)
+        return (tensor for shard in self.shards for tensor in shard.tensors)
 
     @property
     def nbytes(self) -> int:
@@ -108,11 +108,11 @@ class Plan:
     def lines(self) -> Iterator[str]:
         """The plan for a reader, one line per tensor."""
         for shard in self.shards:
-            for step in shard.steps:
-                yield f"{shard.file}: {step.name} {step.dtype} {list(step.shape)}: {step.does}"
+            for tensor in shard.tensors:
+                yield f"{shard.file}: {tensor.name} {tensor.dtype} {list(tensor.shape)}: {tensor.does}"
 
 
-def plan_merge(base: Checkpoint, adapter: Adapter, *, dtype: str, shard_bytes: int) -> Plan:
+def plan_merge(base: Checkpoint, adapter: Adapter, *, dtype: str, shard_bytes: int) -> MergePlan:
     """Plan the merge of `adapter` into `base`.
 
     `dtype` is `base` (each tensor keeps its own), float32, bfloat16 or float16. Raises `InvalidInput`, with the names,
@@ -122,13 +122,13 @@ def plan_merge(base: Checkpoint, adapter: Adapter, *, dtype: str, shard_bytes: i
         raise InvalidInput(f"merging: got dtype {dtype!r}; expected one of base, {', '.join(DTYPES)}")
     _refuse_quantised(base, adapter)
     head = Head.of(base.config, base.tensors)
-    steps, used = _base_steps(base, adapter, head)
-    steps, untied = _with_head(steps, used, base, adapter, head)
+    tensors, used = _base_tensors(base, adapter, head)
+    tensors, untied = _with_head(tensors, used, base, adapter, head)
     _refuse_unused(adapter, used, base)
-    changes = _config_changes(base, steps, untied, dtype)
+    changes = _config_changes(base, tensors, untied, dtype)
     if dtype != "base":
-        steps = [replace(step, dtype=DTYPES[dtype]) if step.source.is_float else step for step in steps]
-    return Plan(shards=tuple(_sharded(steps, shard_bytes)), config_changes=changes, untied=untied)
+        tensors = [replace(tensor, dtype=DTYPES[dtype]) if tensor.source.is_float else tensor for tensor in tensors]
+    return MergePlan(shards=tuple(_sharded(tensors, shard_bytes)), config_changes=changes, untied=untied)
 
 
 @dataclass(frozen=True)
@@ -168,41 +168,41 @@ def _refuse_quantised(base: Checkpoint, adapter: Adapter) -> None:
         )
 
 
-def _base_steps(base: Checkpoint, adapter: Adapter, head: Head) -> tuple[list[Step], set[str]]:
-    """A step for every tensor of the base, the tied head excepted, and the adapter's names that found their place."""
+def _base_tensors(base: Checkpoint, adapter: Adapter, head: Head) -> tuple[list[OutputTensor], set[str]]:
+    """What becomes of every tensor of the base but a tied head, and the adapter's names that found their place."""
     by_tensor = {located(f"{module}.weight", base.tensors): module for module in adapter.low_rank}
     by_bias = {located(f"{m}.bias", base.tensors): m for m, low in adapter.low_rank.items() if low.bias}
     held = {located(name, base.tensors): name for name in adapter.replaced}
     squares = _squares_transposed(base, adapter)
     used: set[str] = set()
-    steps = []
-    for name, tensor in base.tensors.items():
+    tensors = []
+    for name, source in base.tensors.items():
         if head.tied and name == head.name:
             continue
-        step = Step(name=name, dtype=tensor.dtype, source=tensor)
+        tensor = OutputTensor(name=name, dtype=source.dtype, source=source)
         if name in held:
-            step = replace(step, source=_fitting(tensor, adapter.replaced[held[name]], head))
+            tensor = replace(tensor, source=_fitting(source, adapter.replaced[held[name]], head))
             used.add(held[name])
         if name in by_tensor:
             module = by_tensor[name]
-            step = _with_low_rank(step, module, adapter.low_rank[module], squares_transposed=squares)
+            tensor = _with_low_rank(tensor, module, adapter.low_rank[module], squares_transposed=squares)
             used.add(module)
         if name in by_bias:
-            step = replace(step, bias=_fitting_bias(step, adapter.low_rank[by_bias[name]]))
+            tensor = replace(tensor, bias=_fitting_bias(tensor, adapter.low_rank[by_bias[name]]))
             used.add(f"{by_bias[name]}.bias")
-        steps.append(step)
-    return steps, used
+        tensors.append(tensor)
+    return tensors, used
 
 
 def _with_head(
-    steps: list[Step], used: set[str], base: Checkpoint, adapter: Adapter, head: Head
-) -> tuple[list[Step], bool]:
+    tensors: list[OutputTensor], used: set[str], base: Checkpoint, adapter: Adapter, head: Head
+) -> tuple[list[OutputTensor], bool]:
     """Adds the head's own weight where base and adapter make it differ from the embedding that it was tied to."""
     if not head.tied or head.embedding is None:
-        return steps, False
+        return tensors, False
     module = head.name.removesuffix(".weight")
     low, held = adapter.low_rank.get(module), adapter.replaced.get(head.name)
-    embedding = next(step for step in steps if step.name == head.embedding)
+    embedding = next(tensor for tensor in tensors if tensor.name == head.embedding)
     shared = base.tensors[head.embedding]
     # A saved module is a copy of its own, beside the shared weight; anything else held whole is the shared weight.
     own = any(head.embedding.removesuffix(".weight").endswith(saved) for saved in adapter.saved_modules)
@@ -211,19 +211,19 @@ def _with_head(
     used |= {name for name in (module, head.name) if name in adapter.low_rank or name in adapter.replaced}
     if low is None and embedding.low_rank is None:
         if held is None and not own:
-            return steps, False
-        if held is not None and held.shape == embedding.shape and _same_bytes(held, embedding.source):
-            return steps, False
+            return tensors, False
+        if held is not None and held.shape == embedding.shape and same_bytes(held, embedding.source):
+            return tensors, False
     source = _fitting(shared, held, head) if held is not None else shared
-    step = Step(name=head.name, dtype=base.tensors[head.embedding].dtype, source=source)
-    if step.shape != embedding.shape:
+    tensor = OutputTensor(name=head.name, dtype=base.tensors[head.embedding].dtype, source=source)
+    if tensor.shape != embedding.shape:
         raise InvalidInput(
-            f"merging: {head.name} would be {list(step.shape)} beside {head.embedding} {list(embedding.shape)}; "
+            f"merging: {head.name} would be {list(tensor.shape)} beside {head.embedding} {list(embedding.shape)}; "
             "expected as many rows; save both with the adapter when tokens are added"
         )
     if low is not None:
-        step = _with_low_rank(step, module, low, squares_transposed=False)
-    return [*steps, step], True
+        tensor = _with_low_rank(tensor, module, low, squares_transposed=False)
+    return [*tensors, tensor], True
 
 
 def _squares_transposed(base: Checkpoint, adapter: Adapter) -> bool:
@@ -236,19 +236,19 @@ def _squares_transposed(base: Checkpoint, adapter: Adapter) -> bool:
     return said.pop() if len(said) == 1 else base.config.get("model_type") in _CONV1D_TYPES or adapter.fan_in_fan_out
 
 
-def _with_low_rank(step: Step, module: str, low: LowRank, *, squares_transposed: bool) -> Step:
+def _with_low_rank(tensor: OutputTensor, module: str, low: LowRank, *, squares_transposed: bool) -> OutputTensor:
     straight, across = (low.b.shape[0], low.a.shape[1]), (low.a.shape[1], low.b.shape[0])
-    transposed = low.embedding or (squares_transposed if straight == across else step.shape == across)
+    transposed = low.embedding or (squares_transposed if straight == across else tensor.shape == across)
     expected = across if transposed else straight
-    if step.shape != expected:
+    if tensor.shape != expected:
         raise InvalidInput(
-            f"merging: {module} does not fit: the adapter makes {list(expected)}, the base has {list(step.shape)}; "
+            f"merging: {module} does not fit: the adapter makes {list(expected)}, the base has {list(tensor.shape)}; "
             "give the base that the adapter was trained on"
         )
     for part in (low.magnitude, low.bias):
         if part is not None and part.shape != (low.b.shape[0],):
             raise InvalidInput(f"merging: {part} does not fit; expected [{low.b.shape[0]}]")
-    return replace(step, low_rank=low, transposed=transposed)
+    return replace(tensor, low_rank=low, transposed=transposed)
 
 
 def _fitting(tensor: TensorRef, held: TensorRef, head: Head) -> TensorRef:
@@ -259,9 +259,9 @@ def _fitting(tensor: TensorRef, held: TensorRef, head: Head) -> TensorRef:
     return held
 
 
-def _fitting_bias(step: Step, low: LowRank) -> LowRank:
-    if low.bias is None or low.bias.shape != step.shape:
-        raise InvalidInput(f"merging: {low.bias} does not fit {step.name} {list(step.shape)}")
+def _fitting_bias(tensor: OutputTensor, low: LowRank) -> LowRank:
+    if low.bias is None or low.bias.shape != tensor.shape:
+        raise InvalidInput(f"merging: {low.bias} does not fit {tensor.name} {list(tensor.shape)}")
     return low
 
 
@@ -287,44 +287,29 @@ def located(name: str, tensors: Mapping[str, TensorRef]) -> str:
     return name
 
 
-def _config_changes(base: Checkpoint, steps: list[Step], untied: bool, dtype: str) -> dict[str, Any]:
+def _config_changes(base: Checkpoint, tensors: list[OutputTensor], untied: bool, dtype: str) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if untied:
         changes["tie_word_embeddings"] = False
     if dtype != "base":
         changes["torch_dtype" if "torch_dtype" in base.config else "dtype"] = dtype
-    for step in steps:
-        before = base.tensors.get(step.name)
-        if before is not None and before.shape != step.shape:
-            changes["vocab_size"] = step.shape[0]
+    for tensor in tensors:
+        before = base.tensors.get(tensor.name)
+        if before is not None and before.shape != tensor.shape:
+            changes["vocab_size"] = tensor.shape[0]
     return changes
 
 
-def _sharded(steps: Iterable[Step], shard_bytes: int) -> Iterator[Shard]:
+def _sharded(tensors: Iterable[OutputTensor], shard_bytes: int) -> Iterator[Shard]:
     """Shards of at most `shard_bytes`, a larger tensor alone; wider dtypes first, so that all are aligned."""
-    groups: list[list[Step]] = [[]]
+    groups: list[list[OutputTensor]] = [[]]
     size = 0
-    for step in steps:
-        if groups[-1] and size + step.nbytes > shard_bytes:
+    for tensor in tensors:
+        if groups[-1] and size + tensor.nbytes > shard_bytes:
             groups.append([])
             size = 0
-        groups[-1].append(step)
-        size += step.nbytes
+        groups[-1].append(tensor)
+        size += tensor.nbytes
     for number, group in enumerate(groups, 1):
         name = "model.safetensors" if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
-        yield Shard(file=name, steps=tuple(sorted(group, key=lambda step: -SIZES[step.dtype])))
-
-
-def _same_bytes(one: TensorRef, other: TensorRef) -> bool:
-    if (one.dtype, one.shape) != (other.dtype, other.shape):
-        return False
-    with one.file.open("rb") as first, other.file.open("rb") as second:
-        first.seek(one.start)
-        second.seek(other.start)
-        left = one.nbytes
-        while left:
-            length = min(left, 8 << 20)
-            if first.read(length) != second.read(length):
-                return False
-            left -= length
-    return True
+        yield Shard(file=name, tensors=tuple(sorted(group, key=lambda tensor: -SIZES[tensor.dtype])))

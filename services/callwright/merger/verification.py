@@ -20,10 +20,9 @@ import torch
 from torch import nn
 
 from callwright.errors import InvalidInput, StageFailed
-from callwright.merger.checkpoint import TensorRef
-from callwright.merger.layers import Stream, UnmappedError
+from callwright.merger.checkpoint import Read, TensorRef
 from callwright.merger.plan import Head
-from callwright.merger.reading import Reader
+from callwright.merger.streamed_model import Stream, UnmappedError
 from callwright.store import Verification
 
 PROMPTS, LENGTH = 4, 8
@@ -44,11 +43,11 @@ class Weights:
     config: Mapping[str, Any]
     """Its config.json."""
     tensors: Mapping[str, TensorRef]
-    reader: Reader
+    read: Read
 
 
 @dataclass(frozen=True)
-class Probe:
+class Comparison:
     """A merge to verify: base, adapter and the merged weights, each where it is."""
 
     base: Weights
@@ -59,7 +58,7 @@ class Probe:
     """Makes the merged files a local directory, in the given one where they are not local yet."""
 
 
-def verify(probe: Probe, *, tolerance: float, tokenizer: Path | None = None) -> Verification:
+def verify(comparison: Comparison, *, tolerance: float, tokenizer: Path | None = None) -> Verification:
     """Compare the merged weights with base + adapter.
 
     The difference at a position is the root mean square over the vocabulary of the logits' difference, divided by the
@@ -67,15 +66,16 @@ def verify(probe: Probe, *, tolerance: float, tokenizer: Path | None = None) -> 
     fifth of it where they are float16, a hundredth where they are float32. Raises `StageFailed` above that, or when
     the merged weights are not exactly those that the model needs.
     """
-    widest = max((ALLOWED[tensor.dtype] for tensor in probe.merged.tensors.values() if tensor.is_float), default=1.0)
-    ids = _prompts(int(_text(probe.merged.config)["vocab_size"]), tokenizer)
+    dtypes = {tensor.dtype for tensor in comparison.merged.tensors.values() if tensor.is_float}
+    allowed = tolerance * max((ALLOWED[dtype] for dtype in dtypes), default=1.0)
+    ids = _prompts(int(_text(comparison.merged.config)["vocab_size"]), tokenizer)
     if importlib.util.find_spec("peft") is None:
         raise InvalidInput("verifying the merge: PEFT is not installed; install callwright[merger], or do not verify")
     with torch.inference_mode():
         try:
-            method, (reference, found) = "layer by layer", _layer_by_layer(probe, ids)
+            method, (reference, found) = "layer by layer", _layer_by_layer(comparison, ids)
         except UnmappedError:
-            method, (reference, found) = "whole models", _whole(probe, ids)
+            method, (reference, found) = "whole models", _whole(comparison, ids)
         # One prompt after the other: the logits of a large vocabulary are large themselves.
         each = [_compared(ours, theirs) for ours, theirs in zip(found, reference, strict=True)]
     differences, agree = (torch.stack(values) for values in zip(*each, strict=True))
@@ -88,7 +88,7 @@ def verify(probe: Probe, *, tolerance: float, tokenizer: Path | None = None) -> 
         max_difference=float(differences.max()),
         mean_difference=float(differences.mean()),
         top1_agreement=float(agree.float().mean()),
-        tolerance=tolerance * widest,
+        tolerance=allowed,
     )
     if result.max_difference > result.tolerance:
         raise StageFailed(
@@ -122,37 +122,37 @@ def _prompts(vocabulary: int, tokenizer: Path | None) -> torch.Tensor:
     return ids
 
 
-def _layer_by_layer(probe: Probe, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _layer_by_layer(comparison: Comparison, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits of base + adapter and of the merged weights, reading each weight when it is needed."""
-    vocabulary = _text(probe.merged.config)["vocab_size"]
+    vocabulary = _text(comparison.merged.config)["vocab_size"]
     with _quiet():
-        model = _with_adapter(_empty_model(_resized(probe.base.config, vocabulary)), probe.adapter_dir)
-        merged = _empty_model(probe.merged.config)
-    needed = _attach(model, probe.base)
-    idle = set(probe.base.tensors) - needed
-    unused = sorted(set(probe.merged.tensors) - _attach(merged, probe.merged) - idle)
+        model = _with_adapter(_empty_model(_resized(comparison.base.config, vocabulary)), comparison.adapter_dir)
+        merged = _empty_model(comparison.merged.config)
+    needed = _attach(model, comparison.base)
+    idle = set(comparison.base.tensors) - needed
+    unused = sorted(set(comparison.merged.tensors) - _attach(merged, comparison.merged) - idle)
     if unused:
         raise StageFailed(f"verifying the merge: the model has no place for {', '.join(unused[:5])}")
     return _logits(model, ids), _logits(merged, ids)
 
 
-def _whole(probe: Probe, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _whole(comparison: Comparison, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The same with both models in memory, one after the other, for architectures that are converted on loading."""
     from transformers import AutoModelForCausalLM
 
-    size = sum(tensor.nbytes for tensor in probe.merged.tensors.values())
+    size = sum(tensor.nbytes for tensor in comparison.merged.tensors.values())
     if size > WHOLE_BYTES:
         raise InvalidInput(
             f"verifying the merge: this architecture needs the whole model in memory, {size / 1e9:.0f} GB; merge "
             "without verification to publish it all the same"
         )
     with _quiet(), TemporaryDirectory() as folder:
-        model = AutoModelForCausalLM.from_pretrained(probe.base_dir, dtype=torch.float32)
-        if _text(probe.merged.config)["vocab_size"] != _text(probe.base.config)["vocab_size"]:
-            model.resize_token_embeddings(_text(probe.merged.config)["vocab_size"])
-        reference = _logits(_with_adapter(model, probe.adapter_dir), ids)
+        model = AutoModelForCausalLM.from_pretrained(comparison.base_dir, dtype=torch.float32)
+        if _text(comparison.merged.config)["vocab_size"] != _text(comparison.base.config)["vocab_size"]:
+            model.resize_token_embeddings(_text(comparison.merged.config)["vocab_size"])
+        reference = _logits(_with_adapter(model, comparison.adapter_dir), ids)
         del model
-        merged = AutoModelForCausalLM.from_pretrained(probe.merged_dir(Path(folder)), dtype=torch.float32)
+        merged = AutoModelForCausalLM.from_pretrained(comparison.merged_dir(Path(folder)), dtype=torch.float32)
         return reference, _logits(merged, ids)
 
 
@@ -163,7 +163,7 @@ def _logits(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
 
 def _attach(model: nn.Module, weights: Weights) -> set[str]:
     """Let `model` compute from `weights`; returns the tensors that it has a place for."""
-    stream = Stream(weights.tensors, weights.reader, Head.of(weights.config, weights.tensors))
+    stream = Stream(weights.tensors, weights.read, Head.of(weights.config, weights.tensors))
     stream.attach(model)
     return stream.used
 

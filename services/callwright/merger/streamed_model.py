@@ -11,10 +11,9 @@ from functools import partial
 import torch
 from torch import nn
 
-from callwright.merger.checkpoint import TensorRef
+from callwright.merger.arithmetic import rows
+from callwright.merger.checkpoint import Read, TensorRef
 from callwright.merger.plan import Head, located
-from callwright.merger.reading import Reader
-from callwright.merger.tensors import load, rows
 
 _CHUNK_ELEMENTS = 2 * 1024 * 1024
 
@@ -26,9 +25,9 @@ class UnmappedError(Exception):
 class Stream:
     """Lets a model without weights compute, reading each weight when it is needed."""
 
-    def __init__(self, tensors: Mapping[str, TensorRef], reader: Reader, head: Head) -> None:
+    def __init__(self, tensors: Mapping[str, TensorRef], read: Read, head: Head) -> None:
         self._tensors = tensors
-        self._reader = reader
+        self._read = read
         self._head = head
         self.used: set[str] = set()
         """Tensors that the model has a place for."""
@@ -56,41 +55,23 @@ class Stream:
         if found not in self._tensors:
             raise UnmappedError(name)
         self.used.add(found)
-        for held, tensor in real.items():  # the adapter's own embedding, which the head shares
-            if located(held, self._tensors) == found:
-                return _Values(tensor=tensor)
-        return _Values(ref=self._tensors[found], reader=self._reader)
+        own = next((real[held] for held in real if located(held, self._tensors) == found), None)
+        if own is not None:  # the adapter's own embedding, which the head shares
+            return _Values(tuple(own.shape), lambda first, end: own[first:end].float())
+        ref = self._tensors[found]
+        return _Values(ref.shape, lambda first, end: rows(ref, first, end, self._read).float())
 
 
 @dataclass(frozen=True)
 class _Values:
-    """A parameter in memory, or where to read it."""
+    """A parameter of which any rows can be had in float32."""
 
-    tensor: torch.Tensor | None = None
-    ref: TensorRef | None = None
-    reader: Reader | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        if self.ref is not None:
-            return self.ref.shape
-        return tuple(self._held.shape)
-
-    @property
-    def _held(self) -> torch.Tensor:
-        if self.tensor is None:
-            raise AssertionError("made with a tensor or a place to read it")
-        return self.tensor
-
-    def rows(self, first: int, end: int) -> torch.Tensor:
-        if self.ref is None or self.reader is None:
-            return self._held[first:end].float()
-        return rows(self.reader, self.ref, first, end).float()
+    shape: tuple[int, ...]
+    rows: Callable[[int, int], torch.Tensor]
+    """[end - first, …] rows `first` to `end`."""
 
     def whole(self) -> torch.Tensor:
-        if self.ref is None or self.reader is None:
-            return self._held.float()
-        return load(self.reader, self.ref).float()
+        return self.rows(0, self.shape[0]).view(self.shape)
 
     def chunks(self) -> Iterator[tuple[int, int, torch.Tensor]]:
         """The values a few rows at a time: first row, last row plus one, rows."""
