@@ -8,7 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Literal
+from typing import Literal, Self
 
 import pytest
 
@@ -40,21 +40,18 @@ def s3_server() -> Iterator[str]:
             server.stop()
 
 
-class FaultyProxy:
-    """Passes requests on to a server, except those that `choose` answers with a fault."""
+class Front:
+    """An HTTP server in front of another one; a subclass's `handle` answers each request."""
 
-    def __init__(self, upstream: str, choose: Callable[[str, str], Fault | None]) -> None:
-        self.choose = choose
-        """Called with method and path of every request."""
-        self.faults = 0
-        """Requests that were broken."""
-        proxy = self
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream.removeprefix("http://")
+        front = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def handle_one(self) -> None:
-                proxy._handle(self, upstream.removeprefix("http://"))
+                front.handle(self)
 
             do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_one  # noqa: N815
 
@@ -65,7 +62,7 @@ class FaultyProxy:
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> "FaultyProxy":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
@@ -73,9 +70,42 @@ class FaultyProxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def _handle(self, request: BaseHTTPRequestHandler, upstream: str) -> None:
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        raise NotImplementedError
+
+    def forward(
+        self, request: BaseHTTPRequestHandler, path: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send the request on; returns status, headers by their names in small letters, and body of the answer."""
+        connection = http.client.HTTPConnection(self._upstream, timeout=60)
+        connection.request(request.command, path, body=body, headers=headers)
+        response = connection.getresponse()
+        data = response.read()
+        connection.close()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, data
+
+
+def answer(request: BaseHTTPRequestHandler, status: int, data: bytes, headers: dict[str, str]) -> None:
+    """Answer with `data`, whose length is said unless the headers say another."""
+    request.send_response_only(status)
+    for name, value in ({"content-length": str(len(data))} | headers).items():
+        request.send_header(name, value)
+    request.end_headers()
+    if request.command != "HEAD":
+        request.wfile.write(data)
+        request.wfile.flush()
+
+
+class FaultyProxy(Front):
+    """Passes requests on to a server, except those that `choose` answers with a fault."""
+
+    def __init__(self, upstream: str, choose: Callable[[str, str], Fault | None]) -> None:
+        super().__init__(upstream)
+        self.choose = choose
+        """Called with method and path of every request."""
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
         fault = self.choose(request.command, request.path)
-        self.faults += fault is not None
         length = int(request.headers.get("Content-Length") or 0)
         if fault == "upload reset":
             request.rfile.read(length // 2)
@@ -83,33 +113,16 @@ class FaultyProxy:
         body = request.rfile.read(length)
         if fault in ("500", "slow down"):
             status, code = (500, "InternalError") if fault == "500" else (503, "SlowDown")
-            return _answer(request, status, f"<Error><Code>{code}</Code></Error>".encode(), {})
-        connection = http.client.HTTPConnection(upstream, timeout=60)
-        headers = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
-        connection.request(request.command, request.path, body=body, headers=headers)
-        response = connection.getresponse()
-        data = response.read()
-        kept = {name: value for name, value in response.getheaders() if name.lower() not in _HOP}
-        connection.close()
+            return answer(request, status, f"<Error><Code>{code}</Code></Error>".encode(), {})
+        sent = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
+        status, headers, data = self.forward(request, request.path, body, sent)
+        headers = {name: value for name, value in headers.items() if name not in ("connection", "transfer-encoding")}
+        if request.command != "HEAD":
+            headers["content-length"] = str(len(data))
         if fault in ("reset", "truncated"):
-            _answer(request, response.status, data[: len(data) // 2], kept | {"Content-Length": str(len(data))})
+            answer(request, status, data[: len(data) // 2], headers)
             return _reset(request) if fault == "reset" else _close(request)
-        if request.command == "HEAD":
-            kept["Content-Length"] = response.getheader("Content-Length") or "0"
-        _answer(request, response.status, data, kept)
-
-
-_HOP = ("connection", "transfer-encoding", "content-length", "date", "server")
-
-
-def _answer(request: BaseHTTPRequestHandler, status: int, data: bytes, headers: dict[str, str]) -> None:
-    request.send_response(status)
-    for name, value in ({"Content-Length": str(len(data))} | headers).items():
-        request.send_header(name, value)
-    request.end_headers()
-    if request.command != "HEAD":
-        request.wfile.write(data)
-        request.wfile.flush()
+        answer(request, status, data, headers)
 
 
 def _reset(request: BaseHTTPRequestHandler) -> None:

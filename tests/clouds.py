@@ -17,12 +17,12 @@ import threading
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 
-from buckets import BUCKET
+from buckets import BUCKET, Front, answer
 
 AZURITE = "azurite-blob"
 """Azure's emulator, of npm's package `azurite`: 365 MB, so nothing installs it by itself."""
@@ -76,7 +76,7 @@ def _make_container(port: int) -> None:
 def google_server(s3: str) -> Iterator[None]:
     """Speak Google's XML API in front of the S3 server `s3` and point the environment at it."""
     with _Generations(s3) as front:
-        account = {"gcs_base_url": front, "disable_oauth": True, "client_email": "", "private_key": ""}
+        account = {"gcs_base_url": front.url, "disable_oauth": True, "client_email": "", "private_key": ""}
         account |= {"private_key_id": "", "client_id": ""}
         with _environment("GOOGLE_", SERVICE_ACCOUNT_KEY=json.dumps(account)):
             yield
@@ -92,39 +92,16 @@ def _environment(prefix: str, **values: str) -> Iterator[None]:
         yield
 
 
-class _Generations:
+class _Generations(Front):
     """A front of an S3 server that gives every object a generation and holds writes to the one they ask for."""
 
     def __init__(self, upstream: str) -> None:
-        self._upstream = upstream.removeprefix("http://")
+        super().__init__(upstream)
         self._lock = threading.Lock()
         self._numbers = itertools.count(1_700_000_000_000_000)
         self._generations: dict[str, int] = {}
-        front = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_one(self) -> None:
-                front._handle(self)
-
-            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_one  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-
-    def __enter__(self) -> str:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _handle(self, request: BaseHTTPRequestHandler) -> None:
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         parts = urlsplit(request.path)
         query = parse_qs(parts.query, keep_blank_values=True)
@@ -132,7 +109,7 @@ class _Generations:
         with self._lock:  # a condition and its write are one step
             there, asked = self._generations.get(parts.path, 0), request.headers.get("x-goog-if-generation-match")
             if asked is not None and int(asked) != there:
-                return self._answer(request, 412, b"<Error><Code>PreconditionFailed</Code></Error>", {})
+                return answer(request, 412, b"<Error><Code>PreconditionFailed</Code></Error>", {})
             status, headers, data = self._passed_on(request, body)
             if whole and status < 300:
                 self._generations[parts.path] = next(self._numbers)
@@ -140,28 +117,13 @@ class _Generations:
                 self._generations.pop(parts.path, None)
             if parts.path in self._generations:
                 headers["x-goog-generation"] = str(self._generations[parts.path])
-        self._answer(request, status, data, headers)
+        answer(request, status, data, headers)
 
     def _passed_on(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(self._upstream, timeout=60)
         kept = {name: value for name, value in request.headers.items() if name.lower() in ("range", "content-type")}
         kept["Authorization"] = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, SignedHeaders=host"
         path, mark, query = request.path.partition("?")  # names come with every sign but letters and digits escaped
-        connection.request(request.command, quote(unquote(path)) + mark + query, body=body, headers=kept)
-        response = connection.getresponse()
-        data = response.read()
-        wanted = ("etag", "last-modified", "content-type", "content-range", "content-length")
-        headers = {name: value for name, value in response.getheaders() if name.lower() in wanted}
-        connection.close()
-        return response.status, headers, data
-
-    @staticmethod
-    def _answer(request: BaseHTTPRequestHandler, status: int, data: bytes, headers: dict[str, str]) -> None:
-        length = headers.pop("content-length", None) or headers.pop("Content-Length", None)
-        request.send_response_only(status)
-        for name, value in headers.items():
-            request.send_header(name, value)
-        request.send_header("Content-Length", length if request.command == "HEAD" and length else str(len(data)))
-        request.end_headers()
-        if request.command != "HEAD":
-            request.wfile.write(data)
+        status, headers, data = self.forward(request, quote(unquote(path)) + mark + query, body, kept)
+        wanted = ["etag", "last-modified", "content-type", "content-range"]
+        wanted += ["content-length"] if request.command == "HEAD" else []
+        return status, {name: value for name, value in headers.items() if name in wanted}, data

@@ -1,9 +1,12 @@
 """Fixtures that every room's tests share."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from buckets import s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -18,3 +21,10 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs the real corpora of ../shared/data, which are not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """URL of an S3 server with the bucket `BUCKET` of `buckets`."""
+    with s3_server() as url:
+        yield url

@@ -8,7 +8,6 @@ import pytest
 from plain_merge import run_merge
 from tiny_adapters import make_adapter, make_base
 
-from buckets import s3_server
 from callwright.store import Manifest, Store
 
 
@@ -19,13 +18,6 @@ def _quiet_and_offline() -> Iterator[None]:
         patch.setenv("TRANSFORMERS_VERBOSITY", "error")
         patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         yield
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """URL of an S3 server with the bucket `BUCKET`."""
-    with s3_server() as url:
-        yield url
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from plain_merge import run_merge
 
+import callwright.merger.arithmetic  # noqa: F401 - before the forks: a merge is to be killed, not an import
 from callwright.store import Store
 
 

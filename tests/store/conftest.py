@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from buckets import BUCKET, s3_server
+from buckets import BUCKET
 from callwright.store import Store
 from clouds import AZURITE, azure_server, google_server
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """URL of an S3 server with the bucket `BUCKET`."""
-    with s3_server() as url:
-        yield url
 
 
 @pytest.fixture(scope="session")

@@ -100,8 +100,7 @@ class RemoteWriter(Writer):
 
     def __init__(self, store: "ObjectStore", key: str, *, where: str) -> None:
         self._where = where
-        self._parts: queue.Queue[bytes | None] = queue.Queue(maxsize=1)
-        self._pending = bytearray()
+        self._queue: queue.Queue[bytes | None] = queue.Queue(maxsize=1)
         self._size = 0
         self._failure: BaseException | None = None
         self._aborted = False
@@ -110,17 +109,11 @@ class RemoteWriter(Writer):
         self._thread.start()
 
     def write(self, data: Buffer) -> None:
-        rest = memoryview(data)
-        self._size += rest.nbytes
-        while rest:
-            room = PART_BYTES - len(self._pending)
-            self._pending += rest[:room]
-            rest = rest[room:]
-            if len(self._pending) == PART_BYTES:
-                self._give()
+        self._raise()
+        self._size += len(data)
+        self._queue.put(bytes(data))
 
     def commit(self) -> None:
-        self._give()
         self._end()
         self._raise()
 
@@ -129,14 +122,9 @@ class RemoteWriter(Writer):
             self._aborted = True
             self._end()
 
-    def _give(self) -> None:
-        self._raise()
-        self._parts.put(bytes(self._pending))
-        self._pending.clear()
-
     def _end(self) -> None:
         self._ended = True
-        self._parts.put(None)
+        self._queue.put(None)
         self._thread.join()
 
     def _raise(self) -> None:
@@ -160,13 +148,13 @@ class RemoteWriter(Writer):
             self._failure = error
             while not self._ended:  # let a writer that is waiting for room go on, to be told
                 with contextlib.suppress(queue.Empty):
-                    self._parts.get(timeout=0.05)
+                    self._queue.get(timeout=0.05)
             with contextlib.suppress(queue.Empty):
                 while True:
-                    self._parts.get_nowait()
+                    self._queue.get_nowait()
 
     def _taken(self) -> Iterator[bytes]:
-        while (part := self._parts.get()) is not None:
+        while (part := self._queue.get()) is not None:
             yield part
         if self._aborted:
             raise _AbortedError
