@@ -10,9 +10,9 @@ from asking import ANSWER, CALL, TWO, USER, WEATHER, Bench, bench, joined
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from callwright import dialects
+from callwright.sidecar.admission import Keys
 from callwright.sidecar.config import SidecarConfig
-from callwright.sidecar.keys import Keys
-from callwright.sidecar.problems import Refused
+from callwright.sidecar.errors import Refused
 from fakes import Raw, Text
 
 TEXTS = {

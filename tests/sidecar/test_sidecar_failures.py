@@ -14,10 +14,10 @@ from bending import GOOD, MESSAGES, RESPONSES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callwright.sidecar.answers import is_malformed
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
-from callwright.sidecar.events import loads
+from callwright.sidecar.sse import loads
+from callwright.sidecar.translation import has_malformed_call
 from fakes import Raw, Served, Text
 
 APIS: dict[str, dict[str, Any]] = {
@@ -90,7 +90,7 @@ def test_an_answer_that_is_none_is_503(path: str, answer: str, failing: Bench) -
 
 
 def test_a_message_of_null_holds_no_malformed_call() -> None:
-    assert not is_malformed({"choices": [{"message": None}, {}]})
+    assert not has_malformed_call({"choices": [{"message": None}, {}]})
 
 
 @pytest.mark.parametrize("path", APIS)
@@ -185,10 +185,11 @@ def test_a_stream_that_has_ended_is_not_ended_again_at_shutdown(path: str) -> No
 
         app = create_app(SidecarConfig(upstream=url, dialects={"*": "react_en"}))
         scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
-        answering = asyncio.ensure_future(app(scope, receive, send))
-        await asyncio.wait_for(ending.wait(), 20)
-        answering.cancel()
-        await answering
+        async with app.router.lifespan_context(app):
+            answering = asyncio.ensure_future(app(scope, receive, send))
+            await asyncio.wait_for(ending.wait(), 20)
+            answering.cancel()
+            await answering
 
     with Served(TypedEngine(lambda request: events(CHUNK, "[DONE]"))) as engine:
         asyncio.run(main(engine.url))

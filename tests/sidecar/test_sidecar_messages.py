@@ -12,7 +12,7 @@ from anthropic.types import Message, RawMessageStreamEvent
 from asking import ANSWER, CALL, MALFORMED, MIXED, TWO, Bench, bench
 from pydantic import TypeAdapter
 
-from callwright.sidecar.message_events import stop, usage
+from callwright.sidecar.apis.message_events import stop, usage
 from fakes import Raw, Text
 
 TOOL = {

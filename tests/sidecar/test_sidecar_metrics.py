@@ -9,19 +9,19 @@ import pytest
 from asking import CALL, WEATHER, bench
 
 from callwright.dialects.types import MalformedCall
-from callwright.sidecar.gate import Gate
-from callwright.sidecar.metrics import Metrics
+from callwright.sidecar.admission import Gate
+from callwright.sidecar.telemetry import Metrics
 from fakes import Raw, Text
 
 
 def test_labels_are_bounded_and_hold_nothing_that_was_quoted() -> None:
     metrics = Metrics(Gate(1, 1))
     for n in range(1_000):
-        metrics.call(f"tool_{n}")
-        metrics.malformed(MalformedCall("", f"no Action Input; expected field_{n}"))
-        metrics.malformed(MalformedCall("", f"unknown tool 'secret_{n}'"))
-        metrics.malformed(MalformedCall("", f"the arguments are no JSON object: got '{n}'"))
-        metrics.malformed(MalformedCall("", f"reason {n}"))
+        metrics.count_call(f"tool_{n}")
+        metrics.count_malformed(MalformedCall("", f"no Action Input; expected field_{n}"))
+        metrics.count_malformed(MalformedCall("", f"unknown tool 'secret_{n}'"))
+        metrics.count_malformed(MalformedCall("", f"the arguments are no JSON object: got '{n}'"))
+        metrics.count_malformed(MalformedCall("", f"reason {n}"))
     text = metrics.text().decode()
     assert 'callwright_malformed_tool_calls_total{reason="no Action Input"} 1000.0' in text
     assert 'callwright_malformed_tool_calls_total{reason="unknown tool"} 1000.0' in text

@@ -8,16 +8,17 @@ import pytest
 from bending import GOOD, TOOL, bend
 
 from callwright.errors import InvalidInput
-from callwright.sidecar import requests
-from callwright.sidecar.catalog import speech
+from callwright.sidecar import chat_request
 from callwright.sidecar.config import SidecarConfig
-from callwright.sidecar.problems import Refused, error_response
+from callwright.sidecar.errors import Refused, error_response
+from callwright.sidecar.models import named_dialect
+from callwright.sidecar.plan import ChatPlan, make_plan
 
 CONFIG = SidecarConfig(max_messages=8, max_tools=4, max_schema_depth=6)
 
 
-def plan(request: dict[str, Any], dialect: str = "react_en") -> requests.Plan:
-    return requests.make_plan(request, speech(dialect), CONFIG)
+def plan(request: dict[str, Any], dialect: str = "react_en") -> ChatPlan:
+    return make_plan(request, named_dialect(dialect), CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -76,15 +77,15 @@ def test_a_refusal_names_the_field(change: dict[str, Any], param: str | None) ->
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"7", b'"x"', b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe"])
 def test_no_json_object(body: bytes) -> None:
     with pytest.raises(Refused, match="body"):
-        requests.parse(body)
+        chat_request.parse(body)
 
 
 def test_a_demand_without_tools() -> None:
-    requests.check_without_tools({"tool_choice": "auto"})
-    requests.check_without_tools({"tool_choice": "none"})
+    chat_request.check_without_tools({"tool_choice": "auto"})
+    chat_request.check_without_tools({"tool_choice": "none"})
     for choice in ("required", {"type": "function", "function": {"name": "f"}}):
         with pytest.raises(Refused) as refused:
-            requests.check_without_tools({"tool_choice": choice})
+            chat_request.check_without_tools({"tool_choice": choice})
         assert refused.value.param == "tool_choice"
 
 
@@ -109,9 +110,9 @@ def test_ten_thousand_bent_requests(dialect: str) -> None:
             bend(bent, chance)
         body = json.dumps(bent).encode()
         try:
-            request = requests.parse(body)
-            assert requests.may_need_dialect(body) or not requests.needs_dialect(request)
-            if requests.needs_dialect(request):
+            request = chat_request.parse(body)
+            assert chat_request.may_need_dialect(body) or not chat_request.needs_dialect(request)
+            if chat_request.needs_dialect(request):
                 json.dumps(plan(request, dialect).body)
         except InvalidInput:
             refused += 1

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from callwright import dialects
-from callwright.sidecar.structure import constraint
+from callwright.sidecar.plan import structural_tag
 
 TOOLS: list[dict[str, Any]] = [
     {
@@ -44,7 +44,7 @@ def call(dialect: dialects.Dialect, name: str, arguments: str) -> str:
 @pytest.mark.parametrize("name", dialects.NAMES)
 def test_a_demanded_call_is_a_valid_one(xgrammar: Any, name: str) -> None:
     dialect = dialects.load(name)
-    tag = constraint(dialect, TOOLS, "required", single=False)
+    tag = structural_tag(dialect, TOOLS, "required", single_call=False)
     valid = [
         call(dialect, "get_weather", '{"city": "Paris"}'),
         call(dialect, "get_weather", '{"city": "Paris", "days": 3}'),
@@ -70,9 +70,9 @@ def test_a_demanded_call_is_a_valid_one(xgrammar: Any, name: str) -> None:
 def test_one_call_where_only_one_may_be(xgrammar: Any, name: str) -> None:
     dialect = dialects.load(name)
     two = call(dialect, "clock", "{}") * 2
-    assert accepts(xgrammar, constraint(dialect, TOOLS, "required", single=False), two)
-    assert not accepts(xgrammar, constraint(dialect, TOOLS, "required", single=True), two)
-    named = constraint(dialect, TOOLS[1:], {"type": "function", "function": {"name": "clock"}}, single=False)
+    assert accepts(xgrammar, structural_tag(dialect, TOOLS, "required", single_call=False), two)
+    assert not accepts(xgrammar, structural_tag(dialect, TOOLS, "required", single_call=True), two)
+    named = structural_tag(dialect, TOOLS[1:], {"type": "function", "function": {"name": "clock"}}, single_call=False)
     assert accepts(xgrammar, named, call(dialect, "clock", "{}"))
     assert not accepts(xgrammar, named, two)
 
@@ -80,10 +80,10 @@ def test_one_call_where_only_one_may_be(xgrammar: Any, name: str) -> None:
 @pytest.mark.parametrize("name", dialects.NAMES)
 def test_strict_tools_are_held_to_their_schema_and_nothing_else_is(xgrammar: Any, name: str) -> None:
     dialect = dialects.load(name)
-    tag = constraint(dialect, TOOLS, "auto", single=False)
+    tag = structural_tag(dialect, TOOLS, "auto", single_call=False)
     assert accepts(xgrammar, tag, "Hello.")
     assert accepts(xgrammar, tag, "Well.\n" + call(dialect, "get_weather", '{"city": "Paris"}') + "and so on")
     assert accepts(xgrammar, tag, call(dialect, "clock", '{"whatever": 1}'))
     assert not accepts(xgrammar, tag, call(dialect, "get_weather", '{"days": 3}'))
-    assert constraint(dialect, TOOLS[1:], "auto", single=False) is None
-    assert constraint(dialect, TOOLS, "none", single=False) is None
+    assert structural_tag(dialect, TOOLS[1:], "auto", single_call=False) is None
+    assert structural_tag(dialect, TOOLS, "none", single_call=False) is None

@@ -5,16 +5,15 @@ from typing import Any
 import pytest
 from bending import GOOD, MESSAGES, RESPONSES
 
-from callwright.sidecar import fields, requests
-from callwright.sidecar.apis import Api, Completions
-from callwright.sidecar.catalog import speech
+from callwright.sidecar.apis import Api, ChatCompletions, Messages, Responses
+from callwright.sidecar.apis.base import SAME_FIELDS
 from callwright.sidecar.config import SidecarConfig
-from callwright.sidecar.messages import Messages
-from callwright.sidecar.responses import Responses
+from callwright.sidecar.models import named_dialect
+from callwright.sidecar.plan import RETRY, make_plan
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 FORMS: list[tuple[type[Api], dict[str, Any]]] = [
-    (Completions, GOOD),
+    (ChatCompletions, GOOD),
     (Messages, MESSAGES),
     (Messages, MESSAGES | {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}, "min_p": 0.1}),
     (Responses, RESPONSES),
@@ -33,14 +32,14 @@ def read() -> Any:
 def test_the_engine_reads_every_field(api: type[Api], request_: dict[str, Any], read: Any) -> None:
     for stream in (False, True):
         for dialect in ("react_en", "hermes"):
-            chat = api().chat(request_ | {"stream": stream})
+            chat = api().chat_request(request_ | {"stream": stream})
             assert chat is not None
-            made = read.model_validate(requests.make_plan(chat, speech(dialect), SidecarConfig()).body)
+            made = read.model_validate(make_plan(chat, named_dialect(dialect), SidecarConfig()).body)
             assert not made.model_extra
             assert api is Responses or made.stop[0] == "END"
             assert (made.response_format is None) == (request_ in (GOOD, MESSAGES, RESPONSES))
 
 
 def test_the_engine_has_every_field_that_the_apis_share(read: Any) -> None:
-    ours = {"tools_prompt", "eager_tool_calls", requests.RETRY}
-    assert set(fields.SAME) - ours <= set(read.model_fields)
+    ours = {"tools_prompt", "eager_tool_calls", RETRY}
+    assert set(SAME_FIELDS) - ours <= set(read.model_fields)

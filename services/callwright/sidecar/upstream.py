@@ -1,107 +1,180 @@
-"""`Upstream`: the engine, asked over connections that are kept. What goes wrong becomes `Unavailable` or `TimedOut`.
+"""`Upstream`: the engine, asked through aiohttp's client. What goes wrong becomes `Unavailable` or `TimedOut`.
 
-Knows HTTP to one host; nothing of bodies.
+Owns connections, time limits and the one repetition of a request. Knows HTTP to one host; nothing of bodies.
 """
 
 import asyncio
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import SimpleNamespace
+from typing import Any, Self
+
+import aiohttp
+from yarl import URL
 
 from callwright.errors import TimedOut, Unavailable
-from callwright.sidecar.connection import Connection, Response
-from callwright.sidecar.http import Headers
+from callwright.sidecar.errors import Refused
 
+Headers = list[tuple[bytes, bytes]]
+"""Names in lower case."""
+_HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host"
+    b" content-length expect authorization x-api-key accept-encoding".split()
+)
+_NOT_RETURNED = _HOP_BY_HOP - {b"content-length"}
 _KEPT_SECONDS = 4.0
-"""How long a connection may idle before it is used again: less than servers keep one (uvicorn: 5), so that none
-closes it just as a request is on its way."""
-_KEPT = 256
-"""Connections that may idle at once."""
+"""How long an unused connection is kept: less than servers keep one (uvicorn: 5)."""
+_LONGEST_HEADER = 64 * 1024
+_MOST_HEADERS = 512
+_LONGEST_BODY = 64 * 1024**2
+"""Bytes of an answer that is read whole."""
+
+
+def request_headers(headers: Headers, ours: Headers) -> Headers:
+    """Return the headers to send on: none of the connection's or the sidecar's own, and `ours` instead of theirs."""
+    dropped = _HOP_BY_HOP.union(name for name, _ in ours)
+    return [pair for pair in headers if pair[0] not in dropped] + ours
+
+
+def response_headers(headers: Headers) -> Headers:
+    """Return the engine's headers for the client: none of the connection's, its length excepted."""
+    return [pair for pair in headers if pair[0] not in _NOT_RETURNED]
+
+
+class EngineResponse:
+    """The engine's answer. Iterating over it gives the pieces of its body as they arrive."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._content = response.content
+        self.status = response.status
+        self.headers: Headers = [(name.lower(), value) for name, value in response.raw_headers]
+        """Names in lower case; values, and their order and number, as the engine sent them."""
+        self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        """The content type without parameters; empty when there is none."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _engine_errors():
+            async for piece in self._content.iter_any():
+                yield piece
+
+    async def read(self) -> bytes:
+        """Return the whole body. Raises `Unavailable`, also for one that is too large, or `TimedOut`."""
+        body = bytearray()
+        async for piece in self:
+            body += piece
+            if len(body) > _LONGEST_BODY:
+                raise Unavailable("the engine's answer is too large")
+        return bytes(body)
 
 
 class Upstream:
-    """The engine at `url`. To be closed."""
+    """The engine at `url`, whose connections last as long as the `async with` block.
+
+    `connect_seconds` limits how long a connection may take, `silent_seconds` how long the engine may send nothing.
+    """
 
     def __init__(self, url: str, *, connect_seconds: float, silent_seconds: float) -> None:
-        parts = urlsplit(url)
-        self._host, self._name, self._tls = parts.netloc, parts.hostname or "", parts.scheme == "https"
-        self._port = parts.port or (443 if self._tls else 80)
-        self._connect_seconds, self.silent_seconds = connect_seconds, silent_seconds
-        self._idle: list[Connection] = []
+        self._url, self._host = url, url.partition("://")[2]
+        self._silent_seconds = silent_seconds
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_seconds, sock_read=silent_seconds)
 
-    def close(self) -> None:
-        """Close every connection that idles."""
-        for connection in self._idle:
-            connection.close()
-        self._idle.clear()
+    async def __aenter__(self) -> Self:
+        self._kept = self._session(aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_SECONDS))
+        self._fresh = self._session(aiohttp.TCPConnector(limit=0, force_close=True))
+        return self
 
-    def request(self, method: str, path: str, headers: Headers, body: bytes | None) -> "Asking":
-        """A request; the response, once its head is there, is what `async with` gives.
+    async def __aexit__(self, *error: object) -> None:
+        await self._kept.close()
+        await self._fresh.close()
 
-        Leaving early closes the connection at once. Entering raises `Unavailable` or `TimedOut`, and so does reading.
+    @asynccontextmanager
+    async def request(
+        self, method: str, target: str, headers: Headers, body: bytes | None = None
+    ) -> AsyncIterator[EngineResponse]:
+        """Ask for `target`, a path with its query; the block gets the response once its head has arrived.
+
+            async with upstream.request("POST", "/tokenize", headers, body) as response:
+                tokens = json.loads(await response.read())
+
+        Leaving the block before the body has ended closes the connection, at which the engine stops generating.
+        Raises `Unavailable` or `TimedOut`, and `Refused` for what can't be written as HTTP.
         """
-        return Asking(self, self._head(method, path, headers, body) + (body or b""), bodiless=method == "HEAD")
+        with _engine_errors():
+            async with asyncio.timeout(self._silent_seconds):
+                response = await self._send(method, target, headers, body)
+        try:
+            yield EngineResponse(response)
+        finally:
+            response.close()
 
     async def ready(self) -> bool:
-        """Whether the engine answers and has models."""
+        """Return whether the engine answers and has models."""
         try:
-            async with asyncio.timeout(2), self.request("GET", "/v1/models", [], None) as response:
+            async with asyncio.timeout(2), self.request("GET", "/v1/models", []) as response:
                 return response.status == 200
         except (Unavailable, TimedOut, TimeoutError):
             return False
 
-    def _head(self, method: str, path: str, headers: Headers, body: bytes | None) -> bytes:
-        lines = [f"{method} {path} HTTP/1.1\r\nhost: {self._host}".encode("latin-1")]
-        lines += [b"%b: %b" % header for header in headers]
-        if body is not None or method not in ("GET", "HEAD"):
-            lines.append(b"content-length: %d" % len(body or b""))
-        return b"\r\n".join([*lines, b"", b""])
-
-    async def connection(self) -> Connection:
-        """One that is kept, or a new one. Raises `Unavailable`."""
-        return self._kept() or await self._connect()
-
-    def keep(self, connection: Connection) -> None:
-        """Let a connection idle until it is used again."""
-        self._idle.append(connection)
-        if len(self._idle) > _KEPT:
-            self._idle.pop(0).close()
-
-    def _kept(self) -> Connection | None:
-        """The connection that idles for the shortest time, if one is open and young enough."""
-        oldest = asyncio.get_running_loop().time() - _KEPT_SECONDS
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable and connection.idle_since > oldest:
-                return connection
-            connection.close()
-        return None
-
-    async def _connect(self) -> Connection:
+    async def _send(self, method: str, target: str, headers: Headers, body: bytes | None) -> aiohttp.ClientResponse:
         try:
-            async with asyncio.timeout(self._connect_seconds):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    Connection, self._name, self._port, ssl=self._tls or None
-                )
-        except (OSError, TimeoutError, UnicodeError):
-            raise Unavailable("the engine does not answer; try again later") from None
-        return connection
+            url = URL(self._url + target, encoded=True)
+            sent = [("host", self._host), *((name.decode("latin-1"), _text(value)) for name, value in headers)]
+            connection = SimpleNamespace(reused=False)
+            try:
+                return await self._kept.request(method, url, headers=sent, data=body, trace_request_ctx=connection)
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                if not connection.reused or _has_begun(error):
+                    raise
+            # The engine had closed the connection, or was about to, when the request was on its way.
+            return await self._fresh.request(method, url, headers=sent, data=body)
+        except ValueError as error:
+            raise Refused(f"the request can't be sent on: {error}") from None
+
+    def _session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_reuseconn.append(_note_reuse)
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
+            auto_decompress=False,
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
+            max_headers=_MOST_HEADERS,
+            trace_configs=[tracing],
+        )
 
 
-class Asking:
-    """One request, for as long as the block lasts. A class, since a generator costs several times as much."""
+async def _note_reuse(session: aiohttp.ClientSession, context: Any, parameters: object) -> None:
+    context.trace_request_ctx.reused = True
 
-    def __init__(self, upstream: Upstream, request: bytes, *, bodiless: bool) -> None:
-        self._upstream, self._request, self._bodiless = upstream, request, bodiless
 
-    async def __aenter__(self) -> Response:
-        self._connection = await self._upstream.connection()
-        try:
-            return await self._connection.ask(
-                self._request, silent_seconds=self._upstream.silent_seconds, bodiless=self._bodiless
-            )
-        except BaseException:
-            await self.__aexit__()
-            raise
+def _has_begun(error: aiohttp.ClientError) -> bool:
+    """Whether a part of the answer's head had arrived, so that the engine has taken the request."""
+    return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
 
-    async def __aexit__(self, *error: object) -> None:
-        if self._connection.finish():
-            self._upstream.keep(self._connection)
+
+def _text(value: bytes) -> str:
+    """Return a header's value such that aiohttp, which writes UTF-8, writes the same bytes where they are UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    """Raise aiohttp's errors as this project's."""
+    try:
+        yield
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise Unavailable("the engine does not answer; try again later") from None
+    except TimeoutError:
+        raise TimedOut("the engine was silent for too long; try again later") from None
+    except aiohttp.ClientResponseError:
+        raise Unavailable(
+            "the engine's answer is not HTTP, or its head is too large; look whether --upstream is the engine's URL"
+        ) from None
+    except (aiohttp.ClientError, OSError):
+        raise Unavailable("the engine ended the connection; try again later") from None

@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
 
-from callwright.sidecar.http import ClientGone, request_headers, until_gone
+from callwright.sidecar.asgi import until_disconnect
+from callwright.sidecar.upstream import request_headers
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -28,10 +30,10 @@ def test_headers_that_go_on() -> None:
     """As they came, and as often; not the connection's, not the keys, and ours instead of the client's."""
     given = [(b"x-a", b"1"), (b"x-a", b"2"), (b"traceparent", b"theirs"), (b"x-b", b"3")]
     kept_back = (b"authorization", b"x-api-key", b"host", b"content-length", b"accept-encoding", b"connection")
-    scope = {"headers": [*given, *((name, b"x") for name in kept_back)]}
-    assert request_headers(scope, []) == given
+    headers = [*given, *((name, b"x") for name in kept_back)]
+    assert request_headers(headers, []) == given
     ours = [(b"traceparent", b"ours")]
-    assert request_headers(scope, ours) == [given[0], given[1], given[3], *ours]
+    assert request_headers(headers, ours) == [given[0], given[1], given[3], *ours]
 
 
 def test_work_that_ends_first_is_done() -> None:
@@ -42,7 +44,7 @@ def test_work_that_ends_first_is_done() -> None:
             await asyncio.sleep(0)
             done.append(1)
 
-        await until_gone(work(), leaving(asyncio.Event()))
+        await until_disconnect(work(), leaving(asyncio.Event()))
         assert done
         assert len(asyncio.all_tasks()) <= 2
         await asyncio.sleep(0)
@@ -63,8 +65,8 @@ def test_a_client_that_leaves_cancels_the_work_and_nothing_else() -> None:
                 cancelled.append(1)
                 raise
 
-        with pytest.raises(ClientGone):
-            await until_gone(work(), leaving(gone))
+        with pytest.raises(ClientDisconnect):
+            await until_disconnect(work(), leaving(gone))
         task = asyncio.current_task()
         assert cancelled
         assert task is not None
@@ -85,14 +87,14 @@ def test_a_server_that_stops_is_no_client_that_leaves(leaves: bool) -> None:
             begun.set()
             await asyncio.sleep(60)
 
-        serving = asyncio.ensure_future(until_gone(work(), leaving(gone)))
+        serving = asyncio.ensure_future(until_disconnect(work(), leaving(gone)))
         await begun.wait()
         await asyncio.sleep(0)
         if leaves:
             gone.set()
             await asyncio.sleep(0)
         serving.cancel()
-        with pytest.raises((asyncio.CancelledError, ClientGone)) as error:
+        with pytest.raises((asyncio.CancelledError, ClientDisconnect)) as error:
             await serving
         assert leaves or error.type is asyncio.CancelledError
 

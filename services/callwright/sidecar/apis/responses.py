@@ -1,16 +1,16 @@
 """`Responses`: OpenAI's `/v1/responses` as a translation in front of chat completions.
 
-Owns that API's requests; its answers are in `callwright.sidecar.response_events`. Text and functions only, and nothing
-is stored: the whole conversation comes as `input`, in which reasoning is left out. What else would change the answer is
-refused.
+Owns that API's requests; its answers are in `callwright.sidecar.apis.response_events`. Text and functions only, and
+nothing is stored: the whole conversation comes as `input`, in which reasoning is left out. What else would change the
+answer is refused.
 """
 
 from typing import Any
 
-from callwright.sidecar import fields
-from callwright.sidecar.events import KEEP_ALIVE, typed
-from callwright.sidecar.problems import Refused
-from callwright.sidecar.response_events import ResponseEvents, response
+from callwright.sidecar.apis.base import renamed_refusal, same_fields
+from callwright.sidecar.apis.response_events import ResponseEvents, response
+from callwright.sidecar.errors import Refused
+from callwright.sidecar.sse import KEEP_ALIVE, named_event
 
 Json = dict[str, Any]
 _SAME = ("parallel_tool_calls", "stop", "user")
@@ -26,7 +26,7 @@ _TEXTS = ("input_text", "output_text", "text", "refusal")
 
 
 class Responses:
-    """One request's side towards a client of the Responses API."""
+    """OpenAI's Responses API, for one request."""
 
     keep_alive = KEEP_ALIVE
 
@@ -35,8 +35,8 @@ class Responses:
         self._places: dict[str, str] = {"messages": "input"}
         self._events: ResponseEvents | None = None
 
-    def chat(self, request: Json) -> Json | None:
-        """The chat request, where there are functions or calls and results of such. Raises `Refused`."""
+    def chat_request(self, request: Json) -> Json | None:
+        """Return the chat request, where there are functions or calls and results of such. Raises `Refused`."""
         if not _has_type(request.get("tools"), "function") and not _has_type(
             request.get("input"), "function_call", "function_call_output"
         ):
@@ -47,7 +47,7 @@ class Responses:
         self._request = request
         if isinstance(request.get("include"), list) and _LOGPROBS in request["include"]:
             raise Refused("include: log probabilities are not served together with functions", param="include")
-        made = fields.same(request, (*_SAME, *_TRANSLATED, *_LEFT_OUT))
+        made = same_fields(request, (*_SAME, *_TRANSLATED, *_LEFT_OUT))
         made |= {key: request[key] for key in _SAME if key in request}
         made["messages"] = self._messages(request)
         made["tools"] = _tools(request.get("tools"))
@@ -73,29 +73,29 @@ class Responses:
         return made
 
     def refused(self, error: Refused) -> Refused:
-        """The refusal of the chat request in this API's terms."""
-        return fields.renamed(error, self._places, "parameters")
+        """Return the refusal of the chat request in this API's terms."""
+        return renamed_refusal(error, self._places, "parameters")
 
-    def whole(self, answer: Json) -> Json:
-        """The response."""
-        return response(self._request, answer)
+    def answer(self, completion: Json) -> Json:
+        """Return the response."""
+        return response(self._request, completion)
 
-    def event(self, event: bytes) -> bytes:
-        """The events for one of the chat completion's."""
+    def event(self, data: bytes) -> bytes:
+        """Return the events for one of the chat completion's."""
         if self._events is None:
             self._events = ResponseEvents(self._request)
-        return self._events.feed(event)
+        return self._events.feed(data)
 
     def error(self, error: Json, status: int) -> Json:
-        """The error itself: the shape is the same."""
+        """Return the error itself: the shape is the same."""
         return error
 
     def error_event(self, error: Json, status: int) -> bytes:
-        """The failure of the response, or an error where none has begun."""
+        """Return the failure of the response, or an error where none has begun."""
         if self._events is not None:
             return self._events.fail(error)
         told = {key: error["error"].get(key) for key in ("code", "message", "param")}
-        return typed("error", {"type": "error", "sequence_number": 0} | told)
+        return named_event("error", {"type": "error", "sequence_number": 0} | told)
 
 
 def _has_type(items: object, *kinds: str) -> bool:
@@ -109,7 +109,7 @@ def _instructions(text: object) -> list[Json]:
 
 
 def _places(made: list[Json]) -> list[str]:
-    """Where the chat request has what was added last."""
+    """Return where the chat request has what was added last."""
     message, calls = f"messages[{len(made) - 1}]", made[-1].get("tool_calls") if made else None
     return [message, f"{message}.tool_calls[{len(calls) - 1}]"] if calls else [message]
 
@@ -145,7 +145,7 @@ def _add(item: object, made: list[Json], where: str) -> None:
 
 
 def _joined(said: str, text: str) -> str:
-    """Both on lines of their own, as parsers part them: in a stream's second item the line end has been sent."""
+    """Return both on lines of their own, as parsers part them; in a stream the line end has been sent already."""
     parted = not said or said.endswith("\n") or text[:1] in ("", "\r", "\n")
     return said + text if parted else f"{said}\n{text}"
 

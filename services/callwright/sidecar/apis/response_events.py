@@ -6,8 +6,8 @@ Knows both sides' objects; nothing of HTTP.
 import secrets
 from typing import Any
 
-from callwright.sidecar.answers import cached_tokens
-from callwright.sidecar.events import DONE, parsed, typed
+from callwright.sidecar.apis.base import cached_tokens, parsed_chunk
+from callwright.sidecar.sse import DONE, named_event
 
 Json = dict[str, Any]
 _ECHOED: Json = {
@@ -17,7 +17,7 @@ _ECHOED: Json = {
 
 
 def response(request: Json, completion: Json) -> Json:
-    """The response for a whole chat completion."""
+    """Return the response for a whole chat completion."""
     choice = completion["choices"][0]
     message, output = choice["message"], []
     status = "incomplete" if choice.get("finish_reason") == "length" else "completed"
@@ -45,13 +45,13 @@ class ResponseEvents:
         self._malformed: list[Json] = []
         self._failed = False
 
-    def feed(self, event: bytes) -> bytes:
-        """The events for one of the chat completion's."""
+    def feed(self, data: bytes) -> bytes:
+        """Return the events for one of the chat completion's."""
         if self._failed:
             return b""
-        if event == DONE:
+        if data == DONE:
             return self._ended()
-        chunk = parsed(event)
+        chunk = parsed_chunk(data)
         if "choices" not in chunk:
             return self.fail(chunk)
         out = b"" if self._head else self._begin(chunk)
@@ -67,7 +67,7 @@ class ResponseEvents:
         return out
 
     def fail(self, error: Json) -> bytes:
-        """The end of a response that went wrong; nothing where it has failed before."""
+        """Return the end of a response that went wrong; nothing where it has failed before."""
         if self._failed:
             return b""
         self._failed = True
@@ -134,11 +134,11 @@ class ResponseEvents:
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         self._count += 1
-        return typed(kind, {"type": kind, "sequence_number": self._count - 1, **fields})
+        return named_event(kind, {"type": kind, "sequence_number": self._count - 1, **fields})
 
 
 def _head(request: Json, completion: Json) -> Json:
-    """A response that has begun, for a chat completion or a chunk of one."""
+    """Return a response that has begun, for a chat completion or a chunk of one."""
     echoed = {key: request[key] if request.get(key) is not None else default for key, default in _ECHOED.items()}
     made = str(completion.get("id", "")).removeprefix("chatcmpl-")
     return echoed | {

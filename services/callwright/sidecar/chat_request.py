@@ -1,71 +1,30 @@
-"""A chat request with tools becomes the engine's request: checked, rendered in a dialect, tools taken out.
+"""A chat request with tools, read and checked field by field. What is refused is the client's to mend.
 
-Pure: knows the OpenAI protocol and dialects, nothing of HTTP. What it refuses is the client's to mend.
+Pure: knows OpenAI's protocol and the limits, nothing of dialects or HTTP.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-from callwright.dialects.tools import Toolbox
-from callwright.dialects.types import Dialect, ToolSpec
-from callwright.errors import InvalidInput
-from callwright.sidecar import structure
-from callwright.sidecar.catalog import Speech
+from callwright.dialects.types import ToolSpec
 from callwright.sidecar.config import SidecarConfig
-from callwright.sidecar.problems import Refused
+from callwright.sidecar.errors import Refused
 
 Json = dict[str, Any]
-RETRY = "retry_malformed_calls"
-_OURS = (
-    "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "tools_prompt", "eager_tool_calls",
-    RETRY,
-)  # fmt: skip
 _MARKS = (b'"tool', b'"function')
 _NESTED = frozenset((dict, list))
 _DEEPEST = 200
 """Nesting of a request: what can just be read may be too deep to be written."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How one request is sent to the engine and how its answer is read."""
-
-    body: Json
-    """The engine's request."""
-    dialect: Dialect
-    tools: Sequence[ToolSpec] | None
-    """Tools that a call may name; None when the request declared none, so any name is one."""
-    callable: bool
-    """Calls are wanted: `tool_choice` is not none."""
-    single: bool
-    """At most one call: `parallel_tool_calls` is false."""
-    eager: bool
-    """Arguments are sent as they arrive."""
-    legacy: bool
-    """The client speaks of `functions` and wants a `function_call`."""
-
-    show_usage: bool
-    """The client asked for the usage at the end of the stream."""
-    retry: bool = False
-    """The model gets one more try where it wrote a malformed call and no other."""
-    loose_body: Json | None = None
-    """The request to try when the engine refuses the schemas in `body`."""
-
-    @property
-    def has_tool_messages(self) -> bool:
-        """Results stand in messages of the role tool, which not every chat template has."""
-        return any(message["role"] == "tool" for message in self.body["messages"])
-
-
 def may_need_dialect(body: bytes) -> bool:
-    """False when the request surely has neither tools nor their results, told from its bytes alone."""
+    """Return False when a request surely has neither tools nor their results, told from its bytes alone."""
     return any(mark in body for mark in _MARKS)
 
 
 def parse(body: bytes) -> Json:
-    """The request as JSON. Raises `Refused` for what is no JSON object, or nested too deeply to be sent on."""
+    """Read a request. Raises `Refused` for what is no JSON object, or nested too deeply to be sent on."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -73,13 +32,13 @@ def parse(body: bytes) -> Json:
         raise Refused(f"the body is not JSON: {why}", code="invalid_json") from None
     if not isinstance(request, dict):
         raise Refused("the body is not a JSON object", code="invalid_json")
-    if body.count(b"[") + body.count(b"{") > _DEEPEST and _deeper(request, _DEEPEST):
+    if body.count(b"[") + body.count(b"{") > _DEEPEST and _is_deeper(request, _DEEPEST):
         raise Refused(f"the body is nested deeper than {_DEEPEST}", code="invalid_json")
     return request
 
 
 def needs_dialect(request: Json) -> bool:
-    """True with tools, or with calls and results among the messages."""
+    """Return whether there are tools, or calls and results among the messages."""
     if request.get("tools") or request.get("functions"):
         return True
     messages = request.get("messages")
@@ -96,62 +55,8 @@ def check_without_tools(request: Json) -> None:
     raise Refused("tool_choice is only allowed when tools are given", param="tool_choice")
 
 
-def make_plan(request: Json, speech: Speech, config: SidecarConfig, *, tool_role: bool = True) -> Plan:
-    """Check `request` and render it. Raises `Refused` naming the field that is wrong.
-
-    Without `tool_role` the model's chat template has none, so results that stand in messages become the user's.
-    """
-    legacy = bool(request.get("functions")) and not request.get("tools")
-    if legacy:
-        request = _from_functions(request)
-    messages = _messages(request, config)
-    tools = Toolbox(_tools(request, config))
-    choice = _choice(request, tools, config)
-    eager = _boolean(request, "eager_tool_calls", default=False)
-    try:
-        rendered = speech.dialect.render(messages, tools or None, choice)
-    except InvalidInput as error:
-        raise Refused(str(error), param="messages") from None
-    if not tool_role:
-        rendered = rendered.tool_as_user()
-    body = {key: value for key, value in request.items() if key not in _OURS}
-    body |= {"messages": list(rendered.messages), "stop": _stop(request, speech.stop)}
-    if rendered.continue_final:
-        body |= {"continue_final_message": True, "add_generation_prompt": False}
-    _check_numbers(request, config)
-    options = request.get("stream_options") or {}
-    if not isinstance(options, dict):
-        raise Refused("stream_options: expected an object", param="stream_options")
-    if request.get("stream"):
-        body["stream_options"] = options | {"include_usage": True}  # for the metrics
-    plan = Plan(
-        body=body,
-        dialect=speech.dialect,
-        tools=_named(tools, choice) or None,
-        callable=choice != "none",
-        single=not _boolean(request, "parallel_tool_calls", default=True) or legacy,
-        eager=eager,
-        legacy=legacy,
-        show_usage=options.get("include_usage") is True,
-        retry=_boolean(request, RETRY, default=config.retry_malformed_calls) and choice != "none" and _one(request),
-    )
-    return _enforced(plan, choice) if config.enforce else plan
-
-
-def _enforced(plan: Plan, choice: object) -> Plan:
-    """The plan with the engine held to what the request demands, unless the request holds it to something itself."""
-    if any(plan.body.get(key) is not None for key in ("structured_outputs", "response_format")):
-        return plan
-    bodies = []
-    for loose in (False, True):
-        tag = structure.constraint(plan.dialect, plan.tools or [], choice, single=plan.single, loose=loose)
-        if tag is None:
-            return plan
-        bodies.append(plan.body | {"structured_outputs": {"structural_tag": json.dumps(tag, ensure_ascii=False)}})
-    return replace(plan, body=bodies[0], loose_body=bodies[1], eager=plan.eager or structure.is_forced(choice))
-
-
-def _messages(request: Json, config: SidecarConfig) -> list[Json]:
+def checked_messages(request: Json, config: SidecarConfig) -> list[Json]:
+    """Return the messages with texts for lists of text parts, and `developer` as `system`."""
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
         raise Refused("messages: expected a list with at least one message", param="messages")
@@ -188,7 +93,8 @@ def _joined(parts: list[object], where: str) -> str:
     return "".join(texts)
 
 
-def _tools(request: Json, config: SidecarConfig) -> list[Json]:
+def checked_tools(request: Json, config: SidecarConfig) -> list[Json]:
+    """Return the tools."""
     tools = request.get("tools")
     if tools is None:
         return []
@@ -210,7 +116,7 @@ def _tools(request: Json, config: SidecarConfig) -> list[Json]:
             raise Refused(
                 f"tools[{n}].function.parameters: expected a JSON schema", param=f"tools[{n}].function.parameters"
             )
-        if _deeper(parameters, config.max_schema_depth):
+        if _is_deeper(parameters, config.max_schema_depth):
             raise Refused(
                 f"tools[{n}].function.parameters: nested deeper than {config.max_schema_depth}",
                 param=f"tools[{n}].function.parameters",
@@ -218,7 +124,8 @@ def _tools(request: Json, config: SidecarConfig) -> list[Json]:
     return tools
 
 
-def _choice(request: Json, tools: Sequence[ToolSpec], config: SidecarConfig) -> object:
+def checked_tool_choice(request: Json, tools: Sequence[ToolSpec], config: SidecarConfig) -> object:
+    """Return `auto`, `none`, `required` or a named function, which is one of `tools`."""
     choice = request.get("tool_choice", "auto")
     if choice is None:
         choice = config.null_tool_choice
@@ -227,7 +134,7 @@ def _choice(request: Json, tools: Sequence[ToolSpec], config: SidecarConfig) -> 
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(name, str):
             raise Refused("tool_choice: expected the name of a function", param="tool_choice")
-        if name not in [_name(tool) for tool in tools]:
+        if name not in [tool_name(tool) for tool in tools]:
             raise Refused(f"tool_choice: no tool is named {name[:80]!r}", param="tool_choice")
         return {"type": "function", "function": {"name": name}}
     if choice not in ("auto", "none", "required"):
@@ -237,17 +144,13 @@ def _choice(request: Json, tools: Sequence[ToolSpec], config: SidecarConfig) -> 
     return choice
 
 
-def _named(tools: Toolbox, choice: object) -> Toolbox:
-    if isinstance(choice, dict):
-        return Toolbox(tool for tool in tools if _name(tool) == choice["function"]["name"])
-    return tools
-
-
-def _name(tool: ToolSpec) -> Any:
+def tool_name(tool: ToolSpec) -> Any:
+    """Return the name of a tool, bare or within its `function`."""
     return tool.get("function", tool).get("name")
 
 
-def _stop(request: Json, ours: tuple[str, ...]) -> list[str]:
+def checked_stop(request: Json, ours: Sequence[str]) -> list[str]:
+    """Return the client's stop strings and `ours`."""
     theirs = request.get("stop") or []
     theirs = [theirs] if isinstance(theirs, str) else theirs
     if not isinstance(theirs, list) or not all(isinstance(s, str) and s for s in theirs):
@@ -257,7 +160,16 @@ def _stop(request: Json, ours: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys([*(stop for stop in theirs if stop.strip() not in words), *ours]))
 
 
-def _boolean(request: Json, key: str, *, default: bool) -> bool:
+def checked_stream_options(request: Json) -> Json:
+    """Return the stream's options; empty when there are none."""
+    options = request.get("stream_options") or {}
+    if not isinstance(options, dict):
+        raise Refused("stream_options: expected an object", param="stream_options")
+    return options
+
+
+def checked_boolean(request: Json, key: str, *, default: bool) -> bool:
+    """Return the field `key`, or `default` when it is absent or null."""
     value = request.get(key)
     if value is None:
         return default
@@ -266,21 +178,18 @@ def _boolean(request: Json, key: str, *, default: bool) -> bool:
     return value
 
 
-def _check_numbers(request: Json, config: SidecarConfig) -> None:
-    _boolean(request, "stream", default=False)
-    count = request.get("n", 1)
-    if count is not None and (
-        not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= config.max_choices
-    ):
+def checked_choice_count(request: Json, config: SidecarConfig) -> int:
+    """Return `n`, how many choices are asked for."""
+    count = request.get("n")
+    if count is None:
+        return 1
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= config.max_choices:
         raise Refused(f"n: expected a number from 1 to {config.max_choices}", param="n")
+    return count
 
 
-def _one(request: Json) -> bool:
-    return (request.get("n") or 1) == 1
-
-
-def _deeper(value: object, depth: int) -> bool:
-    """True when `value` is nested deeper than `depth`; without recursion, since the depth is the client's."""
+def _is_deeper(value: object, depth: int) -> bool:
+    """Return whether `value` is nested deeper than `depth`; without recursion, since the depth is the client's."""
     level: list[Any] = [value] if type(value) in _NESTED else []
     for _ in range(depth):
         if not level:
@@ -290,8 +199,8 @@ def _deeper(value: object, depth: int) -> bool:
     return bool(level)
 
 
-def _from_functions(request: Json) -> Json:
-    """The request in today's terms: functions as tools, function calls and their results with ids."""
+def with_tools_for_functions(request: Json) -> Json:
+    """Return a request with `functions` in today's terms: as tools, function calls and their results with ids."""
     functions, choice = request["functions"], request.get("function_call")
     if not isinstance(functions, list):
         raise Refused("functions: expected a list", param="functions")

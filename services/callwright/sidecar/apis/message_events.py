@@ -5,8 +5,8 @@ Knows both streams' events; nothing of requests.
 
 from typing import Any
 
-from callwright.sidecar.answers import cached_tokens
-from callwright.sidecar.events import DONE, parsed, typed
+from callwright.sidecar.apis.base import cached_tokens, parsed_chunk
+from callwright.sidecar.sse import DONE, named_event
 
 Json = dict[str, Any]
 
@@ -25,13 +25,13 @@ class MessageEvents:
         self._usage: object = None
         self._malformed: list[Json] = []
 
-    def feed(self, event: bytes) -> bytes | Json:
-        """The events for one of the chat completion's, or the error that it is."""
+    def feed(self, data: bytes) -> bytes | Json:
+        """Return the events for one of the chat completion's, or the error that it is."""
         if self.failed:
             return b""
-        if event == DONE:
+        if data == DONE:
             return self._end()
-        chunk = parsed(event)
+        chunk = parsed_chunk(data)
         if "choices" not in chunk:
             self.failed = True
             return chunk
@@ -53,7 +53,7 @@ class MessageEvents:
         self._begun = True
         counted = usage(self._usage) | {"output_tokens": 0}
         message = head(chunk) | {"content": [], "stop_reason": None, "stop_sequence": None, "usage": counted}
-        return typed("message_start", {"type": "message_start", "message": message})
+        return named_event("message_start", {"type": "message_start", "message": message})
 
     def _call(self, call: Json) -> bytes:
         function, out = call["function"], b""
@@ -69,32 +69,34 @@ class MessageEvents:
         self._index += 1
         self._open = kind
         begun = {"type": "content_block_start", "index": self._index, "content_block": block}
-        return out + typed("content_block_start", begun)
+        return out + named_event("content_block_start", begun)
 
     def _delta(self, delta: Json) -> bytes:
-        return typed("content_block_delta", {"type": "content_block_delta", "index": self._index, "delta": delta})
+        return named_event("content_block_delta", {"type": "content_block_delta", "index": self._index, "delta": delta})
 
     def _close(self) -> bytes:
         if self._open is None:
             return b""
         self._open = None
-        return typed("content_block_stop", {"type": "content_block_stop", "index": self._index})
+        return named_event("content_block_stop", {"type": "content_block_stop", "index": self._index})
 
     def _end(self) -> bytes:
         told: Json = {"type": "message_delta", "delta": stop(*self._ended, self._stops), "usage": usage(self._usage)}
         if self._malformed:
             told["malformed_tool_calls"] = self._malformed
-        return self._close() + typed("message_delta", told) + typed("message_stop", {"type": "message_stop"})
+        return (
+            self._close() + named_event("message_delta", told) + named_event("message_stop", {"type": "message_stop"})
+        )
 
 
 def head(completion: Json) -> Json:
-    """What a message says of itself, for a chat completion or a chunk of one."""
+    """Return what a message says of itself, for a chat completion or a chunk of one."""
     made = str(completion.get("id", "")).removeprefix("chatcmpl-")
     return {"id": f"msg_{made}", "type": "message", "role": "assistant", "model": completion.get("model")}
 
 
 def stop(finish: object, matched: object, stops: list[str]) -> Json:
-    """Why a message ended. `matched` is the stop string that vLLM reports, one of the dialect's maybe."""
+    """Return why a message ended. `matched` is the stop string that vLLM reports, one of the dialect's maybe."""
     if finish == "stop" and isinstance(matched, str) and matched in stops:
         return {"stop_reason": "stop_sequence", "stop_sequence": matched}
     reasons = {"length": "max_tokens", "tool_calls": "tool_use"}
@@ -102,7 +104,7 @@ def stop(finish: object, matched: object, stops: list[str]) -> Json:
 
 
 def usage(counted: object) -> Json:
-    """Anthropic's usage for OpenAI's, whose prompt includes what was read from the cache."""
+    """Return Anthropic's usage for OpenAI's, whose prompt includes what was read from the cache."""
     counted = counted if isinstance(counted, dict) else {}
     cached = cached_tokens(counted)
     return {

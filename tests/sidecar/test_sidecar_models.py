@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from callwright.errors import InvalidInput
-from callwright.sidecar.catalog import Catalog, Speech, speech
 from callwright.sidecar.config import SidecarConfig, check
-from callwright.sidecar.problems import Refused
+from callwright.sidecar.errors import Refused
+from callwright.sidecar.models import ModelDialect, Models, named_dialect
+from callwright.sidecar.upstream import Upstream
 from callwright.store import BaseModelRef, Manifest, Registry, Store
 
 
@@ -33,46 +34,50 @@ def registry(tmp_path: Path) -> Registry:
     return made
 
 
-def find(catalog: Catalog, model: str) -> Speech:
-    return asyncio.run(catalog.find(model))
+def known(config: SidecarConfig, registry: Registry | None) -> Models:
+    return Models(config, registry, Upstream(config.upstream, connect_seconds=1, silent_seconds=1))
+
+
+def find(models: Models, model: str) -> ModelDialect:
+    return asyncio.run(models.dialect_of(model))
 
 
 def test_the_manifest_says_it(registry: Registry) -> None:
-    catalog = Catalog(SidecarConfig(models={"alias": "assistant@v2"}), registry)
-    assert find(catalog, "assistant").dialect.name == "react_en"
-    assert find(catalog, "assistant@v2").dialect.name == "hermes"
-    assert find(catalog, "alias").dialect.name == "hermes"
-    assert find(catalog, "assistant").stop == ("\nObservation:", "END")
+    models = known(SidecarConfig(models={"alias": "assistant@v2"}), registry)
+    assert find(models, "assistant").dialect.name == "react_en"
+    assert find(models, "assistant@v2").dialect.name == "hermes"
+    assert find(models, "alias").dialect.name == "hermes"
+    assert find(models, "assistant").stop == ("\nObservation:", "END")
 
 
 def test_an_override_goes_first_and_the_star_last(registry: Registry) -> None:
     config = SidecarConfig(dialects={"assistant": "toolbench", "*": "react_zh"})
-    catalog = Catalog(config, registry)
-    assert find(catalog, "assistant").dialect.name == "toolbench"
-    assert find(catalog, "assistant@v2").dialect.name == "hermes"
-    assert find(catalog, "other").dialect.name == "react_zh"
+    models = known(config, registry)
+    assert find(models, "assistant").dialect.name == "toolbench"
+    assert find(models, "assistant@v2").dialect.name == "hermes"
+    assert find(models, "other").dialect.name == "react_zh"
 
 
 def test_a_promotion_is_noticed(registry: Registry) -> None:
-    catalog = Catalog(SidecarConfig(manifest_seconds=1e-9), registry)
-    assert find(catalog, "assistant").dialect.name == "react_en"
+    models = known(SidecarConfig(manifest_seconds=1e-9), registry)
+    assert find(models, "assistant").dialect.name == "react_en"
     registry.promote("assistant", "v2")
-    assert find(catalog, "assistant").dialect.name == "hermes"
+    assert find(models, "assistant").dialect.name == "hermes"
 
 
 @pytest.mark.parametrize("model", ["nobody", "assistant@v9", "../../etc", "", "a b", "é", "x" * 5000])
 def test_what_nobody_knows_is_refused(registry: Registry, model: str) -> None:
-    for catalog in (Catalog(SidecarConfig(), registry), Catalog(SidecarConfig(), None)):
+    for models in (known(SidecarConfig(), registry), known(SidecarConfig(), None)):
         with pytest.raises(Refused) as refused:
-            find(catalog, model)
+            find(models, model)
         assert (refused.value.status, refused.value.param) == (404, "model")
 
 
 def test_a_dialect_that_is_none() -> None:
     with pytest.raises(Refused, match="react_en"):
-        speech("klingon")
+        named_dialect("klingon")
     with pytest.raises(InvalidInput, match="react_en"):
-        Catalog(SidecarConfig(dialects={"m": "klingon"}), None)
+        known(SidecarConfig(dialects={"m": "klingon"}), None)
 
 
 def test_flags_write_pairs() -> None:

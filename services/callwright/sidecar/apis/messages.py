@@ -1,6 +1,6 @@
 """`Messages`: Anthropic's `/v1/messages` as a translation in front of chat completions.
 
-Owns that API's requests, answers and errors; its stream is in `callwright.sidecar.message_events`. Text and the
+Owns that API's requests, answers and errors; its stream is in `callwright.sidecar.apis.message_events`. Text and the
 client's own tools only: what else would change the answer is refused, thinking in earlier turns left out.
 """
 
@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from callwright.sidecar import fields
-from callwright.sidecar.events import typed
-from callwright.sidecar.message_events import MessageEvents, head, stop, usage
-from callwright.sidecar.problems import Refused
+from callwright.sidecar.apis.base import renamed_refusal, same_fields
+from callwright.sidecar.apis.message_events import MessageEvents, head, stop, usage
+from callwright.sidecar.errors import Refused
+from callwright.sidecar.sse import named_event
 
 Json = dict[str, Any]
 _TRANSLATED = (
@@ -32,17 +32,17 @@ _ERRORS = {
 
 
 class Messages:
-    """One request's side towards an Anthropic client."""
+    """Anthropic's Messages API, for one request."""
 
-    keep_alive = typed("ping", {"type": "ping"})
+    keep_alive = named_event("ping", {"type": "ping"})
 
     def __init__(self) -> None:
         self._stops: list[str] = []
         self._places: dict[str, str] = {}
         self._events: MessageEvents | None = None
 
-    def chat(self, request: Json) -> Json | None:
-        """The chat request, where there are tools or calls and results of such. Raises `Refused`."""
+    def chat_request(self, request: Json) -> Json | None:
+        """Return the chat request, where there are tools or calls and results of such. Raises `Refused`."""
         if not request.get("tools") and not _has_calls(request.get("messages")):
             return None
         if request.get("thread") is not None:
@@ -52,7 +52,7 @@ class Messages:
         self._stops = request.get("stop_sequences") or []
         if not isinstance(self._stops, list) or not all(isinstance(s, str) and s for s in self._stops):
             raise Refused("stop_sequences: expected a list of strings", param="stop_sequences")
-        made = fields.same(request, (*_TRANSLATED, *_LEFT_OUT))
+        made = same_fields(request, (*_TRANSLATED, *_LEFT_OUT))
         made |= {"max_tokens": request["max_tokens"], "stop": self._stops}
         placed = [*_system(request.get("system")), *_messages(request.get("messages"))]
         self._places = {f"messages[{n}]": where for n, (where, _) in enumerate(placed)}
@@ -65,12 +65,12 @@ class Messages:
         return made
 
     def refused(self, error: Refused) -> Refused:
-        """The refusal of the chat request in Anthropic's terms."""
-        return fields.renamed(error, self._places, "input_schema")
+        """Return the refusal of the chat request in Anthropic's terms."""
+        return renamed_refusal(error, self._places, "input_schema")
 
-    def whole(self, answer: Json) -> Json:
-        """The message."""
-        choice = answer["choices"][0]
+    def answer(self, completion: Json) -> Json:
+        """Return the message."""
+        choice = completion["choices"][0]
         message = choice["message"]
         content = [{"type": "text", "text": message["content"]}] if message.get("content") else []
         for call in message.get("tool_calls") or ():
@@ -78,20 +78,20 @@ class Messages:
             given = json.loads(function["arguments"])
             content.append({"type": "tool_use", "id": call["id"], "name": function["name"], "input": given})
         ended = stop(choice.get("finish_reason"), choice.get("stop_reason"), self._stops)
-        made = head(answer) | {"content": content, "usage": usage(answer.get("usage"))} | ended
+        made = head(completion) | {"content": content, "usage": usage(completion.get("usage"))} | ended
         if malformed := message.get("malformed_tool_calls"):
             made["malformed_tool_calls"] = malformed
         return made
 
-    def event(self, event: bytes) -> bytes:
-        """The events for one of the chat completion's."""
+    def event(self, data: bytes) -> bytes:
+        """Return the events for one of the chat completion's."""
         if self._events is None:
             self._events = MessageEvents(self._stops)
-        found = self._events.feed(event)
-        return found if isinstance(found, bytes) else typed("error", self.error(found, 500))
+        found = self._events.feed(data)
+        return found if isinstance(found, bytes) else named_event("error", self.error(found, 500))
 
     def error(self, error: Json, status: int) -> Json:
-        """The error in Anthropic's words."""
+        """Return the error in Anthropic's words."""
         inner = error.get("error", error)
         told = inner.get("message") if isinstance(inner, dict) else inner
         kind = _ERRORS.get(status, "invalid_request_error" if status < 500 else "api_error")
@@ -101,10 +101,10 @@ class Messages:
         return {"type": "error", "error": made}
 
     def error_event(self, error: Json, status: int) -> bytes:
-        """The same as an event; nothing after the engine's own error."""
+        """Return the same as an event; nothing after the engine's own error."""
         if self._events is not None and self._events.failed:
             return b""
-        return typed("error", self.error(error, status))
+        return named_event("error", self.error(error, status))
 
 
 def _has_calls(messages: object) -> bool:

@@ -1,6 +1,6 @@
 """Errors as OpenAI error objects: status, type, `param`, `code` and `Retry-After`.
 
-The one place where an exception becomes an answer of the sidecar. Never shows a request's content.
+The only place where an exception becomes an answer. Never shows a request's content.
 """
 
 import json
@@ -28,7 +28,7 @@ class Overloaded(Temporary):
 
 
 def error_object(error: CallwrightError) -> Json:
-    """The body that OpenAI's clients turn into an exception."""
+    """Return the body that OpenAI's clients turn into an exception."""
     status = status_of(error)
     return {
         "error": {
@@ -43,7 +43,7 @@ def error_object(error: CallwrightError) -> Json:
 def error_response(
     error: CallwrightError, shaped: Callable[[Json, int], Json] = lambda error, status: error
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body; `shaped` makes another API's error of OpenAI's."""
+    """Return status, headers and body; `shaped` turns OpenAI's error object into another API's."""
     status = status_of(error)
     body = json.dumps(shaped(error_object(error), status)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -55,7 +55,7 @@ def error_response(
 
 
 def status_of(error: CallwrightError) -> int:
-    """The HTTP status of `error`."""
+    """Return the HTTP status of `error`."""
     return error.status if isinstance(error, Refused) else error.http_status
 
 

@@ -1,0 +1,129 @@
+"""`Api`: how the clients of one API ask and are answered; and OpenAI's chat completions, which are used inside.
+
+Another API is a translation in front of that one: of its request into a chat request, of a chat completion or its
+events into its own. What such APIs share is here too. Knows nothing of dialects.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+from callwright.sidecar import chat_request, sse
+from callwright.sidecar.errors import Refused
+from callwright.sidecar.plan import RETRY
+
+Json = dict[str, Any]
+SAME_FIELDS = (
+    "model", "stream", "temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty",
+    "repetition_penalty", "logit_bias", "ignore_eos", "min_tokens", "stop_token_ids", "skip_special_tokens",
+    "include_stop_str_in_output", "structured_outputs", "priority", "cache_salt", "request_id", "vllm_xargs",
+    "chat_template_kwargs", "tools_prompt", "eager_tool_calls", RETRY,
+)  # fmt: skip
+"""Fields that mean the same in every API's request and the engine's own of chat completions."""
+_MESSAGE = re.compile(r"((messages\[\d+\])(?:\.tool_calls\[\d+\])?)(?:\.function)?|^messages(?=:|$)")
+_TOOL = re.compile(r"^(tools\[\d+\])\.function(\.parameters)?")
+
+
+class Api(Protocol):
+    """One request's side towards its client, from its arrival to its end."""
+
+    @property
+    def keep_alive(self) -> bytes:
+        """What is sent within a stream when the engine is silent."""
+
+    def chat_request(self, request: Json) -> Json | None:
+        """Return the chat request, with tools, for the client's; None for one that the engine answers by itself.
+
+        Raises `Refused`.
+        """
+
+    def refused(self, error: Refused) -> Refused:
+        """Return the refusal of the chat request in terms of the client's."""
+
+    def answer(self, completion: Json) -> Json:
+        """Return the client's answer for a chat completion.
+
+        Raises `LookupError`, `TypeError`, `ValueError` or `AttributeError` for a malformed one.
+        """
+
+    def event(self, data: bytes) -> bytes:
+        """Return what the client gets for an event of a chat completion's stream, given its data."""
+
+    def error(self, error: Json, status: int) -> Json:
+        """Return the client's error for OpenAI's."""
+
+    def error_event(self, error: Json, status: int) -> bytes:
+        """Return the same as the end of a stream that has begun; nothing where that has ended with an error."""
+
+
+class ChatCompletions:
+    """`/v1/chat/completions`: everything stays as it is."""
+
+    keep_alive = sse.KEEP_ALIVE
+
+    def chat_request(self, request: Json) -> Json | None:
+        """Return the request itself."""
+        if chat_request.needs_dialect(request):
+            return request
+        chat_request.check_without_tools(request)
+        return None
+
+    def refused(self, error: Refused) -> Refused:
+        """Return the refusal itself."""
+        return error
+
+    def answer(self, completion: Json) -> Json:
+        """Return the completion itself."""
+        return completion
+
+    def event(self, data: bytes) -> bytes:
+        """Return the event itself."""
+        return sse.event(data)
+
+    def error(self, error: Json, status: int) -> Json:
+        """Return the error itself."""
+        return error
+
+    def error_event(self, error: Json, status: int) -> bytes:
+        """Return the error as an event, and the end."""
+        return sse.event(sse.dumps(error)) + sse.event(sse.DONE)
+
+
+def same_fields(request: Json, others: Collection[str]) -> Json:
+    """Return the fields that mean the same in a chat request.
+
+    Raises `Refused` for a field that is neither such nor among `others`, which the API translates or may leave out;
+    one that is null, false or empty asks for nothing.
+    """
+    for key, value in request.items():
+        if value and key not in SAME_FIELDS and key not in others:
+            raise Refused(f"{key[:80]}: not served together with tools; leave it out", param=key[:80])
+    return {key: request[key] for key in SAME_FIELDS if key in request}
+
+
+def renamed_refusal(error: Refused, places: Mapping[str, str], schema: str) -> Refused:
+    """Return the refusal of the chat request in the client's terms.
+
+    `places` says where the client has what the chat request has at `messages`, `messages[N]` and
+    `messages[N].tool_calls[N]`; `schema` is the client's name for a tool's parameters.
+    """
+
+    def name(text: str) -> str:
+        text = _MESSAGE.sub(lambda m: places.get(m[1] or m[0]) or places.get(m[2], m[0]), text)
+        return _TOOL.sub(lambda m: f"{m[1]}.{schema}" if m[2] else m[1], text)
+
+    return Refused(name(str(error)), param=error.param and name(error.param), code=error.code, status=error.status)
+
+
+def parsed_chunk(data: bytes) -> Json:
+    """Read a chat completion's chunk; an error for what is none."""
+    try:
+        found = sse.loads(data)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"error": {"message": "the engine sent an event that is not JSON"}}
+
+
+def cached_tokens(usage: Json) -> int:
+    """Return how many tokens of the prompt were read from the cache, by an OpenAI `usage` object."""
+    return (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0

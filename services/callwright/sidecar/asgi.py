@@ -1,0 +1,140 @@
+"""The client's side, in ASGI: reading a bounded body, writing the answer, and noticing a client that has gone.
+
+Written against plain ASGI, since Starlette's `StreamingResponse` sends its head before the first event is known.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Send
+
+from callwright.sidecar.errors import Refused
+from callwright.sidecar.telemetry import Metrics
+from callwright.sidecar.upstream import Headers
+
+_HEAD_SECONDS = 0.02
+"""A stream's head waits so long for the first event: one write is less work than two, for the client too."""
+_STREAM_HEADERS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read the body. Raises `Refused` when it is longer than `limit`, Starlette's `ClientDisconnect` when it ends."""
+    declared = request.headers.get("content-length", "")
+    too_large = Refused(f"the body is larger than {limit} bytes", code="request_too_large", status=413)
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)
+
+
+def target(request: Request) -> str:
+    """Return path and query as the client wrote them, with what is not ASCII escaped."""
+    path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    query: bytes = request.scope["query_string"]
+    written = path + b"?" + query if query else path
+    return "".join(chr(byte) if byte < 128 else f"%{byte:02X}" for byte in written)
+
+
+async def until_disconnect(work: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Do `work`, but cancel it as soon as the client closes its connection; the body must have been read.
+
+    Raises `ClientDisconnect`.
+    """
+    working = asyncio.current_task()
+    assert working is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        working.cancel()
+
+    watching = asyncio.get_running_loop().create_task(watch())
+    try:
+        await work
+    except asyncio.CancelledError:
+        if gone and working.uncancel() == 0:  # else somebody else has cancelled it too
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watching.cancel()
+
+
+class ResponseWriter:
+    """Writes the answer to one request: whole, as it comes, or as a stream of events that is kept alive."""
+
+    def __init__(self, send: Send, metrics: Metrics) -> None:
+        self._send, self._metrics = send, metrics
+        self._started = self._last = time.monotonic()
+        self._keeping_alive: asyncio.Task[None] | None = None
+        self.is_stream = False
+        """The answer is a stream of events, in which an error is one more event."""
+        self.status = 0
+        """The status that was sent; 0 before that."""
+        self.ended = False
+        """The end of the answer was sent, or is being sent."""
+
+    async def send(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole answer."""
+        self.close()
+        kept = [(name, value) for name, value in headers if name != b"content-length"]
+        await self.start(status, [*kept, (b"content-length", str(len(body)).encode())])
+        await self.write(body)
+        await self.end()
+
+    def start_stream(self, comment: bytes, seconds: float) -> None:
+        """Begin a stream, whose head goes out with its first event or soon; `comment` ends a silence of `seconds`."""
+        self.is_stream = True
+        self._keeping_alive = asyncio.get_running_loop().create_task(self._keep_alive(comment, seconds))
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send status and headers."""
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, piece: bytes) -> None:
+        """Send more of the body, with a stream's head before its first piece."""
+        now = time.monotonic()
+        if self._last == self._started:
+            await self._start_once()
+            self._metrics.first_token.observe(now - self._started)
+        self._last = now
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def end(self) -> None:
+        """Send the end."""
+        self.close()
+        self.ended = True
+        await self._send({"type": "http.response.body", "body": b""})
+
+    def close(self) -> None:
+        """Stop keeping a stream alive."""
+        if self._keeping_alive is not None:
+            self._keeping_alive.cancel()
+
+    async def _start_once(self) -> None:
+        if not self.status:
+            await self.start(200, _STREAM_HEADERS)
+
+    async def _keep_alive(self, comment: bytes, seconds: float) -> None:
+        await asyncio.sleep(_HEAD_SECONDS)
+        await self._start_once()
+        while True:
+            idle = time.monotonic() - self._last
+            if idle >= seconds:
+                await self.write(comment)
+                idle = 0.0
+            await asyncio.sleep(seconds - idle)

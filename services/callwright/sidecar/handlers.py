@@ -1,0 +1,324 @@
+"""What happens to a request: `Relay` passes it on as it is, `Chat` translates it, `CountTokens` counts its prompt.
+
+`Chat.answer` is the whole way of a chat request with tools: read, plan, ask, translate, write. All else in a request's
+life, from its key to its count, is in `Handler`.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope, Send
+
+from callwright.errors import CallwrightError, Unavailable
+from callwright.sidecar import chat_request, sse
+from callwright.sidecar.admission import Gate, Keys
+from callwright.sidecar.apis import Api
+from callwright.sidecar.asgi import ResponseWriter, read_body, target, until_disconnect
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.errors import Refused, error_object, error_response, status_of
+from callwright.sidecar.models import Models
+from callwright.sidecar.plan import ChatPlan, make_plan
+from callwright.sidecar.retry import MalformedTurn, malformed_turn, second_request, summed_usage
+from callwright.sidecar.telemetry import Metrics, Tracing
+from callwright.sidecar.translation import (
+    MALFORMED_COMPLETION,
+    StreamTranslation,
+    has_malformed_call,
+    translate_completion,
+)
+from callwright.sidecar.upstream import EngineResponse, Upstream, request_headers, response_headers
+
+_LOG = logging.getLogger(__name__)
+Json = dict[str, Any]
+DIALECT_HEADER = "x-callwright-dialect"
+KEEP_STOP_HEADER = "x-callwright-keep-stop"
+_CHAT_PATH = "/v1/chat/completions"
+_COUNTED_PATHS = (_CHAT_PATH, "/v1/completions", "/v1/messages", "/v1/responses")
+_PROMPT_FIELDS = ("model", "messages", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
+"""What decides a prompt, in a request to the engine."""
+_EVENT_STREAM = "text/event-stream"
+_NO_COMPLETION = "the engine's answer is not a chat completion"
+_DOWN_STATUSES = (500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Services:
+    """What all requests share."""
+
+    config: SidecarConfig
+    upstream: Upstream
+    models: Models
+    gate: Gate
+    keys: Keys
+    metrics: Metrics
+    tracing: Tracing | None
+
+
+class Handler:
+    """One request, from its arrival to the end of its answer. Subclasses say how it is answered."""
+
+    def __init__(self, services: Services, api: Api, scope: Scope, receive: Receive, send: Send) -> None:
+        self._services, self._api, self._receive = services, api, receive
+        self._request = Request(scope, receive)
+        self._writer = ResponseWriter(send, services.metrics)
+        self._trace = services.tracing.begin(self._request) if services.tracing else None
+        self._body = b""
+        self._dialect = "no"
+        """The dialect that the request needed, for metrics and traces."""
+
+    async def run(self) -> None:
+        """Check the key, read the body and answer; what goes wrong is told in the shape of the client's API."""
+        services, headers = self._services, self._request.headers
+        try:
+            services.keys.check(headers.get("authorization"), headers.get("x-api-key"))
+            self._body = await read_body(self._request, services.config.max_body_bytes)
+            await until_disconnect(self.answer(), self._receive)
+        except ClientDisconnect:
+            services.metrics.disconnects.inc()
+        except CallwrightError as error:
+            await self._fail(error)
+        except asyncio.CancelledError:  # by the server, whose time to drain is over
+            _LOG.warning("shutting down: a request to %s has not finished and is ended", self._path)
+            await self._fail(Unavailable("the sidecar is shutting down; try again"))
+        finally:
+            self._writer.close()
+            if self._trace:
+                self._trace.end(self._writer.status, self._dialect)
+            services.metrics.requests.labels(self._path, self._writer.status, self._dialect).inc()
+
+    async def answer(self) -> None:
+        """Answer the request, whose body has been read. Raises `CallwrightError`."""
+        raise NotImplementedError
+
+    @property
+    def _path(self) -> str:
+        """The request's path, as far as it is one of the API's own: clients can make up others."""
+        path = str(self._request.scope["path"])
+        return path if path in _COUNTED_PATHS else "other"
+
+    @contextlib.asynccontextmanager
+    async def _engine(self, path: str, body: bytes) -> AsyncIterator[EngineResponse]:
+        """Ask the engine, once there is a place for the request; the block gets its response."""
+        headers = request_headers(self._request.scope["headers"], self._trace.headers if self._trace else [])
+        request = self._services.upstream.request(self._request.method, path, headers, body or None)
+        async with self._services.gate, request as response:
+            yield response
+
+    async def _fail(self, error: CallwrightError) -> None:
+        """Say what went wrong, as an answer or within the stream that has begun."""
+        if not self._writer.status:
+            await self._writer.send(*error_response(error, self._api.error))
+        elif self._writer.is_stream and not self._writer.ended:
+            await self._writer.write(self._api.error_event(error_object(error), status_of(error)))
+            await self._writer.end()
+        # Else an answer of declared length is short: the server ends the connection, which says so.
+
+
+class Relay(Handler):
+    """Passes a request and its answer on as they are, byte for byte."""
+
+    async def answer(self) -> None:
+        """Relay."""
+        async with self._engine(target(self._request), self._body) as response:
+            if response.status in _DOWN_STATUSES and response.media_type != "application/json":
+                raise _down(response.status)
+            self._writer.is_stream = response.media_type == _EVENT_STREAM
+            await self._writer.start(response.status, response_headers(response.headers))
+            last = b"\n"
+            try:
+                async for piece in response:
+                    await self._writer.write(piece)
+                    last = piece
+            except CallwrightError:
+                if self._writer.is_stream and not last.endswith(b"\n"):
+                    await self._writer.write(b"\n\n")  # so that the error is an event of its own
+                raise
+            await self._writer.end()
+
+
+class Chat(Relay):
+    """Answers chat completions, and the APIs that are translations in front of them; relays what has no tools."""
+
+    _defaults: ClassVar[Json] = {}
+    """Fields of a request that may leave them out."""
+
+    async def answer(self) -> None:
+        """Read the request, plan the engine's, ask, translate the answer and write it."""
+        request = self._read()
+        if request is None:
+            await super().answer()
+            return
+        plan = await self._plan(request)
+        async with self._ask(plan) as response:
+            is_stream = response.status == 200 and response.media_type == _EVENT_STREAM
+            if is_stream:
+                stream = StreamTranslation(plan, self._services.metrics)
+                self._writer.start_stream(self._api.keep_alive, self._services.config.keep_alive_seconds)
+                await self._write_events(response, stream)
+            else:
+                body = await response.read()
+        if is_stream:
+            if stream.malformed_turn is not None:
+                await self._write_second_stream(request, plan, stream, stream.malformed_turn)
+            await self._writer.end()
+            return
+        if response.status == 200:
+            answer = await self._translated(request, plan, body)
+        else:
+            answer = self._refusal(response.status, body)
+        await self._writer.send(response.status, response_headers(response.headers), answer)
+
+    def _read(self) -> Json | None:
+        """Return the chat request that needs a dialect; None for one that the engine answers by itself."""
+        if self._request.headers.get(KEEP_STOP_HEADER):
+            self._body = sse.dumps(chat_request.parse(self._body) | {"include_stop_str_in_output": True})
+        if self._request.method != "POST" or not chat_request.may_need_dialect(self._body):
+            return None
+        return self._api.chat_request(self._defaults | chat_request.parse(self._body))
+
+    async def _plan(self, request: Json) -> ChatPlan:
+        """Return the plan of a chat request. Raises `Refused` in the client's terms."""
+        models, config = self._services.models, self._services.config
+        model = await models.dialect_for(request, self._request.headers.get(DIALECT_HEADER))
+        try:
+            plan = make_plan(request, model, config)
+            if plan.has_tool_messages and not await models.has_tool_role(str(request.get("model"))):
+                plan = make_plan(request, model, config, tool_role=False)
+        except Refused as error:
+            raise self._api.refused(error) from None
+        self._dialect = plan.dialect.name
+        return plan
+
+    @contextlib.asynccontextmanager
+    async def _ask(self, plan: ChatPlan) -> AsyncIterator[EngineResponse]:
+        """Send the plan's request, and its loose one where the engine refuses the schemas of the first."""
+        is_chat = self._request.scope["path"] == _CHAT_PATH
+        path = target(self._request) if is_chat else _CHAT_PATH
+        if plan.loose_body is not None:
+            async with self._engine(path, sse.dumps(plan.body)) as response:
+                if response.status != 400:
+                    yield response
+                    return
+        async with self._engine(path, sse.dumps(plan.loose_body or plan.body)) as response:
+            yield response
+
+    async def _write_events(self, response: EngineResponse, stream: StreamTranslation) -> None:
+        """Translate the engine's stream and write it, as it comes."""
+        reader = sse.EventReader()
+        try:
+            async for piece in response:
+                events = [made for data in reader.feed(piece) for made in stream.event(data)]
+                await self._write(events)
+            if not stream.done:
+                raise Unavailable("the engine ended the stream early")
+        except MALFORMED_COMPLETION:
+            raise Unavailable(_NO_COMPLETION) from None
+        except CallwrightError:
+            if stream.done:
+                return
+            if not stream.failed:
+                raise
+            await self._write([sse.DONE])  # the engine has said what is wrong
+
+    async def _write(self, events: list[bytes]) -> None:
+        if events:
+            await self._writer.write(b"".join([self._api.event(data) for data in events]))
+
+    async def _translated(self, request: Json, plan: ChatPlan, body: bytes) -> bytes:
+        """Return the client's answer for the engine's, or for that of a second try where the plan wants one."""
+        completion, turn = self._completion(plan, body)
+        if turn is not None and (second := await self._second_completion(request, plan, turn)) is not None:
+            completion = second | {"usage": summed_usage(second.get("usage"), completion.get("usage"))}
+        try:
+            return sse.dumps(self._api.answer(completion))
+        except MALFORMED_COMPLETION:
+            raise Unavailable(_NO_COMPLETION) from None
+
+    def _completion(self, plan: ChatPlan, body: bytes) -> tuple[Json, MalformedTurn | None]:
+        """Return a translated completion, and the turn as the engine wrote it where it is to be tried again."""
+        try:
+            completion: Json = json.loads(body)
+            turn = malformed_turn(completion, plan)
+            return translate_completion(completion, plan, self._services.metrics), turn
+        except MALFORMED_COMPLETION:
+            raise Unavailable(_NO_COMPLETION) from None
+
+    async def _second_completion(self, request: Json, plan: ChatPlan, turn: MalformedTurn) -> Json | None:
+        """Return the completion of a second try, or None when the engine has none: then the first stands."""
+        second = None
+        with contextlib.suppress(CallwrightError):
+            second_plan = await self._plan(second_request(request, plan, turn))
+            async with self._ask(second_plan) as response:
+                if response.status == 200:
+                    second, _ = self._completion(second_plan, await response.read())
+        self._services.metrics.count_repair(second is not None and not has_malformed_call(second))
+        return second
+
+    async def _write_second_stream(
+        self, request: Json, plan: ChatPlan, stream: StreamTranslation, turn: MalformedTurn
+    ) -> None:
+        """Go on with a second try, or end the stream with what was kept back for it."""
+        metrics = self._services.metrics
+        try:
+            second_plan = await self._plan(second_request(request, plan, turn))
+            async with self._ask(second_plan) as response:
+                if response.status != 200:
+                    raise Unavailable("the engine refused the second try")
+                await self._write(stream.resume(second_plan))
+                await self._write_events(response, stream)
+        except CallwrightError:
+            metrics.count_repair(False)
+            if stream.malformed_turn is None:
+                raise  # within the second answer
+            await self._write(stream.release())
+            return
+        metrics.count_repair(not stream.has_malformed_call and not stream.failed)
+
+    def _refusal(self, status: int, body: bytes) -> bytes:
+        """Return the client's error for the engine's, which stays as it is where it has the same shape."""
+        try:
+            error = json.loads(body)
+        except (ValueError, RecursionError):
+            error = None
+        if isinstance(error, dict):
+            told = self._api.error(error, status)
+            return body if told is error else sse.dumps(told)
+        if status in _DOWN_STATUSES:
+            raise _down(status)
+        return body  # whatever stands before the engine has sent it
+
+
+class CountTokens(Chat):
+    """Answers with the length of a message's prompt, what its dialect makes of its tools included."""
+
+    _defaults: ClassVar[Json] = {"max_tokens": 1}
+
+    async def answer(self) -> None:
+        """Count the prompt's tokens, as the engine does."""
+        request = self._read()
+        if request is None:
+            await Relay.answer(self)
+            return
+        plan = await self._plan(request)
+        prompt = {key: plan.body[key] for key in _PROMPT_FIELDS if key in plan.body}
+        async with self._engine("/tokenize", sse.dumps(prompt)) as response:
+            body = await response.read()
+        if response.status == 200:
+            try:
+                answer = sse.dumps({"input_tokens": json.loads(body)["count"]})
+            except MALFORMED_COMPLETION:
+                raise Unavailable("the engine's answer is no count of tokens") from None
+        else:
+            answer = self._refusal(response.status, body)
+        await self._writer.send(response.status, response_headers(response.headers), answer)
+
+
+def _down(status: int) -> Unavailable:
+    """Return what a 5xx without a JSON object means: Ray's proxy answers so for a replica that has gone."""
+    return Unavailable(f"the engine answered {status} and not why; try again later")

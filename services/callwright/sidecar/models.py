@@ -1,0 +1,143 @@
+"""`Models`: what has to be known of a model, by its id: its dialect, and whether its chat template has a tool role.
+
+The dialect comes from the request, from overrides, or from the model's manifest in the store. Whether the template
+has a tool role is asked of the engine, which has the template. Knows nothing of what a request asks for besides.
+"""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from callwright import dialects
+from callwright.dialects.types import Dialect
+from callwright.errors import InvalidInput, NotFound, TimedOut, Unavailable
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.errors import Refused
+from callwright.sidecar.sse import dumps
+from callwright.sidecar.upstream import Upstream
+from callwright.store import Registry
+
+_MOST_REMEMBERED = 1024
+_RESULT = " ".join(str(number) for number in range(100, 164))
+_FEWER = 32
+"""Tokens by which a conversation is shorter when its result of 64 numbers is left out."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelDialect:
+    """How a model writes calls."""
+
+    dialect: Dialect
+    stop: tuple[str, ...]
+    """Strings at which the engine is to stop."""
+
+
+class Models:
+    """What is known of models. Raises `InvalidInput` at once for an override that is no dialect."""
+
+    def __init__(self, config: SidecarConfig, registry: Registry | None, upstream: Upstream) -> None:
+        self._overrides = {model: named_dialect(name) for model, name in config.dialects.items()}
+        self._aliases, self._registry, self._upstream = config.models, registry, upstream
+        self._dialects: _Remembered[ModelDialect | None] = _Remembered(config.manifest_seconds)
+        self._tool_roles: _Remembered[bool] = _Remembered(config.manifest_seconds)
+
+    async def dialect_for(self, request: dict[str, Any], header: str | None = None) -> ModelDialect:
+        """Return the dialect of a chat request: that which the `header` or the request names, or its model's."""
+        asked = header or request.get("tools_prompt")
+        if asked is not None:
+            if not isinstance(asked, str):
+                raise Refused("tools_prompt: expected the name of a dialect", param="tools_prompt")
+            return named_dialect(asked)
+        model = request.get("model")
+        if not isinstance(model, str):
+            raise Refused("model: expected the id of a model", param="model")
+        return await self.dialect_of(model)
+
+    async def dialect_of(self, model: str) -> ModelDialect:
+        """Return the dialect of `model`. Raises `Refused` when nothing says it, `Unavailable` without the store."""
+        if found := self._overrides.get(model):
+            return found
+        found = await self._from_manifest(model) or self._overrides.get("*")
+        if found is None:
+            raise Refused(
+                f"no dialect is known for model {model[:80]!r}, which tools need; name one in the field tools_prompt "
+                f"or the header x-callwright-dialect ({', '.join(dialects.NAMES)}), or serve the model from the store",
+                param="model",
+                code="model_not_found",
+                status=404,
+            )
+        return found
+
+    async def has_tool_role(self, model: str) -> bool:
+        """Return whether the chat template shows messages of the role tool; True also where the engine says nothing."""
+        if model not in self._tool_roles:
+            as_user = await self._tokens(model, "user")
+            as_tool = await self._tokens(model, "tool") if as_user else None
+            self._tool_roles[model] = as_user is None or (as_tool is not None and as_user - as_tool < _FEWER)
+        return self._tool_roles[model]
+
+    async def _from_manifest(self, model: str) -> ModelDialect | None:
+        if self._registry is None:
+            return None
+        if model not in self._dialects:
+            read = await asyncio.to_thread(_read_manifest, self._registry, self._aliases.get(model, model))
+            self._dialects[model] = read
+        return self._dialects[model]
+
+    async def _tokens(self, model: str, role: str) -> int | None:
+        """Return the length of a conversation whose result has `role`; None when the engine has no answer."""
+        messages = [
+            {"role": "user", "content": "Look."},
+            {"role": "assistant", "content": "Looking."},
+            {"role": role, "content": _RESULT},
+        ]
+        body = dumps({"model": model, "messages": messages})
+        try:
+            headers = [(b"content-type", b"application/json")]
+            async with self._upstream.request("POST", "/tokenize", headers, body) as response:
+                answer: Any = json.loads(await response.read()) if response.status == 200 else {}
+        except (Unavailable, TimedOut, ValueError):
+            return None
+        count = answer.get("count") if isinstance(answer, dict) else None
+        return count if isinstance(count, int) else None
+
+
+def named_dialect(name: str, stop: tuple[str, ...] = ()) -> ModelDialect:
+    """Return a dialect by its name. Raises `Refused`, listing the valid names."""
+    if name not in dialects.NAMES:
+        raise Refused(
+            f"no dialect is named {name[:80]!r}; expected one of {', '.join(dialects.NAMES)}", param="tools_prompt"
+        )
+    dialect = dialects.load(name)
+    return ModelDialect(dialect, tuple(dict.fromkeys((*dialect.stop, *stop))))
+
+
+def _read_manifest(registry: Registry, name: str) -> ModelDialect | None:
+    name, _, version = name.partition("@")
+    try:
+        manifest = registry.manifest(name, version or "promoted")
+    except (NotFound, InvalidInput):
+        return None
+    return named_dialect(manifest.dialect, manifest.stop)
+
+
+class _Remembered(Generic[T]):
+    """Values by model id, each for `seconds`. Bounded, since ids come from clients."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._values: dict[str, tuple[float, T]] = {}
+
+    def __contains__(self, model: str) -> bool:
+        return model in self._values and time.monotonic() < self._values[model][0]
+
+    def __getitem__(self, model: str) -> T:
+        return self._values[model][1]
+
+    def __setitem__(self, model: str, value: T) -> None:
+        if len(self._values) >= _MOST_REMEMBERED:
+            self._values.clear()
+        self._values[model] = (time.monotonic() + self._seconds, value)

@@ -1,0 +1,170 @@
+"""`ChatPlan`: the engine's request for a chat request with tools, and how the engine's answer is to be read.
+
+The messages and tools are rendered in the model's dialect. Where a call is demanded, the engine is held to one by a
+structural tag (xgrammar's, through vLLM's structured outputs). Pure: knows nothing of HTTP.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from callwright.dialects.tools import Toolbox
+from callwright.dialects.types import Dialect, ToolSpec
+from callwright.errors import InvalidInput
+from callwright.sidecar import chat_request
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.errors import Refused
+from callwright.sidecar.models import ModelDialect
+
+Json = dict[str, Any]
+RETRY = "retry_malformed_calls"
+_NOT_SENT = (
+    "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "tools_prompt", "eager_tool_calls",
+    RETRY,
+)  # fmt: skip
+_ANY_OBJECT: Json = {"type": "object"}
+
+
+@dataclass(frozen=True)
+class ChatPlan:
+    """How one chat request is sent to the engine and how its answer is read."""
+
+    body: Json
+    """The engine's request."""
+    dialect: Dialect
+    tools: Sequence[ToolSpec] | None
+    """Tools that a call may name; None when the request declared none, so any name is one."""
+    may_call: bool
+    """Calls are wanted: `tool_choice` is not none."""
+    single_call: bool
+    """At most one call: `parallel_tool_calls` is false."""
+    eager: bool
+    """Arguments are sent as they arrive."""
+    legacy: bool
+    """The client knows `functions` only and wants a `function_call`."""
+    show_usage: bool
+    """The client asked for the usage at the end of the stream."""
+    retry: bool = False
+    """The model gets one more try where it wrote a malformed call and no other."""
+    loose_body: Json | None = None
+    """The request to try when the engine refuses the schemas in `body`."""
+
+    @property
+    def has_tool_messages(self) -> bool:
+        """Results stand in messages of the role tool, which not every chat template has."""
+        return any(message["role"] == "tool" for message in self.body["messages"])
+
+    @property
+    def parsed_tools(self) -> Sequence[ToolSpec] | None:
+        """The tools that the parser is to know; with an empty list it takes no text for a call."""
+        return self.tools if self.may_call else []
+
+
+def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool_role: bool = True) -> ChatPlan:
+    """Check `request` and render it. Raises `Refused` naming the field that is wrong.
+
+    Without `tool_role` the model's chat template has none, so results that stand in messages become the user's.
+    """
+    legacy = bool(request.get("functions")) and not request.get("tools")
+    if legacy:
+        request = chat_request.with_tools_for_functions(request)
+    messages = chat_request.checked_messages(request, config)
+    tools = Toolbox(chat_request.checked_tools(request, config))
+    choice = chat_request.checked_tool_choice(request, tools, config)
+    options = chat_request.checked_stream_options(request)
+    one_choice = chat_request.checked_choice_count(request, config) == 1
+    try:
+        rendered = model.dialect.render(messages, tools or None, choice)
+    except InvalidInput as error:
+        raise Refused(str(error), param="messages") from None
+    if not tool_role:
+        rendered = rendered.tool_as_user()
+    body = {key: value for key, value in request.items() if key not in _NOT_SENT}
+    body |= {"messages": list(rendered.messages), "stop": chat_request.checked_stop(request, model.stop)}
+    if rendered.continue_final:
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
+    if chat_request.checked_boolean(request, "stream", default=False):
+        body["stream_options"] = options | {"include_usage": True}  # for the metrics
+    retry = chat_request.checked_boolean(request, RETRY, default=config.retry_malformed_calls)
+    plan = ChatPlan(
+        body=body,
+        dialect=model.dialect,
+        tools=_callable_tools(tools, choice) or None,
+        may_call=choice != "none",
+        single_call=not chat_request.checked_boolean(request, "parallel_tool_calls", default=True) or legacy,
+        eager=chat_request.checked_boolean(request, "eager_tool_calls", default=False),
+        legacy=legacy,
+        show_usage=options.get("include_usage") is True,
+        retry=retry and choice != "none" and one_choice,
+    )
+    return _enforced(plan, choice) if config.enforce else plan
+
+
+def structural_tag(
+    dialect: Dialect, tools: Sequence[ToolSpec], choice: object, *, single_call: bool, loose: bool = False
+) -> Json | None:
+    """Return what holds the engine to `choice` while it decodes, or None where the model is free.
+
+    `required` and a named tool force the answer to be calls and nothing else. With `auto`, a tool with `strict: true`
+    is held to its schema once the model has begun to call it. `loose` asks for JSON objects only, for schemas that the
+    engine can't follow.
+    """
+    functions = [tool.get("function", tool) for tool in tools]
+    if _is_demanded(choice):
+        calls = _either([_call_tag(dialect, function, loose) for function in functions])
+        if not single_call and choice == "required":
+            calls = {"type": "plus", "content": calls}
+        ends = _ends(dialect, functions[0]["name"])
+        optional_end = {"type": "optional", "content": _either(ends)} if ends else None
+        form = {"type": "sequence", "elements": [calls, optional_end]} if optional_end else calls
+        return {"type": "structural_tag", "format": form}
+    strict = [function for function in functions if function.get("strict") is True]
+    if choice != "auto" or not strict:
+        return None
+    tags = [_call_tag(dialect, function, loose) for function in strict]
+    form = {"type": "triggered_tags", "triggers": [tag["begin"] for tag in tags], "tags": tags}
+    return {"type": "structural_tag", "format": form}
+
+
+def _callable_tools(tools: Toolbox, choice: object) -> Toolbox:
+    if isinstance(choice, dict):
+        return Toolbox(tool for tool in tools if chat_request.tool_name(tool) == choice["function"]["name"])
+    return tools
+
+
+def _enforced(plan: ChatPlan, choice: object) -> ChatPlan:
+    """Return the plan with the engine held to what the request demands, unless it holds the engine to a form itself."""
+    if any(plan.body.get(key) is not None for key in ("structured_outputs", "response_format")):
+        return plan
+    bodies = []
+    for loose in (False, True):
+        tag = structural_tag(plan.dialect, plan.tools or [], choice, single_call=plan.single_call, loose=loose)
+        if tag is None:
+            return plan
+        bodies.append(plan.body | {"structured_outputs": {"structural_tag": json.dumps(tag, ensure_ascii=False)}})
+    return replace(plan, body=bodies[0], loose_body=bodies[1], eager=plan.eager or _is_demanded(choice))
+
+
+def _is_demanded(choice: object) -> bool:
+    return choice == "required" or isinstance(choice, dict)
+
+
+def _call_tag(dialect: Dialect, function: Json, loose: bool) -> Json:
+    begin, end = dialect.call_frame(function["name"])
+    parameters = function.get("parameters")
+    schema = {**parameters, "type": "object"} if isinstance(parameters, dict) and not loose else _ANY_OBJECT
+    # White space without end is the one way left for a small model to get lost in.
+    content = {"type": "json_schema", "json_schema": schema, "max_whitespace_cnt": 1}
+    return {"type": "tag", "begin": begin, "content": content, "end": end}
+
+
+def _ends(dialect: Dialect, name: str) -> list[Json]:
+    """Return what a trained model writes after its calls: the stop strings, without what the call's end has of them."""
+    _, end = dialect.call_frame(name)
+    rests = [stop.removeprefix(end) for stop in dialect.stop if stop.startswith(end)]
+    return [{"type": "const_string", "value": rest} for rest in rests if rest]
+
+
+def _either(forms: list[Json]) -> Json:
+    return forms[0] if len(forms) == 1 else {"type": "or", "elements": forms}

@@ -1,0 +1,138 @@
+"""What the sidecar counts (`Metrics`, in Prometheus' format) and traces (`Tracing`, OpenTelemetry).
+
+Neither holds content. What clients and models can make up, tool names and reasons, becomes labels only up to a bound.
+"""
+
+import re
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import Request
+
+from callwright import __version__
+from callwright.dialects.types import MalformedCall
+from callwright.sidecar.admission import Gate
+from callwright.sidecar.upstream import Headers
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_MOST_LABELS = 200
+
+
+class Metrics:
+    """Counters of one application, in a registry of its own."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._tools: set[str] = set()
+        self._reasons: set[str] = set()
+        self.requests = Counter(
+            "callwright_requests", "Requests by path, status and whether a dialect was needed.",
+            ("path", "status", "dialect"), registry=registry,
+        )  # fmt: skip
+        self.first_token = Histogram(
+            "callwright_first_token_seconds", "From a request's arrival to the first bytes of its answer.",
+            buckets=_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self.tokens = Counter(
+            "callwright_tokens", "Tokens of requests with tools, as far as the engine reported them.",
+            ("kind",), registry=registry,
+        )  # fmt: skip
+        self.calls = Counter("callwright_tool_calls", "Calls sent, by tool.", ("tool",), registry=registry)
+        self.malformed_calls = Counter(
+            "callwright_malformed_tool_calls", "Calls that could not be read, by reason.",
+            ("reason",), registry=registry,
+        )  # fmt: skip
+        self.repairs = Counter(
+            "callwright_repairs", "Second tries after a malformed call; repaired: the second had none.",
+            ("result",), registry=registry,
+        )  # fmt: skip
+        self.disconnects = Counter(
+            "callwright_client_disconnects", "Requests that the client gave up.", registry=registry
+        )
+        active = Gauge("callwright_active_requests", "Requests at the engine.", registry=registry)
+        active.set_function(lambda: gate.active)
+        waiting = Gauge("callwright_waiting_requests", "Requests in the queue.", registry=registry)
+        waiting.set_function(lambda: gate.waiting)
+
+    def count_call(self, name: str) -> None:
+        """Count a call of the tool `name`."""
+        self.calls.labels(_bounded(name, self._tools)).inc()
+
+    def count_malformed(self, call: MalformedCall) -> None:
+        """Count a malformed call. Reasons are a closed set but for what they quote or list, which is left out."""
+        reason = re.split("[:;']", call.reason, maxsplit=1)[0].strip()[:60]
+        self.malformed_calls.labels(_bounded(reason, self._reasons)).inc()
+
+    def count_usage(self, usage: object) -> None:
+        """Count the tokens of an OpenAI `usage` object."""
+        if isinstance(usage, dict):
+            for kind in ("prompt_tokens", "completion_tokens"):
+                if isinstance(count := usage.get(kind), int):
+                    self.tokens.labels(kind.removesuffix("_tokens")).inc(count)
+
+    def count_repair(self, repaired: bool) -> None:
+        """Count a second try after a malformed call."""
+        self.repairs.labels("repaired" if repaired else "failed").inc()
+
+    def text(self) -> bytes:
+        """Return the metrics as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+
+def _bounded(label: str, known: set[str]) -> str:
+    if label not in known and len(known) >= _MOST_LABELS:
+        return "other"
+    known.add(label)
+    return label
+
+
+class Trace:
+    """The span of one request: method, path, status and dialect."""
+
+    def __init__(self, span: Any, headers: Headers) -> None:
+        self._span = span
+        self.headers = headers
+        """What the engine gets, so that its spans are this one's children."""
+
+    def end(self, status: int, dialect: str) -> None:
+        """End the span; `status` is 0 when the client left first."""
+        self._span.set_attribute("http.response.status_code", status)
+        self._span.set_attribute("callwright.dialect", dialect)
+        self._span.end()
+
+
+class Tracing:
+    """Sends a span for each request to the collector at `endpoint`, OTLP over HTTP. To be closed.
+
+    The SDK is imported here, since it costs memory that a sidecar without a collector need not have.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.trace import SpanKind, set_span_in_context
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._provider = TracerProvider(resource=Resource.create({"service.name": "callwright-sidecar"}))
+        exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("callwright.sidecar", __version__)
+        self._kind, self._within = SpanKind.SERVER, set_span_in_context
+        self._context = TraceContextTextMapPropagator()
+
+    def begin(self, request: Request) -> Trace:
+        """Open the span of a request, as a child of the client's where that names one."""
+        method, path = request.method, request.scope["path"]
+        given = {name: request.headers.get(name) for name in ("traceparent", "tracestate")}
+        parent = self._context.extract({name: value for name, value in given.items() if value})
+        attributes = {"http.request.method": method, "url.path": path}
+        span = self._tracer.start_span(f"{method} {path}", parent, kind=self._kind, attributes=attributes)
+        headers: dict[str, str] = {}
+        self._context.inject(headers, self._within(span))
+        return Trace(span, [(name.encode(), value.encode()) for name, value in headers.items()])
+
+    def close(self) -> None:
+        """Send what is left; blocks up to some seconds when the collector is down."""
+        self._provider.shutdown()

@@ -1,0 +1,277 @@
+"""The engine's answer becomes the client's: dialect text in, content and tool calls out, whole or chunk by chunk.
+
+Pure: knows the OpenAI protocol and dialect parsers, nothing of HTTP. What is no chat completion raises `LookupError`,
+`TypeError`, `ValueError`, `AttributeError` or `RecursionError` (`MALFORMED_COMPLETION`).
+"""
+
+from typing import Any
+
+from callwright.dialects.types import CallDelta, ContentDelta, Delta, MalformedCall, StreamParser, ToolCall
+from callwright.sidecar.plan import ChatPlan
+from callwright.sidecar.retry import MalformedTurn, WithholdingParser, summed_usage
+from callwright.sidecar.sse import DONE, dumps, loads
+from callwright.sidecar.telemetry import Metrics
+
+Json = dict[str, Any]
+MALFORMED_COMPLETION = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+_READ = ("role", "content", "tool_calls")
+_HEAD = ("id", "object", "created", "model")
+
+
+def translate_completion(completion: Json, plan: ChatPlan, metrics: Metrics) -> Json:
+    """Translate a whole answer, which is changed in place."""
+    for choice in completion.get("choices") or ():
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            continue
+        cut = choice.get("finish_reason") == "length"
+        turn = plan.dialect.parse(message.get("content") or "", plan.parsed_tools, cut=cut)
+        calls = [call for call in turn.calls if isinstance(call, ToolCall)]
+        malformed = [call for call in turn.calls if isinstance(call, MalformedCall)]
+        calls = calls[:1] if plan.single_call else calls
+        message["content"] = turn.content if turn.content or calls else ""
+        message.pop("tool_calls", None)
+        if malformed and plan.may_call:
+            message["malformed_tool_calls"] = [_malformed_entry(n, call) for n, call in enumerate(malformed)]
+            for bad in malformed:
+                metrics.count_malformed(bad)
+        for call in calls:
+            metrics.count_call(call.name)
+        if not calls:
+            continue
+        if plan.legacy:
+            message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments}
+        else:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in calls
+            ]
+        if choice.get("finish_reason") == "stop":
+            choice["finish_reason"] = "function_call" if plan.legacy else "tool_calls"
+    metrics.count_usage(completion.get("usage"))
+    return completion
+
+
+def has_malformed_call(completion: Json) -> bool:
+    """Return whether a translated answer holds a malformed call."""
+    return any("malformed_tool_calls" in (choice.get("message") or ()) for choice in completion.get("choices") or ())
+
+
+class StreamTranslation:
+    """Translates the events of one stream, in order.
+
+    Where the plan wants a second try, `malformed_turn` says at the end of the stream whether there is to be one; then
+    either `resume` or `release` goes on.
+    """
+
+    def __init__(self, plan: ChatPlan, metrics: Metrics) -> None:
+        self._plan, self._metrics = plan, metrics
+        self._choices: dict[int, _ChoiceTranslation] = {}
+        self._retried: _ChoiceTranslation | None = None
+        self.done = False
+        """The engine has ended the stream properly."""
+        self.failed = False
+        """The engine has sent an error, which was passed on."""
+        self.malformed_turn: MalformedTurn | None = None
+        """The turn, where it is to be tried again."""
+        self._head: Json = {}
+        self._usage: bytes | None = None
+        self._first_usage: object = None
+
+    def event(self, data: bytes) -> list[bytes]:
+        """Return the data of the client's events for that of one of the engine's."""
+        if data == DONE:
+            self.done = True
+            return [data] if self.malformed_turn is None else []
+        try:
+            chunk = loads(data)
+            choices = chunk["choices"]
+        except (ValueError, KeyError, TypeError):
+            self.failed, self.malformed_turn = True, None  # no second try either
+            return [data]
+        if not choices:
+            return self._usage_event(chunk, data)
+        made: list[bytes] = []
+        for choice in choices:
+            state = self._choice(choice["index"])
+            changed = state.feed(choice)
+            if changed is None and len(choices) == 1 and not self._head:
+                made.append(data)  # as it came
+                continue
+            made += [_dump(chunk | self._head, each) for each in ([choice] if changed is None else changed)]
+            if state.malformed_turn is not None:
+                self._retried, self.malformed_turn = state, state.malformed_turn
+                self._head = {key: chunk[key] for key in _HEAD if key in chunk}
+        return made
+
+    def resume(self, plan: ChatPlan) -> list[bytes]:
+        """Go on with the answer to `plan`, the second try; returns the events before its own, in the same message."""
+        self._plan, self.malformed_turn, self.done = plan, None, False
+        return [_dump(self._head, choice) for choice in self._retried.resume(plan)] if self._retried else []
+
+    def release(self) -> list[bytes]:
+        """Return the events that were kept back for a second try, which there won't be."""
+        self.malformed_turn = None
+        kept = self._retried.release() if self._retried else []
+        usage = [self._usage] if self._usage and self._plan.show_usage else []
+        return [*(_dump(self._head, choice) for choice in kept), *usage, DONE]
+
+    @property
+    def has_malformed_call(self) -> bool:
+        """Whether text of a malformed call was sent."""
+        return any(state.malformed_calls for state in self._choices.values())
+
+    def _choice(self, index: int) -> "_ChoiceTranslation":
+        if index not in self._choices:
+            self._choices[index] = _ChoiceTranslation(self._plan, self._metrics)
+        return self._choices[index]
+
+    def _usage_event(self, chunk: Json, data: bytes) -> list[bytes]:
+        self._metrics.count_usage(chunk.get("usage"))
+        if self.malformed_turn is not None:
+            self._usage, self._first_usage = data, chunk.get("usage")
+            return []
+        if self._first_usage is not None:
+            data = dumps(chunk | self._head | {"usage": summed_usage(chunk.get("usage"), self._first_usage)})
+        return [data] if self._plan.show_usage else []
+
+
+class _ChoiceTranslation:
+    """One choice of a stream: its parser, and what was sent of it."""
+
+    def __init__(self, plan: ChatPlan, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._begin(plan)
+        self._has_role = False
+        self._calls = 0
+        self.malformed_calls = 0
+        """Malformed calls sent as content."""
+        self.malformed_turn: MalformedTurn | None = None
+        """The turn, where it is to be tried again."""
+        self._held: Json | None = None
+        self._last: Json = {}
+
+    def feed(self, choice: Json) -> list[Json] | None:
+        """Return the choice of each chunk to send, or None when `choice` is to be sent as it is."""
+        delta = choice.get("delta") or {}
+        text = delta.get("content")
+        finish = choice.get("finish_reason")
+        deltas = self._parser.feed(text) if text else []
+        nothing_held = self._has_role and self._held is None and not self._logprobs
+        if nothing_held and finish is None and _is_unchanged(deltas, text):
+            return None
+        if finish is not None:
+            deltas += self._close(finish)
+            finish = None if self.malformed_turn is not None else finish
+            self._last = choice | {"logprobs": None}
+        out: list[Json] = []
+        if not self._has_role:
+            self._has_role = True
+            out.append({"role": "assistant", "content": None})
+        if rest := {key: value for key, value in delta.items() if key not in _READ and value}:
+            out.append(rest)
+        out += [made for each in deltas for made in self._deltas(each)]
+        return self._framed(choice, out, finish)
+
+    def resume(self, plan: ChatPlan) -> list[Json]:
+        """Go on with the answer to `plan`; returns what parts it from what was said before."""
+        said = self._withholding.last_character if self._withholding else ""
+        if self.malformed_turn is not None:
+            self._metrics.count_malformed(self.malformed_turn.call)
+        self.malformed_turn = None
+        self._begin(plan)
+        return self._framed(self._last, [{"content": "\n"}], None) if said.strip() else []
+
+    def release(self) -> list[Json]:
+        """Return what was kept back, as the end of the message."""
+        self.malformed_turn = None
+        kept = self._withholding.release() if self._withholding else []
+        return self._framed(self._last, [made for each in kept for made in self._deltas(each)], "stop")
+
+    def _begin(self, plan: ChatPlan) -> None:
+        self._plan = plan
+        parser = plan.dialect.parser(plan.parsed_tools, eager=plan.eager)
+        self._withholding = WithholdingParser(parser) if plan.retry else None
+        self._parser: StreamParser | WithholdingParser = self._withholding or parser
+        self._logprobs: list[Any] = []
+
+    def _close(self, finish: str) -> list[Delta]:
+        deltas = self._parser.close(cut=finish == "length")
+        if self._withholding is None:
+            return deltas
+        if finish != "stop":
+            return [*deltas, *self._withholding.release()]
+        self.malformed_turn = self._withholding.malformed_turn
+        return deltas
+
+    def _framed(self, choice: Json, deltas: list[Json], finish: str | None) -> list[Json]:
+        frame = {key: value for key, value in choice.items() if key not in ("delta", "logprobs", "finish_reason")}
+        framed = [] if self._held is None else [self._held]
+        framed += [frame | {"delta": delta, "finish_reason": None} for delta in deltas]
+        self._held = None
+        if finish is not None:
+            self._finish(framed, frame, finish)
+        elif framed and _is_call(framed[-1]["delta"]):
+            # A call waits for the next event: clients of ms-swift look for calls in the chunk that ends the stream.
+            self._held = framed.pop()
+        self._add_logprobs(choice, framed)
+        return framed
+
+    def _finish(self, framed: list[Json], frame: Json, reason: str) -> None:
+        if reason == "stop" and self._calls:
+            reason = "function_call" if self._plan.legacy else "tool_calls"
+        if framed and _is_call(framed[-1]["delta"]):
+            framed[-1]["finish_reason"] = reason
+        else:
+            framed.append(frame | {"delta": {}, "finish_reason": reason})
+
+    def _add_logprobs(self, choice: Json, framed: list[Json]) -> None:
+        """What the parser holds back for now must not lose its log probabilities: they wait for the next chunk."""
+        if isinstance(found := choice.get("logprobs"), dict):
+            self._logprobs += found.get("content") or []
+        if framed and self._logprobs:
+            framed[0]["logprobs"] = {"content": self._logprobs}
+            self._logprobs = []
+
+    def _deltas(self, delta: Delta) -> list[Json]:
+        match delta:
+            case ContentDelta(text, malformed):
+                made: Json = {"content": text}
+                if malformed is not None and self._plan.may_call:
+                    made["malformed_tool_calls"] = [_malformed_entry(self.malformed_calls, malformed)]
+                    self.malformed_calls += 1
+                    self._metrics.count_malformed(malformed)
+                return [made]
+            case CallDelta(index=index) if self._plan.single_call and index > 0:
+                return []
+            case CallDelta(index, None, _, arguments):
+                return [self._call({"index": index}, {"arguments": arguments})]
+            case CallDelta(index, call_id, name, arguments):
+                self._calls += 1
+                self._metrics.count_call(name or "")
+                # Apart from its arguments: OpenAI's stream helper misses a call that opens in the last chunk.
+                head = self._call({"index": index, "id": call_id, "type": "function"}, {"name": name, "arguments": ""})
+                return [head, self._call({"index": index}, {"arguments": arguments})] if arguments else [head]
+
+    def _call(self, head: Json, function: Json) -> Json:
+        return {"function_call": function} if self._plan.legacy else {"tool_calls": [head | {"function": function}]}
+
+
+def _malformed_entry(index: int, call: MalformedCall) -> Json:
+    """Return what the extension field `malformed_tool_calls` says of a call."""
+    return {"index": index, "name": call.name, "reason": call.reason}
+
+
+def _is_unchanged(deltas: list[Delta], text: str | None) -> bool:
+    if len(deltas) != 1 or not text:
+        return False
+    (delta,) = deltas
+    return isinstance(delta, ContentDelta) and delta.malformed is None and delta.text == text
+
+
+def _is_call(delta: Json) -> bool:
+    return "tool_calls" in delta or "function_call" in delta
+
+
+def _dump(chunk: Json, choice: Json) -> bytes:
+    return dumps(chunk | {"choices": [choice]})
