@@ -1,4 +1,4 @@
-"""Headers go on as they came, and work for a client ends with the client, and only then."""
+"""Work for a client ends with the client, and only then."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -8,7 +8,6 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from callwright.sidecar.asgi import until_disconnect
-from callwright.sidecar.upstream import request_headers
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -24,16 +23,6 @@ def leaving(gone: asyncio.Event) -> Receive:
         return {"type": "http.disconnect"}
 
     return receive
-
-
-def test_headers_that_go_on() -> None:
-    """As they came, and as often; not the connection's, not the keys, and ours instead of the client's."""
-    given = [(b"x-a", b"1"), (b"x-a", b"2"), (b"traceparent", b"theirs"), (b"x-b", b"3")]
-    kept_back = (b"authorization", b"x-api-key", b"host", b"content-length", b"accept-encoding", b"connection")
-    headers = [*given, *((name, b"x") for name in kept_back)]
-    assert request_headers(headers, []) == given
-    ours = [(b"traceparent", b"ours")]
-    assert request_headers(headers, ours) == [given[0], given[1], given[3], *ours]
 
 
 def test_work_that_ends_first_is_done() -> None:

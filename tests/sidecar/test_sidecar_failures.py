@@ -11,12 +11,9 @@ import httpx
 import pytest
 from asking import CALL, MALFORMED, Bench, Typed, TypedEngine, bench, events
 from bending import GOOD, MESSAGES, RESPONSES
-from hypothesis import given
-from hypothesis import strategies as st
 
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
-from callwright.sidecar.sse import loads
 from callwright.sidecar.translation import has_malformed_call
 from fakes import Raw, Served, Text
 
@@ -241,15 +238,3 @@ def test_the_stop_string_is_kept_where_the_header_asks(path: str, failing: Bench
     httpx.post(failing.url + path, json=APIS[path], headers={"x-callwright-keep-stop": "1"})
     post(failing, path)
     assert [request.get("include_stop_str_in_output") for request in failing.engine.requests[-2:]] == [True, None]
-
-
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda each: st.lists(each, max_size=3)))
-def test_an_event_is_read_as_json_reads_it(value: Any) -> None:
-    assert loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")) == value
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b"{} {}", b"\xff"])
-def test_what_is_no_json_is_refused_as_json_refuses_it(data: bytes) -> None:
-    for read in (loads, json.loads):
-        with pytest.raises(ValueError):  # noqa: PT011 — of whichever kind
-            read(data)

@@ -4,9 +4,11 @@ Written against plain ASGI, since Starlette's `StreamingResponse` sends its head
 """
 
 import asyncio
+import string
 import time
 from collections.abc import Coroutine
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Send
@@ -43,7 +45,7 @@ def target(request: Request) -> str:
     path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
     query: bytes = request.scope["query_string"]
     written = path + b"?" + query if query else path
-    return "".join(chr(byte) if byte < 128 else f"%{byte:02X}" for byte in written)
+    return quote(written, safe=string.printable)
 
 
 async def until_disconnect(work: Coroutine[Any, Any, None], receive: Receive) -> None:

@@ -28,6 +28,7 @@ _LONGEST_HEADER = 64 * 1024
 _MOST_HEADERS = 512
 _LONGEST_BODY = 64 * 1024**2
 """Bytes of an answer that is read whole."""
+_NOT_HTTP = "the engine's answer is not HTTP, or its head is too large; look whether --upstream is the engine's URL"
 
 
 def request_headers(headers: Headers, ours: Headers) -> Headers:
@@ -51,11 +52,18 @@ class EngineResponse:
         """Names in lower case; values, and their order and number, as the engine sent them."""
         self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         """The content type without parameters; empty when there is none."""
+        self._closed = None
+        declared = "content-length" in response.headers or "chunked" in response.headers.get("transfer-encoding", "")
+        if not declared and response.connection is not None and response.connection.protocol is not None:
+            self._closed = response.connection.protocol.closed
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _engine_errors():
-            async for piece in self._content.iter_any():
+            while piece := await self._content.readany():
                 yield piece
+            # A body of undeclared length ends with its connection, which aiohttp takes for its end after a reset too.
+            if self._closed is not None and self._closed.done():
+                self._closed.result()
 
     async def read(self) -> bytes:
         """Return the whole body. Raises `Unavailable`, also for one that is too large, or `TimedOut`."""
@@ -103,6 +111,8 @@ class Upstream:
             async with asyncio.timeout(self._silent_seconds):
                 response = await self._send(method, target, headers, body)
         try:
+            if response.status < 200:
+                raise Unavailable(_NOT_HTTP)  # it has switched protocols, which nobody has asked for
             yield EngineResponse(response)
         finally:
             response.close()
@@ -119,14 +129,15 @@ class Upstream:
         try:
             url = URL(self._url + target, encoded=True)
             sent = [("host", self._host), *((name.decode("latin-1"), _text(value)) for name, value in headers)]
+            options: dict[str, Any] = {"headers": sent, "data": body, "allow_redirects": False}
             connection = SimpleNamespace(reused=False)
             try:
-                return await self._kept.request(method, url, headers=sent, data=body, trace_request_ctx=connection)
+                return await self._kept.request(method, url, trace_request_ctx=connection, **options)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
                 if not connection.reused or _has_begun(error):
                     raise
             # The engine had closed the connection, or was about to, when the request was on its way.
-            return await self._fresh.request(method, url, headers=sent, data=body)
+            return await self._fresh.request(method, url, **options)
         except ValueError as error:
             raise Refused(f"the request can't be sent on: {error}") from None
 
@@ -173,8 +184,6 @@ def _engine_errors() -> Iterator[None]:
     except TimeoutError:
         raise TimedOut("the engine was silent for too long; try again later") from None
     except aiohttp.ClientResponseError:
-        raise Unavailable(
-            "the engine's answer is not HTTP, or its head is too large; look whether --upstream is the engine's URL"
-        ) from None
+        raise Unavailable(_NOT_HTTP) from None
     except (aiohttp.ClientError, OSError):
         raise Unavailable("the engine ended the connection; try again later") from None

@@ -1,0 +1,522 @@
+"""The engine's side of the sidecar: HTTP as servers write it, in any pieces, over connections that are kept or not."""
+
+import asyncio
+import itertools
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from callwright.errors import TimedOut, Unavailable
+from callwright.sidecar import upstream
+from callwright.sidecar.errors import Refused
+from callwright.sidecar.upstream import EngineResponse, Upstream, request_headers
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+OK = b"HTTP/1.1 200 OK\r\n"
+ONE = OK + b"content-length: 1\r\n\r\na"
+CHUNKED = OK + b"Content-Type: text/Event-Stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def answering(*pieces: bytes, then_close: bool = False) -> Script:
+    """Answers every request with `pieces`, each by itself."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await read_request(reader):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+            if then_close:
+                return
+
+    return script
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return b""
+    lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    return head + (await reader.readexactly(int(lengths[0])) if lengths else b"")
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End the connection with a reset."""
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
+
+
+class Seen:
+    """What a server saw."""
+
+    connections = 0
+    url = ""
+
+
+@asynccontextmanager
+async def engine(script: Script, *, silent_seconds: float = 5.0) -> AsyncIterator[tuple[Upstream, Seen]]:
+    """An `Upstream` of a server that follows `script` on each connection."""
+    seen = Seen()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.connections += 1
+        try:
+            await script(reader, writer)
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**24)
+    seen.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with asyncio.timeout(20), Upstream(seen.url, connect_seconds=0.5, silent_seconds=silent_seconds) as asked:
+        yield asked, seen
+    server.close()
+
+
+def run(script: Script, use: Callable[[Upstream, Seen], Awaitable[None]], *, silent_seconds: float = 5.0) -> None:
+    async def both() -> None:
+        async with engine(script, silent_seconds=silent_seconds) as (asked, seen):
+            await use(asked, seen)
+
+    asyncio.run(both())
+
+
+async def ask(asked: Upstream, method: str = "POST", body: bytes | None = b"{}") -> tuple[int, bytes, str]:
+    """Status, body and media type of one answer."""
+    async with asked.request(method, "/v1/x", [(b"x-a", b"b")], body) as response:
+        return response.status, await response.read(), response.media_type
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), max_size=6),
+    st.sampled_from(("chunked", "length", "close")),
+    st.lists(st.integers(0, 400), max_size=6),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_answer_is_the_same_in_any_pieces(body: list[bytes], ends: str, cuts: list[int], announced: bool) -> None:
+    """However its end is declared, and with another head before it (RFC 9110, 15.2)."""
+    head = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * announced
+    if ends == "chunked":
+        wire = CHUNKED + b"".join(b"%x;a=b\r\n%s\r\n" % (len(part), part) for part in body) + b"0\r\nx-last: 1\r\n\r\n"
+    else:
+        length = b"content-length: %d\r\n" % len(b"".join(body)) if ends == "length" else b""
+        wire = OK + b"content-type: TEXT/event-stream\r\n" + length + b"\r\n" + b"".join(body)
+    wire = head + wire
+    places = sorted({0, len(wire), *(cut % len(wire) for cut in cuts)})
+    pieces = [wire[a:b] for a, b in itertools.pairwise(places)]
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        expected = (200, b"".join(body), "text/event-stream")
+        assert [await ask(asked), await ask(asked)] == [expected, expected]
+        assert seen.connections == (2 if ends == "close" else 1)
+
+    run(answering(*pieces, then_close=ends == "close"), use)
+
+
+@pytest.mark.parametrize(
+    ("method", "head"), [("HEAD", OK + b"content-length: 7\r\n\r\n"), ("POST", b"HTTP/1.1 204 No Content\r\n\r\n"),
+                         ("GET", b"HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\n\r\n")],
+)  # fmt: skip
+def test_some_answers_have_no_body(method: str, head: bytes) -> None:
+    """Whatever length they declare (RFC 9110, 9.3.2, 15.3.5 and 15.4.5)."""
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        for _ in range(2):
+            assert await ask(asked, method, None) == (int(head[9:12]), b"", "")
+
+    run(answering(head), use)
+
+
+def test_headers_and_body_come_as_they_were_sent() -> None:
+    """As often, in their order, in latin-1, without cookies, redirects or decompression."""
+    sent = [(b"set-cookie", b"a=1"), (b"x-name", b"caf\xe9"), (b"set-cookie", b"b=2"), (b"content-encoding", b"gzip")]
+    head = b"HTTP/1.1 307 Moved\r\n" + b"".join(b"%s: %s\r\n" % (name.title(), value) for name, value in sent)
+    heard: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await read_request(reader):
+            heard.append(request)
+            writer.write(head + b"location: /elsewhere\r\ncontent-length: 4\r\n\r\nnone")
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        for _ in range(2):
+            async with asked.request("GET", "/", []) as response:
+                assert (response.status, await response.read()) == (307, b"none")
+                assert response.headers[:4] == sent
+        assert not any(b"cookie" in request.lower() for request in heard)
+
+    run(script, use)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (),
+        (OK,),
+        (OK + b"content-length: 9\r\n\r\n", b"short"),
+        (CHUNKED + b"5\r\nhel",),
+        (CHUNKED + b"5\r\nhello\r\n",),
+    ],
+)
+@pytest.mark.parametrize("resets", [False, True])
+def test_an_answer_that_breaks_off_is_an_error(pieces: tuple[bytes, ...], resets: bool) -> None:
+    """Never a shorter answer. What is no kept connection is not asked again."""
+    inner = answering(*pieces, then_close=True)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await inner(reader, writer)
+        if resets:
+            await asyncio.sleep(0.01)
+            reset(writer)
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        with pytest.raises(Unavailable, match="ended the connection"):
+            await ask(asked)
+        assert seen.connections == 1
+
+    run(script, use)
+
+
+@pytest.mark.parametrize("head", [OK + b"\r\n", OK + b"transfer-encoding: identity\r\n\r\n", CHUNKED])
+def test_a_reset_is_no_end_and_what_came_before_it_is_read_first(head: bytes) -> None:
+    """Of a body whose length nobody declares either."""
+    go_on = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(head + b"1\r\na\r\n")
+        await go_on.wait()
+        reset(writer)
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        async with asked.request("POST", "/", [], b"") as response:
+            pieces = aiter(response)
+            assert await anext(pieces)
+            go_on.set()
+            with pytest.raises(Unavailable, match="ended the connection"):
+                await anext(pieces)
+
+    run(script, use)
+
+
+def test_an_answer_that_is_too_large_to_be_read_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it fills the memory."""
+    monkeypatch.setattr(upstream, "_LONGEST_BODY", 10)
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        with pytest.raises(Unavailable, match="too large"):
+            await ask(asked)
+
+    run(answering(CHUNKED, b"8\r\nabcdefgh\r\n", b"3\r\nijk\r\n"), use)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "not HTTP"),
+        (OK + b"content-length: 1\r\ncontent-length: 2\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", "not HTTP"),
+        (OK + b"x: " + b"y" * 70_000 + b"\r\n", "too large"),
+        (OK + b"x: yyyyyyyy\r\n" * 9_000, "too large"),
+    ],
+)
+def test_what_is_no_answer_is_an_error_that_says_so(said: bytes, why: str) -> None:
+    """Whoever listens there."""
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        with pytest.raises(Unavailable, match=why):
+            await ask(asked)
+
+    run(answering(said), use)
+
+
+@pytest.mark.parametrize("first", [b"", b"1\r\na\r\n"])
+def test_an_error_within_a_body_is_told_at_once(first: bytes) -> None:
+    """Not once the engine has been silent for long."""
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        with pytest.raises(Unavailable):
+            await ask(asked)
+
+    run(answering(CHUNKED + first + b"and no size\r\n"), use)
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_is_written_whole() -> None:
+    """Method, target, host, headers and body, whose length is declared; nothing of the client's own besides."""
+    heard: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await read_request(reader):
+            heard.append(request)
+            writer.write(OK + b"content-length: 0\r\n\r\n")
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        host = seen.url.removeprefix("http://").encode()
+        headers = [(b"x-a", b"b"), (b"x-a", "é文".encode()), (b"content-encoding", b"gzip")]
+        for method, body in (("POST", b"{1}"), ("POST", None), ("GET", None), ("DELETE", None)):
+            async with asked.request(method, "/v1//x/../%2e?a=%20b&a=+", headers, body) as response:
+                await response.read()
+            head, _, sent = heard.pop().partition(b"\r\n\r\n")
+            first, *lines = head.split(b"\r\n")
+            length = [] if method == "GET" else [b"content-length: %d" % len(body or b"")]
+            assert first == method.encode() + b" /v1//x/../%2e?a=%20b&a=+ HTTP/1.1"
+            assert [line.lower() for line in lines] == [
+                b"host: " + host, b"x-a: b", "x-a: é文".encode(), b"content-encoding: gzip", *length,
+            ]  # fmt: skip
+            assert sent == (body or b"")
+
+    run(script, use)
+
+
+def test_headers_that_go_on() -> None:
+    """As they came, and as often; not the connection's, not the keys, and ours instead of the client's."""
+    given = [(b"x-a", b"1"), (b"x-a", b"2"), (b"traceparent", b"theirs"), (b"x-b", b"3")]
+    kept_back = (b"authorization", b"x-api-key", b"host", b"content-length", b"accept-encoding", b"connection")
+    headers = [*given, *((name, b"x") for name in kept_back)]
+    assert request_headers(headers, []) == given
+    ours = [(b"traceparent", b"ours")]
+    assert request_headers(headers, ours) == [given[0], given[1], given[3], *ours]
+
+
+def test_what_can_t_be_written_is_the_client_s_to_mend() -> None:
+    async def use(asked: Upstream, seen: Seen) -> None:
+        with pytest.raises(Refused):
+            async with asked.request("GET", "/", [(b"x", b"a\nb: c")]):
+                pass
+
+    run(answering(ONE), use)
+
+
+# --- connections -----------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_is_used_again_and_one_that_was_closed_is_not() -> None:
+    async def use(asked: Upstream, seen: Seen) -> None:
+        for _ in range(3):
+            assert (await ask(asked))[0] == 200
+        assert seen.connections == 1
+
+    run(answering(ONE), use)
+
+    async def use_closed(asked: Upstream, seen: Seen) -> None:
+        for _ in range(3):
+            assert (await ask(asked))[0] == 200
+            await asyncio.sleep(0.02)
+        assert seen.connections == 3
+
+    run(answering(ONE, then_close=True), use_closed)
+
+
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_request_that_meets_a_closed_connection_is_sent_once_more(resets: bool, method: str) -> None:
+    """The engine closes the kept connection when the request is on its way: it has read it, and answers nothing."""
+    requests: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await read_request(reader))
+        writer.write(ONE)
+        requests.append(await read_request(reader))
+        if resets:
+            reset(writer)
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        for _ in range(2):
+            assert (await ask(asked, method, b"{}"))[:2] == (200, b"a")
+        first, dropped, again = requests[:3]
+        assert first == dropped
+        assert again.lower().replace(b"connection: close\r\n", b"") == first.lower()
+
+    run(script, use)
+
+
+def test_a_request_is_sent_twice_at_most() -> None:
+    requests: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await read_request(reader))
+        if len(requests) == 1:
+            writer.write(ONE)
+            requests.append(await read_request(reader))
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        await ask(asked)
+        with pytest.raises(Unavailable, match="ended the connection"):
+            await ask(asked)
+        assert len(requests) == 3
+
+    run(script, use)
+
+
+@pytest.mark.parametrize("begun", [b"HTTP/1.1 200 OK\r\n", OK + b"content-length: 9\r\n\r\n", CHUNKED + b"1\r\na\r\n"])
+def test_an_answer_that_has_begun_is_not_asked_for_again(begun: bytes) -> None:
+    """The engine has taken the request, and may have generated for long."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(ONE)
+        await read_request(reader)
+        writer.write(begun)
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        await ask(asked)
+        with pytest.raises(Unavailable, match="ended the connection"):
+            await ask(asked)
+        assert seen.connections == 1
+
+    run(script, use)
+
+
+def test_connections_are_kept_for_a_short_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older one may be closed by the engine just as the request is on its way."""
+    monkeypatch.setattr(upstream, "_KEPT_SECONDS", 0.05)
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        await ask(asked)
+        await asyncio.sleep(0.2)
+        await ask(asked)
+        assert seen.connections == 2
+
+    run(answering(ONE), use)
+
+
+def test_requests_at_once_each_have_a_connection() -> None:
+    """And each its own answer."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await read_request(reader):
+            body = request.partition(b"\r\n\r\n")[2]
+            writer.write(OK + b"content-length: %d\r\n\r\n%s" % (len(body), body))
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        bodies = [b"%d" % n for n in range(40)]
+        answers = await asyncio.gather(*(ask(asked, body=body) for body in bodies))
+        assert [answer[1] for answer in answers] == bodies
+        assert seen.connections == 40
+
+    run(script, use)
+
+
+def test_a_connection_with_a_request_on_its_way_is_not_used_again() -> None:
+    """The engine may answer before it has read all of one, and never read the rest."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        while not writer.transport.is_closing():
+            await asyncio.sleep(0.01)  # and reads no more
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        for _ in range(2):
+            assert (await ask(asked, body=b"x" * 60_000_000))[0] == 413
+        assert seen.connections == 2
+
+    run(script, use)
+
+
+def test_more_than_was_asked_for_ends_the_connection() -> None:
+    """It is the beginning of no later answer."""
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        for _ in range(2):
+            assert await ask(asked) == (200, b"a", "")
+        assert seen.connections == 2
+
+    run(answering(ONE + ONE.replace(b"a", b"b")), use)
+
+
+@pytest.mark.parametrize("begun", [b"", CHUNKED + b"1\r\na\r\n"])
+def test_who_leaves_early_leaves_no_connection(begun: bytes) -> None:
+    """Before the head or within the body: the engine notices at once, so it stops generating."""
+    asked_for, left = asyncio.Event(), asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(begun)
+        asked_for.set()
+        assert await reader.read() == b""
+        left.set()
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        asking = asyncio.ensure_future(ask(asked))
+        await asked_for.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await left.wait()
+
+    run(script, use)
+
+
+# --- silence ---------------------------------------------------------------------------------------------------------
+
+
+def test_silence_is_a_time_out_and_a_slow_reader_is_not() -> None:
+    """Only the engine's silence counts: one that is not read from is silent by force, and does not fill the memory."""
+    size = 4_000_000
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK + b"content-length: %d\r\n\r\n" % (size + 1) + b"x" * size)
+        await writer.drain()
+        await reader.read()
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        pieces: list[int] = []
+
+        async def read_slowly(response: EngineResponse) -> None:
+            async for piece in response:
+                if not pieces:
+                    await asyncio.sleep(0.6)  # three times what the engine may be silent
+                pieces.append(len(piece))
+
+        async with asked.request("POST", "/", [], b"") as response:
+            with pytest.raises(TimedOut, match="silent"):
+                await read_slowly(response)
+        assert sum(pieces) == size
+        assert max(pieces[:2]) < 1_000_000
+
+    run(script, use, silent_seconds=0.2)
+
+
+def test_an_engine_that_reads_no_request_is_silent() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not writer.transport.is_closing():
+            await asyncio.sleep(0.01)
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        for body in (b"x", b"x" * 60_000_000):
+            with pytest.raises(TimedOut, match="silent"):
+                await ask(asked, body=body)
+
+    run(script, use, silent_seconds=0.2)
+
+
+def test_an_engine_that_is_not_there_is_an_error() -> None:
+    """At once."""
+
+    async def use(url: str) -> None:
+        async with Upstream(url, connect_seconds=0.5, silent_seconds=5) as asked:
+            with pytest.raises(Unavailable, match="does not answer"):
+                await ask(asked)
+            assert not await asked.ready()
+
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        asyncio.run(use(f"http://127.0.0.1:{bound.getsockname()[1]}"))
