@@ -211,6 +211,36 @@ def test_a_reset_is_no_end_and_what_came_before_it_is_read_first(head: bytes) ->
     run(script, use)
 
 
+@pytest.mark.parametrize("resets", [False, True])
+def test_what_arrived_before_an_error_is_read_first(resets: bool) -> None:
+    """A stream's events are not lost to the error after them, even where nobody has read them yet."""
+    body = b"x" * 200_000
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(CHUNKED + b"%x\r\n%s\r\n" % (len(body), body))
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        if resets:
+            reset(writer)
+
+    async def use(asked: Upstream, seen: Seen) -> None:
+        found = b""
+
+        async def read(response: EngineResponse) -> None:
+            nonlocal found
+            async for piece in response:
+                found += piece
+                await asyncio.sleep(0.3 if not found[len(piece) :] else 0)
+
+        async with asked.request("POST", "/", [], b"") as response:
+            with pytest.raises(Unavailable, match="ended the connection"):
+                await read(response)
+        assert found == body
+
+    run(script, use)
+
+
 def test_an_answer_that_is_too_large_to_be_read_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it fills the memory."""
     monkeypatch.setattr(upstream, "_LONGEST_BODY", 10)

@@ -29,15 +29,15 @@ _STREAM_HEADERS: Headers = [
 async def read_body(request: Request, limit: int) -> bytes:
     """Read the body. Raises `Refused` when it is longer than `limit`, Starlette's `ClientDisconnect` when it ends."""
     declared = request.headers.get("content-length", "")
-    too_large = Refused(f"the body is larger than {limit} bytes", code="request_too_large", status=413)
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            raise too_large
-    return bytes(body)
+    if not declared.isdigit() or int(declared) <= limit:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > limit:
+                break
+        else:
+            return bytes(body)
+    raise Refused(f"the body is larger than {limit} bytes", code="request_too_large", status=413)
 
 
 def target(request: Request) -> str:
@@ -92,10 +92,11 @@ class ResponseWriter:
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer."""
         self.close()
+        self.ended = True
+        self._metrics.first_token.observe(time.monotonic() - self._started)
         kept = [(name, value) for name, value in headers if name != b"content-length"]
         await self.start(status, [*kept, (b"content-length", str(len(body)).encode())])
-        await self.write(body)
-        await self.end()
+        await self._send({"type": "http.response.body", "body": body})
 
     def start_stream(self, comment: bytes, seconds: float) -> None:
         """Begin a stream, whose head goes out with its first event or soon; `comment` ends a silence of `seconds`."""

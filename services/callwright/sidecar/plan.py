@@ -72,6 +72,9 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
     messages = chat_request.checked_messages(request, config)
     tools = Toolbox(chat_request.checked_tools(request, config))
     choice = chat_request.checked_tool_choice(request, tools, config)
+    callable_tools = tools
+    if isinstance(choice, dict):
+        callable_tools = Toolbox(t for t in tools if chat_request.tool_name(t) == choice["function"]["name"])
     options = chat_request.checked_stream_options(request)
     one_choice = chat_request.checked_choice_count(request, config) == 1
     try:
@@ -90,7 +93,7 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
     plan = ChatPlan(
         body=body,
         dialect=model.dialect,
-        tools=_callable_tools(tools, choice) or None,
+        tools=callable_tools or None,
         may_call=choice != "none",
         single_call=not chat_request.checked_boolean(request, "parallel_tool_calls", default=True) or legacy,
         eager=chat_request.checked_boolean(request, "eager_tool_calls", default=False),
@@ -125,12 +128,6 @@ def structural_tag(
     tags = [_call_tag(dialect, function, loose) for function in strict]
     form = {"type": "triggered_tags", "triggers": [tag["begin"] for tag in tags], "tags": tags}
     return {"type": "structural_tag", "format": form}
-
-
-def _callable_tools(tools: Toolbox, choice: object) -> Toolbox:
-    if isinstance(choice, dict):
-        return Toolbox(tool for tool in tools if chat_request.tool_name(tool) == choice["function"]["name"])
-    return tools
 
 
 def _enforced(plan: ChatPlan, choice: object) -> ChatPlan:

@@ -26,6 +26,8 @@ _KEPT_SECONDS = 4.0
 """How long an unused connection is kept: less than servers keep one (uvicorn: 5)."""
 _LONGEST_HEADER = 64 * 1024
 _MOST_HEADERS = 512
+_PIECE_BYTES = 64 * 1024
+"""The most that is taken from a body at once, and so held for a client that reads slowly."""
 _LONGEST_BODY = 64 * 1024**2
 """Bytes of an answer that is read whole."""
 _NOT_HTTP = "the engine's answer is not HTTP, or its head is too large; look whether --upstream is the engine's URL"
@@ -59,8 +61,14 @@ class EngineResponse:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _engine_errors():
-            while piece := await self._content.readany():
-                yield piece
+            try:
+                while piece := await self._content.read(_PIECE_BYTES):
+                    yield piece
+            except (aiohttp.ClientError, TimeoutError):
+                # aiohttp raises at once, even where it has more to read: what came before the error is not lost.
+                if rest := self._content._read_nowait(-1):
+                    yield rest
+                raise
             # A body of undeclared length ends with its connection, which aiohttp takes for its end after a reset too.
             if self._closed is not None and self._closed.done():
                 self._closed.result()
