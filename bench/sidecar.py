@@ -1,6 +1,7 @@
 """The sidecar against a bare relay, and against LiteLLM's proxy and vLLM's router where they are installed, in one run.
 
-`python bench/sidecar.py` prints JSON and writes bench/results/sidecar.json. A scripted engine streams events; the
+`python bench/sidecar.py` prints JSON and writes bench/results/sidecar.json; with `--before FOLDER`, another checkout's
+sidecar is measured too, which says what a change costs. A scripted engine streams events; the
 proxies run as processes pinned to one core, engine and client to another, and are measured in turn, over and over:
 the time to the first token (one request at a time), CPU of the proxy for each event when 32 streams are paced at one
 event each 10 ms, and events a second when flooded. Medians of the rounds, with the least and the most; peak memory.
@@ -198,11 +199,11 @@ def peak_bytes(pid: int | None) -> int:
 
 
 @contextmanager
-def running(command: list[str], port: int, core: int) -> Iterator[int]:
-    """A process pinned to a core, once it listens."""
+def running(command: list[str], port: int, core: int, checkout: Path = ROOT) -> Iterator[int]:
+    """A process of a checkout, pinned to a core, once it listens."""
     process = subprocess.Popen(
         command, preexec_fn=lambda: os.sched_setaffinity(0, {core}), stdout=subprocess.DEVNULL,
-        env=os.environ | LITELLM,
+        env=os.environ | LITELLM | {"PYTHONPATH": str(checkout / "services")},
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
@@ -231,19 +232,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def proxies(engine: int) -> Iterator[tuple[str, list[str], int, bool]]:
-    """Name, command, port, and whether requests have tools."""
+def sidecars(engine: int, before: Path | None) -> Iterator[tuple[str, list[str], int, bool, Path]]:
+    """Name, command, port, whether requests have tools, and the checkout: this one's sidecar, and that of `before`."""
+    for suffix, checkout in (("", ROOT), (", before", before)):
+        for name, tools in (("sidecar, parsing", True), ("sidecar, passing through", False)):
+            port = free_port()
+            flags = ["--upstream", f"http://127.0.0.1:{engine}", "--port", str(port), "--dialect", "*=react_en"]
+            if checkout is not None:
+                yield name + suffix, [sys.executable, "-m", "callwright.sidecar", *flags], port, tools, checkout
+
+
+def others(engine: int) -> Iterator[tuple[str, list[str], int, bool, Path]]:
+    """The same of other proxies, as far as they are installed."""
     url = f"http://127.0.0.1:{engine}"
-    for name, tools in (("sidecar, parsing", True), ("sidecar, passing through", False)):
-        port = free_port()
-        flags = ["--upstream", url, "--port", str(port), "--dialect", "*=react_en"]
-        yield name, [sys.executable, "-m", "callwright.sidecar", *flags], port, tools
     port = free_port()
-    yield "FastAPI and httpx, bare relay", [sys.executable, "-c", RELAY, url, str(port)], port, False
+    yield "FastAPI and httpx, bare relay", [sys.executable, "-c", RELAY, url, str(port)], port, False, ROOT
     if litellm := shutil.which("litellm"):
         port = free_port()
         flags = ["--model", "openai/m", "--api_base", f"{url}/v1", "--port", str(port), "--host", "127.0.0.1"]
-        yield "LiteLLM's proxy", [litellm, *flags], port, False
+        yield "LiteLLM's proxy", [litellm, *flags], port, False, ROOT
     if router := shutil.which("vllm-router"):
         port = free_port()
         flags = [
@@ -256,10 +263,10 @@ def proxies(engine: int) -> Iterator[tuple[str, list[str], int, bool]]:
             "--prometheus-port",
             str(free_port()),
         ]
-        yield "vLLM's router", [router, *flags], port, False
+        yield "vLLM's router", [router, *flags], port, False, ROOT
 
 
-def main() -> None:
+def main(before: Path | None) -> None:
     """Measure everything, print and keep it."""
     cores = sorted(os.sched_getaffinity(0))
     engine = free_port()
@@ -267,8 +274,9 @@ def main() -> None:
         started.enter_context(running([sys.executable, __file__, "--engine", str(engine)], engine, cores[-1]))
         os.sched_setaffinity(0, {cores[-1]})
         measured: list[Measured] = [("no proxy", engine, None, False, [])]
-        for name, command, port, tools in proxies(engine):
-            measured.append((name, port, started.enter_context(running(command, port, cores[0])), tools, []))
+        for name, command, port, tools, checkout in (*sidecars(engine, before), *others(engine)):
+            process = started.enter_context(running(command, port, cores[0], checkout))
+            measured.append((name, port, process, tools, []))
         for _, port, pid, tools, _ in measured:
             asyncio.run(measure(port, pid, tools=tools))  # warm
         for _ in range(ROUNDS):
@@ -284,6 +292,8 @@ def main() -> None:
     ratio = round(theirs["cpu_us_per_event"] / ours["cpu_us_per_event"], 1) if theirs else None
     report = {"python": platform.python_version(), "cores": len(cores), "load": os.getloadavg(), "rounds": ROUNDS}
     report |= {"results": results, "litellm_cpu_over_ours": ratio}
+    if then := results.get("sidecar, parsing, before"):
+        report["over_before"] = {key: round(ours[key] / then[key], 2) for key in ("cpu_us_per_event", "first_token_ms")}
     text = json.dumps(report, indent=2)
     (ROOT / "bench" / "results").mkdir(exist_ok=True)
     (ROOT / "bench" / "results" / "sidecar.json").write_text(text + "\n")
@@ -293,7 +303,9 @@ def main() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--engine", type=int)
-    if port := parser.parse_args().engine:
-        asyncio.run(run_engine(port))
+    parser.add_argument("--before", type=Path)
+    given = parser.parse_args()
+    if given.engine:
+        asyncio.run(run_engine(given.engine))
     else:
-        main()
+        main(given.before)

@@ -1,4 +1,4 @@
-"""What tests of several APIs share."""
+"""What several files of tests share."""
 
 from collections.abc import Iterator
 
@@ -11,3 +11,9 @@ def refusing() -> Iterator[Bench]:
     """A bench for requests that never reach the engine."""
     with bench(CALL) as b:
         yield b
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What coroutines among the tests run on."""
+    return "asyncio"

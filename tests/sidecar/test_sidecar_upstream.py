@@ -1,6 +1,7 @@
 """The engine's side of the sidecar: HTTP as servers write it, in any pieces, over connections that are kept or not."""
 
 import asyncio
+import contextlib
 import itertools
 import socket
 import struct
@@ -17,6 +18,7 @@ from callwright.sidecar.errors import Refused
 from callwright.sidecar.upstream import EngineResponse, Upstream, request_headers
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+pytestmark = pytest.mark.anyio
 OK = b"HTTP/1.1 200 OK\r\n"
 ONE = OK + b"content-length: 1\r\n\r\na"
 CHUNKED = OK + b"Content-Type: text/Event-Stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -53,40 +55,29 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-class Seen:
-    """What a server saw."""
+class Asked(Upstream):
+    """An `Upstream` whose connections are counted."""
 
     connections = 0
     url = ""
 
 
 @asynccontextmanager
-async def engine(script: Script, *, silent_seconds: float = 5.0) -> AsyncIterator[tuple[Upstream, Seen]]:
-    """An `Upstream` of a server that follows `script` on each connection."""
-    seen = Seen()
+async def engine(script: Script, *, silent_seconds: float = 5.0) -> AsyncIterator[Asked]:
+    """A server that follows `script` on each connection, to be asked."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.connections += 1
-        try:
+        asked.connections += 1
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             await script(reader, writer)
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
+        writer.close()
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**24)
-    seen.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with asyncio.timeout(20), Upstream(seen.url, connect_seconds=0.5, silent_seconds=silent_seconds) as asked:
-        yield asked, seen
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with asyncio.timeout(20), Asked(url, connect_seconds=0.5, silent_seconds=silent_seconds) as asked:
+        asked.url = url
+        yield asked
     server.close()
-
-
-def run(script: Script, use: Callable[[Upstream, Seen], Awaitable[None]], *, silent_seconds: float = 5.0) -> None:
-    async def both() -> None:
-        async with engine(script, silent_seconds=silent_seconds) as (asked, seen):
-            await use(asked, seen)
-
-    asyncio.run(both())
 
 
 async def ask(asked: Upstream, method: str = "POST", body: bytes | None = b"{}") -> tuple[int, bytes, str]:
@@ -105,7 +96,9 @@ async def ask(asked: Upstream, method: str = "POST", body: bytes | None = b"{}")
     st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_an_answer_is_the_same_in_any_pieces(body: list[bytes], ends: str, cuts: list[int], announced: bool) -> None:
+async def test_an_answer_is_the_same_in_any_pieces(
+    body: list[bytes], ends: str, cuts: list[int], announced: bool
+) -> None:
     """However its end is declared, and with another head before it (RFC 9110, 15.2)."""
     head = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * announced
     if ends == "chunked":
@@ -116,30 +109,24 @@ def test_an_answer_is_the_same_in_any_pieces(body: list[bytes], ends: str, cuts:
     wire = head + wire
     places = sorted({0, len(wire), *(cut % len(wire) for cut in cuts)})
     pieces = [wire[a:b] for a, b in itertools.pairwise(places)]
-
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(answering(*pieces, then_close=ends == "close")) as asked:
         expected = (200, b"".join(body), "text/event-stream")
         assert [await ask(asked), await ask(asked)] == [expected, expected]
-        assert seen.connections == (2 if ends == "close" else 1)
-
-    run(answering(*pieces, then_close=ends == "close"), use)
+        assert asked.connections == (2 if ends == "close" else 1)
 
 
 @pytest.mark.parametrize(
     ("method", "head"), [("HEAD", OK + b"content-length: 7\r\n\r\n"), ("POST", b"HTTP/1.1 204 No Content\r\n\r\n"),
                          ("GET", b"HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\n\r\n")],
 )  # fmt: skip
-def test_some_answers_have_no_body(method: str, head: bytes) -> None:
+async def test_some_answers_have_no_body(method: str, head: bytes) -> None:
     """Whatever length they declare (RFC 9110, 9.3.2, 15.3.5 and 15.4.5)."""
-
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(answering(head)) as asked:
         for _ in range(2):
             assert await ask(asked, method, None) == (int(head[9:12]), b"", "")
 
-    run(answering(head), use)
 
-
-def test_headers_and_body_come_as_they_were_sent() -> None:
+async def test_headers_and_body_come_as_they_were_sent() -> None:
     """As often, in their order, in latin-1, without cookies, redirects or decompression."""
     sent = [(b"set-cookie", b"a=1"), (b"x-name", b"caf\xe9"), (b"set-cookie", b"b=2"), (b"content-encoding", b"gzip")]
     head = b"HTTP/1.1 307 Moved\r\n" + b"".join(b"%s: %s\r\n" % (name.title(), value) for name, value in sent)
@@ -150,14 +137,12 @@ def test_headers_and_body_come_as_they_were_sent() -> None:
             heard.append(request)
             writer.write(head + b"location: /elsewhere\r\ncontent-length: 4\r\n\r\nnone")
 
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(script) as asked:
         for _ in range(2):
             async with asked.request("GET", "/", []) as response:
                 assert (response.status, await response.read()) == (307, b"none")
                 assert response.headers[:4] == sent
         assert not any(b"cookie" in request.lower() for request in heard)
-
-    run(script, use)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +156,7 @@ def test_headers_and_body_come_as_they_were_sent() -> None:
     ],
 )
 @pytest.mark.parametrize("resets", [False, True])
-def test_an_answer_that_breaks_off_is_an_error(pieces: tuple[bytes, ...], resets: bool) -> None:
+async def test_an_answer_that_breaks_off_is_an_error(pieces: tuple[bytes, ...], resets: bool) -> None:
     """Never a shorter answer. What is no kept connection is not asked again."""
     inner = answering(*pieces, then_close=True)
 
@@ -181,16 +166,14 @@ def test_an_answer_that_breaks_off_is_an_error(pieces: tuple[bytes, ...], resets
             await asyncio.sleep(0.01)
             reset(writer)
 
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(script) as asked:
         with pytest.raises(Unavailable, match="ended the connection"):
             await ask(asked)
-        assert seen.connections == 1
-
-    run(script, use)
+        assert asked.connections == 1
 
 
 @pytest.mark.parametrize("head", [OK + b"\r\n", OK + b"transfer-encoding: identity\r\n\r\n", CHUNKED])
-def test_a_reset_is_no_end_and_what_came_before_it_is_read_first(head: bytes) -> None:
+async def test_a_reset_is_no_end_and_what_came_before_it_is_read_first(head: bytes) -> None:
     """Of a body whose length nobody declares either."""
     go_on = asyncio.Event()
 
@@ -200,19 +183,16 @@ def test_a_reset_is_no_end_and_what_came_before_it_is_read_first(head: bytes) ->
         await go_on.wait()
         reset(writer)
 
-    async def use(asked: Upstream, seen: Seen) -> None:
-        async with asked.request("POST", "/", [], b"") as response:
-            pieces = aiter(response)
-            assert await anext(pieces)
-            go_on.set()
-            with pytest.raises(Unavailable, match="ended the connection"):
-                await anext(pieces)
-
-    run(script, use)
+    async with engine(script) as asked, asked.request("POST", "/", [], b"") as response:
+        pieces = aiter(response)
+        assert await anext(pieces)
+        go_on.set()
+        with pytest.raises(Unavailable, match="ended the connection"):
+            await anext(pieces)
 
 
 @pytest.mark.parametrize("resets", [False, True])
-def test_what_arrived_before_an_error_is_read_first(resets: bool) -> None:
+async def test_what_arrived_before_an_error_is_read_first(resets: bool) -> None:
     """A stream's events are not lost to the error after them, even where nobody has read them yet."""
     body = b"x" * 200_000
 
@@ -224,7 +204,7 @@ def test_what_arrived_before_an_error_is_read_first(resets: bool) -> None:
         if resets:
             reset(writer)
 
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(script) as asked:
         found = b""
 
         async def read(response: EngineResponse) -> None:
@@ -238,18 +218,13 @@ def test_what_arrived_before_an_error_is_read_first(resets: bool) -> None:
                 await read(response)
         assert found == body
 
-    run(script, use)
 
-
-def test_an_answer_that_is_too_large_to_be_read_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_is_too_large_to_be_read_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it fills the memory."""
     monkeypatch.setattr(upstream, "_LONGEST_BODY", 10)
-
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(answering(CHUNKED, b"8\r\nabcdefgh\r\n", b"3\r\nijk\r\n")) as asked:
         with pytest.raises(Unavailable, match="too large"):
             await ask(asked)
-
-    run(answering(CHUNKED, b"8\r\nabcdefgh\r\n", b"3\r\nijk\r\n"), use)
 
 
 @pytest.mark.parametrize(
@@ -262,31 +237,25 @@ def test_an_answer_that_is_too_large_to_be_read_whole_is_refused(monkeypatch: py
         (OK + b"x: yyyyyyyy\r\n" * 9_000, "too large"),
     ],
 )
-def test_what_is_no_answer_is_an_error_that_says_so(said: bytes, why: str) -> None:
+async def test_what_is_no_answer_is_an_error_that_says_so(said: bytes, why: str) -> None:
     """Whoever listens there."""
-
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(answering(said)) as asked:
         with pytest.raises(Unavailable, match=why):
             await ask(asked)
 
-    run(answering(said), use)
-
 
 @pytest.mark.parametrize("first", [b"", b"1\r\na\r\n"])
-def test_an_error_within_a_body_is_told_at_once(first: bytes) -> None:
+async def test_an_error_within_a_body_is_told_at_once(first: bytes) -> None:
     """Not once the engine has been silent for long."""
-
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(answering(CHUNKED + first + b"and no size\r\n")) as asked:
         with pytest.raises(Unavailable):
             await ask(asked)
-
-    run(answering(CHUNKED + first + b"and no size\r\n"), use)
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-def test_a_request_is_written_whole() -> None:
+async def test_a_request_is_written_whole() -> None:
     """Method, target, host, headers and body, whose length is declared; nothing of the client's own besides."""
     heard: list[bytes] = []
 
@@ -295,8 +264,8 @@ def test_a_request_is_written_whole() -> None:
             heard.append(request)
             writer.write(OK + b"content-length: 0\r\n\r\n")
 
-    async def use(asked: Upstream, seen: Seen) -> None:
-        host = seen.url.removeprefix("http://").encode()
+    async with engine(script) as asked:
+        host = asked.url.removeprefix("http://").encode()
         headers = [(b"x-a", b"b"), (b"x-a", "é文".encode()), (b"content-encoding", b"gzip")]
         for method, body in (("POST", b"{1}"), ("POST", None), ("GET", None), ("DELETE", None)):
             async with asked.request(method, "/v1//x/../%2e?a=%20b&a=+", headers, body) as response:
@@ -310,8 +279,6 @@ def test_a_request_is_written_whole() -> None:
             ]  # fmt: skip
             assert sent == (body or b"")
 
-    run(script, use)
-
 
 def test_headers_that_go_on() -> None:
     """As they came, and as often; not the connection's, not the keys, and ours instead of the client's."""
@@ -323,38 +290,28 @@ def test_headers_that_go_on() -> None:
     assert request_headers(headers, ours) == [given[0], given[1], given[3], *ours]
 
 
-def test_what_can_t_be_written_is_the_client_s_to_mend() -> None:
-    async def use(asked: Upstream, seen: Seen) -> None:
+async def test_what_can_t_be_written_is_the_client_s_to_mend() -> None:
+    async with engine(answering(ONE)) as asked:
         with pytest.raises(Refused):
             async with asked.request("GET", "/", [(b"x", b"a\nb: c")]):
                 pass
-
-    run(answering(ONE), use)
 
 
 # --- connections -----------------------------------------------------------------------------------------------------
 
 
-def test_a_connection_is_used_again_and_one_that_was_closed_is_not() -> None:
-    async def use(asked: Upstream, seen: Seen) -> None:
-        for _ in range(3):
-            assert (await ask(asked))[0] == 200
-        assert seen.connections == 1
-
-    run(answering(ONE), use)
-
-    async def use_closed(asked: Upstream, seen: Seen) -> None:
+@pytest.mark.parametrize(("closes", "connections"), [(False, 1), (True, 3)])
+async def test_a_connection_is_used_again_unless_it_was_closed(closes: bool, connections: int) -> None:
+    async with engine(answering(ONE, then_close=closes)) as asked:
         for _ in range(3):
             assert (await ask(asked))[0] == 200
             await asyncio.sleep(0.02)
-        assert seen.connections == 3
-
-    run(answering(ONE, then_close=True), use_closed)
+        assert asked.connections == connections
 
 
 @pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize("method", ["POST", "GET"])
-def test_a_request_that_meets_a_closed_connection_is_sent_once_more(resets: bool, method: str) -> None:
+async def test_a_request_that_meets_a_closed_connection_is_sent_once_more(resets: bool, method: str) -> None:
     """The engine closes the kept connection when the request is on its way: it has read it, and answers nothing."""
     requests: list[bytes] = []
 
@@ -365,17 +322,15 @@ def test_a_request_that_meets_a_closed_connection_is_sent_once_more(resets: bool
         if resets:
             reset(writer)
 
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(script) as asked:
         for _ in range(2):
             assert (await ask(asked, method, b"{}"))[:2] == (200, b"a")
         first, dropped, again = requests[:3]
         assert first == dropped
         assert again.lower().replace(b"connection: close\r\n", b"") == first.lower()
 
-    run(script, use)
 
-
-def test_a_request_is_sent_twice_at_most() -> None:
+async def test_a_request_is_sent_twice_at_most() -> None:
     requests: list[bytes] = []
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -384,17 +339,15 @@ def test_a_request_is_sent_twice_at_most() -> None:
             writer.write(ONE)
             requests.append(await read_request(reader))
 
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(script) as asked:
         await ask(asked)
         with pytest.raises(Unavailable, match="ended the connection"):
             await ask(asked)
         assert len(requests) == 3
 
-    run(script, use)
-
 
 @pytest.mark.parametrize("begun", [b"HTTP/1.1 200 OK\r\n", OK + b"content-length: 9\r\n\r\n", CHUNKED + b"1\r\na\r\n"])
-def test_an_answer_that_has_begun_is_not_asked_for_again(begun: bytes) -> None:
+async def test_an_answer_that_has_begun_is_not_asked_for_again(begun: bytes) -> None:
     """The engine has taken the request, and may have generated for long."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -403,29 +356,24 @@ def test_an_answer_that_has_begun_is_not_asked_for_again(begun: bytes) -> None:
         await read_request(reader)
         writer.write(begun)
 
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(script) as asked:
         await ask(asked)
         with pytest.raises(Unavailable, match="ended the connection"):
             await ask(asked)
-        assert seen.connections == 1
-
-    run(script, use)
+        assert asked.connections == 1
 
 
-def test_connections_are_kept_for_a_short_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_are_kept_for_a_short_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """An older one may be closed by the engine just as the request is on its way."""
     monkeypatch.setattr(upstream, "_KEPT_SECONDS", 0.05)
-
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(answering(ONE)) as asked:
         await ask(asked)
         await asyncio.sleep(0.2)
         await ask(asked)
-        assert seen.connections == 2
-
-    run(answering(ONE), use)
+        assert asked.connections == 2
 
 
-def test_requests_at_once_each_have_a_connection() -> None:
+async def test_requests_at_once_each_have_a_connection() -> None:
     """And each its own answer."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -433,16 +381,14 @@ def test_requests_at_once_each_have_a_connection() -> None:
             body = request.partition(b"\r\n\r\n")[2]
             writer.write(OK + b"content-length: %d\r\n\r\n%s" % (len(body), body))
 
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(script) as asked:
         bodies = [b"%d" % n for n in range(40)]
         answers = await asyncio.gather(*(ask(asked, body=body) for body in bodies))
         assert [answer[1] for answer in answers] == bodies
-        assert seen.connections == 40
-
-    run(script, use)
+        assert asked.connections == 40
 
 
-def test_a_connection_with_a_request_on_its_way_is_not_used_again() -> None:
+async def test_a_connection_with_a_request_on_its_way_is_not_used_again() -> None:
     """The engine may answer before it has read all of one, and never read the rest."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -452,27 +398,22 @@ def test_a_connection_with_a_request_on_its_way_is_not_used_again() -> None:
         while not writer.transport.is_closing():
             await asyncio.sleep(0.01)  # and reads no more
 
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(script) as asked:
         for _ in range(2):
             assert (await ask(asked, body=b"x" * 60_000_000))[0] == 413
-        assert seen.connections == 2
-
-    run(script, use)
+        assert asked.connections == 2
 
 
-def test_more_than_was_asked_for_ends_the_connection() -> None:
+async def test_more_than_was_asked_for_ends_the_connection() -> None:
     """It is the beginning of no later answer."""
-
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(answering(ONE + ONE.replace(b"a", b"b"))) as asked:
         for _ in range(2):
             assert await ask(asked) == (200, b"a", "")
-        assert seen.connections == 2
-
-    run(answering(ONE + ONE.replace(b"a", b"b")), use)
+        assert asked.connections == 2
 
 
 @pytest.mark.parametrize("begun", [b"", CHUNKED + b"1\r\na\r\n"])
-def test_who_leaves_early_leaves_no_connection(begun: bytes) -> None:
+async def test_who_leaves_early_leaves_no_connection(begun: bytes) -> None:
     """Before the head or within the body: the engine notices at once, so it stops generating."""
     asked_for, left = asyncio.Event(), asyncio.Event()
 
@@ -483,7 +424,7 @@ def test_who_leaves_early_leaves_no_connection(begun: bytes) -> None:
         assert await reader.read() == b""
         left.set()
 
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(script) as asked:
         asking = asyncio.ensure_future(ask(asked))
         await asked_for.wait()
         asking.cancel()
@@ -491,13 +432,11 @@ def test_who_leaves_early_leaves_no_connection(begun: bytes) -> None:
             await asking
         await left.wait()
 
-    run(script, use)
-
 
 # --- silence ---------------------------------------------------------------------------------------------------------
 
 
-def test_silence_is_a_time_out_and_a_slow_reader_is_not() -> None:
+async def test_silence_is_a_time_out_and_a_slow_reader_is_not() -> None:
     """Only the engine's silence counts: one that is not read from is silent by force, and does not fill the memory."""
     size = 4_000_000
 
@@ -507,7 +446,7 @@ def test_silence_is_a_time_out_and_a_slow_reader_is_not() -> None:
         await writer.drain()
         await reader.read()
 
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(script, silent_seconds=0.2) as asked:
         pieces: list[int] = []
 
         async def read_slowly(response: EngineResponse) -> None:
@@ -522,31 +461,24 @@ def test_silence_is_a_time_out_and_a_slow_reader_is_not() -> None:
         assert sum(pieces) == size
         assert max(pieces[:2]) < 1_000_000
 
-    run(script, use, silent_seconds=0.2)
 
-
-def test_an_engine_that_reads_no_request_is_silent() -> None:
+async def test_an_engine_that_reads_no_request_is_silent() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while not writer.transport.is_closing():
             await asyncio.sleep(0.01)
 
-    async def use(asked: Upstream, seen: Seen) -> None:
+    async with engine(script, silent_seconds=0.2) as asked:
         for body in (b"x", b"x" * 60_000_000):
             with pytest.raises(TimedOut, match="silent"):
                 await ask(asked, body=body)
 
-    run(script, use, silent_seconds=0.2)
 
-
-def test_an_engine_that_is_not_there_is_an_error() -> None:
+async def test_an_engine_that_is_not_there_is_an_error() -> None:
     """At once."""
-
-    async def use(url: str) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
         async with Upstream(url, connect_seconds=0.5, silent_seconds=5) as asked:
             with pytest.raises(Unavailable, match="does not answer"):
                 await ask(asked)
             assert not await asked.ready()
-
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        asyncio.run(use(f"http://127.0.0.1:{bound.getsockname()[1]}"))
