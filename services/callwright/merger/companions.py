@@ -1,6 +1,6 @@
-"""What a merged model has besides weights: configuration, tokenizer, chat template, generation settings, licence.
+"""The files of a merged model besides its weights: configuration, tokenizer, chat template, licence and the like.
 
-From the base, but the tokenizer from the adapter's directory where that has one, with the tokens that were added.
+They come from the base, except for the tokenizer of an adapter that brings its own, with the tokens that it added.
 """
 
 import json

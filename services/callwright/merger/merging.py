@@ -1,7 +1,7 @@
-"""The merge: plan it, write it shard by shard into the store, check it, publish it; again and again with one outcome.
+"""The merge of an adapter into its base: plan, write shard by shard into the store, verify, publish.
 
-Owns the order of things and what makes it safe to kill at any point: a claim on the version, a journal of the files
-that are whole, the manifest last. Arithmetic, plan and registry are others'.
+Owns the order of these steps and what makes a merge safe to kill at any point: a claim on the version, a journal of the
+files that are whole, and the manifest, which is written last. A second run continues and ends with the same bytes.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from callwright.merger.checkpoint import (
     stored_tensors,
 )
 from callwright.merger.companions import companions
-from callwright.merger.plan import MergePlan, Shard, plan_merge
+from callwright.merger.plan import MergePlan, plan_merge
 from callwright.merger.shards import write_shards
 from callwright.progress import Advance, silent
 from callwright.spec.model import Merge
@@ -104,17 +104,15 @@ def merge(
         metrics=dict(metrics or {}),
         created_at=datetime.now(UTC),
     )
-    published = _published(store, draft)
-    if published is not None:
+    if published := _published(store, draft):
         return published
     with claimed(store, f"{version_prefix(name, version)}/{CLAIM}") as claim:
-        published = _published(store, draft)  # by somebody, just before the claim
-        if published is not None:
-            return published
-        return _Merge(inputs, store, draft, claim, on_progress).run(tolerance)
+        # Somebody may have published it just before the claim.
+        return _published(store, draft) or _Merge(inputs, store, draft, claim, on_progress).run(tolerance)
 
 
 def _published(store: Store, draft: Manifest) -> Manifest | None:
+    """The version in the store that was made of the same inputs, if any. Raises `Conflict` for one made of others."""
     if not store.exists(manifest_key(draft.name, draft.version)):
         return None
     there = Registry(store).manifest(draft.name, draft.version)
@@ -128,39 +126,29 @@ def _published(store: Store, draft: Manifest) -> Manifest | None:
 
 @dataclass
 class _Merge:
+    """One merge under way, by the process that holds the version's claim."""
+
     inputs: Inputs
     store: Store
     draft: Manifest
     claim: Claim
     on_progress: Advance
-    done_bytes: int = 0
     whole: dict[str, FileEntry] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Files that are in the store, whole."""
 
     @property
     def prefix(self) -> str:
         return version_prefix(self.draft.name, self.draft.version)
 
     def run(self, tolerance: float | None) -> Manifest:
-        self._take_up()
+        """Write what is not whole yet, verify everything, publish it."""
+        self._resume()
         self._write_companions()
-        left = [shard for shard in self.inputs.plan.shards if shard.file not in self.whole]
-        self.done_bytes = self.inputs.plan.nbytes - sum(shard.nbytes for shard in left)
-        self._write(left)
-        manifest = self.draft.model_copy(
-            update={
-                "files": dict(sorted(self.whole.items())),
-                "created_at": datetime.now(UTC),
-                "verification": None if tolerance is None else self._verify(tolerance),
-            }
-        )
-        self.claim.check()
-        manifest = Registry(self.store).publish(manifest)
-        self.store.delete_keys([f"{self.prefix}/{_JOURNAL}"])
-        return manifest
+        self._write_shards()
+        return self._publish(None if tolerance is None else self._verify(tolerance))
 
-    def _take_up(self) -> None:
-        """Go on where a merge of the same inputs was cut short; clear away what another one left."""
+    def _resume(self) -> None:
+        """Continue a merge of the same inputs that was cut short; clear away what a merge of others left."""
         try:
             journal = json.loads(self.store.get_bytes(f"{self.prefix}/{_JOURNAL}"))
             entries = {path: FileEntry.model_validate(entry) for path, entry in journal["files"].items()}
@@ -182,22 +170,23 @@ class _Merge:
                 self.whole[path] = FileEntry.of(data)
         self._write_journal()
 
-    def _write(self, shards: list[Shard]) -> None:
-        total = self.inputs.plan.nbytes
+    def _write_shards(self) -> None:
+        plan, lock = self.inputs.plan, threading.Lock()
+        left = [shard for shard in plan.shards if shard.file not in self.whole]
+        done = plan.nbytes - sum(shard.nbytes for shard in left)
 
         def advance(nbytes: int) -> None:
-            with self.lock:
-                self.done_bytes += nbytes
-                self.on_progress(self.done_bytes, total, "merging")
+            nonlocal done
+            with lock:
+                done += nbytes
+                self.on_progress(done, plan.nbytes, "merging")
 
         def note(file: str, entry: FileEntry) -> None:
-            with self.lock:
+            with lock:
                 self.whole[file] = entry
                 self._write_journal()
 
-        write_shards(
-            shards, self.store, self.prefix, on_bytes=advance, before_commit=self.claim.check, after_commit=note
-        )
+        write_shards(left, self.store, self.prefix, on_bytes=advance, before_commit=self.claim.check, after_commit=note)
 
     def _write_journal(self) -> None:
         files = {path: entry.model_dump() for path, entry in self.whole.items()}
@@ -207,7 +196,7 @@ class _Merge:
     def _verify(self, tolerance: float) -> Verification:
         from callwright.merger.verification import Comparison, Weights, verify  # needs transformers and PEFT
 
-        self.on_progress(self.done_bytes, self.inputs.plan.nbytes, "verifying")
+        self.on_progress(self.inputs.plan.nbytes, self.inputs.plan.nbytes, "verifying")
         base, tokenizer = self.inputs.base, self.inputs.files.get("tokenizer.json")
         config = json.loads(self.store.get_bytes(f"{self.prefix}/config.json"))
         merged = stored_tensors(self.store, self.prefix, self.whole)
@@ -219,6 +208,17 @@ class _Merge:
             merged_dir=self._local_copy,
         )
         return verify(comparison, tolerance=tolerance, tokenizer=tokenizer if isinstance(tokenizer, Path) else None)
+
+    def _publish(self, verification: Verification | None) -> Manifest:
+        made = {
+            "files": dict(sorted(self.whole.items())),
+            "created_at": datetime.now(UTC),
+            "verification": verification,
+        }
+        self.claim.check()
+        manifest = Registry(self.store).publish(self.draft.model_copy(update=made))
+        self.store.delete_keys([f"{self.prefix}/{_JOURNAL}"])
+        return manifest
 
     def _local_copy(self, folder: Path) -> Path:
         if self.store.root is not None:

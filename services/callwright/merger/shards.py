@@ -1,7 +1,7 @@
 """Output shards: safetensors headers, and the stream from the arithmetic to the store, hashed as it goes.
 
-Several shards are written at once, a lane for each, and in a lane one thread reads and computes while another hashes
-and writes. Few blocks are on their way, so memory does not grow with the model.
+Several shards are written at once, each by two threads: one reads and computes blocks, the other hashes and writes
+them. Few blocks wait between the two, so memory does not grow with the model.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ from callwright.merger.plan import Shard
 from callwright.store import FileEntry, Store
 from callwright.store.backend import Buffer, Writer
 
-LANES = 4
+SHARDS_AT_ONCE = 4
 """Most shards that are written at once."""
 _BEHIND = 4
-"""Most blocks of a lane that wait to be hashed and written."""
+"""Most blocks of a shard that wait to be hashed and written."""
 
 
 def header(shard: Shard) -> bytes:
@@ -53,7 +53,7 @@ def write_shards(
     """
     import torch  # here, since a plan that is only shown needs none of it
 
-    lanes = min(LANES, len(os.sched_getaffinity(0)), max(1, len(shards)))
+    at_once = min(SHARDS_AT_ONCE, len(os.sched_getaffinity(0)), max(1, len(shards)))
     stop = threading.Event()
 
     def advance(nbytes: int) -> None:
@@ -69,9 +69,9 @@ def write_shards(
             after_commit(shard.file, entry)
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # in each lane: a block is too small to share out
+    torch.set_num_threads(1)  # in each thread: a block is too small to share out
     try:
-        with ThreadPoolExecutor(lanes, thread_name_prefix="merge") as pool:
+        with ThreadPoolExecutor(at_once, thread_name_prefix="merge") as pool:
             try:
                 done, _ = wait([pool.submit(write, shard) for shard in shards], return_when=FIRST_EXCEPTION)
             finally:

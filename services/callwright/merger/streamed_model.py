@@ -1,4 +1,4 @@
-"""A model without weights that computes all the same: each layer reads its weight from a file, a few rows at a time.
+"""Runs a model whose weights stay in their files: each layer reads its weight when it is called, a few rows at a time.
 
 Memory does not grow with the model. Knows modules and the names of their parameters; not what is computed or why.
 """

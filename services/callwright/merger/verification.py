@@ -1,8 +1,8 @@
-"""The merge's own check: logits of the merged weights against those of base + adapter, on probe prompts.
+"""Verifies a merge: compares the logits of the merged weights with those of base + adapter, on probe prompts.
 
-The reference is PEFT's forward pass, which shares no code with the merge. Both models are computed in float32, a few
-rows of a weight at a time and read from where they are, so memory does not grow with them: what differs is what
-rounding the merged weights changed, and what the merge got wrong.
+The reference is PEFT's forward pass, which shares no code with the merge. Both models compute in float32 and read a few
+rows of a weight at a time from where they are, so memory does not grow with the model. A difference has two causes: the
+rounding of the merged weights, which `ALLOWED` bounds, or a mistake of the merge.
 """
 
 import copy

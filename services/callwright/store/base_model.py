@@ -1,6 +1,6 @@
-"""Where a base model's files are: a local directory, a store URL or a Hugging Face id becomes a local directory.
+"""Finds a base model's files: turns a local directory, a store URL or a Hugging Face id into a local directory.
 
-Used by whoever loads a base: trainer, merger and server. Knows nothing of what is in the files.
+Trainer, merger and server load their bases by it. Knows nothing of what is in the files.
 """
 
 from collections.abc import Callable

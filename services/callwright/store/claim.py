@@ -1,8 +1,8 @@
 """A claim: the right to write under a key, held by one process at a time and lost by one that dies.
 
-In a folder it is a lock. In a bucket it is a lease: a small object that its holder rewrites by compare-and-swap every
-third of the lease. Who finds it watches: a lease that changes is alive (`Conflict`); one that stays as it is for its
-whole length is dead and taken over. Clocks are never compared.
+In a folder a claim is a lock. In a bucket it is a lease: a small object that its holder rewrites by compare-and-swap
+every third of the lease. A process that finds a lease watches it: one that changes has a living holder (`Conflict`),
+and one that stays the same for its whole length is taken over. The clocks of two machines are never compared.
 """
 
 import contextlib
