@@ -139,9 +139,10 @@ def test_layers_are_shared_where_the_whole_does_not_fit(folder: Path) -> None:
     assert work_out(folder, workers=1, capacity=1).sharded is False, "there is nobody to share with"
 
 
-def test_a_worker_finds_out_by_its_own_memory(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    finetune = document(folder, sharding="auto")
-    run = Run(finetune, "tiny", Store.open(tmp_path.as_uri()), tmp_path)
+def test_a_worker_finds_out_by_its_own_memory(
+    finetune: Make, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(document(finetune, folder, "auto"), "tiny", Store.open(tmp_path.as_uri()), tmp_path)
     given = run, Rows.open(folder / "train.arrow"), torch.device("cpu"), 2
     assert not worker._needs_sharding(*given)
     monkeypatch.setattr(worker, "device_bytes", lambda device: 1000)
