@@ -14,7 +14,8 @@ import kube
 from callwright.controller.cluster import FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster, Kind
 from callwright.controller.config import ControllerConfig, Images
 from callwright.controller.reconcile import Reconciler
-from callwright.store import BaseModelRef, FileEntry, Manifest, Store
+from callwright.store import Store
+from versions import publish_version
 
 Object = dict[str, Any]
 SERVICE = "assistant"
@@ -172,12 +173,7 @@ class Play:
 
     def publish(self, model: str, version: str) -> None:
         """A version as the merge leaves it."""
-        manifest = Manifest(
-            name=model, version=version, dialect="ms_agent", base=BaseModelRef(model="m"), adapter_digest="0" * 64,
-            files={"config.json": FileEntry(sha256="0" * 64, size=2)}, created_at="2026-01-01T00:00:00Z",
-        )  # fmt: skip
-        self.store.put_bytes(f"models/{model}/versions/{version}/config.json", b"{}")
-        self.store.put_bytes(f"models/{model}/versions/{version}/manifest.json", manifest.model_dump_json().encode())
+        publish_version(self.store, version, {"config.json": b"{}"}, name=model)
 
     def evaluated(self, run: str, *, passed: bool = True) -> None:
         """The record that the evaluator leaves."""

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from callwright.errors import CallwrightError, GateFailed, InvalidInput
 from callwright.evaluator import Findings, findings, sets
 from callwright.evaluator.stage import OWN_SPLIT, evaluate_run
 from callwright.run import Run
-from callwright.store import BaseModelRef, Manifest, Registry, Store
+from callwright.store import Registry, Store
 from fakes import OpenAIServer, Raw, completion
+from versions import publish_version
 
 CITIES = [f"C{n}" for n in range(10)]
 
@@ -81,12 +81,7 @@ def document(folder: Path, *, sets: bool = True, **gate: float) -> spec.FineTune
 
 
 def publish(store: Store, version: str) -> None:
-    Registry(store).publish(
-        Manifest(
-            name="m", version=version, dialect="ms_agent", base=BaseModelRef(model="b"), adapter_digest="0",
-            files={}, created_at=datetime.now(UTC), metrics={"loss": 1.5},
-        )
-    )  # fmt: skip
+    publish_version(store, version, metrics={"loss": 1.5})
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What is served while a candidate is measured, and when the promoted version must be among it."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from callwright.server import replica
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.server.trial import plan_trial, promoted_to_serve
 from callwright.spec.model import Engine
-from callwright.store import BaseModelRef, Manifest, Registry, Store
+from callwright.store import Registry, Store
+from versions import publish_version
 
 
 def document(*sets: str, name: str = "m", **evaluate: Any) -> spec.FineTune:
@@ -35,11 +35,7 @@ def registry(tmp_path: Path) -> Registry:
 def publish(registry: Registry, version: str, *measured: str) -> None:
     report = {"sets": {name: {} for name in measured}}
     metrics = {"evaluation": {"run": version, "reports": {"candidate": report}}} if measured else {}
-    manifest = Manifest(
-        name="m", version=version, dialect="ms_agent", base=BaseModelRef(model="b"), adapter_digest="0", files={},
-        created_at=datetime.now(UTC), metrics=metrics,
-    )  # fmt: skip
-    registry.publish(manifest)
+    publish_version(registry.store, version, metrics=metrics)
     registry.promote("m", version, expect="*")
 
 

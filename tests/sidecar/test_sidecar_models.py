@@ -1,7 +1,6 @@
 """Which dialect a model speaks: overrides, manifests in a real store, promotion, and what nobody knows."""
 
 import asyncio
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,8 @@ from callwright.sidecar.config import SidecarConfig, check
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.models import ModelDialect, Models, named_dialect
 from callwright.sidecar.upstream import Upstream
-from callwright.store import BaseModelRef, Manifest, Registry, Store
+from callwright.store import Registry, Store
+from versions import publish_version
 
 
 @pytest.fixture
@@ -19,17 +19,7 @@ def registry(tmp_path: Path) -> Registry:
     """A model with two versions in two dialects, the first promoted."""
     made = Registry(Store.open(f"file://{tmp_path}/store"))
     for version, dialect, stop in (("v1", "react_en", ("END",)), ("v2", "hermes", ())):
-        manifest = Manifest(
-            name="assistant",
-            version=version,
-            dialect=dialect,
-            stop=stop,
-            base=BaseModelRef(model="base"),
-            adapter_digest="0" * 64,
-            files={},
-            created_at=datetime.now(UTC),
-        )
-        made.publish(manifest)
+        publish_version(made.store, version, name="assistant", dialect=dialect, stop=stop)
     made.promote("assistant", "v1")
     return made
 

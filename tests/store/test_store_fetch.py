@@ -1,41 +1,26 @@
 """Fetching a version to a node: verified, all at once, once for everybody, and never with a corrupt file."""
 
-import hashlib
 import multiprocessing
 import os
 import threading
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from callwright.errors import InvalidInput, NotFound, StageFailed
-from callwright.store import BaseModelRef, FileEntry, Manifest, Registry, Store, fetch
+from callwright.store import FileEntry, Manifest, Registry, Store, fetch
 from callwright.store.backend import Buffer
 from callwright.store.fetch import _Download
 from callwright.store.manifest import manifest_key
+from versions import publish_version
 
 SIZES = {"model-1.safetensors": 20_000_000, "model-2.safetensors": 3, "empty.txt": 0, "sub/config.json": 1000}
 
 
-def publish(store: Store, sizes: dict[str, int] = SIZES, version: str = "v1") -> dict[str, bytes]:
+def publish(store: Store, sizes: dict[str, int] = SIZES) -> dict[str, bytes]:
     content = {path: os.urandom(size) for path, size in sizes.items()}
-    for path, data in content.items():
-        with store.writer(f"models/m/versions/{version}/{path}") as writer:
-            writer.write(data)
-    files = {path: FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data)) for path, data in content.items()}
-    base = BaseModelRef(model="base")
-    manifest = Manifest(
-        name="m",
-        version=version,
-        dialect="hermes",
-        base=base,
-        adapter_digest="d",
-        files=files,
-        created_at=datetime.now(UTC),
-    )
-    Registry(store).publish(manifest)
+    publish_version(store, "v1", content)
     return content
 
 

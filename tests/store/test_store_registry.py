@@ -1,6 +1,5 @@
 """The registry: a version is whole or not there, one publishes, one promotes, and clearing keeps what is in use."""
 
-import hashlib
 import os
 import threading
 import time
@@ -10,28 +9,25 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from callwright.errors import Conflict, InvalidInput, NotFound, StageFailed
-from callwright.store import BaseModelRef, FileEntry, Manifest, Registry, Store, claimed
+from callwright.store import Manifest, Registry, Store, claimed
 from callwright.store.registry import CLAIM
+from versions import publish_version
 
 
 def made(
     store: Store, version: str, *, name: str = "m", inputs: str = "a", day: int = 1, publish: bool = True
 ) -> Manifest:
     """A small version, published unless told otherwise."""
-    data = f"{name} {version}".encode()
-    store.put_bytes(f"models/{name}/versions/{version}/config.json", data)
-    manifest = Manifest(
+    return publish_version(
+        store,
+        version,
+        {"config.json": f"{name} {version}".encode()},
         name=name,
-        version=version,
-        dialect="react_en",
+        whole=publish,
         stop=("Observation:",),
-        base=BaseModelRef(model="base", revision="r1"),
-        adapter_digest="d",
         inputs_digest=inputs,
-        files={"config.json": FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data))},
         created_at=datetime(2026, 1, day, tzinfo=UTC),
     )
-    return Registry(store).publish(manifest) if publish else manifest
 
 
 def aged(store: Store) -> None:

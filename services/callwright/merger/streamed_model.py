@@ -76,9 +76,9 @@ class _Values:
     def chunks(self) -> Iterator[tuple[int, int, torch.Tensor]]:
         """The values a few rows at a time: first row, last row plus one, rows."""
         count, width = self.shape[0], math.prod(self.shape[1:])
-        step = max(1, _CHUNK_ELEMENTS // width)
-        for first in range(0, count, step):
-            end = min(first + step, count)
+        stride = max(1, _CHUNK_ELEMENTS // width)
+        for first in range(0, count, stride):
+            end = min(first + stride, count)
             yield first, end, self.rows(first, end)
 
 
