@@ -77,3 +77,11 @@ def test_every_command_is_in_the_table() -> None:
     )
     for name in re.findall(r"^│ (\w+) ", done.stdout, re.MULTILINE):
         assert re.search(rf"`(callwright )?{name}\b", README) or name in ("demo",), name
+
+
+def test_modules_in_the_architecture_exist() -> None:
+    rooms = ROOT / "services" / "callwright"
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:tests/)?[a-z_]+(?:/[a-z_]+)*\.py)`", text))
+    assert named
+    assert {name for name in named if not (ROOT / name).exists() and not [*rooms.rglob(name)]} == set()
