@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import ssl
 import struct
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -156,7 +159,8 @@ async def test_headers_and_body_come_as_they_were_sent() -> None:
     ],
 )
 @pytest.mark.parametrize("resets", [False, True])
-async def test_an_answer_that_breaks_off_is_an_error(pieces: tuple[bytes, ...], resets: bool) -> None:
+@pytest.mark.parametrize("method", ["POST", "GET"])
+async def test_an_answer_that_breaks_off_is_an_error(pieces: tuple[bytes, ...], resets: bool, method: str) -> None:
     """Never a shorter answer. What is no kept connection is not asked again."""
     inner = answering(*pieces, then_close=True)
 
@@ -168,7 +172,7 @@ async def test_an_answer_that_breaks_off_is_an_error(pieces: tuple[bytes, ...], 
 
     async with engine(script) as asked:
         with pytest.raises(Unavailable, match="ended the connection"):
-            await ask(asked)
+            await ask(asked, method)
         assert asked.connections == 1
 
 
@@ -233,6 +237,7 @@ async def test_an_answer_that_is_too_large_to_be_read_whole_is_refused(monkeypat
         (b"SSH-2.0-OpenSSH_9.6\r\n", "not HTTP"),
         (OK + b"content-length: 1\r\ncontent-length: 2\r\n\r\n", "not HTTP"),
         (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", "not HTTP"),
+        (OK + b"x: a\x01b\r\ncontent-length: 0\r\n\r\n", "not HTTP"),
         (OK + b"x: " + b"y" * 70_000 + b"\r\n", "too large"),
         (OK + b"x: yyyyyyyy\r\n" * 9_000, "too large"),
     ],
@@ -330,7 +335,8 @@ async def test_a_request_that_meets_a_closed_connection_is_sent_once_more(resets
         assert again.lower().replace(b"connection: close\r\n", b"") == first.lower()
 
 
-async def test_a_request_is_sent_twice_at_most() -> None:
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+async def test_a_request_is_sent_twice_at_most(method: str) -> None:
     requests: list[bytes] = []
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -340,9 +346,9 @@ async def test_a_request_is_sent_twice_at_most() -> None:
             requests.append(await read_request(reader))
 
     async with engine(script) as asked:
-        await ask(asked)
+        await ask(asked, method)
         with pytest.raises(Unavailable, match="ended the connection"):
-            await ask(asked)
+            await ask(asked, method)
         assert len(requests) == 3
 
 
@@ -433,6 +439,33 @@ async def test_who_leaves_early_leaves_no_connection(begun: bytes) -> None:
         await left.wait()
 
 
+async def test_who_leaves_early_sends_no_more() -> None:
+    """An engine that does not read keeps neither the connection nor the rest of the request."""
+    begun, left = asyncio.Event(), asyncio.Event()
+    received = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        begun.set()
+        await asyncio.sleep(0)
+        await left.wait()
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(2**20):
+                received += len(piece)
+        begun.clear()
+
+    async with engine(script) as asked:
+        asking = asyncio.ensure_future(ask(asked, body=b"x" * 100_000_000))
+        await begun.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        left.set()
+        while begun.is_set():
+            await asyncio.sleep(0.01)
+        assert received < 100_000_000
+
+
 # --- silence ---------------------------------------------------------------------------------------------------------
 
 
@@ -471,6 +504,23 @@ async def test_an_engine_that_reads_no_request_is_silent() -> None:
         for body in (b"x", b"x" * 60_000_000):
             with pytest.raises(TimedOut, match="silent"):
                 await ask(asked, body=body)
+
+
+async def test_an_engine_whose_certificate_is_not_trusted_is_an_error(tmp_path: Path) -> None:
+    """Not the client's."""
+    pair = tmp_path / "pair.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-batch"]
+    subprocess.run([*make, "-keyout", pair, "-out", tmp_path / "own.pem"], check=True, capture_output=True)
+    pair.write_bytes(pair.read_bytes() + (tmp_path / "own.pem").read_bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair)
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0, ssl=context)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with Upstream(url, connect_seconds=5, silent_seconds=5) as asked:
+        with pytest.raises(Unavailable, match="does not answer"):
+            await ask(asked)
+        assert not await asked.ready()
+    server.close()
 
 
 async def test_an_engine_that_is_not_there_is_an_error() -> None:

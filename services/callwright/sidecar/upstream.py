@@ -4,12 +4,15 @@ Owns connections, time limits and the one repetition of a request. Knows HTTP to
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
 from typing import Any, Self
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from callwright.errors import TimedOut, Unavailable
@@ -30,6 +33,7 @@ _PIECE_BYTES = 64 * 1024
 """The most that is taken from a body at once, and so held for a client that reads slowly."""
 _LONGEST_BODY = 64 * 1024**2
 """Bytes of an answer that is read whole."""
+_has_control_character = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 _NOT_HTTP = "the engine's answer is not HTTP, or its head is too large; look whether --upstream is the engine's URL"
 
 
@@ -95,8 +99,8 @@ class Upstream:
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_seconds, sock_read=silent_seconds)
 
     async def __aenter__(self) -> Self:
-        self._kept = self._session(aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_SECONDS))
-        self._fresh = self._session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._kept = self._session(_Connector(limit=0, keepalive_timeout=_KEPT_SECONDS))
+        self._fresh = self._session(_Connector(limit=0, force_close=True))
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -119,8 +123,9 @@ class Upstream:
             async with asyncio.timeout(self._silent_seconds):
                 response = await self._send(method, target, headers, body)
         try:
-            if response.status < 200:
-                raise Unavailable(_NOT_HTTP)  # it has switched protocols, which nobody has asked for
+            # Below 200 it has switched protocols, which nobody has asked for.
+            if response.status < 200 or any(_has_control_character(value) for _, value in response.raw_headers):
+                raise Unavailable(_NOT_HTTP)
             yield EngineResponse(response)
         finally:
             response.close()
@@ -146,13 +151,15 @@ class Upstream:
                     raise
             # The engine had closed the connection, or was about to, when the request was on its way.
             return await self._fresh.request(method, url, **options)
+        except aiohttp.ClientConnectorError:
+            raise  # a certificate that is not trusted is a `ValueError` too
         except ValueError as error:
             raise Refused(f"the request can't be sent on: {error}") from None
 
     def _session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -163,6 +170,17 @@ class Upstream:
             max_headers=_MOST_HEADERS,
             trace_configs=[tracing],
         )
+        session._retry_connection = False  # else each GET, PUT and DELETE is tried again by aiohttp too
+        return session
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Closes a connection at once, where aiohttp would first send what the engine has not read of the request."""
+
+    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        if should_close:
+            protocol.abort()
+        super()._release(key, protocol, should_close=should_close)
 
 
 async def _note_reuse(session: aiohttp.ClientSession, context: Any, parameters: object) -> None:
