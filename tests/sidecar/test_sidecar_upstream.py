@@ -447,7 +447,6 @@ async def test_who_leaves_early_sends_no_more() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal received
         begun.set()
-        await asyncio.sleep(0)
         await left.wait()
         with contextlib.suppress(ConnectionError):
             while piece := await reader.read(2**20):

@@ -1,10 +1,13 @@
 """Fetching a version to a node: verified, all at once, once for everybody, and never with a corrupt file."""
 
+import errno
+import io
 import multiprocessing
 import os
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +60,34 @@ def test_a_version_made_again_is_fetched_again(store: Store, tmp_path: Path) -> 
     second = fetch(store, "m", "v1", tmp_path)
     assert second != first
     assert (second / "config.json").read_bytes() == content["config.json"]
+
+
+def test_a_disk_that_fills_up_is_named_and_not_taken_for_corruption(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a part of a block before it refuses the rest."""
+    publish(store)
+    real = Path.open
+
+    class Filling(io.FileIO):
+        room = 10_000
+
+        def write(self, data: Any) -> int:
+            if not self.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            count = super().write(memoryview(data)[: self.room])
+            self.room -= count
+            return count
+
+    def opened(path: Path, mode: str = "r", buffering: int = -1, **given: Any) -> Any:
+        if mode != "r+b":
+            return real(path, mode, buffering, **given)
+        return Filling(path, "r+") if buffering == 0 else io.BufferedRandom(Filling(path, "r+"))
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(InvalidInput, match="No space left"):
+        fetch(store, "m", "v1", tmp_path / "cache")
+    assert names(tmp_path / "cache/m") == []
 
 
 class Corrupting:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from callwright.errors import Unavailable
+from callwright.errors import InvalidInput, Unavailable
 from callwright.store import Store, local
 
 BLOCK = 8192
@@ -53,6 +53,14 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch:
     limit_disk(monkeypatch, room=BLOCK + 4096)
     with pytest.raises(Unavailable, match="No space left"):
         write(tmp_path, [4 * BLOCK])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_name_that_is_taken_by_a_folder_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    """It is found out only when the file gets its name."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    with pytest.raises(InvalidInput):
+        write(tmp_path, [BLOCK])
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

@@ -134,7 +134,7 @@ class _Download:
 
     def _part(self, path: str, start: int, length: int) -> None:
         key = f"{version_prefix(self._manifest.name, self._manifest.version)}/{path}"
-        with (self._folder / path).open("r+b", buffering=0) as file:
+        with (self._folder / path).open("r+b") as file:  # buffered: a raw file may take a part of a block
             file.seek(start)
             for block in self._store.blocks(key, size=length, start=start, block_bytes=length):
                 file.write(block)

@@ -147,7 +147,7 @@ class LocalWriter(Writer):
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
-            self._staged.unlink(missing_ok=True)
+        self._staged.unlink(missing_ok=True)
 
 
 def _etag(data: bytes) -> str:
