@@ -30,11 +30,11 @@ from callwright.cli import (
 from callwright.errors import CallwrightError, Interrupted
 
 _RESUMABLE = ("run", "train", "evaluate")
-"""Commands that carry on where they were interrupted."""
+"""Commands that resume after an interruption."""
 
 
 class _Commands(TyperGroup):
-    """Says how to go on after Ctrl-C where there is a way, which Typer ends in silence."""
+    """Prints how to resume a command after Ctrl-C, where it can be resumed. Typer prints nothing."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

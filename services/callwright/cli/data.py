@@ -170,7 +170,7 @@ def stats(
 
 
 def _sources(root: Path) -> Path:
-    """Where remote corpora are copied to, by `prepare` as well."""
+    """The folder that remote corpora are copied to; `prepare` uses it too."""
     return root / "data" / "sources"
 
 

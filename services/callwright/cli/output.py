@@ -1,4 +1,4 @@
-"""What commands print: colour and progress bars on a terminal, plain lines elsewhere, JSON where a machine reads.
+"""What commands print: colour and progress bars on a terminal, plain lines elsewhere, JSON for programs.
 
 Results go to stdout, everything else to stderr.
 """
@@ -42,7 +42,7 @@ def emit(as_json: bool, document: Any, lines: Iterable[RenderableType]) -> None:
 
 
 def table(*headings: str) -> Table:
-    """Make a table without lines, with a head where there are headings, to be given rows and printed."""
+    """Make an empty table without rules, with a header row if there are headings."""
     made = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(headings))
     for heading in headings:
         made.add_column(heading)
@@ -53,7 +53,7 @@ def table(*headings: str) -> Table:
 def progress(title: str) -> Iterator[Advance]:
     """Yield a function to report progress with: a bar on a terminal, else a line at most every ten seconds.
 
-    Nothing is shown of work that reports none, such as a stage that was done earlier.
+    Work that reports no progress shows nothing, such as a stage that was done earlier.
     """
     if err.is_terminal:
         columns = (

@@ -70,7 +70,7 @@ def rollback(
 
 
 def _taking(service: str | None, model: str, *, namespace: str | None, context: str | None) -> Callable[[str], None]:
-    """What brings a version into the RayService. Raises, before anything changes, where it does not serve the model."""
+    """Return a function that sets the version in the RayService. Raises at once if it does not serve the model."""
     if service is None:
         return lambda version: None
     from callwright.controller.cluster import RAY_SERVICE, connect

@@ -56,7 +56,7 @@ def run(
 
 
 def do_stages(run: Run, until: Stage) -> dict[str, Any]:
-    """Do the stages of `run` that are not done yet, as far as `until`; returns what came of each."""
+    """Do the stages of `run` up to `until` that are not done yet; returns the result of each."""
     result: dict[str, Any] = {"run": run.name, "model": run.model}
     for stage in STAGES[: STAGES.index(until) + 1]:
         with output.progress(stage) as advance:
