@@ -25,7 +25,7 @@ RAY_SERVE_ENV = {
     # Whenever a replica comes or goes another HAProxy takes over; the one before it may finish its streams for so long.
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "3600",
 }
-"""What Ray Serve reads from the environment of Ray's processes, on one machine and on clusters; see `ingress`."""
+"""Environment variables that Ray Serve reads in Ray's processes, on one machine and on clusters; see `ingress`."""
 
 
 class ServedAdapter(SpecModel):

@@ -30,7 +30,7 @@ def base(
     cache: Annotated[Path, typer.Option(help="Where what is fetched goes.")],
     revision: Annotated[str | None, typer.Option(help="Revision on the hub.")] = None,
 ) -> None:
-    """Make `link` a symbolic link to the base's folder: an engine takes no hub's id and no store's URL."""
+    """Make `link` a symbolic link to the base's folder, because an engine takes neither a hub id nor a store URL."""
     found = resolve_base(model, revision, cache)
     link.unlink(missing_ok=True)
     link.symlink_to(found.absolute())

@@ -37,7 +37,7 @@ class Child:
         self._peaks: dict[int, int] = {}
 
     def wait_ready(self, url: str, *, deadline_seconds: float) -> None:
-        """Return once `url` answers 200. Raises what the child died of, or `TimedOut`, with the log's last lines."""
+        """Return once `url` answers 200. Raises a dead child's error, or `TimedOut`, with the log's last lines."""
         end = time.monotonic() + deadline_seconds
         while not _answers(url):
             try:
@@ -74,7 +74,7 @@ class Child:
         self.process.wait()
 
     def death(self) -> CallwrightError:
-        """What the child, which has ended, died of: its own error message, else its log's last lines."""
+        """The reason why the ended child died: its own error message, else its log's last lines."""
         lines = self.log.read_text(errors="replace").splitlines()
         if errors := [n for n, line in enumerate(lines) if line.startswith("error: ")]:
             message = "\n".join(lines[errors[-1] :]).removeprefix("error: ")
@@ -97,7 +97,7 @@ class Stack:
     sidecar: Child
 
     def wait(self) -> None:
-        """Return never; raises `StageFailed` when server or sidecar ends."""
+        """Wait until server or sidecar ends, then raise `StageFailed`; never returns."""
         while True:
             for part in (self.server, self.sidecar):
                 with contextlib.suppress(subprocess.TimeoutExpired):

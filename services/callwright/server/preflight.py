@@ -1,6 +1,6 @@
 """Checks before Ray starts, which takes seconds: ports in use, models that are not there.
 
-So the user learns of such a mistake at once, and not from a failed replica.
+The user sees such a mistake at once instead of through a failed replica.
 """
 
 import contextlib

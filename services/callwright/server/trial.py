@@ -20,7 +20,7 @@ class Trial:
     base: str | None
     promoted: str | None
     dialects: dict[str, str]
-    """The sidecar's dialects for models that no manifest speaks for."""
+    """The sidecar's dialects for models without a manifest."""
 
 
 def plan_trial(
