@@ -1,6 +1,6 @@
 """The operator: kopf watches, and every event about a document wakes the one task that reconciles it.
 
-Owns when that happens, never what is done: that is `reconcile`. The finalizer is kopf's, so that a deleted document is
+Decides when that happens; `reconcile` decides what is done. kopf sets the finalizer, so a deleted document is
 cancelled before it goes.
 """
 

@@ -1,6 +1,6 @@
-"""Whether a controller would work here: kinds, roles and store, each tried once. For `helm test`.
+"""Checks whether a controller would work here: tries kinds, roles and store once each. For `helm test`.
 
-Changes nothing: what it creates it creates as a dry run.
+It changes nothing: it creates objects only as a dry run.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from callwright.store import Store
 
 
 def check(cluster: Cluster, config: ControllerConfig, *, namespace: str) -> Iterator[tuple[str, str | None]]:
-    """Yield what was tried, and what was wrong with it; `namespace` is looked at where all are watched."""
+    """Yield each check and its problem, if any; `namespace` is checked if all namespaces are watched."""
     for watched in config.namespaces or (namespace,):
         for kind in (FINE_TUNE, RAY_JOB, JOB, POD):
             yield f"list {kind.plural} in {watched}", _tried(partial(cluster.find, kind, watched))

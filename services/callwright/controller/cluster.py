@@ -81,14 +81,14 @@ class Cluster:
         return list((found or {}).get("items", ()))
 
     def apply(self, kind: Kind, manifest: Object, *, manager: str = FIELD_MANAGER, dry_run: bool = False) -> Object:
-        """Server-side apply: create it, or make the fields that the manifest names what it says."""
+        """Apply on the server: create the object, or set the fields that the manifest names."""
         metadata = manifest["metadata"]
         query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         path = kind.path(metadata.get("namespace"), metadata["name"])
         return self._call("PATCH", path, body=manifest, content="application/apply-patch+yaml", query=query) or {}
 
     def create(self, kind: Kind, manifest: Object, *, dry_run: bool = False) -> Object | None:
-        """Create it; None where one of this name exists already."""
+        """Create the object; returns None if one of this name exists already."""
         query = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
         path = kind.path(manifest["metadata"].get("namespace"))
         return self._call("POST", path, body=manifest, query=query, existing_ok=True)
@@ -102,11 +102,11 @@ class Cluster:
         )
 
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
-        """Delete the object and, in the background, what it owns; nothing happens where there is none."""
+        """Delete the object and, in the background, the objects it owns; does nothing if it does not exist."""
         self._call("DELETE", kind.path(namespace, name), query={"propagationPolicy": "Background"}, missing_ok=True)
 
     def log(self, namespace: str, pod: str, container: str, *, follow: bool, lines: int) -> Iterator[str]:
-        """The last `lines` lines of a container's log, then, with `follow`, those that come."""
+        """The last `lines` lines of a container's log, and with `follow` the new lines as they come."""
         query = {"container": container, "tailLines": str(lines)} | ({"follow": "true"} if follow else {})
         path = f"{POD.path(namespace, pod)}/log"
         request = self._api.param_serialize(

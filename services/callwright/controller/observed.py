@@ -14,7 +14,7 @@ _TAIL_LINES = 20
 
 @dataclass(frozen=True)
 class Seen:
-    """How an object stands, the message in its status, and the reason when it failed."""
+    """The state of an object, the message in its status, and the reason if it failed."""
 
     state: State
     message: str = ""
@@ -34,7 +34,7 @@ def see_job(job: Object) -> Seen:
 
 
 def see_ray_job(job: Object) -> Seen:
-    """A KubeRay RayJob, by `jobDeploymentStatus`; `Retrying` and `Suspended` are no ends."""
+    """A KubeRay RayJob, by `jobDeploymentStatus`; `Retrying` and `Suspended` are not final."""
     status = job.get("status", {})
     message, reason = status.get("message", ""), status.get("reason", "")
     match status.get("jobDeploymentStatus", ""):
@@ -78,7 +78,7 @@ def _bad_ends(pod: Object) -> list[tuple[str, Object]]:
 
 
 def stuck(pods: list[Object]) -> str:
-    """Why pods don't start, in the kubelet's or scheduler's words; empty when nothing is known to hold them."""
+    """Why pods don't start, in the kubelet's or scheduler's words; empty if no reason is known."""
     for pod in pods:
         for container in _containers(pod):
             waiting = container.get("state", {}).get("waiting") or {}

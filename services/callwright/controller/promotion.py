@@ -1,6 +1,6 @@
 """After the gate: the promoted pointer moves, and the named RayService takes the version in place.
 
-Owns what `evaluate.promote` and `deploy.service` mean on a cluster. Stages are in `callwright.controller.stages`.
+Implements `evaluate.promote` and `deploy.service` on a cluster. Stages are in `callwright.controller.stages`.
 """
 
 from callwright.controller import observed, serving, transitions
@@ -71,7 +71,7 @@ def deploy(context: Context, status: Status) -> Status:
 
 
 def _superseded(context: Context, status: Status, promoted: str | None) -> Status:
-    """End without touching the RayService: somebody rolled back, or promoted another version, after this run did."""
+    """End without touching the RayService, because somebody rolled back or promoted another version after this run."""
     run = context.run
     service, model, version = run.finetune.spec.deploy.service, run.model, run.version
     again = f"callwright promote {model} {version}" + (f" --service {service}" if service else "")
@@ -82,7 +82,7 @@ def _superseded(context: Context, status: Status, promoted: str | None) -> Statu
 
 
 def put_version(cluster: Cluster, service: Object, *, model: str, version: str, dry_run: bool = False) -> bool:
-    """Have the RayService serve `version` of `model`; returns whether anything was to change.
+    """Have the RayService serve `version` of `model`; returns whether its text differs.
 
     Raises `InvalidInput` when it serves no such model and `Conflict` when somebody changed it since it was read.
     """

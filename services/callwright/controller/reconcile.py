@@ -1,6 +1,6 @@
 """`Reconciler`: compares what a FineTune asks for with what the cluster and the store hold, and does the next thing.
 
-Everything that it needs to know stands in the API server and the store, so it may be killed between any two writes: the
+It keeps all state in the API server and the store, so it may be killed between any two writes: the
 next call carries on. Blocking; knows nothing of kopf.
 """
 
@@ -82,7 +82,7 @@ class Reconciler:
 
 
 def _advance(context: Context, status: Status) -> Status:
-    """Go through train, merge, evaluate, promote and deploy until something is to be waited for, or the run ends."""
+    """Go through train, merge, evaluate, promote and deploy until a step must wait or the run ends."""
     for stage in stages.STAGES:
         if not status.holds(stage.done):
             status = stages.carry_out(context, stage, status)

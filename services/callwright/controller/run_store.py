@@ -1,6 +1,6 @@
 """`RunStore`: what the controller reads from a run's store, and the promoted pointer, which it moves.
 
-Owns the keys that it reads. A report that is not there yet, or is not readable, reads as empty.
+A report that does not exist yet or cannot be read counts as empty.
 """
 
 import json
@@ -33,7 +33,7 @@ class RunStore:
         return cls(Store.open(url))
 
     def progress(self, run: str) -> tuple[str | None, float | None]:
-        """Steps as `done/total` and the newest loss from `runs/<run>/report.json`; None for what it does not say."""
+        """Steps as `done/total` and the newest loss from `runs/<run>/report.json`; None for what the report lacks."""
         report = self._json(f"runs/{run}/report.json")
         done, total = _whole(report.get("step")), _whole(report.get("steps"))
         return None if done is None else f"{done}/{total or '?'}", _real(report.get("loss"))
@@ -47,7 +47,7 @@ class RunStore:
         return Evaluation(gate["passed"], _failed_measures(gate), _real(report.get("accuracy")))
 
     def published(self, model: str, version: str) -> bool:
-        """Whether the version stands whole in the registry."""
+        """Whether the registry has the complete version."""
         try:
             self.registry.manifest(model, version)
         except NotFound:
@@ -55,7 +55,7 @@ class RunStore:
         return True
 
     def promote(self, model: str, version: str) -> None:
-        """Point at `version`, against the pointer as it stands. Raises `Conflict` when somebody else moved it."""
+        """Point at `version` by compare-and-swap of the pointer. Raises `Conflict` if somebody else moved it."""
         standing = self.registry.promoted(model)
         if standing != version:
             self.registry.promote(model, version, expect=standing)

@@ -2,7 +2,7 @@
 
     set_version(text, model="weather", version="weather-0123abcd")
 
-The text belongs to whoever wrote the RayService, so its comments and order stay. KubeRay updates in place, because only
+The author of the RayService owns the text, so its comments and order stay. KubeRay updates in place, because only
 the Serve configuration differs. Knows nothing of clusters.
 """
 

@@ -1,6 +1,6 @@
 """Train, merge and evaluate, in order: each makes an object in the cluster, watches it, and judges how it ended.
 
-What follows them is in `callwright.controller.promotion`.
+`callwright.controller.promotion` does what follows.
 """
 
 from collections.abc import Callable
@@ -30,9 +30,9 @@ class Stage:
     phase: Phase
     make: Callable[[Run], Manifest]
     see: Callable[[Object], observed.Seen]
-    """Reads how the object stands."""
+    """Reads the state of the object."""
     advice: str
-    """What the user is told to do when it fails."""
+    """Advice to the user if the stage fails."""
 
 
 _APPLY_AGAIN = "fix the cause and apply the document again with a change, such as more memory:"
@@ -98,7 +98,7 @@ def _start(context: Context, stage: Stage) -> None:
 
 
 def _hold(context: Context, stage: Stage, found: Object | None, status: Status) -> Status:
-    """Stop what runs: a RayJob is suspended; a Job is deleted, for its rerun finds in the store what is done."""
+    """Stop the running object: suspend a RayJob; delete a Job, because its rerun finds finished work in the store."""
     metadata = {} if found is None else found["metadata"]
     if found is not None and stage.kind is JOB:
         context.cluster.delete(stage.kind, context.run.namespace, metadata["name"])

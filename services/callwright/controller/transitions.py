@@ -1,6 +1,6 @@
-"""How a status changes, and the Kubernetes Event that tells of it: pure functions from what happened.
+"""Pure functions that compute the new status after something happened, and the Kubernetes Event that reports it.
 
-Owns phases, conditions and their times. Knows nothing of clusters.
+They set phases, conditions and their times, and know nothing of clusters.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ _MESSAGE_LENGTH = 1000
 
 
 def begin(*, run: str, generation: int, now: str) -> Status:
-    """A new run: nothing of an earlier one is carried over."""
+    """The status of a new run, which takes nothing over from an earlier one."""
     fresh = Status(run=run, observed_generation=generation, started_at=now)
     return condition(fresh, "Accepted", "True", "Valid", now=now)
 

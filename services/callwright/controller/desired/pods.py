@@ -1,4 +1,4 @@
-"""What every pod of a run has in common: volumes, security, environment, placement; and the Job around a pod.
+"""The common parts of every pod of a run (volumes, security, environment, placement), and the Job around a pod.
 
 Knows nothing of stages.
 """
