@@ -1,6 +1,6 @@
 """What a model answered, read from a chat completion: its text, its calls, and the calls that nobody can read.
 
-A wrong answer is a value here; only a body that is no chat completion raises.
+A wrong answer is returned as a value; only a body that is not a chat completion raises.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Puts one row to a model and says what became of it: its answer scored, or its loss on a general conversation.
 
-What a model or an endpoint gets wrong is a value in the `Outcome`.
+The `Outcome` records mistakes of a model or an endpoint as values.
 """
 
 import math

@@ -48,7 +48,7 @@ class AcceptedCall:
         return cls(gold, parameters)
 
     def accepts(self, name: str, arguments: dict[str, Any]) -> bool:
-        """Whether a call is this one."""
+        """Whether a call matches this one."""
         return (
             name == self.gold.name
             and all(key in arguments for key in self.gold.required)

@@ -1,4 +1,4 @@
-"""What the evaluation Job is told: a flag per field."""
+"""Settings of the evaluation Job; each field is a flag."""
 
 from pydantic import Field
 

@@ -2,7 +2,7 @@
 
     console.print(comparison({"base": report, "candidate": other}))
 
-The shares and numbers come from `callwright.evaluator.report`; here is how they are said.
+The shares and numbers come from `callwright.evaluator.report`; this module words them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
 """One answer against its row's gold: which calls were due, which came, and argument by argument what is equal.
 
-Every rule of comparison stands here, but BFCL's (`callwright.evaluator.bfcl_rule`).
+This module has every rule of comparison except BFCL's (`callwright.evaluator.bfcl_rule`).
 """
 
 import re

@@ -27,7 +27,7 @@ _EXAMPLES = 5
 
 @dataclass
 class Reading:
-    """What became of a set's rows: nothing is left out silently."""
+    """Counts what happened to a set's rows, so that none is left out silently."""
 
     conversations: int = 0
     without_gold: int = 0
