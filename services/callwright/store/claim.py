@@ -83,7 +83,7 @@ def is_claimed(store: Store, key: str) -> bool:
 
 
 def _lock_key(key: str) -> str:
-    """Locks have names that are no objects' names."""
+    """Return a lock name that no object can have."""
     return f"{key}#0"
 
 

@@ -44,7 +44,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def this_process() -> str:
-    """The name by which the holder of a lock is told to others."""
+    """The name that a lock shows others for its holder, this process."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 

@@ -1,6 +1,6 @@
 """What a model version says of itself (`manifest.json`), and which version is promoted (`promoted.json`).
 
-Owns the shapes and the keys of the `models/` part of the store. Reads and writes nothing in it.
+Defines the shapes and the keys of the `models/` part of the store. Reads and writes nothing in it.
 """
 
 import hashlib

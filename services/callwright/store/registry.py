@@ -1,6 +1,6 @@
 """`Registry`: the models of a store, their versions, and which of them is promoted.
 
-Owns publishing (the manifest last, once), the compare-and-swap of the promoted pointer, verification and clearing.
+Publishes versions (the manifest last, once), moves the promoted pointer by compare-and-swap, verifies and clears.
 Does not know how a version's files are made or served.
 """
 

@@ -89,7 +89,7 @@ class RemoteBackend:
                 obstore.delete(self._store, list(keys[first : first + 1000]))
 
     def sweep(self, prefix: str) -> None:
-        """Nothing to see: parts of uploads that were never completed are the bucket's lifecycle rule's to delete."""
+        """Do nothing: the bucket's lifecycle rule deletes the parts of uploads that were never completed."""
 
     def _at(self, key: str) -> str:
         return f"{self._url}/{key}"

@@ -1,6 +1,6 @@
 """`Store`: one object store behind one URL, the same for a folder and a bucket.
 
-Owns the choice of the backend, the rules for keys, and what is made of single objects: trees, prefixes and whole
+Chooses the backend, checks keys, and builds operations from those on single objects: trees, prefixes and whole
 files. Knows nothing of models: those are the registry's.
 """
 
