@@ -1,6 +1,6 @@
 """The values of an output tensor, a block at a time: W + scale·B·A in float32, rounded once to the output's dtype.
 
-Owns the arithmetic of LoRA, DoRA and biases. Memory does not grow with the model. Does not know where the blocks go.
+Does the arithmetic of LoRA, DoRA and biases. Memory does not grow with the model. Does not know where the blocks go.
 """
 
 import math
@@ -76,7 +76,7 @@ def _change(tensor: OutputTensor) -> Change:
 
 
 class _Product:
-    """scale · B·A, of which any rows can be had."""
+    """scale · B·A; any of its rows can be computed alone."""
 
     def __init__(self, low: LowRank, transposed: bool) -> None:
         self._a, self._b = _finite(low.a), _finite(low.b)

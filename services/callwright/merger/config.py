@@ -1,4 +1,4 @@
-"""What the merge Job is told: a flag per field."""
+"""Settings of the merge Job; each field is a flag."""
 
 from callwright.run import StageConfig
 

@@ -33,7 +33,7 @@ class Stream:
         """Tensors that the model has a place for."""
 
     def attach(self, model: nn.Module) -> None:
-        """Give every module of `model` that lacks weights its way to them. Raises `UnmappedError`."""
+        """Let every module of `model` that lacks weights read them. Raises `UnmappedError`."""
         real = {plain(name): parameter.data for name, parameter in model.named_parameters() if not parameter.is_meta}
         # DoRA's forward pass looks at the weight itself; everything else asks its layer for the product.
         dora = {
@@ -64,7 +64,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class _Values:
-    """A parameter of which any rows can be had in float32."""
+    """A parameter that gives any of its rows in float32."""
 
     shape: tuple[int, ...]
     rows: Callable[[int, int], torch.Tensor]
