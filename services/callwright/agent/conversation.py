@@ -2,7 +2,7 @@
 
     run(OpenAI(), "m", [{"role": "user", "content": "6 * 7?"}], builtin_tools.TOOLS, builtin_tools.call)[-1]["content"]
 
-Speaks the OpenAI protocol through its SDK. A tool's failure is told to the model, which may try again.
+Speaks the OpenAI protocol through its SDK. The model gets a tool's error message and may try again.
 """
 
 import json
