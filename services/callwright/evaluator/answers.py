@@ -1,4 +1,4 @@
-"""What a model answered, read from a chat completion: its text, its calls, and the calls that nobody can read.
+"""Reads a model's answer from a chat completion: its text, its calls, and the calls that cannot be read.
 
 A wrong answer is returned as a value; only a body that is not a chat completion raises.
 """
@@ -31,7 +31,7 @@ class Answer:
 
 
 def read(body: dict[str, Any], tools: Iterable[Tool], dialect: str | None) -> Answer:
-    """Read a chat completion's body. Raises `ValueError` when it is none.
+    """Read a chat completion's body. Raises `ValueError` for any other body.
 
     The endpoint itself may name the calls that it could not read (`malformed_tool_calls`, as Callwright's sidecar
     does). Where it does not, the text is read again in `dialect`, or in a few dialects when that is None, for calls

@@ -30,7 +30,7 @@ nothing that contradicts it? Wording does not matter. Reply with one word: YES o
 
 
 async def ask(endpoint: Endpoint, row: Row, *, dialect: str | None, max_tokens: int, judge: Endpoint | None) -> Outcome:
-    """Ask for an answer and score it. A `judge` gives its word on an answer that puts tool results into words."""
+    """Ask for an answer and score it. A `judge` also rates an answer that puts tool results into words."""
     body: dict[str, Any] = {"messages": row.messages, "max_tokens": max_tokens, "temperature": 0}
     if row.tools:
         body["tools"] = row.tools

@@ -28,7 +28,7 @@ _LABEL = 24
 
 
 def draw(findings: Findings) -> dict[str, bytes]:
-    """PNG files by name, those for which there is something to draw."""
+    """The PNG files by name; a chart without data is left out."""
     made = {}
     if any(report.total.calls_due for report in findings.reports.values()):
         made["accuracy.png"] = accuracy(findings.reports)

@@ -1,4 +1,4 @@
-"""Puts every row to a model, so many at a time, and adds up what comes back.
+"""Puts every row to a model, several at a time, and sums up the results.
 
     report = evaluate(base_url="http://127.0.0.1:8100/v1", model="m", rows=rows)
     report.total.accuracy
@@ -102,7 +102,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.results: list[Judged] = []
         self.worst: list[tuple[float, int, FailedRow]] = []
-        """How bad, minus the row's place (so that concurrency changes nothing), and what is shown of it."""
+        """Severity, minus the row's place (so that concurrency changes nothing), and the row as the report shows it."""
         self.errors = self.resumed = self.unanswered_in_a_row = 0
         self.gives_logprobs = True
         self.started, self.told = time.monotonic(), 0.0

@@ -21,7 +21,7 @@ class GateMeasure(ReportModel):
     got: float | None
     """What was measured; None when nothing was, which passes only where the gate asks nothing."""
     bound: Literal["at least", "at most"]
-    """Which side of the limit is allowed."""
+    """The side of the limit that is allowed."""
     allowed: float
     """The limit."""
     passed: bool

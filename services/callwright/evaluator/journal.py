@@ -27,7 +27,7 @@ _DONE = {"done": True}
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request; exactly one of verdict, loss and error says it."""
+    """The result of a request; exactly one of verdict, loss and error is set."""
 
     verdict: Verdict | None = None
     loss: tuple[float, int] | None = None
@@ -36,7 +36,7 @@ class Outcome:
     content: str | None = None
     calls: tuple[Call, ...] = ()
     judged: bool | None = None
-    """A judge model's word on the answer, where it gave one."""
+    """A judge model's verdict on the answer, if it gave one."""
     seconds: float = 0.0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -131,7 +131,7 @@ def _name(row: Row) -> str:
 
 
 def _whole_lines(file: BinaryIO) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """Start, end and JSON object of each line, up to the first that is none or is cut short."""
+    """Start, end and JSON object of each line, up to the first that is no JSON object or is cut short."""
     file.seek(0)
     start = 0
     for line in file:

@@ -153,7 +153,7 @@ def _ratio(part: float, whole: int) -> float | None:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    """The mean of the values that there are."""
+    """The mean of the values that are not None."""
     known = [value for value in values if value is not None]
     return _ratio(sum(known), len(known))
 
