@@ -1,6 +1,6 @@
 """What a backend of the store offers: whole-object reads, atomic writes, streaming writes, conditional writes.
 
-The seam between `Store` and where the bytes are (`local` for `file://`, `remote` for the rest). Knows no models,
+`Store` reaches the bytes through it (`local` for `file://`, `remote` for the rest). Knows no models,
 no manifests and no URLs.
 """
 
@@ -67,7 +67,7 @@ class Backend(Protocol):
     def read(self, key: str) -> Stored: ...
 
     def read_range(self, key: str, start: int, length: int) -> Buffer:
-        """Bytes `start` to `start + length` of an object that has them; may return fewer, never none."""
+        """Bytes `start` to `start + length`, which the object must have; may return fewer, but at least one."""
 
     def write(self, key: str, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
         """Write a small object and return its new etag; a condition that does not hold raises `Conflict`."""

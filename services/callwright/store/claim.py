@@ -1,4 +1,4 @@
-"""A claim: the right to write under a key, held by one process at a time and lost by one that dies.
+"""A claim is the right to write under a key. One process holds it at a time, and loses it when it dies.
 
 In a folder a claim is a lock. In a bucket it is a lease: a small object that its holder rewrites by compare-and-swap
 every third of the lease. A process that finds a lease watches it: one that changes has a living holder (`Conflict`),
@@ -21,7 +21,7 @@ LEASE_SECONDS = 30.0
 
 
 class Claim:
-    """A held claim; `check` before anything that only the holder may do."""
+    """A held claim. Call `check` before anything that only the holder may do."""
 
     def __init__(self) -> None:
         self._lost: str | None = None

@@ -1,7 +1,7 @@
 """Brings a version of a model to a node-local cache: in parallel, verified, and there all at once or not at all.
 
 A second process that wants the same version waits for the first. A file that arrives corrupt is fetched once more, then
-refused. Owns the cache directory's layout: `<cache>/<name>/<version>-<digest of what its manifest says of its files>/`.
+refused. The cache directory's layout is `<cache>/<name>/<version>-<digest of what its manifest says of its files>/`.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def fetch_folder(store: Store, prefix: str, cache_dir: Path, label: str) -> Path
 
 
 def _cached(target: Path, fill: Callable[[Path], object]) -> Path:
-    """The directory `target`; where there is none, `fill` is called once with an empty directory that becomes it.
+    """Return `target`; if it does not exist, call `fill` once with an empty directory that becomes `target`.
 
     A second process waits for the first. Nothing is there before it is whole; what a dead process left is cleared.
     """

@@ -94,7 +94,7 @@ class LocalBackend:
                 if not all(STAGED.search(name) for name in names):
                     return
                 for name in names:
-                    if not name.endswith("#0"):  # a lock that somebody may hold
+                    if not name.endswith("#0"):  # a lock, which another process may hold
                         (folder / name).unlink(missing_ok=True)
                 folder.rmdir()
             except OSError as error:

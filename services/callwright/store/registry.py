@@ -30,7 +30,7 @@ from callwright.store.storage import Store
 HISTORY = 50
 """Promotions remembered."""
 CLAIM = "claim.json"
-"""Held, within a version's prefix, by who is writing the version."""
+"""Claim below a version's prefix, held by the process that writes the version."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -184,7 +184,7 @@ class Registry:
             self.store.delete(version_prefix(name, removal.version))
 
     def _prefixes(self, name: str) -> dict[str, list[Entry]]:
-        """Objects of every version, whole or not."""
+        """The objects of every version, complete or not."""
         top = f"{model_prefix(name)}/versions/"
         found: dict[str, list[Entry]] = {}
         for entry in self.store.list(top):

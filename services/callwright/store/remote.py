@@ -146,7 +146,7 @@ class RemoteWriter(Writer):
                     raise
         except BaseException as error:  # noqa: BLE001 - carried over to the writing thread, which raises it
             self._failure = error
-            while not self._ended:  # let a writer that is waiting for room go on, to be told
+            while not self._ended:  # let a writer that waits for room go on and see the error
                 with contextlib.suppress(queue.Empty):
                     self._queue.get(timeout=0.05)
             with contextlib.suppress(queue.Empty):
@@ -187,7 +187,7 @@ def _open(url: str, patience_seconds: float) -> "ObjectStore":
         options["config"] = {"checksum_algorithm": "SHA256"}
     try:
         store: ObjectStore = from_url(url, **options)
-    except exceptions.BaseError as error:  # nothing was sent yet: what is wrong is here
+    except exceptions.BaseError as error:  # nothing was sent yet: the mistake is local
         raise InvalidInput(f"opening {url}: {_first_line(error)}; check the environment and the URL") from None
     return store
 
