@@ -35,7 +35,7 @@ _CHANGES_BASE = re.compile(r"pissa.*|olora|corda|loftq|lora_ga|mica")
 
 @dataclass(frozen=True)
 class LowRank:
-    """What LoRA adds to one module: scale · B·A, with the magnitudes of DoRA and the bias of B where there are."""
+    """What LoRA adds to one module: scale · B·A, with DoRA's magnitudes and the bias of B if it has them."""
 
     a: TensorRef
     """[rank, in], or for an embedding [rank, rows]."""

@@ -93,7 +93,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_local(file: Path, start: int, length: int) -> bytearray:
-    """Bytes of a file of this machine. Raises `InvalidInput` when the file ends before."""
+    """Bytes of a local file. Raises `InvalidInput` if the file ends too early."""
     data = bytearray(length)
     with file.open("rb") as handle:
         handle.seek(start)

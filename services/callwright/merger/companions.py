@@ -43,7 +43,7 @@ def companions(base_dir: Path, adapter_dir: Path, plan: MergePlan) -> dict[str, 
 
 
 def index(shards: tuple[Shard, ...]) -> bytes:
-    """The index that tells which shard has which tensor."""
+    """The index that maps each tensor to its shard."""
     weight_map = {tensor.name: shard.file for shard in shards for tensor in shard.tensors}
     total = sum(shard.nbytes for shard in shards)
     return _dumped({"metadata": {"total_size": total}, "weight_map": weight_map})

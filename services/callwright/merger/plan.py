@@ -1,4 +1,4 @@
-"""What a merge will do, decided before anything is written: every output tensor, its sources and its shard.
+"""Plans a merge before anything is written: every output tensor, its sources and its shard.
 
 A pure function of the headers of base and adapter. An adapter that does not fit its base is refused here, by name.
 Writes nothing.
@@ -35,7 +35,7 @@ class OutputTensor:
     transposed: bool = False
     """The weight is stored [in, out]: embeddings and Conv1D."""
     bias: LowRank | None = None
-    """Whose bias of B is added to this one."""
+    """The LoRA whose bias of B is added to this tensor."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -169,7 +169,7 @@ def _refuse_quantised(base: Checkpoint, adapter: Adapter) -> None:
 
 
 def _base_tensors(base: Checkpoint, adapter: Adapter, head: Head) -> tuple[list[OutputTensor], set[str]]:
-    """What becomes of every tensor of the base but a tied head, and the adapter's names that found their place."""
+    """The output of every tensor of the base except a tied head, and the adapter's names that were used."""
     by_tensor = {located(f"{module}.weight", base.tensors): module for module in adapter.low_rank}
     by_bias = {located(f"{m}.bias", base.tensors): m for m, low in adapter.low_rank.items() if low.bias}
     held = {located(name, base.tensors): name for name in adapter.replaced}

@@ -51,7 +51,7 @@ def write_shards(
     (raise there to stop it), `after_commit` with its file name and entry once it is whole. Raises what they, the
     arithmetic and the store raise.
     """
-    import torch  # here, since a plan that is only shown needs none of it
+    import torch  # imported here, because showing a plan does not need it
 
     at_once = min(SHARDS_AT_ONCE, len(os.sched_getaffinity(0)), max(1, len(shards)))
     stop = threading.Event()

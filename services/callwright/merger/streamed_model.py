@@ -122,7 +122,7 @@ def _embedding(weight: _Values, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _load_around(at: nn.Module, module: nn.Module, values: Mapping[str, _Values]) -> None:
-    """Give `module` its weights whole while `at` computes, and take them away again."""
+    """Load all weights of `module` while `at` computes, then remove them."""
     empty = {name: module._parameters[name] for name in values}
 
     def give(*_: object) -> None:

@@ -169,7 +169,7 @@ def _attach(model: nn.Module, weights: Weights) -> set[str]:
 
 
 def _with_adapter(model: nn.Module, adapter_dir: Path) -> nn.Module:
-    """Base + adapter, as PEFT computes it. The base may be without weights."""
+    """Base + adapter, as PEFT computes it. The base may lack weights."""
     from peft import LoraConfig, get_peft_model
     from safetensors.torch import load_file
 
@@ -222,7 +222,7 @@ def _empty_model(config: Mapping[str, Any]) -> nn.Module:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """PEFT and transformers warn of what the merge takes care of."""
+    """Silence warnings of PEFT and transformers about things that the merge handles."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
