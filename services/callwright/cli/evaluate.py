@@ -126,7 +126,7 @@ def _reports(
 
 
 def _heading(path: Path) -> str:
-    """What to call an evaluation: a saved one by its folder, a model by its id."""
+    """The heading of an evaluation: the folder of a saved one, the id of a model."""
     return path.resolve().parent.name if path.is_file() else path.name if path.is_dir() else str(path)
 
 

@@ -72,7 +72,7 @@ def _looks(cluster: "Cluster", namespace: str, name: str) -> Iterator[Status]:
 
 
 def _follow(name: str, looks: Iterator[Status]) -> Status:
-    """Draw every look on a terminal; elsewhere print a line where something has changed."""
+    """Redraw the table at every look on a terminal; elsewhere print a line when something has changed."""
     seen = next(looks)
     if output.err.is_terminal:
         with Live(_stages(name, seen), console=output.err, auto_refresh=False) as live:

@@ -1,4 +1,4 @@
-"""`Context`: one run while it is reconciled, and what its stages and its promotion work with."""
+"""`Context`: one run while it is reconciled, with everything that its stages and its promotion need."""
 
 from dataclasses import dataclass
 

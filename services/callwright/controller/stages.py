@@ -125,7 +125,7 @@ def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) ->
     """The stage's object has ended: what it left in the store decides whether the stage is done, too."""
     run, store = context.run, context.store
     evaluation = store.evaluation(run.name) if stage.name == "evaluate" else None
-    if evaluation is not None and not evaluation.passed:  # the evaluator's exit code fails its Job, too
+    if evaluation is not None and not evaluation.passed:  # the evaluator's exit code also fails its Job
         return _reject(context, status.model_copy(update={"accuracy": evaluation.accuracy}), evaluation.message)
     if seen.state == "succeeded" and stage.name == "merge" and not store.published(run.model, run.version):
         missing = f"models/{run.model}/versions/{run.version}/manifest.json"

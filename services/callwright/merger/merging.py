@@ -1,6 +1,6 @@
 """The merge of an adapter into its base: plan, write shard by shard into the store, verify, publish.
 
-Runs these steps in order, and makes a merge safe to kill at any point: a claim on the version, a journal of the
+Runs these steps in order. Three things make a merge safe to kill at any point: a claim on the version, a journal of the
 files that are whole, and the manifest, which is written last. A second run continues and ends with the same bytes.
 """
 

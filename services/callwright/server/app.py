@@ -1,6 +1,6 @@
 """`build`: makes the Ray Serve application, for `serve run`, `serve deploy` and a RayService's `serveConfigV2`.
 
-Knows deployments and resources; the engine is in `callwright.server.replica`. `build` says why not `ray.serve.llm`.
+Knows deployments and resources; the engine is in `callwright.server.replica`. `build` explains why not `ray.serve.llm`.
 """
 
 from ray import serve

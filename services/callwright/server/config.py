@@ -116,7 +116,7 @@ class ServerConfig(SpecModel):
 
 
 def served_ids(model: ServedModel) -> tuple[str, ...]:
-    """Every id that reaches `model`: its own, its aliases and its adapters'."""
+    """All ids of `model`: its own, its aliases and its adapters'."""
     return (model.id, *model.aliases, *(adapter.id for adapter in model.adapters))
 
 

@@ -1,4 +1,4 @@
-"""`Replica`: what runs in a Ray Serve replica, vLLM's engine and OpenAI application for each of its models.
+"""`Replica`: runs vLLM's engine and OpenAI application for each model of a Ray Serve replica.
 
 vLLM's own application answers the requests; nothing of it is rewritten. Ray Serve mounts it in the replica, so a
 request takes one hop from the proxy to the engine. Imports vLLM only when a replica starts, never in the driver.

@@ -48,7 +48,7 @@ def _start_ray(config: ServerConfig) -> None:
     # Ray's CPUs are a budget, not cores: Serve's controller, its proxy and the replicas must all fit in.
     budget = max(os.cpu_count() or 1, int(config.cpus * config.max_replicas) + 4)
     ray.init(
-        "local",  # whatever cluster runs or ran on the machine
+        "local",  # ignores any other cluster that runs or ran on the machine
         num_cpus=budget,
         include_dashboard=False,
         log_to_driver=True,

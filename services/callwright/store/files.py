@@ -30,7 +30,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
             except BlockingIOError:
                 raise HeldError(os.pread(handle, 200, 0).decode(errors="replace") or "another process") from None
             if not _is_at(path, handle):
-                continue  # the holder before has removed this file: nobody else would see the lock
+                continue  # the previous holder has removed this file, so nobody else would see the lock
             try:
                 os.ftruncate(handle, 0)
                 os.write(handle, this_process().encode())

@@ -1,4 +1,4 @@
-"""What a model version says of itself (`manifest.json`), and which version is promoted (`promoted.json`).
+"""Describes a model version (`manifest.json`) and the pointer to the promoted version (`promoted.json`).
 
 Defines the shapes and the keys of the `models/` part of the store. Reads and writes nothing in it.
 """

@@ -107,7 +107,7 @@ class Store:
         return entry
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object under exactly this key."""
+        """Whether an object with exactly this key exists."""
         return self.backend.entry(_checked(key)) is not None
 
     def list(self, prefix: str = "") -> list[Entry]:
