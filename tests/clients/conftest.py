@@ -4,12 +4,6 @@ Each client's test is one file and skips where its client is missing: `make test
 """
 
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +12,7 @@ from playing import SPOKEN, play
 
 from callwright import dialects
 from fakes import Engine, Served
+from sidecar_process import started
 
 
 @pytest.fixture(scope="session")
@@ -31,18 +26,8 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def sidecar(engine: Engine) -> Iterator[str]:
     """Address of the sidecar, without `/v1`. A model id that is a dialect's name speaks it, any other react_en."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     spoken = [flag for name in dialects.NAMES for flag in ("--dialect", f"{name}={name}")]
-    command = [sys.executable, "-m", "callwright.sidecar", "--upstream", engine.url, "--port", str(port)]
-    command += [*spoken, "--dialect", "*=react_en", "--until-stdin-closes"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLWRIGHT_")}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as process:
-        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
-        while not _ready(url):
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.05)
+    with started(engine.url, *spoken, "--dialect", "*=react_en", "--until-stdin-closes") as (_, url):
         yield url
 
 
@@ -67,11 +52,3 @@ def asked(engine: Engine) -> Callable[[], list[dict[str, Any]]]:
     """What the engine is asked from here on."""
     before = len(engine.requests)
     return lambda: engine.requests[before:]
-
-
-def _ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False

@@ -114,14 +114,6 @@ def test_strict_tools_are_enforced_and_may_stay_uncalled() -> None:
     assert "structured_outputs" not in b.engine.requests[1]
 
 
-def test_a_demanded_call_streams_its_arguments_at_once() -> None:
-    with bench(CALL) as b:
-        chunks = b.stream(tool_choice="required")
-    pieces = [c.function.arguments for chunk in chunks for c in chunk.choices[0].delta.tool_calls or ()]
-    assert len(pieces) > 2
-    assert json.loads("".join(pieces)) == {"city": "Paris"}
-
-
 def test_a_schema_that_the_engine_refuses_is_held_to_an_object() -> None:
     def engine(request: dict[str, Any]) -> Text | Raw:
         return Text([CALL]) if len(b.engine.requests) == 2 else Raw('{"error": {"message": "no"}}', 400)

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -118,45 +117,26 @@ def test_a_stream_that_ends_before_its_first_event_is_503(path: str, breaks: boo
     assert answer.json()["error"]["message"]
 
 
-@contextmanager
-def streaming(path: str, pieces: Iterable[bytes], before: Callable[[], object] = bool) -> Iterator[httpx.Response]:
-    """A stream through the sidecar, of an engine that sends its head, then `pieces` once `before` returns."""
+@pytest.mark.parametrize("path", APIS)
+def test_a_stream_s_head_does_not_wait_for_a_late_first_event(path: str) -> None:
+    go_on = threading.Event()
 
     async def engine(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await receive()
             headers = [(b"content-type", b"text/event-stream")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await asyncio.to_thread(before)
-            for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                await asyncio.sleep(0.01)
-            await send({"type": "http.response.body", "body": b""})
+            await asyncio.to_thread(go_on.wait, 30)
+            await send({"type": "http.response.body", "body": events(CHUNK, "[DONE]")})
 
     with (
         Served(engine) as upstream,
         Served(create_app(SidecarConfig(upstream=upstream.url, dialects={"*": "react_en"}))) as served,
         httpx.stream("POST", served.url + path, json=APIS[path] | {"stream": True}) as stream,
     ):
-        yield stream
-
-
-@pytest.mark.parametrize("path", APIS)
-def test_a_stream_s_head_does_not_wait_for_a_late_first_event(path: str) -> None:
-    go_on = threading.Event()
-    with streaming(path, [events(CHUNK), events("[DONE]")], lambda: go_on.wait(30)) as stream:
         assert (stream.status_code, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         go_on.set()
         assert b'"x"' in stream.read()
-
-
-def test_an_event_is_read_with_what_came_before_it() -> None:
-    """Even one like those that pass as they are: here it ends a comment, which is dropped."""
-    said = [events(CHUNK.replace('"x"', f'"{n}"')) for n in range(9)]
-    pieces = [*said[:7], b": a comment and ", said[7], said[8], events("[DONE]")]
-    with streaming("/v1/chat/completions", pieces) as stream:
-        text = stream.read().decode()
-    assert [n for n in range(9) if f'"{n}"' in text] == [0, 1, 2, 3, 4, 5, 6, 8]
 
 
 @pytest.mark.parametrize("path", APIS)
@@ -232,9 +212,9 @@ def test_a_relayed_stream_that_breaks_within_an_event_ends_with_an_event_of_its_
     assert "engine_unavailable" in json.loads(error.removeprefix("data: "))["error"]["type"]
 
 
-@pytest.mark.parametrize("path", APIS)
-def test_the_stop_string_is_kept_where_the_header_asks(path: str, failing: Bench) -> None:
+@pytest.mark.parametrize(("path", "changes"), [*((path, {}) for path in APIS), ("/v1/chat/completions", PLAIN)])
+def test_the_stop_string_is_kept_where_the_header_asks(path: str, changes: dict[str, Any], failing: Bench) -> None:
     failing.engine.answer = lambda request: Text([CALL])
-    httpx.post(failing.url + path, json=APIS[path], headers={"x-callwright-keep-stop": "1"})
-    post(failing, path)
+    httpx.post(failing.url + path, json=APIS[path] | changes, headers={"x-callwright-keep-stop": "1"})
+    post(failing, path, **changes)
     assert [request.get("include_stop_str_in_output") for request in failing.engine.requests[-2:]] == [True, None]

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from asking import bench
 from bending import GOOD, MESSAGES, RESPONSES, bend
-from processes import resident_bytes, started
 
 from callwright import dialects
 from fakes import Engine, Served, Text
+from sidecar_process import resident_bytes, started
 
 APIS = [(b"/v1/chat/completions", GOOD), (b"/v1/messages", MESSAGES), (b"/v1/responses", RESPONSES)]
 REQUESTS, CONNECTIONS = 10_000, 10

@@ -6,11 +6,7 @@ import json
 from typing import Any
 
 import httpx
-import openai
-
-from callwright.sidecar.app import create_app
-from callwright.sidecar.config import SidecarConfig
-from fakes import Engine, Served, Text
+from asking import bench
 
 QUERY = "What's the weather like in Boston today?"
 OPENAI_TOOL = {
@@ -49,13 +45,10 @@ NEWAPI = 'Thought: I can use it.\nAction: url_for_newapi\nAction Input: {"url": 
 
 def posted(text: str, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The answer, and what the engine was asked."""
-    engine = Engine(lambda request: Text([text]))
-    with Served(engine) as upstream:
-        config = SidecarConfig(upstream=upstream.url, dialects={"*": "react_en"})
-        with Served(create_app(config)) as served:
-            answer = httpx.post(f"{served.url}/v1/chat/completions", json={"model": "llama3-8b-instruct"} | body)
+    with bench(text, dialects={"*": "react_en"}) as b:
+        answer = httpx.post(f"{b.url}/v1/chat/completions", json={"model": "llama3-8b-instruct"} | body)
     assert answer.status_code == 200, answer.text
-    return answer.json(), engine.requests[0]
+    return answer.json(), b.engine.requests[0]
 
 
 def test_first_turn() -> None:
@@ -83,29 +76,12 @@ def test_second_turn_without_tools_and_ids() -> None:
 
 
 def test_the_sdk_with_a_toolbench_tool_whole_and_streamed() -> None:
-    engine = Engine(lambda request: Text([NEWAPI]))
-    with Served(engine) as upstream:
-        config = SidecarConfig(upstream=upstream.url, dialects={"*": "react_en"})
-        with (
-            Served(create_app(config)) as served,
-            openai.OpenAI(api_key="EMPTY", base_url=f"{served.url}/v1") as client,
-        ):
-            request: dict[str, Any] = {"model": "llama3-8b-instruct", "tools": [TOOLBENCH_TOOL], "seed": 42}
-            request["messages"] = [{"role": "user", "content": QUERY}]
-            call = client.chat.completions.create(**request).choices[0].message.tool_calls[0]
-            names = []
-            for chunk in client.chat.completions.create(stream=True, **request):
-                names += [made.function.name for made in chunk.choices[0].delta.tool_calls or ()]
-            last = chunk.choices[0].delta.tool_calls[0]
+    request: dict[str, Any] = {"model": "llama3-8b-instruct", "tools": [TOOLBENCH_TOOL], "seed": 42}
+    request["messages"] = [{"role": "user", "content": QUERY}]
+    with bench(NEWAPI, dialects={"*": "react_en"}) as b:
+        call = b.ask(**request).choices[0].message.tool_calls[0]
+        chunks = b.stream(**request)
+    names = [made.function.name for chunk in chunks for made in chunk.choices[0].delta.tool_calls or ()]
+    last = chunks[-1].choices[0].delta.tool_calls[0]
     assert call.function.name == names[0] == "url_for_newapi"
     assert call.function.arguments == last.function.arguments == '{"url": "https://api.example.org/?q=Boston"}'
-
-
-def test_the_stop_string_is_kept_on_demand() -> None:
-    engine = Engine(lambda request: Text(["Action: x\nObservation:"]))
-    with Served(engine) as upstream:
-        config = SidecarConfig(upstream=upstream.url)
-        with Served(create_app(config)) as served:
-            body = {"model": "m", "messages": [{"role": "user", "content": QUERY}], "stop": ["Observation:"]}
-            httpx.post(f"{served.url}/v1/chat/completions", json=body, headers={"x-callwright-keep-stop": "1"})
-    assert engine.requests[0]["include_stop_str_in_output"] is True

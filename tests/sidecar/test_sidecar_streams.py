@@ -3,9 +3,10 @@
 import itertools
 import json
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwright.errors import Unavailable
@@ -15,7 +16,7 @@ from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.models import named_dialect
 from callwright.sidecar.plan import RETRY, make_plan
 from callwright.sidecar.telemetry import Metrics
-from callwright.sidecar.translation import StreamTranslation
+from callwright.sidecar.translation import StreamTranslation, _ProseFrame
 
 TOOL = {"type": "function", "function": {"name": "get", "parameters": {"type": "object"}}}
 
@@ -35,7 +36,7 @@ def events(stream: StreamTranslation, *data: bytes) -> list[bytes]:
     return [made for each in data for made in stream.event(each)]
 
 
-@given(st.lists(st.sampled_from([b"data: {}\n\n", b": comment\n\n", b"data:x\r\n\r\n", b"event: a\ndata: b\n\n"])),
+@given(st.lists(st.sampled_from([b"data: {}\n\n", b": and data: {}\n\n", b"data:x\r\n\r\n", b"event: a\ndata: b\n\n"])),
        st.lists(st.integers(0, 200)))  # fmt: skip
 def test_events_are_the_same_in_any_pieces(wire: list[bytes], cuts: list[int]) -> None:
     whole = b"".join(wire)
@@ -71,6 +72,68 @@ def test_a_chunk_that_needs_no_change_stays_as_it_came() -> None:
     stream = translation()
     prose = [chunk(text) for text in ("It", " is", " a", " fox", ",", " 文", " so", ".")]
     assert events(stream, *prose)[2:] == prose[1:]
+
+
+def test_a_frame_tells_events_that_differ_in_their_text_alone() -> None:
+    frame = _ProseFrame()
+    assert frame.learn(chunk("a"), "a")
+    assert frame.text(chunk(" fox")) == " fox"
+    others = [
+        chunk(""),
+        chunk("a", index=1),
+        chunk("a", finish="xx"),
+        chunk('"'),
+        chunk("\\"),
+        chunk("\n"),
+        b"",
+        b"a",
+    ]
+    for data in [*others, chunk("ab").replace(b"ab", b"\xff"), chunk("a")[:-1], chunk("a")[1:], chunk("a") * 2]:
+        assert frame.text(data) is None
+    twice = chunk("b").replace(b'"content":"b"', b'"content":"b","content":"b"')
+    for data in (twice, chunk("b").replace(b'{"id"', b'{"content":"b","id"'), chunk("b").replace(b'":"b"', b'": "b"')):
+        assert not _ProseFrame().learn(data, "b")
+
+
+SAID = st.sampled_from(
+    ["a", " quick", "文", "?", "", '"', "\\", '","content":"', "\n", "\ud800", "Thought", ":", "Final Answer: It", '"}',
+     "Action: get\n", "\nAction: get\n", "Action Input: {", '"a": 1}', "\nAction Input: {}\n", "\\u0041"]
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(SAID, max_size=20), min_size=1, max_size=2), st.sampled_from(["", "content", "text"]),
+       st.booleans(), st.booleans(), st.booleans())  # fmt: skip
+@settings(deadline=None)
+def test_events_that_are_told_by_their_frame_are_translated_as_all_others(
+    said: list[list[str]], other: str, logprobs: bool, retry: bool, again: bool
+) -> None:
+    """Whatever else they hold, for several choices, with calls, and with a second try or without its success."""
+    said = [["a", "a", "a", *texts] for texts in said]
+    wire: list[dict[str, Any]] = []
+    for number in range(max(map(len, said))):
+        for index, texts in enumerate(said):
+            if number < len(texts):
+                choice: dict[str, Any] = {"index": index, "delta": {"content": texts[number]}, "finish_reason": None}
+                choice["logprobs"] = {"content": [{"token": "t"}]} if logprobs and number % 5 == 4 else None
+                wire.append({"extra": {other: "a"}, "id": "c", "choices": [choice]})
+    for index in range(len(said)):
+        choice = {"index": index, "delta": {"content": "."}, "finish_reason": "stop", "logprobs": None}
+        wire.append({"extra": {other: "a"}, "id": "c", "choices": [choice]})
+    sent = [json.dumps(each, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") for each in wire]
+
+    def translated() -> list[bytes]:
+        numbers = itertools.count()
+        with patch("callwright.dialects.stream.secrets.token_hex", lambda size: f"{next(numbers):04}"):
+            stream = translation(**{"n": len(said), RETRY: retry, "eager_tool_calls": not retry})
+            out = events(stream, *sent, sse.DONE)
+            if stream.malformed_turn is not None:
+                out += stream.resume(stream._plan) if again else stream.release()
+                out += events(stream, *(data.replace(b'"id":"c"', b'"id":"d"') for data in sent if again))
+        return out
+
+    short = translated()
+    with patch.object(_ProseFrame, "text", lambda self, data: None):
+        assert short == translated()
 
 
 @pytest.mark.parametrize("together", [False, True])

@@ -65,12 +65,12 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastA
         title="callwright sidecar", version=__version__, lifespan=lifespan, openapi_url=None, redirect_slashes=False
     )
     app.router.routes += [
-        *_own_routes(services),
         Route("/v1/chat/completions", Endpoint(services, Chat)),
         Route("/v1/messages", Endpoint(services, Chat, Messages)),
         Route("/v1/messages/count_tokens", Endpoint(services, CountTokens, Messages)),
         Route("/v1/messages/{rest:path}", Endpoint(services, Relay, Messages)),
         Route("/v1/responses", Endpoint(services, Chat, Responses)),
+        *_own_routes(services),
     ]
     app.router.default = Endpoint(services, Relay)
     return app

@@ -45,7 +45,7 @@ def target(request: Request) -> str:
     path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
     query: bytes = request.scope["query_string"]
     written = path + b"?" + query if query else path
-    return quote(written, safe=string.printable)
+    return written.decode() if written.isascii() else quote(written, safe=string.printable)
 
 
 async def until_disconnect(work: Coroutine[Any, Any, None], receive: Receive) -> None:
@@ -53,26 +53,22 @@ async def until_disconnect(work: Coroutine[Any, Any, None], receive: Receive) ->
 
     Raises `ClientDisconnect`.
     """
-    working = asyncio.current_task()
-    assert working is not None
-    gone = False
+    working = asyncio.ensure_future(work)  # apart from the caller's task, whose middlewares each event would wake
 
     async def watch() -> None:
-        nonlocal gone
         while (await receive())["type"] != "http.disconnect":
             pass
-        gone = True
-        working.cancel()
 
-    watching = asyncio.get_running_loop().create_task(watch())
+    watching = asyncio.ensure_future(watch())
     try:
-        await work
-    except asyncio.CancelledError:
-        if gone and working.uncancel() == 0:  # else somebody else has cancelled it too
-            raise ClientDisconnect from None
-        raise
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        await working
     finally:
         watching.cancel()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 class ResponseWriter:

@@ -213,7 +213,9 @@ class Chat(Relay):
         reader = sse.EventReader()
         try:
             async for piece in response:
-                events = [made for data in reader.feed(piece) for made in stream.event(data)]
+                events: list[bytes] = []
+                for data in reader.feed(piece):
+                    events += stream.event(data)
                 await self._write(events)
             if not stream.done:
                 raise Unavailable("the engine ended the stream early")
@@ -228,7 +230,7 @@ class Chat(Relay):
 
     async def _write(self, events: list[bytes]) -> None:
         if events:
-            await self._writer.write(b"".join([self._api.event(data) for data in events]))
+            await self._writer.write(b"".join(map(self._api.event, events)))
 
     async def _translated(self, request: Json, plan: ChatPlan, body: bytes) -> bytes:
         """Return the client's answer for the engine's, or for that of a second try where the plan wants one."""

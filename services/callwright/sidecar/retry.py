@@ -39,6 +39,14 @@ class WithholdingParser:
         self._written.append(chunk)
         return self._let_through(self._parser.feed(chunk))
 
+    def passes(self, chunk: str) -> bool:
+        """Take the next piece if all of it is content, and certain, and nothing is kept back."""
+        if self._withheld or not self._parser.passes(chunk):
+            return False
+        self._written.append(chunk)
+        self.last_character = chunk[-1]
+        return True
+
     def close(self, *, cut: bool = False) -> list[Delta]:
         """End the turn; `malformed_turn` says what is still kept back."""
         return self._let_through(self._parser.close(cut=cut))

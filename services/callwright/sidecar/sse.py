@@ -26,6 +26,8 @@ class EventReader:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Return the data of each event that `piece` ends. Raises `Unavailable` for one without end."""
+        if not self._rest and piece.startswith(b"data:") and piece.find(b"\n\n") == len(piece) - 2 == piece.find(b"\n"):
+            return [piece[5:].strip()]  # one event by itself, as engines send them
         lines = (self._rest + piece).split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > LONGEST_EVENT:

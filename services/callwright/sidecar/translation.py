@@ -4,6 +4,7 @@ Pure: knows the OpenAI protocol and dialect parsers, nothing of HTTP. What is no
 `TypeError`, `ValueError`, `AttributeError` or `RecursionError` (`MALFORMED_COMPLETION`).
 """
 
+import re
 from typing import Any
 
 from callwright.dialects.types import CallDelta, ContentDelta, Delta, MalformedCall, StreamParser, ToolCall
@@ -14,6 +15,8 @@ from callwright.sidecar.telemetry import Metrics
 
 Json = dict[str, Any]
 MALFORMED_COMPLETION = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+_CONTENT = b'"content":"'
+_is_plain = re.compile(r'[^"\\\x00-\x1f]+').fullmatch
 _READ = ("role", "content", "tool_calls")
 _HEAD = ("id", "object", "created", "model")
 
@@ -77,9 +80,14 @@ class StreamTranslation:
         self._head: Json = {}
         self._usage: bytes | None = None
         self._first_usage: object = None
+        self._prose = _ProseFrame()
+        self._speaker: _ChoiceTranslation | None = None
+        """The choice of the events that are like `_prose`."""
 
     def event(self, data: bytes) -> list[bytes]:
         """Return the data of the client's events for that of one of the engine's."""
+        if self._speaker is not None and (text := self._prose.text(data)) and self._speaker.passes(text):
+            return [data]
         if data == DONE:
             self.done = True
             return [data] if self.malformed_turn is None else []
@@ -93,10 +101,12 @@ class StreamTranslation:
             return self._usage_event(chunk, data)
         made: list[bytes] = []
         for choice in choices:
-            state = self._choice(choice["index"])
+            state = self._choices.get(choice["index"]) or self._begin(choice["index"])
             changed = state.feed(choice)
             if changed is None and len(choices) == 1 and not self._head:
                 made.append(data)  # as it came
+                if self._speaker is None and self._prose.learn(data, choice["delta"]["content"]):
+                    self._speaker = state
                 continue
             made += [_dump(chunk | self._head, each) for each in ([choice] if changed is None else changed)]
             if state.malformed_turn is not None:
@@ -121,9 +131,8 @@ class StreamTranslation:
         """Whether text of a malformed call was sent."""
         return any(state.malformed_calls for state in self._choices.values())
 
-    def _choice(self, index: int) -> "_ChoiceTranslation":
-        if index not in self._choices:
-            self._choices[index] = _ChoiceTranslation(self._plan, self._metrics)
+    def _begin(self, index: int) -> "_ChoiceTranslation":
+        self._choices[index] = _ChoiceTranslation(self._plan, self._metrics)
         return self._choices[index]
 
     def _usage_event(self, chunk: Json, data: bytes) -> list[bytes]:
@@ -134,6 +143,29 @@ class StreamTranslation:
         if self._first_usage is not None:
             data = dumps(chunk | self._head | {"usage": summed_usage(chunk.get("usage"), self._first_usage)})
         return [data] if self._plan.show_usage else []
+
+
+class _ProseFrame:
+    """What stands before and after the text in an engine's events, which mostly differ in their text alone.
+
+    An event that is told by its frame need not be read as JSON, which is most of the work that it makes.
+    """
+
+    def learn(self, data: bytes, text: str) -> bool:
+        """Take the frame of an event whose only choice says `text`; returns whether it can be told."""
+        before, found, after = data.partition(_CONTENT + text.encode("utf-8", "surrogatepass") + b'"')
+        self._before, self._after = before + _CONTENT, b'"' + after
+        return bool(found) and data.count(_CONTENT) == 1
+
+    def text(self, data: bytes) -> str | None:
+        """Return the text of an event in this frame; None for any other, and where it is not written plainly."""
+        if not data.startswith(self._before) or not data.endswith(self._after):
+            return None
+        try:
+            text = data[len(self._before) : -len(self._after)].decode()
+        except UnicodeDecodeError:
+            return None
+        return text if _is_plain(text) else None
 
 
 class _ChoiceTranslation:
@@ -151,15 +183,18 @@ class _ChoiceTranslation:
         self._held: Json | None = None
         self._last: Json = {}
 
+    def passes(self, text: str) -> bool:
+        """Take `text`, which is all that a chunk says, when the chunk is to be sent as it is; else take nothing."""
+        return self._has_role and self._held is None and not self._logprobs and self._parser.passes(text)
+
     def feed(self, choice: Json) -> list[Json] | None:
         """Return the choice of each chunk to send, or None when `choice` is to be sent as it is."""
         delta = choice.get("delta") or {}
         text = delta.get("content")
         finish = choice.get("finish_reason")
-        deltas = self._parser.feed(text) if text else []
-        nothing_held = self._has_role and self._held is None and not self._logprobs
-        if nothing_held and finish is None and _is_unchanged(deltas, text):
+        if finish is None and text and self.passes(text):
             return None
+        deltas = self._parser.feed(text) if text else []
         if finish is not None:
             deltas += self._close(finish)
             finish = None if self.malformed_turn is not None else finish
@@ -260,13 +295,6 @@ class _ChoiceTranslation:
 def _malformed_entry(index: int, call: MalformedCall) -> Json:
     """Return what the extension field `malformed_tool_calls` says of a call."""
     return {"index": index, "name": call.name, "reason": call.reason}
-
-
-def _is_unchanged(deltas: list[Delta], text: str | None) -> bool:
-    if len(deltas) != 1 or not text:
-        return False
-    (delta,) = deltas
-    return isinstance(delta, ContentDelta) and delta.malformed is None and delta.text == text
 
 
 def _is_call(delta: Json) -> bool:

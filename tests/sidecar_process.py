@@ -1,27 +1,27 @@
-"""The sidecar as a process of its own."""
+"""The sidecar as a process of its own, for its tests and those with real clients."""
 
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 
 @contextmanager
 def started(upstream: str, *flags: str) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
-    """A sidecar that listens, and its address."""
+    """A sidecar that listens, and its address. It takes no setting from the environment."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "callwright.sidecar", "--upstream", upstream, "--port", str(port), *flags]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"CALLWRIGHT_STORE": ""}) as process:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLWRIGHT_")}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as process:
         try:
             end = time.monotonic() + 60
-            while not _listens(port):
+            while not answers(f"http://127.0.0.1:{port}/healthz"):
                 assert process.poll() is None, "the sidecar has ended"
                 assert time.monotonic() < end, "the sidecar does not listen"
                 time.sleep(0.05)
@@ -30,13 +30,15 @@ def started(upstream: str, *flags: str) -> Iterator[tuple["subprocess.Popen[byte
             process.kill()
 
 
+def answers(url: str) -> bool:
+    """Whether a GET is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 def resident_bytes(pid: int) -> int:
     """Resident memory of a process."""
     return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) * 1024
-
-
-def _listens(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
