@@ -12,7 +12,7 @@ from typing import Any
 from generated import TOOLS
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from laws import check_split, check_turn, stream
+from laws import check_split, check_turn, passed, stream
 
 from callwright.dialects import Dialect, ToolCall, accumulate
 
@@ -277,6 +277,16 @@ def any_schema_is_borne(dialect: Dialect, schema: object, written: str) -> None:
     assert len(turn.calls) == 1
 
 
+def prose_takes_the_short_way(dialect: Dialect) -> None:
+    """Within a line, all of it, that of a final answer too; no part of a call does."""
+    prose = ["I", " see", " 狐狸", " jump", "."]
+    answer = dialect.render([{"role": "assistant", "content": "".join(prose)}], _OPEN_TOOLS).messages[-1]["content"]
+    for before in ("", answer.removesuffix("".join(prose))):
+        assert passed(dialect, [before, *prose], _OPEN_TOOLS)[-4:] == [True] * 4, before
+    written = _written(dialect, [("x", {"a b": "c d"})])
+    assert not any(passed(dialect, [written[:3], *written[3:]], _OPEN_TOOLS)), written
+
+
 @_examples(30)
 @given(st.lists(harmless.filter(bool), min_size=1, max_size=6))
 def prose_is_not_held_back(dialect: Dialect, pieces: list[str]) -> None:
@@ -352,6 +362,7 @@ LAWS: dict[str, Callable[[Dialect], None]] = {
         kinds_are_told_apart,
         any_text_is_read,
         any_schema_is_borne,
+        prose_takes_the_short_way,
         prose_is_not_held_back,
         eager_arguments_arrive,
         a_cut_call_is_no_call,

@@ -20,9 +20,33 @@ def check_split(dialect: Dialect, pieces: Sequence[str], tools, *, eager: bool =
     deltas = stream(dialect, pieces, tools, eager=eager, cut=cut)
     assert accumulate(deltas) == whole, (dialect.name, text, list(pieces))
     check_deltas(deltas, text)
+    assert accumulate(stream_shortly(dialect, pieces, tools, eager=eager, cut=cut)) == whole, (dialect.name, pieces)
     if not eager:
         check_turn(whole)
     return whole
+
+
+def stream_shortly(dialect: Dialect, pieces: Sequence[str], tools, *, eager: bool, cut: bool) -> list[Delta]:
+    """All deltas, with the short way taken wherever there is one: only where the long way says just the piece."""
+    short, long, deltas = dialect.parser(tools, eager=eager), dialect.parser(tools, eager=eager), []
+    for piece in pieces:
+        said = long.feed(piece)
+        if short.passes(piece):
+            assert said == [ContentDelta(piece)], (dialect.name, pieces, piece)
+            deltas += said
+        else:
+            deltas += short.feed(piece)
+    return deltas + short.close(cut=cut)
+
+
+def passed(dialect: Dialect, pieces: Sequence[str], tools) -> list[bool]:
+    """Which pieces take the short way."""
+    parser, taken = dialect.parser(tools), []
+    for piece in pieces:
+        taken.append(parser.passes(piece))
+        if not taken[-1]:
+            parser.feed(piece)
+    return taken
 
 
 def check_deltas(deltas: Sequence[Delta], text: str) -> None:

@@ -61,6 +61,9 @@ class HermesStream(Stream):
             self._step = self._read_think_block
         return True
 
+    def _is_prose(self, chunk: str) -> bool:
+        return self._step == self._read_prose and "<" not in chunk and not chunk[-1].isspace()
+
     def _read_block_start(self) -> bool:
         start = self._end_of(_FENCE)
         if start == len(self._buffer):

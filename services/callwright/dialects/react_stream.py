@@ -87,6 +87,12 @@ class ReactStream(Stream):
         self._at_marker(found)
         return True
 
+    def _is_prose(self, chunk: str) -> bool:
+        if self._step == self._read_prose:
+            within_line = not self._at_line_start and self._buffer != "\n" and "\n" not in chunk
+            return within_line and not chunk[-1].isspace()
+        return self._step == self._read_answer
+
     def _before_part_of_marker(self) -> int:
         """Where a marker may have begun at the end of the text; the end where none has."""
         line = self._buffer.rfind("\n", self._position - 1) + 1

@@ -46,6 +46,13 @@ class Stream:
         self._position = 1
         return self._flush()
 
+    def passes(self, chunk: str) -> bool:
+        """Takes the next piece if all of it is content, and certain; False otherwise, and then nothing is taken."""
+        if self._line_due or len(self._buffer) > 1 or not chunk or not self._is_prose(chunk):
+            return False
+        self._buffer = self._last_said = chunk[-1]
+        return True
+
     def close(self, *, cut: bool = False) -> list[Delta]:
         """Ends the turn; returns the rest. `cut`: the length limit ended it, so nothing that is open gets completed."""
         rest = self._buffer[self._position :]
@@ -62,6 +69,10 @@ class Stream:
 
     def _read_prose(self) -> bool:
         """The first step, and the one that every other leads back to."""
+        raise NotImplementedError
+
+    def _is_prose(self, chunk: str) -> bool:
+        """Whether `chunk`, where nothing is held back, neither is a part of a marker nor may belong to one."""
         raise NotImplementedError
 
     def _finish(self, rest: str, *, cut: bool) -> None:

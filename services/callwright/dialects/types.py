@@ -96,6 +96,12 @@ class StreamParser(Protocol):
     def feed(self, chunk: str) -> list[Delta]:
         """Takes the next piece; returns what is certain by now."""
 
+    def passes(self, chunk: str) -> bool:
+        """Takes the next piece if all of it is content, and certain; False otherwise, and then nothing is taken.
+
+        The short way through prose, which most of a stream is.
+        """
+
     def close(self, *, cut: bool = False) -> list[Delta]:
         """Ends the turn; returns the rest. `cut`: the length limit ended it, so nothing that is open gets completed."""
 
