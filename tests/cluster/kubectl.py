@@ -30,6 +30,10 @@ class Namespace:
         said = self.kubectl("get", *arguments, "--ignore-not-found", "-o", "json")
         return json.loads(said) if said.strip() else None
 
+    def names(self, kinds: str) -> list[str]:
+        """The names of all objects of these kinds, such as `services,jobs`."""
+        return [each.partition("/")[2] for each in self.kubectl("get", kinds, "-o", "name").split()]
+
     def wait(self, condition: str, *objects: str, seconds: float) -> None:
         """Wait for a condition, such as `condition=Ready`. Fails the test with the namespace's state."""
         try:

@@ -71,9 +71,7 @@ def test_a_run_is_promoted(namespace: Namespace) -> None:
     print(f"from apply to Promoted: {time.monotonic() - began:.0f} s")
     status = namespace.get("finetune", "quick-start")["status"]
     assert status["version"], status
-    kube.wait_until(
-        lambda: not namespace.get("rayclusters")["items"], what="the training's GPUs given back", seconds=30
-    )
+    kube.wait_until(lambda: not namespace.names("rayclusters"), what="the training's GPUs given back", seconds=30)
 
 
 def test_the_serving_installs(namespace: Namespace) -> None:
@@ -114,7 +112,4 @@ def test_everything_can_be_removed(namespace: Namespace) -> None:
     namespace.helm("uninstall", "quick-start", "--wait", "--timeout", "3m")
     namespace.kubectl("delete", "finetune", "quick-start", "--timeout=120s")
     namespace.helm("uninstall", "callwright", "--wait", "--timeout", "2m")
-    left = [
-        each["metadata"]["name"] for each in namespace.get("deployments,services,rayservices,rayjobs,jobs")["items"]
-    ]
-    assert left == ["store", "store"]
+    assert namespace.names("deployments,services,rayservices,rayjobs,jobs") == ["store", "store"]
