@@ -62,6 +62,27 @@ def test_what_is_no_schema_counts_against_no_call(schema: Any) -> None:
     assert list(violations({"a": "b"}, schema)) == []
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        _of(a={"$id": "http://[", "$ref": "x"}), _of(a={"$schema": "http://[", "type": "string"}),
+        {"$ref": "#/properties/a/type"} | _of(a={"type": ["string"]}), _of(a={"multipleOf": 2.5}),
+        {"items": {}, "if": {"$dynamicAnchor": "#/properties/a", "$dynamicRef": "#"}},
+        {"$ref": "#/$defs/b", "$defs": {"b": {"anyOf": [{"$ref": "#"}]}}},
+    ],
+)  # fmt: skip
+def test_a_schema_that_cannot_be_followed_to_its_end_allows_anything(schema: Any) -> None:
+    assert list(violations({"a": float("inf")}, schema)) == []
+
+
+def test_references_are_followed_as_deep_as_arguments_go() -> None:
+    tree = _of(a={"$ref": "#"}, b={"type": "integer"})
+    arguments: dict[str, Any] = {"b": "x"}
+    for _ in range(20):
+        arguments = {"a": arguments}
+    assert list(violations(arguments, tree)) == [f'arguments{".a" * 20}.b: got "x"; expected integer']
+
+
 def test_the_rest_of_a_schema_with_a_fault_still_counts() -> None:
     schema = _of(a={"type": "string", "pattern": "("}, b={"type": "Foo"})
     assert list(violations({"a": 1, "b": 1}, schema)) == ["arguments.a: got 1; expected string"]

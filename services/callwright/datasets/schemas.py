@@ -9,7 +9,8 @@ that is malformed never counts against a call. No schema that a tool refers to i
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import lru_cache, reduce
 from operator import getitem
 from typing import Any
@@ -18,6 +19,7 @@ from urllib.parse import urljoin
 import referencing
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 from jsonschema_specifications import REGISTRY
 
 from callwright.dialects.schema_types import JSON_TYPES, json_type
@@ -25,44 +27,79 @@ from callwright.dialects.schema_types import JSON_TYPES, json_type
 _ANY_SCHEMA = ["object", "boolean"]
 """What the meta-schema asks for wherever a schema stands."""
 _MERGED = ("properties", "$defs")
+_REFERENCES = ("$ref", "$dynamicRef")
+_MAX_REFERENCES = 32
+"""References inside each other that are followed; more are a circle, or a schema that nobody would declare."""
+_NO_SCHEMA = (
+    referencing.exceptions.Unresolvable,
+    RecursionError,
+    ArithmeticError,  # `multipleOf` of a number that is too large
+    AttributeError,  # a reference to what is no schema
+    TypeError,
+    ValueError,  # an identifier that is no URL
+)
+"""What jsonschema raises for schemas that the meta-schema finds no fault with."""
 
 
 def violations(arguments: Any, schema: Any) -> Iterator[str]:
     """Yield what in `arguments` the schema does not allow, each with its path.
 
     A parameter that the schema does not declare is a violation, unless it sets `additionalProperties`: a model that
-    makes an argument up is wrong. A schema whose references lead nowhere, or in a circle, allows anything.
+    makes an argument up is wrong. A schema that cannot be followed to its end allows anything: references that lead
+    nowhere, to what is no schema, or in a circle.
     """
     if not isinstance(schema, dict):
         return
     try:
         errors = list(_validator(json.dumps(schema, default=str)).iter_errors(arguments))
-    except (referencing.exceptions.Unresolvable, RecursionError):
+    except _NO_SCHEMA:
         return
     mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
     kept = [e for e in errors if e.validator == "type" or tuple(e.absolute_path) not in mistyped]
     yield from dict.fromkeys(line for error in kept for line in _lines(error))
 
 
+_open_references = ContextVar("open_references", default=0)
+
+
+def _bounded(follow: Callable[..., Any]) -> Callable[..., Any]:
+    """A keyword that refers to a schema, up to `_MAX_REFERENCES`: where the stack itself ends, a circle may panic."""
+
+    def bounded(validator: Any, reference: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        depth = _open_references.get()
+        if depth == _MAX_REFERENCES:
+            raise RecursionError
+        _open_references.set(depth + 1)
+        try:
+            yield from follow(validator, reference, instance, schema) or ()
+        finally:
+            _open_references.set(depth)
+
+    return bounded
+
+
+_Validator = extend(Draft202012Validator, {key: _bounded(Draft202012Validator.VALIDATORS[key]) for key in _REFERENCES})
+
+
 @lru_cache(maxsize=1)
-def _meta() -> Draft202012Validator:
+def _meta() -> Any:
     """The meta-schema with its vocabularies in one object, which takes a fifth of the time of references to them."""
     whole = Draft202012Validator.META_SCHEMA
     parts = [*(REGISTRY.contents(urljoin(whole["$id"], part["$ref"])) for part in whole["allOf"]), whole]
     merged = {key: {name: part[key][name] for part in parts for name in part.get(key, ())} for key in _MERGED}
     text = json.dumps({"type": _ANY_SCHEMA, **merged}).replace('"$dynamicRef": "#meta"', '"$ref": "#"')
-    return Draft202012Validator(json.loads(text), format_checker=Draft202012Validator.FORMAT_CHECKER)
+    return _Validator(json.loads(text), format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
 @lru_cache(maxsize=1024)
-def _validator(schema: str) -> Draft202012Validator:
+def _validator(schema: str) -> Any:
     made = json.loads(schema)
     for fault in sorted(_meta().iter_errors(made), key=lambda fault: -len(fault.absolute_path)):
         with contextlib.suppress(KeyError):  # it went with a neighbour in the same list
             _mend(made, fault)
     if "properties" in made:
         made.setdefault("additionalProperties", False)
-    return Draft202012Validator(made, registry=referencing.Registry())
+    return _Validator(made, registry=referencing.Registry())
 
 
 def _mend(schema: dict[str, Any], fault: ValidationError) -> None:
