@@ -403,6 +403,9 @@ RESULT = {"role": "tool", "tool_call_id": "a", "content": "r"}
         (_with(ANSWER, RESULT), "observation", "message 3: got a result without a call"),
         (_with({"role": "assistant", "content": "\ud800"}), "encoding", "got half a surrogate pair"),
         (_with(), "no_assistant", "got no assistant turn"),
+        (_with({"role": ["tool_call"], "content": "x"}), "role", "got role ['tool_call']; expected system"),
+        (_with({"role": "assistant", "tool_calls": 5}), "tool_calls", "messages[1]: got int; expected a list of calls"),
+        (_with(ANSWER) | {"tools": "[" * 100_000}, "tools", "tools: not JSON"),
     ],
 )
 def test_checks(tmp_path: Path, row: dict[str, Any], kind: str, detail: str) -> None:

@@ -33,7 +33,7 @@ def read_tools(value: Any) -> tuple[JSON, ...]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise RowError("tools", f"tools: not JSON: {error}") from None
     if not isinstance(value, list):
         raise RowError("tools", f"tools: got {type(value).__name__}; expected a list")
@@ -44,7 +44,7 @@ def _tool(tool: Any, index: int) -> JSON:
     if isinstance(tool, str):
         try:
             tool = json.loads(tool)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise RowError("tools", f"tools[{index}]: not JSON: {error}") from None
     function = tool.get("function", tool) if isinstance(tool, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
@@ -58,6 +58,8 @@ def _message(message: JSON, index: int, before: list[JSON]) -> JSON:
         raise RowError("role", f"messages[{index}]: got role {message.get('role')!r}; expected {', '.join(_ROLES)}")
     made: JSON = {"role": role, "content": text_of(message.get("content"), index)}
     calls = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else [])
+    if not isinstance(calls, list):
+        raise RowError("tool_calls", f"messages[{index}]: got {type(calls).__name__}; expected a list of calls")
     if role == "assistant" and calls:
         taken = calls_before(before)
         made["tool_calls"] = [_call(call, index, taken + i) for i, call in enumerate(calls)]

@@ -18,7 +18,7 @@ def matches(row: JSON) -> bool:
     messages = row.get("messages")
     if not isinstance(messages, list):
         return False
-    roles = {message.get("role") for message in messages if isinstance(message, dict)}
+    roles = {str(message.get("role")) for message in messages if isinstance(message, dict)}
     return not roles.isdisjoint((*_CALL_ROLES, *_ROLES)) or (isinstance(row.get("tools"), str) and bool(row["tools"]))
 
 
@@ -26,7 +26,7 @@ def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
     messages: list[JSON] = []
     for index, message in enumerate(row["messages"]):
-        role = message.get("role") if isinstance(message, dict) else None
+        role = str(message.get("role")) if isinstance(message, dict) else None
         if role in _CALL_ROLES:
             messages.append(_call(message.get("content"), index, messages))
             continue
