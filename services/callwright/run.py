@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from callwright import spec
 from callwright.errors import CallwrightError, InvalidInput, NotFound
@@ -120,9 +120,18 @@ def stage_main(
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        chosen = config.model_validate(given)
+        chosen = _validated(config, given)
         run = chosen.open_run(default_store=os.environ.get("CALLWRIGHT_STORE"))
         work(run, chosen, logging.getLogger(f"callwright.{room}"))
     except CallwrightError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+
+
+def _validated(config: type[T], given: dict[str, str]) -> T:
+    """Raises `InvalidInput` with a line for each flag whose value is wrong."""
+    try:
+        return config.model_validate(given)
+    except ValidationError as error:
+        problems = [f"--{fault['loc'][0]}: got {fault['input']!r}; {fault['msg']}" for fault in error.errors()]
+        raise InvalidInput("reading the flags:", tuple(each.replace("_", "-", 1) for each in problems)) from None

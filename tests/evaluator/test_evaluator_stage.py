@@ -289,3 +289,11 @@ def test_a_refused_key_is_the_users_fault(tmp_path: Path):
     assert isinstance(done.exception, InvalidInput)
     assert "refused the API key" in str(done.exception)
     assert "sk-secret" not in done.output + str(done.exception)
+
+
+def test_the_job_names_each_flag_that_is_wrong():
+    done = job("--spec", "x.yaml", "--run", "", "--base-url", "x", "--timeout-seconds", "soon")
+    assert done.returncode == 2
+    assert "--run: got ''" in done.stderr
+    assert "--timeout-seconds: got 'soon'" in done.stderr
+    assert "Traceback" not in done.stderr
