@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import forkserver, get_context
 from typing import TypeVar
@@ -19,15 +19,24 @@ _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
 
 
-def open_executor(count: int) -> AbstractContextManager[Executor | None]:
-    """Processes for `map_in_order`; None where `count` is 1, so that this process does the work."""
+@contextmanager
+def open_executor(count: int) -> Iterator[Executor | None]:
+    """Processes for `map_in_order`; None where `count` is 1, so that this process does the work.
+
+    Leaving the block early drops the work that has not begun.
+    """
     if count == 1:
-        return nullcontext()
+        yield None
+        return
     # A fork server imports all once for all workers, and none of them inherits this process's threads.
     context = get_context("forkserver")
     context.set_forkserver_preload(["callwright.datasets.prepare", "transformers.tokenization_utils_tokenizers"])
     forkserver.ensure_running()  # it imports while the caller does what comes first
-    return ProcessPoolExecutor(count, context, _start)
+    executor = ProcessPoolExecutor(count, context, _start)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def map_in_order(
