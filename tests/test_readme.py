@@ -14,6 +14,7 @@ from callwright import spec
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATA = ("callwright", "ms-swift", "datasets.map")
 TYPED = re.findall(r"^\$ (.*?)(?:\s+#.*)?$", README, re.MULTILINE)
 
 
@@ -47,28 +48,61 @@ def results(name: str) -> Any:
     return json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text())
 
 
-def test_the_figures_are_those_of_the_bench() -> None:
-    data, train, merge = results("data")["every_prompt_new"], results("train")["29M on the CPU"], results("merge")
-    peers = ("callwright", "ms-swift", "Trainer + PEFT")
-    kept, again = (
-        [f"{train[each][peer]['tokens_per_second']:,.0f}" for peer in peers]
-        for each in ("no gradient checkpointing", "gradient checkpointing")
-    )
-    parsing, chunk = results("dialects")["speed_seconds"]["64KiB"], results("sidecar")["results"]
+def cell(figure: float, spread: list[float] | None = None, digits: int = 0) -> str:
+    """A figure as the README writes it, with the spread of its rounds in brackets."""
+    between = f" ({min(spread):,.{digits}f} to {max(spread):,.{digits}f})" if spread else ""
+    return f"{figure:,.{digits}f}{between}"
+
+
+def figures() -> list[tuple[str, str]]:
+    """Our cell and the peers' of each row of the README's table, out of bench/results."""
+    rows: list[tuple[str, str]] = []
+
+    def row(ours: str, **peers: str) -> None:
+        rows.append((ours, ", ".join(f"{name} {figure}" for name, figure in peers.items())))
+
+    for scene in ("every_prompt_new", "prompts_shared"):
+        rate = {name: cell(each["rows_per_second"]) for name, each in results("data")[scene].items() if name in DATA}
+        row(rate["callwright"], **{"ms-swift": rate["ms-swift"], "`datasets.map`": rate["datasets.map"]})
+    for scene in ("no gradient checkpointing", "gradient checkpointing"):
+        found = results("train")["29M on the CPU"][scene]
+        rate = {
+            name: cell(found[name]["tokens_per_second"], [found[name]["slowest_step"], found[name]["fastest_step"]])
+            for name in ("callwright", "ms-swift", "Trainer + PEFT")
+        }
+        row(rate.pop("callwright"), **rate)
+    merge = results("merge")["results"]
+    took = {name: cell(each["seconds"], [each["seconds"], each["slowest_seconds"]], 1) for name, each in merge.items()}
+    for name in ("merge", "merge + verification"):
+        row(took[name], **{"PEFT": took["peft"], "`cp`, `sync` and `sha256` alone": took["cp, sync and sha256"]})
+    parsing = {name: cell(each * 1000) for name, each in results("dialects")["speed_seconds"]["64KiB"].items()}
+    row(parsing["hermes"], **{"vLLM's Hermes parser": parsing["vllm_hermes"]})
+    relays = results("sidecar")["results"]
+    straight = relays["no proxy"]["first_token_ms"]
+    for measure in ("cpu_us_per_event", "first_token_ms"):
+        added, digits = (0.0, 1) if measure == "cpu_us_per_event" else (straight, 2)
+        cost = {
+            name: cell(each[measure] - added, [bound - added for bound in each["spread"][measure]], digits)
+            for name, each in relays.items()
+        }
+        peers = {
+            "vLLM's router": cost["vLLM's router"],
+            "LiteLLM's proxy": cost["LiteLLM's proxy"],
+            "a bare FastAPI and httpx relay": cost["FastAPI and httpx, bare relay"],
+        }
+        row(cost["sidecar, parsing"], **peers)
     served = results("server")["concurrency"]["8"]
-    relays = ("sidecar, parsing", "LiteLLM's proxy", "FastAPI and httpx, bare relay")
-    expected = [
-        [f"{data[name]['rows_per_second']:,.0f}" for name in ("callwright", "ms-swift", "datasets.map")],
-        kept,
-        again,
-        [f"{merge['results'][name]['seconds']:.1f}" for name in ("ours", "peft", "cp, sync and sha256")],
-        [f"{parsing[name] * 1000:,.0f}" for name in ("hermes", "vllm_hermes")],
-        [f"{chunk[name]['cpu_us_per_event']:.1f}" for name in relays],
-        [f"{served[name]['tokens_per_second']:,.0f}" for name in ("callwright", "plain vLLM")],
-    ]
+    row(
+        cell(served["callwright"]["tokens_per_second"]),
+        **{"plain vLLM": cell(served["plain vLLM"]["tokens_per_second"])},
+    )
+    return rows
+
+
+def test_the_figures_are_those_of_the_bench() -> None:
     table = README.partition("## How fast")[2].partition("\n## ")[0]
-    rows = [row.split("|", 2)[2] for row in re.findall(r"^(\|.*\|)$", table, re.MULTILINE)[2:]]
-    assert [re.findall(r"\b\d[\d,.]*\b", row.replace("sha256", "")) for row in rows] == expected
+    lines = re.findall(r"^\| (.*) \|$", table, re.MULTILINE)[1:]
+    assert [tuple(line.split(" | ")[1:]) for line in lines] == figures()
 
 
 def test_every_command_is_in_the_table() -> None:
