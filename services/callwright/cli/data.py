@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 from rich.text import Text
@@ -61,7 +61,7 @@ def prepare(
     )
     output.emit(json, found, [said])
     if not json:
-        _note_findings(found["findings"], found["examples"])
+        _note_report(found)
 
 
 @app.command()
@@ -82,7 +82,7 @@ def convert(
     said = f"{written} of {report.read} conversations in {to}: {target}"
     output.emit(json, {"written": written, "path": str(target), **report.to_dict()}, [said])
     if not json:
-        _note_findings(report.findings, report.examples)
+        _note_report(report.to_dict())
 
 
 @app.command()
@@ -164,7 +164,7 @@ def stats(
     output.emit(json, facts, [head, *_stats_lines(found, view)])
     if json:
         return
-    _note_findings(report.findings, report.examples)
+    _note_report(report.to_dict())
     if histogram:
         output.note(f"written: {histogram}")
 
@@ -250,8 +250,11 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
 
-def _note_findings(findings: "dict[str, int]", examples: "dict[str, list[str]]") -> None:
-    for kind, number in findings.items():
+def _note_report(report: "dict[str, Any]") -> None:
+    """What `Report.to_dict` says of rows: faults with examples, then what else was noticed."""
+    for kind, number in report["findings"].items():
         output.note(f"{kind}: {number}")
-        for example in examples.get(kind, ()):
+        for example in report["examples"].get(kind, ()):
             output.note(f"  {example}")
+    for kind, number in report["remarks"].items():
+        output.note(f"{kind}: {number}, noticed only")

@@ -22,7 +22,7 @@ _MAY_FOLLOW = {
 def check(conversation: Conversation) -> list[Finding]:
     """All findings of one conversation; none when it can be trained on as it stands."""
     messages = conversation.messages
-    return [*_roles(messages), *_empty(messages), *_calls(conversation)]
+    return [*_roles(messages), *_empty(messages), *_loss(messages), *_calls(conversation)]
 
 
 def _roles(messages: tuple[JSON, ...]) -> Iterator[Finding]:
@@ -40,6 +40,12 @@ def _empty(messages: tuple[JSON, ...]) -> Iterator[Finding]:
     for index, message in enumerate(messages, start=1):
         if message["role"] != "tool" and not message.get("tool_calls") and not (message["content"] or "").strip():
             yield Finding("empty_turn", f"message {index}: got an empty {message['role']} turn; expected text")
+
+
+def _loss(messages: tuple[JSON, ...]) -> Iterator[Finding]:
+    weights = [message.get("weight", 1.0) for message in messages if message["role"] == "assistant"]
+    if weights and not any(weights):
+        yield Finding("no_loss", "got weight 0 at every assistant turn; expected at least one to train on")
 
 
 def _calls(conversation: Conversation) -> Iterator[Finding]:

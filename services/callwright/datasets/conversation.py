@@ -21,7 +21,10 @@ class Conversation:
 
     id: str
     messages: tuple[JSON, ...]
-    """system, user, assistant (with `tool_calls` whose arguments are a JSON string) and tool (with `tool_call_id`)."""
+    """system, user, assistant (with `tool_calls` whose arguments are a JSON string) and tool (with `tool_call_id`).
+
+    An assistant's `weight` is a factor to the loss weights of its tokens, 1 where none stands.
+    """
     tools: tuple[JSON, ...] = ()
     """OpenAI tools: `{"type": "function", "function": {name, description, parameters}}`."""
     source: str = ""

@@ -50,7 +50,18 @@ def convert(
 def rendered(conversation: Conversation, dialect: Dialect) -> str:
     """One line of JSON: the conversation in `dialect`'s own text. Raises `InvalidInput` for one it cannot write."""
     made = dialect.render(conversation.messages, conversation.tools)
-    turns = [{"from": message["role"], "value": message["content"]} for message in made.messages]
+    turns = []
+    for message, segments in zip(made.messages, made.by_message(), strict=True):
+        written = {
+            conversation.messages[segment.turn].get("weight") for segment in segments if segment.turn is not None
+        }
+        if len(written) > 1:
+            raise InvalidInput(
+                f"converting: got turns of weights {', '.join(f'{1 if w is None else w:g}' for w in written)} in one "
+                f"message; expected one weight, as {dialect.name} joins the turns; convert to {NEUTRAL}"
+            )
+        turn = {"from": message["role"], "value": message["content"]}
+        turns.append(turn if written <= {None} else {**turn, "weight": written.pop()})
     return json.dumps({"id": conversation.id, "conversations": turns}, ensure_ascii=False)
 
 

@@ -59,13 +59,14 @@ class LayoutMaker:
         already. Raises as `lay_out` does.
         """
         rendered = self._rendered(conversation)
-        yield self._laid_out(rendered, last_turn_only=self._last_turn_only)
+        factors = [message.get("weight", 1.0) for message in conversation.messages]
+        yield self._laid_out(rendered, factors, last_turn_only=self._last_turn_only)
         if not isinstance(self._dialect, AgentFabric):
             return
         asked = {message["content"] for message in rendered.messages}
         for step in roleplay_steps(rendered):
             if step.messages[-2]["content"] not in asked:
-                yield self._laid_out(step, last_turn_only=True)
+                yield self._laid_out(step, factors, last_turn_only=True)
 
     def _rendered(self, conversation: Conversation) -> Rendered:
         try:
@@ -76,17 +77,18 @@ class LayoutMaker:
             return rendered.tool_as_user()
         return rendered
 
-    def _laid_out(self, rendered: Rendered, *, last_turn_only: bool) -> Layout:
-        segments = _by_message(rendered)
+    def _laid_out(self, rendered: Rendered, factors: Sequence[float], *, last_turn_only: bool) -> Layout:
+        segments = rendered.by_message()
         filled = self._template.fill(rendered.messages, open_end=_waits(rendered))
         last = max((i for i, slot in enumerate(filled.slots) if slot.role == "assistant"), default=-1)
         pieces: list[Piece] = []
         for index, (own, slot) in enumerate(zip(segments, filled.slots, strict=True)):
             if slot.role == "assistant":
-                pieces += _assistant_pieces(own, slot, {} if last_turn_only and index != last else self._weights)
+                table = {} if last_turn_only and index != last else self._weights
+                pieces += _assistant_pieces(own, slot, table, factors)
             else:
                 pieces.append(Piece(slot.start, "template", 0.0))
-                pieces += _laid(((segment.kind, segment.text) for segment in own), slot, {})
+                pieces += _laid(((segment.kind, segment.text, 0.0) for segment in own), slot)
         pieces.append(Piece(len(filled.text), "template", 0.0))
         return Layout(filled.text, tuple(pieces))
 
@@ -111,13 +113,6 @@ def weight_table(loss: LossWeights) -> dict[str, float]:
             }
 
 
-def _by_message(rendered: Rendered) -> list[list[Segment]]:
-    by_message: list[list[Segment]] = [[] for _ in rendered.messages]
-    for segment in rendered.segments:
-        by_message[segment.message].append(segment)
-    return by_message
-
-
 def _waits(rendered: Rendered) -> bool:
     """Whether the text ends with a call and a bare `Observation:`, where the engine stops the model in serving."""
     if not rendered.segments or rendered.messages[-1]["role"] != "assistant":
@@ -126,21 +121,26 @@ def _waits(rendered: Rendered) -> bool:
     return last.kind == "observation" and last.text.strip() == OBSERVATION
 
 
-def _assistant_pieces(segments: Sequence[Segment], slot: Slot, weights: dict[str, float]) -> Iterator[Piece]:
-    parts = [part for segment in segments for part in _split_marker(segment)]
-    first = parts[0][0] if parts else "final"
-    last = parts[-1][0] if parts else "final"
+def _assistant_pieces(
+    segments: Sequence[Segment], slot: Slot, table: dict[str, float], factors: Sequence[float]
+) -> Iterator[Piece]:
+    parts = [
+        (kind, text, table.get(kind, 0.0) * (1.0 if segment.turn is None else factors[segment.turn]))
+        for segment in segments
+        for kind, text in _split_marker(segment)
+    ]
+    first, last = (parts[0][2], parts[-1][2]) if parts else (0.0, 0.0)
     yield Piece(slot.prompt_end, "template", 0.0)
-    yield Piece(slot.start, "template", weights.get(first, 0.0))  # what the template adds after the serving prompt
-    yield from _laid(parts, slot, weights)
-    yield Piece(slot.turn_end, "end_of_turn", weights.get(last, 0.0))
+    yield Piece(slot.start, "template", first)  # what the template adds after the serving prompt
+    yield from _laid(parts, slot)
+    yield Piece(slot.turn_end, "end_of_turn", last)
 
 
-def _laid(parts: Iterable[tuple[str, str]], slot: Slot, weights: dict[str, float]) -> Iterator[Piece]:
+def _laid(parts: Iterable[tuple[str, str, float]], slot: Slot) -> Iterator[Piece]:
     position = slot.start - slot.trimmed
-    for kind, text in parts:
+    for kind, text, weight in parts:
         position += len(text)
-        yield Piece(min(max(position, slot.start), slot.end), kind, weights.get(kind, 0.0))
+        yield Piece(min(max(position, slot.start), slot.end), kind, weight)
 
 
 def _split_marker(segment: Segment) -> Iterator[tuple[str, str]]:

@@ -108,6 +108,11 @@ class _Job(NamedTuple):
                 counts["too_long"] += 1
                 findings.append((*where, Finding("too_long", "got more tokens than data.maxLength; left out")))
                 continue
+            made = [example for example in made if any(example.weights)]
+            if not made:
+                counts["without_loss"] += 1
+                findings.append((*where, Finding("no_loss", "got weight 0 at every token; left out")))
+                continue
             counts["cut" if made[0].cut else "whole"] += 1
             if len(made) > 1:
                 counts["further_layouts"] += len(made) - 1

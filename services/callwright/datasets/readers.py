@@ -13,6 +13,7 @@ from callwright.datasets import checks, files, sources
 from callwright.datasets.conversation import JSON, Conversation, fingerprint
 from callwright.datasets.formats import alpaca, bfcl, openai, sharegpt, swift, toolbench
 from callwright.datasets.formats.row import ParsedRow, RowError
+from callwright.datasets.formats.weights import read_weight, scaled
 from callwright.datasets.processes import chunks, map_in_order
 from callwright.datasets.report import Finding, Report
 from callwright.errors import InvalidInput, NotFound
@@ -53,8 +54,8 @@ class JudgedRow(NamedTuple):
     """See `callwright.datasets.conversation.fingerprint`."""
     digest: bytes = b""
     """Of messages and tools."""
-    thought_left_out: bool = False
-    """Whether there are thoughts before an answer, which are not trained on."""
+    remarks: tuple[str, ...] = ()
+    """What was noticed in it that is no fault; each once."""
 
 
 def read_lines(
@@ -84,7 +85,7 @@ def read_lines(
             kept = bool(row.json) and (not row.found or strict == "keep")
             report.record(parser.source, row.line, row.found, kept=kept)
             if kept:
-                report.remarks.update(["thought_before_answer_left_out"] if row.thought_left_out else ())
+                report.remarks.update(row.remarks)
                 yield row
 
 
@@ -166,11 +167,13 @@ class _Parser(NamedTuple):
             return JudgedRow(row.line, [Finding("unreadable", row.problem or "no value")])
         try:
             parsed = self._parse(row.value)
+            weight = read_weight(row.value, "")
+            messages = tuple(scaled(message, 1.0 if weight is None else weight) for message in parsed.messages)
         except RowError as error:
             return JudgedRow(row.line, [Finding(error.kind, error.detail)])
         identity = row.value.get("id")
         name = f"{Path(self.source).name}:{row.line}" if identity is None else str(identity)
-        conversation = Conversation(name, parsed.messages, parsed.tools, self.source, row.line)
+        conversation = Conversation(name, messages, parsed.tools, self.source, row.line)
         found = checks.check(conversation)
         content = conversation.content_json()
         text = conversation.to_json(content)
@@ -184,9 +187,9 @@ class _Parser(NamedTuple):
             row.line,
             found,
             json=text.encode("utf-8", "surrogatepass"),
-            fingerprint=fingerprint(parsed.messages),
+            fingerprint=fingerprint(messages),
             digest=hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest(),
-            thought_left_out=any("reasoning_content" in message for message in parsed.messages),
+            remarks=tuple(_remarks(messages)),
         )
 
     def _parse(self, row: JSON) -> ParsedRow:
@@ -205,3 +208,16 @@ class _Parser(NamedTuple):
                 return bfcl.read(row, self.gold)
             case _:
                 raise RowError("format", f"got {', '.join(row) or 'no keys'}; expected a row in format {self.format}")
+
+
+def _remarks(messages: Sequence[JSON]) -> Iterator[str]:
+    """What a row says that changes what is trained on, or that training leaves out."""
+    if any("reasoning_content" in message for message in messages):
+        yield "thought_before_answer_left_out"
+    weights = {message.get("weight", 1.0) for message in messages if message["role"] == "assistant"}
+    if 0 in weights:
+        yield "turn_without_loss"
+    if weights - {0, 1}:
+        yield "turn_of_another_weight"
+    if any("weight" in message for message in messages if message["role"] != "assistant"):
+        yield "loss_of_another_role_left_out"

@@ -66,6 +66,7 @@ class Hermes:
 
     def _write_turn(self, page: Page, turn: Assistant) -> None:
         page.open("assistant")
+        page.turn = turn.index
         for segment in self.segment(turn.text):
             page.write(segment.kind, segment.text)
         lead = "\n" if turn.text else ""

@@ -45,6 +45,8 @@ class Assistant:
     text: str
     calls: tuple[Call, ...]
     results: tuple[str, ...]
+    index: int
+    """Of its message in the conversation."""
 
 
 Item = System | User | Assistant
@@ -103,7 +105,7 @@ def _assistant(message: Message, results: Sequence[Message], first: int, where: 
         (order.get(str(result.get("tool_call_id")), len(order)), index) for index, result in enumerate(results)
     )
     texts = [_text(result, f"messages[{first + index}]") for index, result in enumerate(results)]
-    return Assistant(_text(message, where), calls, tuple(texts[index] for _, index in ranked))
+    return Assistant(_text(message, where), calls, tuple(texts[index] for _, index in ranked), first - 1)
 
 
 def _calls(message: Message, where: str) -> Iterator[Call]:
@@ -158,16 +160,19 @@ class Page:
         self._roles: list[str] = []
         self._contents: list[object] = []
         self._segments: list[Segment] = []
+        self.turn: int | None = None
+        """Index of the assistant's message that is being written; segments bear it."""
 
     def open(self, role: str, content: object = None) -> None:
         """Begins a message; `content`, with parts that are no text, replaces what its segments would give."""
         self._roles.append(role)
         self._contents.append(content)
+        self.turn = None
 
     def write(self, kind: Kind, text: str) -> None:
         """Adds to the message that was opened last."""
         if text:
-            self._segments.append(Segment(kind, text, len(self._roles) - 1))
+            self._segments.append(Segment(kind, text, len(self._roles) - 1, self.turn))
 
     @property
     def text(self) -> str:

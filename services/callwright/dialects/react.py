@@ -122,6 +122,7 @@ class ReactDialect:
     def _write_turn(self, page: Page, turn: Assistant, tools: tuple[Tool, ...], *, resumed: bool) -> None:
         if not resumed:
             page.open("assistant")
+        page.turn = turn.index
         pieces = self._turn_pieces(turn, tools, resumed=resumed)
         pieces = self._with_results(pieces, turn) if self.results_inside else _without_line_end(pieces)
         for kind, text in pieces:

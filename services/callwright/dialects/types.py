@@ -23,6 +23,8 @@ class Segment:
     text: str
     message: int = 0
     """Index into `Rendered.messages` of the message that the text belongs to."""
+    turn: int | None = None
+    """Index of the conversation's message that an assistant's text, or the result in it, was written for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,13 @@ class Rendered:
     """The last message is an assistant's text that the model goes on writing, not a finished turn."""
     segments: tuple[Segment, ...]
     """In order; those of one message concatenate to exactly its content."""
+
+    def by_message(self) -> list[list[Segment]]:
+        """The segments of each message."""
+        made: list[list[Segment]] = [[] for _ in self.messages]
+        for segment in self.segments:
+            made[segment.message].append(segment)
+        return made
 
     def tool_as_user(self) -> "Rendered":
         """The same for a chat template without a tool role: results become user messages."""

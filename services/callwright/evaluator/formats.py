@@ -45,12 +45,15 @@ def read_openai(document: JSON, *, set: str, id: str) -> list[Row]:
 def split(messages: Iterable[Message], tools: Iterable[Tool], *, set: str, id: str) -> list[Row]:
     """Make a request of each assistant turn of a conversation; of one without tools, only of the last.
 
+    A turn of weight 0, which nobody is to learn, is gold of nothing.
     Raises `RowError` when the arguments of a call are no JSON object.
     """
     messages, tools = tuple(messages), tuple(tools)
     rows = []
     for place, message in enumerate(messages):
         if message["role"] != "assistant" or place == 0 or messages[place - 1]["role"] not in ("user", "tool"):
+            continue
+        if message.get("weight") == 0:
             continue
         expected = _expected([call["function"] for call in message.get("tool_calls") or ()])
         reference = message.get("content") or None

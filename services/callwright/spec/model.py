@@ -98,7 +98,8 @@ class Data(SpecModel):
     strict: Literal["fail", "drop", "keep"] = "drop"
     """A faulty row: fail, leave it out, or keep it where it can still be read. Always counted and reported."""
     loss: LossWeights = LossWeights()
-    """The loss weight of each kind of token."""
+    """The loss weight of each kind of token; times that of its turn, where the row gives one as `weight` (also
+    `loss_weight`, `loss_scale`), or as `train` or `loss`, true or false."""
     seed: int = Field(default=42, ge=0)
     """Seed of sampling, splitting and shuffling."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from callwright.datasets.conversation import JSON, tool_call
 from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, next_unanswered
+from callwright.datasets.formats.weights import read_weight, weighted
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
@@ -67,7 +68,7 @@ def _message(message: JSON, index: int, before: list[JSON]) -> JSON:
     if role == "tool":
         made["tool_call_id"] = message.get("tool_call_id") or next_unanswered(before)
         made["content"] = made["content"] or ""
-    return made
+    return weighted(made, read_weight(message, f"messages[{index}]."))
 
 
 def _call(call: Any, index: int, number: int) -> JSON:

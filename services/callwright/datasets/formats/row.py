@@ -39,6 +39,20 @@ def call_turn(text: str, before: Sequence[JSON]) -> JSON:
     return {"role": "assistant", "content": None, "tool_calls": made}
 
 
+def joined(text: JSON, call: JSON) -> JSON:
+    """One turn of two: the assistant's text, with calls perhaps, and the calls right after it. Raises `RowError`."""
+    weights = text.get("weight", 1.0), call.get("weight", 1.0)
+    if weights[0] != weights[1]:
+        raise RowError(
+            "weight", f"got a text and its call with weights {weights[0]:g} and {weights[1]:g}; expected one"
+        )
+    return {
+        **call,
+        "content": text["content"] or None,
+        "tool_calls": [*text.get("tool_calls", ()), *call["tool_calls"]],
+    }
+
+
 def calls_before(messages: Sequence[JSON]) -> int:
     """How many calls the messages make, which numbers the next one."""
     return sum(len(message.get("tool_calls") or ()) for message in messages)

@@ -3,17 +3,19 @@
 Tools stand in the system text (ms_agent) or in `tools`; calls stand in assistant text or in `function_call` turns.
 """
 
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats.openai import read_tools
 from callwright.datasets.formats.react import read_loop
 from callwright.datasets.formats.row import ParsedRow, RowError, call_turn, calls_before, next_unanswered
+from callwright.datasets.formats.weights import read_weight, weighted
 from callwright.dialects import ms_agent
 from callwright.dialects.tools import Toolbox
 
 _BEGIN = "Begin!"
-_ROLES = {
+_Role = Literal["system", "user", "assistant", "call", "tool"]
+_ROLES: dict[str, _Role] = {
     "system": "system",
     "human": "user",
     "user": "user",
@@ -41,35 +43,49 @@ def read(row: JSON) -> ParsedRow:
     tools = read_tools(row.get("tools") or [])
     box = Toolbox(tools)
     messages: list[JSON] = []
-    for role, value in turns(row):
-        match role:
+    for turn in turns(row):
+        match turn.role:
             case "system":
-                found, rest = _system(value)
+                found, rest = _system(turn.text)
                 tools += found
                 box = Toolbox(tools)
-                if rest:
-                    messages.append({"role": "system", "content": rest})
-            case "user":
-                messages.append({"role": "user", "content": value})
-            case "assistant":
-                messages += read_loop(value, box, calls_before(messages)) if tools else [_plain(value)]
+                made = [{"role": "system", "content": rest}] if rest else []
+            case "assistant" if tools:
+                made = read_loop(turn.text, box, calls_before(messages))
             case "call":
-                messages.append(call_turn(value, messages))
+                made = [call_turn(turn.text, messages)]
             case "tool":
-                messages.append({"role": "tool", "tool_call_id": next_unanswered(messages), "content": value})
+                made = [{"role": "tool", "tool_call_id": next_unanswered(messages), "content": turn.text}]
+            case role:
+                made = [{"role": role, "content": turn.text}]
+        messages += turn.weigh(made)
     return ParsedRow(tuple(messages), tools)
 
 
-def turns(row: JSON) -> list[tuple[str, str]]:
-    """The turns of one row as (role, text): system, user, assistant, call or tool. Raises `RowError`."""
+class ShareGptTurn(NamedTuple):
+    """One turn of a row."""
+
+    role: _Role
+    text: str
+    weight: float | None = None
+    """What it says of its loss."""
+
+    def weigh(self, messages: list[JSON]) -> list[JSON]:
+        """The messages that the turn makes, with its weight; not the results that stand in an assistant's text."""
+        inside = self.role == "assistant"
+        return [m if inside and m["role"] == "tool" else weighted(m, self.weight) for m in messages]
+
+
+def turns(row: JSON) -> list[ShareGptTurn]:
+    """The turns of one row. Raises `RowError`."""
     read = [_turn(turn, index) for index, turn in enumerate(row["conversations"])]
     system = row.get("system")
-    if isinstance(system, str) and system and (not read or read[0][0] != "system"):
-        return [("system", system), *read]
+    if isinstance(system, str) and system and (not read or read[0].role != "system"):
+        return [ShareGptTurn("system", system), *read]
     return read
 
 
-def _turn(turn: Any, index: int) -> tuple[str, str]:
+def _turn(turn: Any, index: int) -> ShareGptTurn:
     if not isinstance(turn, dict):
         raise RowError("messages", f"conversations[{index}]: got {type(turn).__name__}; expected an object")
     name = turn.get("from", turn.get("role"))
@@ -79,7 +95,7 @@ def _turn(turn: Any, index: int) -> tuple[str, str]:
     value = turn.get("value", turn.get("content"))
     if not isinstance(value, str):
         raise RowError("content", f"conversations[{index}]: got value {type(value).__name__}; expected text")
-    return role, value
+    return ShareGptTurn(role, value, read_weight(turn, f"conversations[{index}]."))
 
 
 def _system(text: str) -> tuple[tuple[JSON, ...], str]:
@@ -90,7 +106,3 @@ def _system(text: str) -> tuple[tuple[JSON, ...], str]:
     before, tools = split
     after = text.rpartition(_BEGIN)[2].strip() if _BEGIN in text else ""
     return tuple(tools), "\n\n".join(part for part in (before, after) if part.strip())
-
-
-def _plain(text: str) -> JSON:
-    return {"role": "assistant", "content": text}

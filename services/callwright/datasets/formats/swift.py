@@ -3,11 +3,10 @@
 Calls in a row become one assistant message with parallel calls; an assistant text right before them its content.
 """
 
-from typing import Any
-
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats import openai
-from callwright.datasets.formats.row import ParsedRow, RowError, call_turn
+from callwright.datasets.formats.row import ParsedRow, RowError, call_turn, joined
+from callwright.datasets.formats.weights import read_weight, weighted
 
 _CALL_ROLES = ("tool_call", "tool_calls", "function_call")
 _ROLES = {"tool_response": "tool", "observation": "tool"}
@@ -28,7 +27,7 @@ def read(row: JSON) -> ParsedRow:
     for index, message in enumerate(row["messages"]):
         role = str(message.get("role")) if isinstance(message, dict) else None
         if role in _CALL_ROLES:
-            messages.append(_call(message.get("content"), index, messages))
+            messages.append(_call(message, index, messages))
             continue
         if role in _ROLES:
             message = {**message, "role": _ROLES[role]}
@@ -36,13 +35,10 @@ def read(row: JSON) -> ParsedRow:
     return ParsedRow(tuple(messages), openai.read_tools(row.get("tools") or []))
 
 
-def _call(content: Any, index: int, messages: list[JSON]) -> JSON:
+def _call(message: JSON, index: int, messages: list[JSON]) -> JSON:
     """The assistant message that makes the call, together with the assistant message right before it."""
+    content = message.get("content")
     if not isinstance(content, str):
         raise RowError("tool_calls", f"messages[{index}]: got {type(content).__name__}; expected a call as JSON text")
-    if not messages or messages[-1]["role"] != "assistant":
-        return call_turn(content, messages)
-    made = call_turn(content, messages)
-    last = messages.pop()
-    calls = [*last.get("tool_calls", ()), *made["tool_calls"]]
-    return {"role": "assistant", "content": last["content"] or None, "tool_calls": calls}
+    made = weighted(call_turn(content, messages), read_weight(message, f"messages[{index}]."))
+    return joined(messages.pop(), made) if messages and messages[-1]["role"] == "assistant" else made

@@ -29,18 +29,18 @@ def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
     messages: list[JSON] = []
     tools: tuple[JSON, ...] = ()
-    for role, value in sharegpt.turns(row):
-        match role:
+    for turn in sharegpt.turns(row):
+        match turn.role:
             case "system":
-                tools, kept = _system(value)
-                if kept:
-                    messages.append({"role": "system", "content": kept})
+                tools, kept = _system(turn.text)
+                made = [{"role": "system", "content": kept}] if kept else []
             case "user":
-                messages.append({"role": "user", "content": _BEGIN.sub("", value).strip()})
+                made = [{"role": "user", "content": _BEGIN.sub("", turn.text).strip()}]
             case "assistant":
-                messages += read_loop(value, tools, calls_before(messages), dialect="toolbench")
+                made = read_loop(turn.text, tools, calls_before(messages), dialect="toolbench")
             case _:
-                messages.append({"role": "tool", "tool_call_id": next_unanswered(messages), "content": value})
+                made = [{"role": "tool", "tool_call_id": next_unanswered(messages), "content": turn.text}]
+        messages += turn.weigh(made)
     return ParsedRow(tuple(messages), tools)
 
 

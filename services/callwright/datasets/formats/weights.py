@@ -1,0 +1,64 @@
+"""How much the turns of a row count in the loss, where the row says it: `weight`, `train`, `loss` and their kin.
+
+In neutral form that is `weight`, as in OpenAI's: a factor to the weights of the turn's tokens, 1 where none stands. A
+row's own holds for all of its turns. What only some programs understand, such as parts of a turn, is refused.
+"""
+
+import math
+from typing import Any
+
+from callwright.datasets.conversation import JSON
+from callwright.datasets.formats.row import RowError
+
+_FACTORS = ("weight", "loss_weight", "loss_scale")
+_FLAGS = ("train", "training", "trainable", "loss", "loss_mask")
+_NOTHING = (None, "")
+_WORDS = {"true": 1.0, "false": 0.0}
+_MEANT: dict[str, tuple[object, ...]] = {
+    "mask": ("user", "human"),
+    "masked": (),
+    "mask_history": (False,),
+    "train_on_inputs": (False,),
+    "train_on_prompt": (False,),
+    "train_detail": (),
+}
+"""Fields that are not read, each with the values that ask for what is done anyway."""
+
+
+def read_weight(said: JSON, where: str) -> float | None:
+    """The product of what a row or turn says of its loss; None where it says nothing. Raises `RowError`."""
+    for name, meant in _MEANT.items():
+        value = said.get(name)
+        if value not in _NOTHING and (value.lower() if isinstance(value, str) else value) not in meant:
+            raise RowError(
+                "weight", f"{where}{name}: got {value!r:.80}; expected weight, a number from 0, at each assistant turn"
+            )
+    given = {name: said.get(name) for name in (*_FACTORS, *_FLAGS)}
+    found = [_number(value, f"{where}{name}", name) for name, value in given.items() if value not in _NOTHING]
+    return math.prod(found) if found else None
+
+
+def weighted(message: JSON, weight: float | None) -> JSON:
+    """The message with the weight that its turn was given, where that is not what its role has anyway."""
+    usual = 1.0 if message["role"] == "assistant" else 0.0
+    return message if weight is None or weight == usual else {**message, "weight": weight}
+
+
+def scaled(message: JSON, factor: float) -> JSON:
+    """The assistant's message with its weight multiplied."""
+    if factor == 1 or message["role"] != "assistant":
+        return message
+    return {**message, "weight": message.get("weight", 1.0) * factor}
+
+
+def _number(value: Any, where: str, name: str) -> float:
+    try:
+        number = _WORDS.get(value.strip().lower()) if isinstance(value, str) else None
+        number = float(value) if number is None else number
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if name in _FLAGS and number not in (0, 1):
+        raise RowError("weight", f"{where}: got {value!r:.80}; expected true or false; weight takes other numbers")
+    if not 0 <= number < math.inf:
+        raise RowError("weight", f"{where}: got {value!r:.80}; expected a number from 0")
+    return number
