@@ -62,7 +62,7 @@ target "ray-cpu" {
   matrix   = { room = ["trainer", "server"] }
   inherits = ["base"]
   target   = room
-  args     = { LOCK = "cpu" }
+  args     = { LOCK = "${room}-cpu" }
   tags     = [image("${room}-cpu")]
 }
 

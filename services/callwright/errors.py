@@ -6,7 +6,7 @@
     │   ├── NotFound       a model, version, file or key is not there   exit 2, HTTP 404
     │   ├── Conflict       somebody else changed or holds it            exit 1, HTTP 409
     │   ├── StageFailed    the work itself failed                       exit 1, HTTP 500
-    │   └── GateFailed     the candidate is worse than allowed          exit 1, HTTP 409
+    │   └── GateFailed     the candidate is worse than allowed          exit 3, HTTP 409
     └── Temporary          trying again may help
         ├── Unavailable    a store, server or engine does not answer    exit 1, HTTP 503
         ├── TimedOut       it answered too late                         exit 1, HTTP 504
@@ -67,6 +67,7 @@ class StageFailed(Permanent):
 class GateFailed(Permanent):
     """The candidate is worse than the gate allows; the promoted version stays."""
 
+    exit_code = 3
     http_status = 409
 
 

@@ -140,6 +140,10 @@ def test_retries_and_what_is_left_behind() -> None:
     training, *jobs = objects(run)[1:]
     assert [made["spec"]["backoffLimit"] for made in (training, *jobs)] == [4, 4, 4]
     assert [made["spec"]["ttlSecondsAfterFinished"] for made in jobs] == [60, 60]
+    for made in jobs:
+        wrong, disrupted = made["spec"]["podFailurePolicy"]["rules"]
+        assert (wrong["action"], wrong["onExitCodes"]["values"]) == ("FailJob", [2, 3]), "another try changes nothing"
+        assert (disrupted["action"], disrupted["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
     assert (training["spec"]["shutdownAfterJobFinishes"], training["spec"]["ttlSecondsAfterFinished"]) == (True, 0)
     assert desired.ray_job(run)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
     assert "suspend" not in desired.ray_job(run)["spec"]  # not ours to say: Kueue sets it

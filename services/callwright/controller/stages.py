@@ -68,7 +68,7 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
         return context.under_way(status, stage.done, stage.phase, "Started")
     _release(context, stage, found)
     seen = stage.see(found)
-    if stage.name == "train":
+    if stage.name == "train" and seen.state != "waiting":  # until it runs, the store's report is of an earlier try
         steps, loss = context.store.progress(context.run.name)
         status = status.model_copy(update={"progress": steps or status.progress, "loss": loss or status.loss})
     match seen.state:

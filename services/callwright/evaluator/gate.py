@@ -5,8 +5,9 @@ The caller records the `GateResult`, or raises `GateFailed` with its `message`.
 
 from typing import Literal
 
+from callwright.errors import Unavailable
 from callwright.evaluator.endpoint import TOO_LONG
-from callwright.evaluator.report import Measures, Report, ReportModel
+from callwright.evaluator.report import Report, ReportModel
 from callwright.spec.model import Gate
 
 MAX_UNANSWERED = 0.01
@@ -17,7 +18,7 @@ class GateMeasure(ReportModel):
     """One measure against what the gate allows."""
 
     name: str
-    """The gate's key, in the document's spelling, or `unanswered`."""
+    """The gate's key, in the document's spelling."""
     got: float | None
     """What was measured; None when nothing was, which passes only where the gate asks nothing."""
     bound: Literal["at least", "at most"]
@@ -52,13 +53,14 @@ def decide(
 
     `promoted` is the promoted version's report and `base` the base model's, both on the same requests.
     `expects_promoted` says that a version is promoted: without a report of it, a gate on regression fails.
+    Raises `Unavailable` where too few requests were answered to say anything of a model.
     """
+    for report in filter(None, (candidate, promoted, base)):
+        _check_answered(report)
     total = candidate.total
-    worst = max(_unanswered(report.total) for report in (candidate, promoted, base) if report)
     measures = [
         _measure("minAccuracy", total.accuracy, "at least", gate.min_accuracy, asked=gate.min_accuracy > 0),
         _measure("maxMalformed", total.malformed, "at most", gate.max_malformed, asked=gate.max_malformed < 1),
-        _measure("unanswered", worst, "at most", MAX_UNANSWERED, asked=True),
     ]
     if promoted is not None or expects_promoted:
         lost = _lost(promoted, candidate) if promoted else None
@@ -71,9 +73,16 @@ def decide(
     return GateResult(passed=not failed, measures=tuple(measures), message="; ".join(map(_words, failed)))
 
 
-def _unanswered(measures: Measures) -> float:
-    unanswered = measures.errors - measures.error_reasons.get(TOO_LONG, 0)
-    return unanswered / measures.requests if measures.requests else 0.0
+def _check_answered(report: Report) -> None:
+    """What an engine, node or network failed to answer is no fault of the model: trying again may help."""
+    reasons = {reason: count for reason, count in report.total.error_reasons.items() if reason != TOO_LONG}
+    unanswered, asked = sum(reasons.values()), report.total.requests
+    if unanswered > MAX_UNANSWERED * asked:
+        counted = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
+        raise Unavailable(
+            f"deciding by the gate: {unanswered} of {asked} requests to {report.model!r} got no answer ({counted}); "
+            f"expected at most {MAX_UNANSWERED:.0%}; see the engine's log and evaluate again"
+        )
 
 
 def _lost(promoted: Report, candidate: Report) -> float | None:

@@ -48,9 +48,10 @@ def evaluate_run(
     version are measured beside it where they are served, under `base_id` and `promoted_id`; the promoted version's
     report is otherwise taken from the store. `run.workdir` keeps what an interrupted evaluation
     carries on from. `rows` replaces the document's sets. The caller promotes, or raises `GateFailed` with
-    `findings.gate.message`.
+    `findings.gate.message`. Raises `Unavailable` where the endpoint answered too little for a decision.
     """
     finetune, store, version = run.finetune, run.store, version or run.name
+    store.delete_keys([run.key("evaluation.json")])  # an earlier decision is not this one's, should it not be reached
     spec = finetune.spec.evaluate
     rows = list(rows) if rows is not None else _rows(run, on_note)
 

@@ -8,9 +8,10 @@ import argparse
 import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from callwright.errors import InvalidInput
+from callwright.errors import InvalidInput, StageFailed
 from callwright.server import sources
 from callwright.server.config import ServedModel, ServerConfig, served_ids
 from callwright.server.dispatch import ASGIApp, Dispatch
@@ -38,6 +39,7 @@ class Replica:
             self._engines = [await asyncio.to_thread(_engine, *config) for config in configs]
         else:
             self._engines = await asyncio.gather(*(asyncio.to_thread(_engine, *config) for config in configs))
+        await asyncio.gather(*map(_first_token, models, self._engines))
         apps: dict[str, ASGIApp] = {}
         for model, engine, (arguments, _) in zip(models, self._engines, configs, strict=True):
             apps |= dict.fromkeys(served_ids(model), await _application(engine, arguments))
@@ -64,6 +66,23 @@ def _engine(arguments: Any, engine_config: Any) -> Any:
     )
 
 
+async def _first_token(model: ServedModel, engine: Any) -> None:
+    """Have the engine generate a token before it is ready: much of it is compiled at the first request only.
+
+    Raises `StageFailed`, and ends the engine, when it can't.
+    """
+    from vllm import SamplingParams
+    from vllm.inputs import TokensPrompt
+
+    prompt, one = TokensPrompt(prompt_token_ids=[0]), SamplingParams(max_tokens=1)
+    try:
+        async for _ in engine.generate(prompt, one, request_id="first-token"):
+            pass
+    except Exception as error:
+        engine.shutdown()
+        raise StageFailed(f"starting the engine of model {model.id}: its first token failed: {error}") from error
+
+
 async def _application(engine: Any, arguments: Any) -> ASGIApp:
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.app import build_app
@@ -71,7 +90,23 @@ async def _application(engine: Any, arguments: Any) -> ASGIApp:
     tasks = await engine.get_supported_tasks()
     app = build_app(arguments, tasks, engine.model_config)
     await init_app_state(engine, app.state, arguments, tasks)
-    return app  # type: ignore[no-any-return]
+    # vLLM's handlers tell their own server to exit when the engine has died; here Serve's health check sees to it.
+    app.state.server = SimpleNamespace(should_exit=False)
+    return _unavailable_when_dead(app, engine)
+
+
+def _unavailable_when_dead(app: ASGIApp, engine: Any) -> ASGIApp:
+    """The application, whose 500 for the death of its engine becomes 503: another replica can answer the request."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def tell(message: Any) -> None:
+            if message.get("status") == 500 and engine.errored:
+                message["status"] = 503
+            await send(message)
+
+        await app(scope, receive, tell)
+
+    return answer
 
 
 def _set_engine_environment(config: ServerConfig) -> None:

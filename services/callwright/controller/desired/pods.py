@@ -7,16 +7,27 @@ from typing import Any
 
 from callwright.controller.config import PodSize
 from callwright.controller.desired.run import SCRATCH_FOLDER, SPEC_FOLDER, Manifest, Run
+from callwright.errors import GateFailed, InvalidInput
 
 DATA_FOLDER = "/data"
+_FINAL_EXIT_CODES = [InvalidInput.exit_code, GateFailed.exit_code]
 _UID = 65532
 
 
 def job(run: Run, stage: str, pod: Manifest) -> Manifest:
-    """A Job of one pod that is tried again on new pods, and stays for a while when it has ended."""
+    """A Job of one pod that stays for a while when it has ended.
+
+    It is tried again on new pods, unless trying again changes nothing; an eviction or a lost node is no try.
+    """
     pod["spec"]["restartPolicy"] = "Never"  # a failed pod stays, with its log
     spec = {
         "backoffLimit": run.config.pods.backoff_limit,
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "FailJob", "onExitCodes": {"operator": "In", "values": _FINAL_EXIT_CODES}},
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            ]
+        },
         "ttlSecondsAfterFinished": run.config.pods.ttl_seconds_after_finished,
         "template": pod,
     }
