@@ -1,6 +1,7 @@
 """Encoding: the ids are the server's, every weight sits on the right tokens, and templates that lie are refused."""
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,8 @@ def test_law_ids_are_the_servers_and_weights_follow_first_characters(
         assert weight == holder.weight
     written = "\n".join(m["content"] or "" for m in talk.messages if m["role"] == "assistant")
     weighted = tokenizer.decode([i for i, w in zip(example.input_ids, example.weights, strict=True) if w])
-    for word in written.split():  # toolbench's Finish holds the answer as a JSON string
+    for word in unicodedata.normalize("NFC", written).split():  # as Qwen's tokenizer reads it
+        # toolbench's Finish holds the answer as a JSON string
         assert word in weighted or json.dumps(word, ensure_ascii=False)[1:-1] in weighted
 
 

@@ -193,6 +193,95 @@ def test_swift_neighbouring_calls_are_parallel_and_take_the_text_before_them(tmp
     ]
 
 
+def _calling_in(format: str, arguments: object) -> dict[str, Any]:
+    """A row that calls `now`; with `...` for the arguments, it has no key of them."""
+    made = {"name": "now"} if arguments is ... else {"name": "now", "arguments": arguments}
+    match format:
+        case "openai":
+            turns: list[dict[str, Any]] = [{"role": "assistant", "tool_calls": [{"function": made}]}]
+            turns.append({"role": "tool", "content": "12:00"})
+        case "legacy":
+            turns = [{"role": "assistant", "function_call": made}, {"role": "function", "content": "12:00"}]
+        case "swift":
+            turns = [{"role": "tool_call", "content": json.dumps(made)}, {"role": "tool", "content": "12:00"}]
+        case _:
+            turns = [{"from": "function_call", "value": json.dumps(made)}, {"from": "observation", "value": "12:00"}]
+            turns = [{"from": "human", "value": "Time?"}, *turns, {"from": "gpt", "value": "Noon."}]
+            return {"tools": json.dumps(TOOLS), "conversations": turns}
+    return {"tools": TOOLS, "messages": [user("Time?"), *turns, said("Noon.")]}
+
+
+@pytest.mark.parametrize("format", ["openai", "legacy", "swift", "sharegpt"])
+@pytest.mark.parametrize("arguments", [None, "", " ", "null", [], {}, "{}", ...])
+def test_arguments_that_are_not_given_are_none(tmp_path: Path, format: str, arguments: object) -> None:
+    assert outline(read_one(tmp_path, _calling_in(format, arguments))) == [
+        ("user", "Time?"),
+        ("assistant", None, [("now", {})]),
+        ("tool", "12:00"),
+        ("assistant", "Noon."),
+    ]
+
+
+@pytest.mark.parametrize("format", ["openai", "legacy", "swift", "sharegpt"])
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ([1], ""),
+        (5, ""),
+        ("[]", ""),
+        ('{"city": "Par', ": Unterminated string"),
+        ('{"city": NaN}', ": NaN is no JSON"),
+        ('{"city": "A", "city": "B"}', ": the key 'city' stands twice in one object"),
+        ('{"city": %s}' % ("9" * 5000), ": a number of 5000 digits is out of range"),
+    ],
+)
+def test_arguments_that_are_no_object_are_a_finding(tmp_path: Path, format: str, arguments: object, why: str) -> None:
+    report = Report()
+    path = write(tmp_path / "a.jsonl", _calling_in(format, arguments), _calling_in(format, {}))
+    assert [found.line for found in readers.read(path, report=report)] == [2]
+    (example,) = report.examples["arguments"]
+    assert f"expected a JSON object{why}" in example
+
+
+def test_sharegpt_calls_belong_to_the_turn_before_their_results(tmp_path: Path) -> None:
+    calls = [json.dumps({"name": "get_weather", "arguments": {"city": city}}) for city in ("Oslo", "Rome", "Bonn")]
+    turns = [
+        ("human", "Weather?"), ("gpt", "Let me look."), ("function_call", calls[0]), ("observation", "snow"),
+        ("function_call", calls[1]), ("function_call", calls[2]), ("observation", "sun"), ("observation", "rain"),
+        ("gpt", "Snow, sun and rain."),
+    ]  # fmt: skip
+    row = {"tools": json.dumps(TOOLS), "conversations": [{"from": role, "value": text} for role, text in turns]}
+    found = read_one(tmp_path, row)
+    assert outline(found) == [
+        ("user", "Weather?"),
+        ("assistant", "Let me look.", [("get_weather", {"city": "Oslo"})]),
+        ("tool", "snow"),
+        ("assistant", None, [("get_weather", {"city": "Rome"}), ("get_weather", {"city": "Bonn"})]),
+        ("tool", "sun"),
+        ("tool", "rain"),
+        ("assistant", "Snow, sun and rain."),
+    ]
+    assert [m["tool_call_id"] for m in found.messages if m["role"] == "tool"] == ["call_0", "call_1", "call_2"]
+
+
+@pytest.mark.parametrize(
+    ("turns", "kind"),
+    [
+        ([("gpt", "One."), ("gpt", "Two.")], "role_order"),
+        ([("observation", "snow"), ("gpt", "Snow.")], "observation"),
+        ([("function_call", '{"name": "now"'), ("observation", "12:00"), ("gpt", "Noon.")], "tool_calls"),
+    ],
+)
+def test_sharegpt_turns_that_make_no_conversation_are_a_finding(
+    tmp_path: Path, turns: list[tuple[str, str]], kind: str
+) -> None:
+    said = [{"from": role, "value": text} for role, text in [("human", "Hi"), *turns]]
+    path = write(tmp_path / "a.jsonl", {"tools": json.dumps(TOOLS), "conversations": said}, SHAREGPT)
+    report = Report()
+    assert [found.line for found in readers.read(path, report=report)] == [2]
+    assert report.findings[kind] == 1
+
+
 def test_toolbench(tmp_path: Path) -> None:
     function = {
         "name": "weather_for_city",
@@ -329,13 +418,11 @@ def test_parquet_rows_lose_the_nulls_that_other_rows_gave_them(tmp_path: Path) -
 
 
 def test_a_long_array_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_ARRAY_BLOCK", 16)
+    monkeypatch.setattr(files, "_BLOCK", 16)
     rows = [{"instruction": "x" * size, "output": "]}, {["} for size in (1, 200, 3)]
     path = tmp_path / "a.json"
     path.write_text(json.dumps(rows))
     assert [row.value for row in files.rows(path)] == rows
-    path.write_text(json.dumps(rows)[:-9])
-    assert [row.problem is None for row in files.rows(path)] == [True, True, False]
 
 
 BROKEN = [

@@ -83,7 +83,7 @@ def test_a_field_that_says_what_a_turn_counts_is_read(tmp_path: Path, fields: di
         {"weight": -1},
         {"weight": "half"},
         {"weight": [0]},
-        {"weight": float("inf")},
+        {"weight": "inf"},
         {"train": 0.5},
         {"loss": 2.31},
         {"loss": "no"},
@@ -217,7 +217,7 @@ def test_conversion_keeps_the_weights_or_says_that_it_cannot(tmp_path: Path, nam
 
 def test_a_turn_of_weight_0_is_no_gold(tmp_path: Path) -> None:
     [talk], _ = read(tmp_path, OPENAI)
-    rows = formats.split(talk.messages, talk.tools, set="s", id="r")
+    rows = formats.split(talk, set="s")
     assert [(row.expected, row.reference) for row in rows] == [((), "Snow.")]
 
 

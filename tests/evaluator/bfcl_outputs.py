@@ -25,8 +25,8 @@ Gold = list[dict[str, dict[str, list[Any]]]]
 def rows(folder: Path, category: str) -> Iterator[tuple[dict[str, Any], Gold]]:
     """Each row of a category with its possible answers, dots in names replaced."""
     name = f"BFCL_v4_{category}.json"
-    answers = (folder / "possible_answer" / name).read_text(encoding="utf-8").splitlines()
-    for line, answer in zip((folder / name).read_text(encoding="utf-8").splitlines(), answers, strict=True):
+    answers = (folder / "possible_answer" / name).read_bytes().splitlines()
+    for line, answer in zip((folder / name).read_bytes().splitlines(), answers, strict=True):
         gold = json.loads(answer)["ground_truth"]
         yield json.loads(line), [{n.replace(".", "_"): values for n, values in call.items()} for call in gold]
 

@@ -190,13 +190,43 @@ def test_irrelevance_needs_no_types(tmp_path: Path):
     ]
 
 
-@pytest.mark.parametrize("line", ['{"id": 0}', "[]", "{", '{"ground_truth": []}'])
-def test_gold_in_another_form_is_named(tmp_path: Path, line: str):
-    bfcl_set(tmp_path, KNOWN)
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"id": 1}', "got id"),
+        ("[]", "got a JSON list"),
+        ('{"id": 1, "ground_truth": [{"f.g": {"p": ["a', "not JSON"),
+        ('{"ground_truth": []}', "got ground_truth"),
+        ('{"id": 0, "ground_truth": []}', "got the id 0 again"),
+        ('{"id": 1, "ground_truth": %s}' % ("[" * 1000 + "]" * 1000), "nested deeper than 128 levels"),
+        ('{"id": 1, "ground_truth": [{"f.g": {"p": [%s]}}]}' % ("9" * 5000), "a number of 5000 digits"),
+    ],
+)
+def test_gold_that_cannot_be_read_is_counted_by_line_and_the_rest_asked(tmp_path: Path, line: str, words: str):
+    bfcl_set(tmp_path, KNOWN, KNOWN, KNOWN)
     gold = tmp_path / "possible_answer" / "BFCL.json"
-    gold.write_text(gold.read_text() + f"\n{line}")
+    lines = gold.read_text().splitlines()
+    gold.write_text("\n".join([lines[0], line, lines[2]]))
+    reading = Reading()
+    assert [row.id for row in sets.read(tmp_path / "BFCL.json", reading=reading)] == ["0", "2"]
+    assert (reading.conversations, reading.without_gold, reading.unreadable) == (3, 1, 1)
+    assert words in reading.examples[0]
+    assert reading.examples[0].startswith(f"{gold}:2: ")
     with pytest.raises(InvalidInput, match=r"possible_answer/BFCL\.json:2: .*expected id and ground_truth"):
-        list(sets.read(tmp_path / "BFCL.json", reading=Reading()))
+        list(readers.read(tmp_path / "BFCL.json"))
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0c"])
+def test_only_a_line_feed_ends_a_line_of_gold(tmp_path: Path, separator: str):
+    (row,), reading = bfcl_set(tmp_path, KNOWN)
+    for path in (tmp_path / "BFCL.json", tmp_path / "possible_answer" / "BFCL.json"):
+        document = json.loads(path.read_text())
+        if "ground_truth" in document:
+            document["ground_truth"] = [{"f.g": {"p": [f"a{separator}b"]}}]
+        path.write_text(json.dumps(document | {"note": separator}, ensure_ascii=False) + "\n", encoding="utf-8")
+    (row,) = sets.read(tmp_path / "BFCL.json", reading=reading)
+    assert row.expected[0].arguments == {"p": f"a{separator}b"}
+    assert reading.notes("x") == []
 
 
 def test_a_row_whose_id_the_gold_lacks_is_without_gold(tmp_path: Path):

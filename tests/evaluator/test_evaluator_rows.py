@@ -12,7 +12,7 @@ from callwright.evaluator import Call, Reading, Row, sets
 
 
 def write(path: Path, *documents: Any) -> Path:
-    lines = (text if isinstance(text, str) else json.dumps(text, ensure_ascii=False) for text in documents)
+    lines = (text if isinstance(text, str) else json.dumps(text) for text in documents)
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
@@ -113,7 +113,16 @@ def test_rows_without_gold_and_broken_ones_are_counted_and_named(tmp_path: Path)
         ({"expected": [{"name": 3}]}, "got the gold call {'name': 3}"),
         ({"expected": [gold("time", {}), None]}, "got the gold call None"),
         ({"expected": [gold("time", "[" * 5000)]}, "got arguments '[["),
-        ({"expected": [gold("time", None)]}, "got arguments None; expected a JSON object"),
+        ({"expected": [gold("time", 5)]}, "got arguments 5; expected a JSON object"),
+        ({"expected": [gold("time", [1])]}, "got arguments [1]; expected a JSON object"),
+        ({"expected": [gold("time", '{"zone": "U')]}, 'got arguments \'{"zone": "U\': Unterminated string'),
+        (
+            {"expected": [gold("time", '{"a": 1, "a": 2}')]},
+            "got arguments '{\"a\": 1, \"a\": 2}': the key 'a' stands twice",
+        ),
+        ({"expected": [gold("time", '{"a": %s}' % ("9" * 5000))]}, 'got arguments \'{"a": 999'),
+        ({"expected": [gold("gone", {})]}, "got the gold call 'gone'; expected one of weather, time"),
+        ({"messages": [user("look \ud83d")]}, "got half a surrogate pair"),
         ({"tools": ["weather"]}, "tools[0]: not JSON"),
         ({"tools": {"name": "time"}}, "tools: got dict; expected a list"),
         ({"messages": ["x"]}, "messages[0]: got str; expected an object"),
@@ -138,12 +147,80 @@ def test_conversations_without_gold_and_broken_ones_are_counted_too(tmp_path: Pa
         '{"id": "cut", "messages": [',
         {"id": "d", "messages": [user("x"), calling("gone", {"odd": 1})], "tools": TOOLS},
         {"id": "e", "messages": [user("x"), calling("time", [])], "tools": TOOLS},
+        {"id": "f", "messages": [user("x"), calling("weather", {"days": "one"})], "tools": TOOLS},
     )
     found, reading = read(path)
-    assert [row.id for row in found] == ["a:1", "d:1"]
-    assert (reading.conversations, reading.without_gold, reading.unreadable) == (5, 1, 2)
-    assert f"{path}:5: got arguments '[]'; expected a JSON object" in reading.examples
-    assert any(f"{path}:3: not JSON" in line for line in reading.notes("a"))
+    assert [row.id for row in found] == ["a:1", "f:1"]
+    assert (reading.conversations, reading.without_gold, reading.unreadable) == (6, 1, 3)
+    assert [line.removeprefix(f"{path}:").partition("; ")[0] for line in reading.examples] == [
+        "3: not JSON: Expecting value at column 28",
+        "4: message 2: got a call of gone",
+        "5: message 2: got '[]'",
+    ]
+
+
+def _cut(call: dict[str, Any]) -> dict[str, Any]:
+    """The assistant's turn with that call, its arguments cut off."""
+    call["tool_calls"][0]["function"]["arguments"] = '{"city": "Par'
+    return call
+
+
+CUT_CALL = '{"name": "weather", "arguments": "{\\"city\\": \\"Par"}'
+TURNS = [user("x"), said("Let me look."), said("Now.")]
+UNUSABLE: dict[str, dict[str, Any]] = {
+    "openai": {"messages": [user("x"), _cut(calling("weather", {}))], "tools": TOOLS},
+    "openai, legacy": {
+        "messages": [user("x"), {"role": "assistant", "function_call": {"name": "weather", "arguments": '{"city'}}],
+        "functions": [tool["function"] for tool in TOOLS],
+    },
+    "openai, in a later turn": {
+        "messages": [user("x"), calling("time", {}), result("9"), said("9"), user("y"), _cut(calling("weather", {}))],
+        "tools": TOOLS,
+    },
+    "swift": {"messages": [user("x"), {"role": "tool_call", "content": CUT_CALL}], "tools": json.dumps(TOOLS)},
+    "sharegpt": {
+        "conversations": [{"from": "human", "value": "x"}, {"from": "function_call", "value": CUT_CALL}],
+        "tools": json.dumps(TOOLS),
+    },
+    "sharegpt, not JSON": {
+        "conversations": [{"from": "human", "value": "x"}, {"from": "function_call", "value": CUT_CALL[:-9]}],
+        "tools": json.dumps(TOOLS),
+    },
+    "ms_agent": {
+        "conversations": [
+            {"from": "human", "value": "x"},
+            {"from": "gpt", "value": 'Action: weather\nAction Input: {"city": "Par'},
+        ],
+        "tools": json.dumps(TOOLS),
+    },
+    "two turns in a row": {"messages": TURNS, "tools": TOOLS},
+    "half a surrogate pair": {"messages": [user("x"), calling("time", {"a": "\ud83d"})], "tools": TOOLS},
+    "a key twice": {
+        "messages": [user("x"), calling("weather", {"city": "A"})],
+        "tools": json.dumps(TOOLS)[:-1] + ', {"name": "f", "name": "g"}]',
+    },
+}
+
+
+@pytest.mark.parametrize("row", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_conversation_whose_gold_cannot_be_used_is_counted_and_the_rest_asked(tmp_path: Path, row: dict[str, Any]):
+    good: dict[str, Any] = {"messages": [user("x"), said("Hello.")], "tools": json.dumps(TOOLS)}
+    if "conversations" in row:
+        turns = [{"from": turn["role"], "value": turn["content"]} for turn in good.pop("messages")]
+        good["conversations"] = turns
+    path = write(tmp_path / "a.jsonl", good, row | {"id": "odd"}, good | {"id": "last"})
+    found, reading = read(path)
+    assert [asked.kind for asked in found] == ["no_call", "no_call"]
+    assert (reading.conversations, reading.without_gold, reading.unreadable) == (3, 0, 1)
+    assert reading.examples[0].startswith(f"{path}:2: ")
+
+
+def test_text_before_a_call_is_no_turn_of_its_own(tmp_path: Path):
+    turns = [("human", "x"), ("gpt", "Let me look."), ("function_call", '{"name": "time", "arguments": null}')]
+    row = {"tools": json.dumps(TOOLS), "conversations": [{"from": role, "value": text} for role, text in turns]}
+    (found,), reading = read(write(tmp_path / "a.jsonl", row))
+    assert (found.kind, found.expected) == ("call", (Call("time", {}),))
+    assert reading.notes("a") == []
 
 
 def test_repeated_ids_get_numbers_so_that_no_results_mix(tmp_path: Path):

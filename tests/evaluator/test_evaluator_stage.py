@@ -160,6 +160,25 @@ def test_without_sets_the_runs_own_test_split_is_measured(tmp_path: Path, store:
     assert any("no whole version" in note for note in notes)
 
 
+def test_rows_that_cannot_be_read_stand_in_the_report_and_in_no_measure(tmp_path: Path, store: Store):
+    finetune = document(tmp_path)
+    path = Path(finetune.spec.evaluate.sets[0].path)
+    first = json.loads(path.read_text().splitlines()[0])
+    cut = first | {"expected": [{"name": "weather", "arguments": '{"city": "Par'}]}
+    gone = first | {"expected": [{"name": "gone", "arguments": {}}]}
+    lines(path, first, cut, gone)
+    words = "2 of 3 rows cannot be read and are left out"
+    with OpenAIServer(knowing(10)) as server:
+        report = run(finetune, server, store).candidate
+        done = callwright(str(path), "--base-url", server.base_url, "--model", "m", "--out", str(tmp_path / "out"))
+    assert report.total.calls_due == report.total.requests == 1
+    assert [note for note in report.notes if words in note] == [f"held-out: {words}"]
+    assert any(note.startswith(f"  {path}:2: got arguments") for note in report.notes)
+    assert done.exit_code == 0, done.output
+    assert words in done.output
+    assert all(words in (tmp_path / "out" / name).read_text() for name in ("report.json", "report.md", "report.html"))
+
+
 def test_an_empty_test_split_is_the_documents_fault(tmp_path: Path, store: Store):
     finetune = document(tmp_path, sets=False)
     data = finetune.spec.data.model_copy(update={"test_fraction": 0.0})

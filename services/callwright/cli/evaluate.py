@@ -50,12 +50,13 @@ def evaluate(
     from callwright import evaluator
 
     rows: list[Row] = []
+    notes: list[str] = []
 
     def measure(model: str) -> "Report":
         if base_url is None:
             raise InvalidInput(f"evaluating {model}: got no --base-url; expected the OpenAI endpoint that serves it")
         if not rows:
-            rows.extend(_read(sets or [], limit, training or []))
+            rows.extend(_read(sets or [], limit, training or [], notes))
         judge = evaluator.Judge(judge_url or base_url, judge_model, judge_api_key) if judge_model else None
         results = out / f"results-{re.sub('[^A-Za-z0-9._-]+', '_', model)}.jsonl" if out else None
         with output.progress(model) as advance:
@@ -63,6 +64,7 @@ def evaluate(
                 base_url=base_url,
                 model=model,
                 rows=rows,
+                notes=notes,
                 dialect=dialect,
                 concurrency=concurrency,
                 max_tokens=max_tokens,
@@ -84,7 +86,8 @@ def evaluate(
         raise GateFailed(f"the gate of {spec} keeps {list(findings.reports)[-1]} back: {findings.gate.message}")
 
 
-def _read(sets: list[str], limit: int | None, training: list[str]) -> "list[Row]":
+def _read(sets: list[str], limit: int | None, training: list[str], notes: list[str]) -> "list[Row]":
+    """The rows of all sets. What is to be known of them is added to `notes`, and shown before the work begins."""
     from callwright import evaluator
     from callwright.evaluator import sets as evaluation_sets
 
@@ -94,16 +97,16 @@ def _read(sets: list[str], limit: int | None, training: list[str]) -> "list[Row]
     for path in sets:
         reading = evaluator.Reading()
         rows.extend(evaluator.read(path, limit=limit, reading=reading, cache_dir=_CACHE))
-        for line in reading.notes(path):
-            output.note(f"warning: {line}")
+        notes.extend(reading.notes(path))
     if training:
         from callwright.datasets import readers
 
         known = evaluation_sets.training_fingerprints(
             conversation for path in training for conversation in readers.read(path, cache_dir=_CACHE)
         )
-        for line in evaluation_sets.overlap_notes(rows, known):
-            output.note(f"warning: {line}")
+        notes.extend(evaluation_sets.overlap_notes(rows, known))
+    for line in notes:
+        output.note(f"warning: {line}")
     return rows
 
 

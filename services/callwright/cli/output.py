@@ -14,6 +14,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from callwright.dialects.literals import encodable
 from callwright.progress import Advance
 
 out = Console(highlight=False, soft_wrap=True)
@@ -35,10 +36,10 @@ def note(message: str) -> None:
 def emit(as_json: bool, document: Any, lines: Iterable[RenderableType]) -> None:
     """Print a command's result to stdout: `document` as JSON, or `lines` for people, strings as they are."""
     if as_json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
+        sys.stdout.write(encodable(json.dumps(document, ensure_ascii=False, indent=2, default=str)) + "\n")
         return
     for line in lines:
-        out.print(line, markup=False)
+        out.print(encodable(line) if isinstance(line, str) else line, markup=False)
 
 
 def table(*headings: str) -> Table:

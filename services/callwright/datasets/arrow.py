@@ -24,8 +24,8 @@ def to_batch(examples: Sequence[Example]) -> Any:
         [
             _lists([example.input_ids for example in examples], "int32"),
             _lists([example.weights for example in examples], "float32"),
-            pa.array([_utf8(example.id) for example in examples], pa.string()),
-            pa.array([_utf8(example.source) for example in examples], pa.string()),
+            pa.array([example.id for example in examples], pa.string()),
+            pa.array([example.source for example in examples], pa.string()),
         ],
         schema=SCHEMA,
     )
@@ -67,8 +67,3 @@ def _lists(rows: Sequence[Sequence[float]], kind: str) -> Any:
     """A list array of `rows`; by way of numpy, since pyarrow looks at every Python number by itself."""
     values = np.concatenate([np.empty(0, kind), *(np.asarray(row, kind) for row in rows)])
     return pa.ListArray.from_arrays(np.cumsum([0, *map(len, rows)], dtype="int32"), values)
-
-
-def _utf8(text: str) -> str:
-    """`text` with half surrogate pairs, which UTF-8 cannot hold, replaced."""
-    return text.encode("utf-8", "replace").decode()

@@ -5,12 +5,14 @@ Returns each fault as a `Finding`; `readers` decides what happens to a faulty ro
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from callwright.datasets import schemas
 from callwright.datasets.conversation import JSON, Conversation
 from callwright.datasets.report import Finding
+from callwright.dialects.literals import encodable, read_unambiguous
 
+HALF_SURROGATE = Finding("encoding", "got half a surrogate pair; expected text that UTF-8 can hold")
+"""An escape such as `\\ud83d` by itself."""
 _MAY_FOLLOW = {
     "system": ("start",),
     "user": ("start", "system", "assistant"),
@@ -74,17 +76,17 @@ def _call(function: JSON, declared: dict[str, JSON], index: int) -> Iterator[Fin
     if name not in declared:
         known = ", ".join(declared) or "no tools"
         yield Finding("undeclared_tool", f"message {index}: got a call of {name}; expected one of {known[:200]}")
-    arguments = _object(function["arguments"])
-    if arguments is None:
-        yield Finding("arguments", f"message {index}: got {function['arguments'][:80]!r}; expected a JSON object")
-    elif name in declared:
+    text: str = function["arguments"]
+    try:
+        arguments = read_unambiguous(text)
+    except ValueError as error:
+        yield Finding("arguments", f"message {index}: got {text[:80]!r}; expected a JSON object: {error}")
+        return
+    if not isinstance(arguments, dict):
+        yield Finding("arguments", f"message {index}: got {text[:80]!r}; expected a JSON object")
+        return
+    if "\\u" in text and encodable(decoded := json.dumps(arguments, ensure_ascii=False)) != decoded:
+        yield HALF_SURROGATE
+    if name in declared:
         for violation in schemas.violations(arguments, declared[name].get("parameters")):
             yield Finding("schema", f"message {index}: {name}: {violation}")
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

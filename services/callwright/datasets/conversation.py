@@ -41,7 +41,10 @@ class Conversation:
         return f'{{"id":{_dumps(self.id)},{content},"source":{_dumps(self.source)},"line":{self.line}}}'
 
     def content_json(self) -> str:
-        """The part of `to_json` that is the same for conversations with the same messages and tools."""
+        """The part of `to_json` that is the same for conversations with the same messages and tools.
+
+        Raises `ValueError` for a number that JSON cannot hold.
+        """
         return f'"messages":{_dumps(self.messages)},"tools":{_dumps(self.tools)}'
 
     @classmethod
@@ -51,7 +54,7 @@ class Conversation:
         return cls(row["id"], tuple(row["messages"]), tuple(row["tools"]), row["source"], row["line"])
 
 
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def fingerprint(messages: Iterable[JSON]) -> int:

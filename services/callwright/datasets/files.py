@@ -1,7 +1,7 @@
-"""Reads a corpus file row by row: JSON Lines, a JSON array, Parquet or CSV, plain or in gzip or zstd.
+"""Reads a corpus file row by row: JSON Lines, a JSON array, Parquet or CSV, plain or compressed; text is UTF-8.
 
-Owns opening and decoding; memory does not grow with the file. A row that cannot be decoded comes back as a value.
-Knows no conversation format.
+Owns opening and decoding; memory does not grow with the file. A row that cannot be decoded comes back as a value, and
+a file that is cut off, or no file of its kind, is refused. Knows no conversation format.
 """
 
 import codecs
@@ -9,15 +9,25 @@ import csv
 import gzip
 import io
 import json
+import re
+import zlib
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple
 
+from callwright.dialects.literals import read_unambiguous
 from callwright.errors import InvalidInput, NotFound
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv")
-_ARRAY_BLOCK = 1 << 18
+COMPRESSED = (".gz", ".zst", ".bz2")
+_BLOCK = 1 << 18
+_HEAD = 8
 _PARQUET_ROWS = 256
+_NO_JSON = "not JSON"
+_WHITE = b"\t\n\v\f\r"
+_MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
+"""A string, which may be cut off, or what stands between the values of JSON."""
 
 
 class Row(NamedTuple):
@@ -31,15 +41,14 @@ class Row(NamedTuple):
 def rows(path: str | Path) -> Iterator[Row]:
     """Yield the rows of the file at `path`.
 
-    The last suffix but `.gz` and `.zst` says what it is; every other one is read as JSON Lines. Raises `NotFound`, and
-    `InvalidInput` for a file that cannot be read.
+    The last suffix but `COMPRESSED` says what it is; every other one is read as JSON Lines. Raises `NotFound`, and
+    `InvalidInput` for a file that cannot be read, or not to its end.
     """
     path = Path(path)
     if not path.is_file():
         raise NotFound(f"reading conversations: no file {path}; expected a corpus; check the source's path")
-    plain = Path(path.stem) if path.suffix in (".gz", ".zst") else path
     try:
-        match plain.suffix.lower():
+        match plain_suffix(path.name):
             case ".parquet":
                 yield from _parquet(path)
             case ".csv":
@@ -51,98 +60,142 @@ def rows(path: str | Path) -> Iterator[Row]:
             case _:
                 with _open(path) as stream:
                     yield from _lines(stream)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput(f"reading conversations: {path} cannot be read: {error}") from None
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
+        raise InvalidInput(f"reading conversations: {path} cannot be read: {' '.join(str(error).split())}") from None
 
 
-def _open(path: Path) -> IO[bytes]:
+def plain_suffix(name: str) -> str:
+    """The suffix that says how the file is written, in lower case: `.json` of `A.JSON.gz`."""
+    path = Path(name.lower())
+    return Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
+
+
+def _open(path: Path) -> io.BufferedReader:
+    """The text at `path`, after a byte order mark. Raises `ValueError` for what is no text in UTF-8."""
+    stream = io.BufferedReader(_open_bytes(path))
+    head = stream.peek(_HEAD)[:_HEAD]
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if wide or any(byte < ord(" ") for byte in head.translate(None, _WHITE)):
+        stream.close()
+        raise ValueError(
+            f"got {head!r} at its beginning; expected text in UTF-8; write UTF-16 and UTF-32 again in UTF-8, and name "
+            f"a file by what it is: {', '.join((*SUFFIXES, *COMPRESSED))}"
+        )
+    if head.startswith(codecs.BOM_UTF8):
+        stream.read(len(codecs.BOM_UTF8))
+    return stream
+
+
+def _open_bytes(path: Path) -> Any:
     match path.suffix.lower():
         case ".gz":
-            return cast(IO[bytes], gzip.open(path, "rb"))
-        case ".zst":
+            return gzip.open(path, "rb")
+        case ".zst" | ".bz2" as suffix:
             import pyarrow
 
-            return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))
+            return pyarrow.input_stream(str(path), compression="zstd" if suffix == ".zst" else "bz2")
         case _:
-            return path.open("rb")
+            return path.open("rb", buffering=0)
 
 
-def _lines(stream: IO[bytes]) -> Iterator[Row]:
-    for number, line in enumerate(stream, start=1):
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
-        if line.strip():
-            yield _decoded(number, line)
+def _lines(stream: IO[bytes], first: int = 1) -> Iterator[Row]:
+    for number, line in enumerate(stream, start=first):
+        line = line.removeprefix(codecs.BOM_UTF8)  # of a file that was put behind another one
+        if text := line.rstrip():
+            yield _decoded(number, text)
 
 
-def _decoded(number: int, line: bytes) -> Row:
+def _decoded(number: int, text: bytes) -> Row:
     try:
-        return _object(number, json.loads(line))
+        value = read_unambiguous(text.decode())
     except UnicodeDecodeError as error:
         return Row(number, None, f"not UTF-8: {error.reason} at byte {error.start}")
     except json.JSONDecodeError as error:
-        return Row(number, None, f"not JSON: {error.msg} at column {error.colno}")
-    except RecursionError:
-        return Row(number, None, "not readable: nested too deeply")
-
-
-def _object(number: int, value: Any) -> Row:
+        return Row(number, None, f"{_NO_JSON}: {error.msg} at column {error.colno}")
+    except ValueError as error:
+        return Row(number, None, f"not readable: {error}")
     if not isinstance(value, dict):
         return Row(number, None, f"got a JSON {type(value).__name__}; expected an object")
     return Row(number, value)
 
 
-def _json(stream: IO[bytes]) -> Iterator[Row]:
+def _json(stream: io.BufferedReader) -> Iterator[Row]:
     """The elements of an array, or JSON Lines under the name `.json`, as BFCL has them."""
-    first = stream.read(1)
-    while first.isspace():
-        first = stream.read(1)
-    if first == b"[":
-        yield from _array(io.TextIOWrapper(stream, encoding="utf-8"))
-        return
-    stream.seek(0)
-    yield from _lines(stream)
-
-
-def _array(text: IO[str]) -> Iterator[Row]:
-    decoder = json.JSONDecoder()
-    buffer = ""
     number = 1
-    block = _ARRAY_BLOCK
-    while True:
-        more = text.read(block)
-        buffer += more
-        position = 0
-        while True:
-            while position < len(buffer) and buffer[position] in ", \t\r\n":
-                position += 1
-            if position == len(buffer) or buffer[position] == "]":
-                break
-            try:
-                value, position = decoder.raw_decode(buffer, position)
-            except json.JSONDecodeError as error:
-                if not more:
-                    yield Row(number, None, f"not JSON from here to the end of the array: {error.msg}")
-                    return
-                break
-            block = _ARRAY_BLOCK
-            yield _object(number, value)
-            number += 1
-        if not more or buffer[position : position + 1] == "]":
-            return
-        # An element longer than the block is looked at again only once the block has doubled.
-        block = max(_ARRAY_BLOCK, len(buffer) - position)
-        buffer = buffer[position:]
+    while (first := stream.peek(1)[:1]).isspace():
+        number += stream.read(1) == b"\n"
+    if first == b"[":
+        stream.read(1)
+        yield from _array(stream)
+        return
+    lines = _lines(stream, number)
+    head = list(islice(lines, 2))
+    if len(head) == 2 and all((row.problem or "").startswith(_NO_JSON) for row in head):
+        raise ValueError(
+            f"got no JSON in line {head[0].line} and in line {head[1].line}; expected an array of objects, or an "
+            "object in each line; write one that goes over several lines as an array"
+        )
+    yield from chain(head, lines)
+
+
+def _array(stream: IO[bytes]) -> Iterator[Row]:
+    """The elements of an array without its opening bracket. Raises `ValueError` where it ends too early or too late."""
+    number, text, start = 0, b"", 0
+    while more := stream.read(max(_BLOCK, len(text) - start)):  # what is not whole is looked at when it has doubled
+        text, start = text[start:] + more, 0
+        while (end := _element_end(text, start)) is not None:
+            if element := text[start:end].strip():
+                number += 1
+                yield _decoded(number, element)
+            start = end + 1
+            if text[end:start] == b"]":
+                if text[start:].strip() or any(block.strip() for block in iter(lambda: stream.read(_BLOCK), b"")):
+                    raise ValueError(
+                        f"got text after the array of {number} rows; expected its end; split the file, or mend it"
+                    )
+                return
+    raise ValueError(
+        f"the array has no end: after row {number} it is cut off, or not JSON; fetch the file again, or mend it"
+    )
+
+
+def _element_end(text: bytes, start: int) -> int | None:
+    """Where the array's element that begins at `start` ends, by brackets and strings alone; None in a later block."""
+    depth = 0
+    for mark in _MARK.finditer(text, start):
+        match mark[0]:
+            case b"[" | b"{":
+                depth += 1
+            case b"]" | b"}" if depth:
+                depth -= 1
+            case b"," | b"]" if not depth:
+                return mark.start()
+    return None
 
 
 def _csv(stream: IO[bytes]) -> Iterator[Row]:
     csv.field_size_limit(1 << 26)
-    reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
-    _ = reader.fieldnames  # reads the header, which is before the first row
-    line = reader.line_num + 1
-    for values in reader:
-        yield Row(line, {key: value for key, value in values.items() if isinstance(key, str)})
-        line = reader.line_num + 1
+    lines = csv.reader(io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline=""), strict=True)
+    names = next(lines, [])
+    if twice := [name for index, name in enumerate(names) if name in names[:index]]:
+        raise ValueError(f"got the column {twice[0]!r} twice; expected each once")
+    line = lines.line_num + 1
+    for values in lines:
+        if values:
+            yield _csv_row(line, names, values)
+        line = lines.line_num + 1
+
+
+def _csv_row(line: int, names: list[str], values: list[str]) -> Row:
+    if len(values) != len(names):
+        return Row(line, None, f"got {len(values)} columns; expected {len(names)}, as in the first line")
+    if [value.removeprefix("\ufeff") for value in values] == names:
+        return Row(line, None, "got the columns' names again; expected a row")
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError:
+        return Row(line, None, "not UTF-8")
+    return Row(line, dict(zip(names, values, strict=True)))
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -151,18 +204,25 @@ def _parquet(path: Path) -> Iterator[Row]:
 
     number = 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=_PARQUET_ROWS):
+        file = parquet.ParquetFile(path, page_checksum_verification=True)
+        for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
             for value in batch.to_pylist():
                 number += 1
-                yield _object(number, _without_padding(value))
+                yield Row(number, _in_json(value))
     except pyarrow.ArrowException as error:
-        raise InvalidInput(f"reading conversations: {path} is not Parquet: {error}") from None
+        raise ValueError(f"not Parquet: {error}") from None
 
 
-def _without_padding(value: Any) -> Any:
-    """A value without the nulls that Parquet gives every field that some other row has."""
-    if isinstance(value, dict):
-        return {key: _without_padding(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_padding(item) for item in value]
-    return value
+def _in_json(value: Any) -> Any:
+    """A value of Parquet in JSON's terms, without the nulls that it gives every field that some other row has."""
+    match value:
+        case dict():
+            return {key: _in_json(item) for key, item in value.items() if item is not None}
+        case list() | tuple():
+            return [_in_json(item) for item in value]
+        case bytes():
+            return value.decode("utf-8", "surrogateescape")
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            return str(value)

@@ -6,6 +6,7 @@ Every row that is not yielded is counted in the report with its file and line. K
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from callwright.datasets.formats.row import ParsedRow, RowError
 from callwright.datasets.formats.weights import read_weight, scaled
 from callwright.datasets.processes import chunks, map_in_order
 from callwright.datasets.report import Finding, Report
+from callwright.dialects.literals import encodable
 from callwright.errors import InvalidInput, NotFound
 
 Strict = Literal["fail", "drop", "keep"]
@@ -49,7 +51,7 @@ class JudgedRow(NamedTuple):
     line: int
     found: list[Finding]
     json: bytes = b""
-    """What `Conversation.from_json` reads, half surrogate pairs included; empty where the row cannot be read."""
+    """What `Conversation.from_json` reads, U+FFFD for half a surrogate pair; empty where the row cannot be read."""
     fingerprint: int = 0
     """See `callwright.datasets.conversation.fingerprint`."""
     digest: bytes = b""
@@ -71,22 +73,26 @@ def read_lines(
     report = Report() if report is None else report
     parser = _Parser.of(str(path), format, cache_dir)
     first: dict[bytes, int] = {}
-    for chunk in map_in_order(parser.judge_all, chunks(parser.rows()), executor):
-        for row in chunk:
-            if row.json and first.setdefault(row.digest, row.line) != row.line:
-                same = f"got the same conversation as at line {first[row.digest]}; expected each once"
-                row.found.append(Finding("duplicate", same))
-            report.formats[parser.source] = parser.format
-            if row.found and strict == "fail":
-                raise InvalidInput(
-                    f"reading {path}: line {row.line}: {row.found[0].detail}; mend the line or set data.strict to "
-                    "drop or keep"
-                )
-            kept = bool(row.json) and (not row.found or strict == "keep")
-            report.record(parser.source, row.line, row.found, kept=kept)
-            if kept:
-                report.remarks.update(row.remarks)
-                yield row
+    for row in parser.judge_all(executor):
+        if row.json and first.setdefault(row.digest, row.line) != row.line:
+            same = f"got the same conversation as at line {first[row.digest]}; expected each once"
+            row.found.append(Finding("duplicate", same))
+        report.formats[parser.source] = parser.format
+        if row.found and strict == "fail":
+            raise InvalidInput(
+                f"reading {path}: line {row.line}: {row.found[0].detail}; mend the line or set data.strict to "
+                "drop or keep"
+            )
+        kept = bool(row.json) and (not row.found or strict == "keep")
+        report.record(parser.source, row.line, row.found, kept=kept)
+        if kept:
+            report.remarks.update(row.remarks)
+            yield row
+
+
+def judge(path: str | Path, format: str = "auto", *, cache_dir: Path | None = None) -> Iterator[JudgedRow]:
+    """Yield every row of the corpus at `path`, also those that `read` would leave out. Raises as `read` does."""
+    return _Parser.of(str(path), format, cache_dir).judge_all()
 
 
 def find(
@@ -157,7 +163,11 @@ class _Parser(NamedTuple):
         """The corpus's rows. Raises as `files.rows` does."""
         return files.rows(self.path)
 
-    def judge_all(self, rows: Sequence[files.Row]) -> list[JudgedRow]:
+    def judge_all(self, executor: Executor | None = None) -> Iterator[JudgedRow]:
+        """Every row of the corpus, judged by itself. Raises as `files.rows` does."""
+        return chain.from_iterable(map_in_order(self.judge_some, chunks(self.rows()), executor))
+
+    def judge_some(self, rows: Sequence[files.Row]) -> list[JudgedRow]:
         """See `judge`."""
         return [self.judge(row) for row in rows]
 
@@ -175,20 +185,20 @@ class _Parser(NamedTuple):
         name = f"{Path(self.source).name}:{row.line}" if identity is None else str(identity)
         conversation = Conversation(name, messages, parsed.tools, self.source, row.line)
         found = checks.check(conversation)
-        content = conversation.content_json()
-        text = conversation.to_json(content)
         try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            found.append(
-                Finding("encoding", f"got half a surrogate pair: {error.reason}; expected text that UTF-8 can hold")
+            content = conversation.content_json()
+        except ValueError:
+            return JudgedRow(
+                row.line, [Finding("unreadable", "got a number that JSON cannot hold; expected a finite one")]
             )
+        if any(encodable(text) != text for text in (content, name)):
+            found.append(checks.HALF_SURROGATE)
         return JudgedRow(
             row.line,
             found,
-            json=text.encode("utf-8", "surrogatepass"),
+            json=encodable(conversation.to_json(content)).encode(),
             fingerprint=fingerprint(messages),
-            digest=hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest(),
+            digest=hashlib.blake2b(encodable(content).encode(), digest_size=8).digest(),
             remarks=tuple(_remarks(messages)),
         )
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from callwright.dialects.literals import encodable
+
 EXAMPLES_PER_KIND = 5
 
 
@@ -69,7 +71,7 @@ class Report:
         self.findings[finding.kind] += 1
         examples = self.examples.setdefault(finding.kind, [])
         if len(examples) < EXAMPLES_PER_KIND:
-            examples.append(f"{source}:{line}: {finding.detail}")
+            examples.append(encodable(f"{source}:{line}: {finding.detail}"))
 
     @property
     def read(self) -> int:

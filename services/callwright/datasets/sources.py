@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from callwright.datasets.files import SUFFIXES
+from callwright.datasets.files import SUFFIXES, plain_suffix
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.store import Store
 
@@ -91,7 +91,7 @@ def _from_hugging_face(repository: str, name: str, cache_dir: Path) -> Path:
 
 
 def _only_file(names: Sequence[str], repository: str) -> str:
-    usable = [name for name in names if name.removesuffix(".gz").removesuffix(".zst").endswith(SUFFIXES)]
+    usable = [name for name in names if plain_suffix(name) in SUFFIXES]
     if len(usable) != 1:
         raise InvalidInput(
             f"finding the corpus: got {len(usable)} files in {repository}: {', '.join(usable[:10]) or 'none usable'}; "

@@ -11,6 +11,9 @@ from typing import NoReturn
 MAX_DEPTH = 128
 """Levels of nesting; deeper is no call that a tool was ever declared for, and would exhaust the stack."""
 
+_MAX_DIGITS = 4300
+"""Digits of a whole number; Python converts no more, since the time grows with their square."""
+
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 _WRITER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
@@ -18,8 +21,17 @@ _WRITER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 def read_json(text: str) -> Json:
     """Reads strict JSON, control characters in strings allowed. Raises ValueError, also on NaN and on deep nesting."""
+    return _decoded(_STRICT, text)
+
+
+def read_unambiguous(text: str) -> Json:
+    """Reads what `read_json` reads, and raises ValueError also on a key twice, of which only the last value counts."""
+    return _decoded(_UNAMBIGUOUS, text)
+
+
+def _decoded(decoder: json.JSONDecoder, text: str) -> Json:
     try:
-        value: Json = _STRICT.decode(text)
+        value: Json = decoder.decode(text)
     except RecursionError as error:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from error
     if text.count("[") + text.count("{") > MAX_DEPTH:
@@ -72,7 +84,25 @@ def _read_float(text: str) -> float:
     return value
 
 
-_STRICT = json.JSONDecoder(strict=False, parse_constant=_refuse_constant, parse_float=_read_float)
+def _read_int(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits is out of range")
+    return int(text)
+
+
+def _read_object(pairs: list[tuple[str, Json]]) -> Json:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise ValueError(f"the key {twice[:40]!r} stands twice in one object")
+    return members
+
+
+_STRICT = json.JSONDecoder(strict=False, parse_constant=_refuse_constant, parse_float=_read_float, parse_int=_read_int)
+_UNAMBIGUOUS = json.JSONDecoder(
+    strict=False, parse_constant=_refuse_constant, parse_float=_read_float, parse_int=_read_int,
+    object_pairs_hook=_read_object,
+)  # fmt: skip
 
 
 def _check_depth(value: Json) -> None:
@@ -208,5 +238,5 @@ def _number(token: str) -> Json:
     if len(digits) > 1 and digits[0] == "0" and digits.isdigit():
         return token  # 02139 is a postcode: as a number its zero would be lost
     if digits.isdigit():
-        return int(token)
+        return _read_int(token)
     return _read_float(token)

@@ -9,7 +9,7 @@ The walk of a row: an earlier result or `asking` -> `journal` -> `measures` -> `
 import asyncio
 import heapq
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,6 +43,7 @@ def evaluate(
     base_url: str,
     model: str,
     rows: Iterable[Row],
+    notes: Sequence[str] = (),
     concurrency: int = 16,
     max_tokens: int = 512,
     dialect: str | None = None,
@@ -58,10 +59,10 @@ def evaluate(
 ) -> Report:
     """Measure `model` at the OpenAI endpoint `base_url` on `rows`, `concurrency` requests under way at once.
 
-    `dialect` goes along as a header, for a model whose own dialect the endpoint does not know. With `results_path`,
-    an evaluation that was interrupted carries on. `judge` gives its word on final answers. Raises `Unavailable` when
-    the endpoint is or goes down, `NotFound` when it has no such model, `InvalidInput` when there is no row, no such
-    dialect, or the key is refused.
+    `notes` on how the rows were read stand in the report. `dialect` goes along as a header, for a model whose own
+    dialect the endpoint does not know. With `results_path`, an evaluation that was interrupted carries on. `judge`
+    gives its word on final answers. Raises `Unavailable` when the endpoint is or goes down, `NotFound` when it has no
+    such model, `InvalidInput` when there is no row, no such dialect, or the key is refused.
     """
     if dialect not in (None, *dialects.NAMES):
         expected = ", ".join(dialects.NAMES)
@@ -81,7 +82,7 @@ def evaluate(
             journal = stack.enter_context(Journal(results_path, settings))
             run = _Run(endpoint, grader, journal, dialect, max_tokens, concurrency, on_progress, worst)
             await run.all(iter(rows), len(rows) if isinstance(rows, Sized) else 0)
-            return run.report(version)
+            return run.report(version, notes)
 
     return asyncio.run(work())
 
@@ -171,9 +172,9 @@ class _Run:
             words = f"{sum(right) / len(right):.1%} right" if right else ""
             self.on_progress(done, done if last else max(count, done + 1), words)
 
-    def report(self, version: str | None) -> Report:
-        """What was found."""
-        results, notes = self.results, []
+    def report(self, version: str | None, before: Sequence[str]) -> Report:
+        """What was found, with the notes from `before`."""
+        results, notes = self.results, [*before]
         if self.resumed:
             notes.append(f"{self.resumed} of {len(results)} results are from an earlier, interrupted run")
         if not self.gives_logprobs:

@@ -8,15 +8,17 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from callwright.datasets import files
-from callwright.datasets.conversation import JSON
+from callwright.datasets import checks, files
+from callwright.datasets.conversation import JSON, Conversation, tool_names
 from callwright.datasets.formats import bfcl, openai
-from callwright.datasets.formats.row import RowError
-from callwright.dialects.literals import read_json
+from callwright.datasets.formats.row import RowError, arguments_text
+from callwright.dialects.literals import read_unambiguous
 from callwright.dialects.ms_agent import read_schema
 from callwright.evaluator.bfcl_rule import AcceptedCall
-from callwright.evaluator.row import Call, Message, Row, Tool
+from callwright.evaluator.row import Call, Row, Tool
 
+_GOLD_ALL_THE_SAME = ("schema", "empty_turn", "no_assistant")
+"""Kinds of `checks.check`'s findings that leave a conversation's turns gold."""
 _TOOLALPACA = {"Function_Description", "Instructions", "Golden_Answers"}
 _PARAMETERS = "\nParameters: "
 _REQUIRED = "Required."
@@ -33,32 +35,36 @@ def read_openai(document: JSON, *, set: str, id: str) -> list[Row]:
     messages, tools = openai.read(document)
     row_id = str(document.get("id", id))
     if "expected" not in document:
-        return split(messages, tools, set=set, id=row_id)
+        return split(Conversation(row_id, messages, tools), set=set)
     if not messages or messages[-1]["role"] not in ("user", "tool"):
         raise RowError("messages", "messages must end in a user or tool turn where `expected` is given")
     reference = document.get("reference")
     if not isinstance(reference, str | None):
         raise RowError("reference", f"reference: got {type(reference).__name__}; expected text")
-    return [Row(set, row_id, messages, tools, _expected(document["expected"] or ()), reference)]
+    return [Row(set, row_id, messages, tools, _expected(document["expected"] or (), tools), reference)]
 
 
-def split(messages: Iterable[Message], tools: Iterable[Tool], *, set: str, id: str) -> list[Row]:
+def split(conversation: Conversation, *, set: str) -> list[Row]:
     """Make a request of each assistant turn of a conversation; of one without tools, only of the last.
 
-    A turn of weight 0, which nobody is to learn, is gold of nothing.
-    Raises `RowError` when the arguments of a call are no JSON object.
+    A turn of weight 0, which nobody is to learn, is gold of nothing. Raises `RowError` where a turn is no gold: a call
+    that cannot be read or has no tool, turns out of order. Gold that strays from its tool's schema is gold all the
+    same.
     """
-    messages, tools = tuple(messages), tuple(tools)
+    for kind, detail in checks.check(conversation):
+        if kind not in _GOLD_ALL_THE_SAME:
+            raise RowError(kind, detail)
+    messages, tools = conversation.messages, conversation.tools
     rows = []
     for place, message in enumerate(messages):
         if message["role"] != "assistant" or place == 0 or messages[place - 1]["role"] not in ("user", "tool"):
             continue
         if message.get("weight") == 0:
             continue
-        expected = _expected([call["function"] for call in message.get("tool_calls") or ()])
+        expected = _expected([call["function"] for call in message.get("tool_calls") or ()], tools)
         reference = message.get("content") or None
         if expected or reference:
-            rows.append(Row(set, f"{id}:{place}", messages[:place], tools, expected, reference))
+            rows.append(Row(set, f"{conversation.id}:{place}", messages[:place], tools, expected, reference))
     return rows if tools else rows[-1:]
 
 
@@ -133,20 +139,24 @@ def _toolalpaca_tool(name: str, text: str) -> Tool:
     }
 
 
-def _expected(calls: Any) -> tuple[Call, ...]:
+def _expected(calls: Any, tools: Iterable[Tool]) -> tuple[Call, ...]:
     if not isinstance(calls, list | tuple):
         raise RowError("expected", f"expected: got {type(calls).__name__}; expected a list of calls")
+    declared = tool_names(tools)
     for call in calls:
         if not isinstance(call, dict) or not isinstance(call.get("name"), str):
             raise RowError("expected", f"got the gold call {call!r:.80}; expected name and arguments")
+        if call["name"] not in declared:
+            known = ", ".join(declared) or "no tools"
+            raise RowError("undeclared_tool", f"got the gold call {call['name']!r:.80}; expected one of {known[:200]}")
     return tuple(Call(call["name"], _arguments(call.get("arguments"))) for call in calls)
 
 
 def _arguments(value: Any) -> dict[str, Any]:
     """Arguments given as an object or as its JSON text. Raises `RowError`."""
     try:
-        found = read_json(value if isinstance(value, str) else json.dumps(value))
-    except (ValueError, RecursionError) as error:
+        found = read_unambiguous(arguments_text(value))
+    except ValueError as error:
         raise RowError("arguments", f"got arguments {value!r:.80}: {error}; expected a JSON object") from None
     if not isinstance(found, dict):
         raise RowError("arguments", f"got arguments {value!r:.80}; expected a JSON object")

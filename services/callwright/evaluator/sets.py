@@ -7,6 +7,7 @@
 The forms of rows are read in `callwright.evaluator.formats`, other corpora through `callwright.datasets`.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,11 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from callwright.datasets import Report, files, readers, sources
+from callwright.datasets import checks, files, readers, sources
 from callwright.datasets.conversation import JSON, Conversation, fingerprint
 from callwright.datasets.formats import bfcl
 from callwright.datasets.formats.row import RowError
+from callwright.dialects.literals import encodable
 from callwright.errors import InvalidInput, NotFound
 from callwright.evaluator import formats
 from callwright.evaluator.row import Message, Row
@@ -95,6 +97,8 @@ def _read_each(
         try:
             if value is None:
                 raise RowError("unreadable", problem or "no value")
+            if encodable(text := json.dumps(value, ensure_ascii=False)) != text:
+                raise RowError(*checks.HALF_SURROGATE)
             found = read_row(value, id=str(line))
         except RowError as error:
             reading.fault(f"{path}:{line}", error.detail)
@@ -110,7 +114,7 @@ def _read_bfcl(path: str, local: Path, name: str, reading: Reading) -> Iterator[
         raise NotFound(
             f"reading {path}: no gold in {bfcl.gold_path(local)}; expected BFCL's file of possible answers there"
         )
-    gold = {} if irrelevance else bfcl.gold_of(local)
+    gold = {} if irrelevance else bfcl.gold_of(local, reading.fault)
 
     def read_row(value: JSON, id: str) -> list[Row]:
         found = formats.read_bfcl(value, gold, set=name, id=id)
@@ -120,21 +124,17 @@ def _read_bfcl(path: str, local: Path, name: str, reading: Reading) -> Iterator[
 
 
 def _conversations(path: str, name: str, format: str, reading: Reading, cache_dir: Path | None) -> Iterator[Row]:
-    report = Report()
-    try:
-        # Gold that strays from its tools' schemas is gold all the same: only what cannot be read is left out.
-        for conversation in readers.read(path, format, strict="keep", report=report, cache_dir=cache_dir):
-            try:
-                found = formats.split(conversation.messages, conversation.tools, set=name, id=conversation.id)
-            except RowError as error:
-                reading.fault(f"{path}:{conversation.line}", error.detail)
-                continue
-            reading.without_gold += not found
-            yield from found
-    finally:
-        reading.conversations += report.read
-        reading.unreadable += report.dropped
-        reading.examples.extend(report.first_examples(_EXAMPLES) if report.dropped else ())
+    for row in readers.judge(path, format, cache_dir=cache_dir):
+        reading.conversations += 1
+        try:
+            if faults := [fault for fault in row.found if not row.json or fault == checks.HALF_SURROGATE]:
+                raise RowError(*faults[0])
+            found = formats.split(Conversation.from_json(row.json), set=name)
+        except RowError as error:
+            reading.fault(f"{path}:{row.line}", error.detail)
+            continue
+        reading.without_gold += not found
+        yield from found
 
 
 def _unique(rows: Iterable[Row]) -> Iterator[Row]:

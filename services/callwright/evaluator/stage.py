@@ -53,13 +53,20 @@ def evaluate_run(
     finetune, store, version = run.finetune, run.store, version or run.name
     store.delete_keys([run.key("evaluation.json")])  # an earlier decision is not this one's, should it not be reached
     spec = finetune.spec.evaluate
-    rows = list(rows) if rows is not None else _rows(run, on_note)
+    notes: list[str] = []
+
+    def note(line: str) -> None:
+        notes.append(line)
+        on_note(line)
+
+    rows = list(rows) if rows is not None else _rows(run, note)
 
     def measure(heading: str, model: str, *, dialect: str | None = None) -> Report:
         return evaluate(
             base_url=base_url,
             model=model,
             rows=rows,
+            notes=notes,
             concurrency=spec.concurrency,
             max_tokens=spec.max_tokens,
             dialect=dialect,
@@ -113,11 +120,15 @@ def _rows(run: Run, on_note: Callable[[str], None]) -> list[Row]:
 
 def _own_split(test: Iterable[Conversation], on_note: Callable[[str], None]) -> list[Row]:
     rows: list[Row] = []
+    reading = sets.Reading()
     for conversation in test:
+        reading.conversations += 1
         try:
-            rows.extend(split(conversation.messages, conversation.tools, set=OWN_SPLIT, id=conversation.id))
+            rows.extend(split(conversation, set=OWN_SPLIT))
         except RowError as error:
-            on_note(f"{OWN_SPLIT}: {conversation.source}:{conversation.line} is left out: {error}")
+            reading.fault(f"{conversation.source}:{conversation.line}", error.detail)
+    for line in reading.notes(OWN_SPLIT):
+        on_note(line)
     if not rows:
         raise InvalidInput(
             "evaluating: the run's own test split holds no request; expected at least one; "

@@ -41,8 +41,8 @@ class Base(SpecModel):
 
 class Source(SpecModel):
     path: str = Field(min_length=1)
-    """Conversations: a file relative to the working directory (JSON Lines, JSON, Parquet, CSV; gzip, zstd), a store
-    URL, `hf://datasets/OWNER/NAME/FILE` or `modelscope://OWNER/NAME/FILE`."""
+    """Conversations: a file relative to the working directory (JSON Lines, JSON, CSV, all in UTF-8, or Parquet; gzip,
+    zstd, bzip2), a store URL, `hf://datasets/OWNER/NAME/FILE` or `modelscope://OWNER/NAME/FILE`."""
     format: DataFormat = "auto"
     """How the rows are written; `auto` looks at the first row."""
     count: Annotated[int, Field(ge=1)] | None = None

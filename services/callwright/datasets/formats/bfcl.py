@@ -10,6 +10,7 @@ Tools come out in JSON Schema's terms and with `_` for the dots in names, as BFC
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,16 +62,28 @@ def gold_path(path: Path) -> Path:
     return path.parent / "possible_answer" / path.name
 
 
-def gold_of(path: Path) -> dict[str, Any]:
-    """The gold of the rows at `path` by their ids; empty where there is no file of it. Raises `InvalidInput`."""
+def gold_of(path: Path, on_fault: Callable[[str, str], None] | None = None) -> dict[str, Any]:
+    """The gold of the rows at `path` by their ids; empty where there is no file of it.
+
+    A line of it that cannot be read is told to `on_fault`, as `file:line` and what is wrong, and left out. Raises
+    `InvalidInput` as `files.rows` does, and for such a line where `on_fault` is None.
+    """
     gold: dict[str, Any] = {}
     if not gold_path(path).is_file():
         return gold
     for line, row, problem in files.rows(gold_path(path)):
-        if row is None or not {"id", "ground_truth"} <= row.keys():
-            found = problem or f"got {', '.join(row or ()) or 'no keys'}"
-            raise InvalidInput(f"reading BFCL's gold: {gold_path(path)}:{line}: {found}; expected id and ground_truth")
-        gold[str(row["id"])] = row["ground_truth"]
+        fault = problem
+        if row is not None and not {"id", "ground_truth"} <= row.keys():
+            fault = f"got {', '.join(row) or 'no keys'}"
+        elif row is not None and str(row["id"]) in gold:
+            fault = f"got the id {row['id']} again"
+        if row is not None and fault is None:
+            gold[str(row["id"])] = row["ground_truth"]
+            continue
+        where, fault = f"{gold_path(path)}:{line}", f"{fault}; expected id and ground_truth, each id once"
+        if on_fault is None:
+            raise InvalidInput(f"reading BFCL's gold: {where}: {fault}")
+        on_fault(where, fault)
     return gold
 
 

@@ -3,13 +3,13 @@
 Reads the older `functions` / `function_call` spelling too.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from callwright.datasets.conversation import JSON, tool_call
-from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, next_unanswered
+from callwright.datasets.formats.row import ParsedRow, RowError, arguments_text, calls_before, next_unanswered
 from callwright.datasets.formats.weights import read_weight, weighted
+from callwright.dialects.literals import read_unambiguous
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
@@ -33,8 +33,8 @@ def read_tools(value: Any) -> tuple[JSON, ...]:
     """OpenAI tools from a list of tools or bare functions, or from that list as a JSON string. Raises `RowError`."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
+            value = read_unambiguous(value)
+        except ValueError as error:
             raise RowError("tools", f"tools: not JSON: {error}") from None
     if not isinstance(value, list):
         raise RowError("tools", f"tools: got {type(value).__name__}; expected a list")
@@ -44,8 +44,8 @@ def read_tools(value: Any) -> tuple[JSON, ...]:
 def _tool(tool: Any, index: int) -> JSON:
     if isinstance(tool, str):
         try:
-            tool = json.loads(tool)
-        except (ValueError, RecursionError) as error:
+            tool = read_unambiguous(tool)
+        except ValueError as error:
             raise RowError("tools", f"tools[{index}]: not JSON: {error}") from None
     function = tool.get("function", tool) if isinstance(tool, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
@@ -75,9 +75,7 @@ def _call(call: Any, index: int, number: int) -> JSON:
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise RowError("tool_calls", f"messages[{index}]: got a call without a name; expected an OpenAI tool call")
-    arguments = function.get("arguments", {})
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    made = tool_call(number, function["name"], text or "{}")
+    made = tool_call(number, function["name"], arguments_text(function.get("arguments")))
     return {**made, "id": call["id"]} if isinstance(call.get("id"), str) and call["id"] else made
 
 

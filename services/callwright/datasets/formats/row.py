@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from callwright.datasets.conversation import JSON, tool_call
+from callwright.dialects.literals import read_unambiguous
+
+_NO_ARGUMENTS: tuple[Any, ...] = (None, [], "", "null")
 
 
 class ParsedRow(NamedTuple):
@@ -26,31 +29,38 @@ class RowError(Exception):
 def call_turn(text: str, before: Sequence[JSON]) -> JSON:
     """The assistant turn that a JSON text of one call or a list of calls makes. Raises `RowError`."""
     try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        value: Any = read_unambiguous(text)
+    except ValueError as error:
         raise RowError("tool_calls", f"got a call that is not JSON: {error}: {text[:80]!r}") from None
     made = []
     for index, call in enumerate(value if isinstance(value, list) else [value]):
         if not isinstance(call, dict) or not isinstance(call.get("name"), str):
             raise RowError("tool_calls", f"got a call without a name: {text[:80]!r}; expected name and arguments")
         arguments = call.get("arguments", call.get("parameters", {}))
-        written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        made.append(tool_call(calls_before(before) + index, call["name"], written or "{}"))
+        made.append(tool_call(calls_before(before) + index, call["name"], arguments_text(arguments)))
     return {"role": "assistant", "content": None, "tool_calls": made}
 
 
-def joined(text: JSON, call: JSON) -> JSON:
-    """One turn of two: the assistant's text, with calls perhaps, and the calls right after it. Raises `RowError`."""
-    weights = text.get("weight", 1.0), call.get("weight", 1.0)
+def arguments_text(arguments: Any) -> str:
+    """A call's arguments as JSON text; `{}` where none are given: nothing, null, or the empty list that PHP writes."""
+    if (arguments.strip() if isinstance(arguments, str) else arguments) in _NO_ARGUMENTS:
+        return "{}"
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def add_calls(turn: JSON, messages: list[JSON]) -> None:
+    """Add a turn of calls to `messages`: as one with the assistant's turn before it, if there is. Raises `RowError`."""
+    if not messages or messages[-1]["role"] != "assistant":
+        messages.append(turn)
+        return
+    before = messages.pop()
+    weights = before.get("weight", 1.0), turn.get("weight", 1.0)
     if weights[0] != weights[1]:
         raise RowError(
             "weight", f"got a text and its call with weights {weights[0]:g} and {weights[1]:g}; expected one"
         )
-    return {
-        **call,
-        "content": text["content"] or None,
-        "tool_calls": [*text.get("tool_calls", ()), *call["tool_calls"]],
-    }
+    calls = [*before.get("tool_calls", ()), *turn["tool_calls"]]
+    messages.append({**before, "content": before["content"] or None, "tool_calls": calls})
 
 
 def calls_before(messages: Sequence[JSON]) -> int:

@@ -8,7 +8,14 @@ from typing import Any, Literal, NamedTuple
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats.openai import read_tools
 from callwright.datasets.formats.react import read_loop
-from callwright.datasets.formats.row import ParsedRow, RowError, call_turn, calls_before, next_unanswered
+from callwright.datasets.formats.row import (
+    ParsedRow,
+    RowError,
+    add_calls,
+    call_turn,
+    calls_before,
+    next_unanswered,
+)
 from callwright.datasets.formats.weights import read_weight, weighted
 from callwright.dialects import ms_agent
 from callwright.dialects.tools import Toolbox
@@ -53,7 +60,8 @@ def read(row: JSON) -> ParsedRow:
             case "assistant" if tools:
                 made = read_loop(turn.text, box, calls_before(messages))
             case "call":
-                made = [call_turn(turn.text, messages)]
+                add_calls(weighted(call_turn(turn.text, messages), turn.weight), messages)
+                made = []
             case "tool":
                 made = [{"role": "tool", "tool_call_id": next_unanswered(messages), "content": turn.text}]
             case role:

@@ -5,7 +5,7 @@ Calls in a row become one assistant message with parallel calls; an assistant te
 
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats import openai
-from callwright.datasets.formats.row import ParsedRow, RowError, call_turn, joined
+from callwright.datasets.formats.row import ParsedRow, RowError, add_calls, call_turn
 from callwright.datasets.formats.weights import read_weight, weighted
 
 _CALL_ROLES = ("tool_call", "tool_calls", "function_call")
@@ -27,18 +27,13 @@ def read(row: JSON) -> ParsedRow:
     for index, message in enumerate(row["messages"]):
         role = str(message.get("role")) if isinstance(message, dict) else None
         if role in _CALL_ROLES:
-            messages.append(_call(message, index, messages))
+            content, weight = message.get("content"), read_weight(message, f"messages[{index}].")
+            if not isinstance(content, str):
+                found = type(content).__name__
+                raise RowError("tool_calls", f"messages[{index}]: got {found}; expected a call as JSON text")
+            add_calls(weighted(call_turn(content, messages), weight), messages)
             continue
         if role in _ROLES:
             message = {**message, "role": _ROLES[role]}
         messages += openai.read({"messages": [message]}, before=messages).messages
     return ParsedRow(tuple(messages), openai.read_tools(row.get("tools") or []))
-
-
-def _call(message: JSON, index: int, messages: list[JSON]) -> JSON:
-    """The assistant message that makes the call, together with the assistant message right before it."""
-    content = message.get("content")
-    if not isinstance(content, str):
-        raise RowError("tool_calls", f"messages[{index}]: got {type(content).__name__}; expected a call as JSON text")
-    made = weighted(call_turn(content, messages), read_weight(message, f"messages[{index}]."))
-    return joined(messages.pop(), made) if messages and messages[-1]["role"] == "assistant" else made

@@ -9,7 +9,15 @@ from callwright.datasets.conversation import JSON
 from callwright.datasets.formats import sharegpt
 from callwright.datasets.formats.openai import read_tools
 from callwright.datasets.formats.react import read_loop
-from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, next_unanswered
+from callwright.datasets.formats.row import (
+    ParsedRow,
+    RowError,
+    add_calls,
+    call_turn,
+    calls_before,
+    next_unanswered,
+)
+from callwright.datasets.formats.weights import weighted
 from callwright.dialects.literals import read_literal
 
 _TOOLS = re.compile(r"\s*Specifically, you have access to the following APIs:\s*(?=\[)")
@@ -38,6 +46,9 @@ def read(row: JSON) -> ParsedRow:
                 made = [{"role": "user", "content": _BEGIN.sub("", turn.text).strip()}]
             case "assistant":
                 made = read_loop(turn.text, tools, calls_before(messages), dialect="toolbench")
+            case "call":
+                add_calls(weighted(call_turn(turn.text, messages), turn.weight), messages)
+                made = []
             case _:
                 made = [{"role": "tool", "tool_call_id": next_unanswered(messages), "content": turn.text}]
         messages += turn.weigh(made)
