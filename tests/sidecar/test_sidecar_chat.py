@@ -121,6 +121,41 @@ def test_a_call_cut_by_the_length_is_none() -> None:
     assert '{"city": "Par' in message["content"]
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_call_that_the_length_cut_goes_back_as_it_was_streamed(legacy: bool) -> None:
+    cut = '{"city": "Par'
+    declared = {"functions": [WEATHER["function"]], "function_call": {"name": "get_weather"}}
+    demanded: dict[str, Any] = declared if legacy else {"tools": [WEATHER], "tool_choice": "required"}
+    with bench(lambda request: Text([f"Action: get_weather\nAction Input: {cut}"], finish="length")) as b:
+        asked = {"model": "m", "messages": USER, "stream": True} | demanded
+        lines = httpx.post(f"{b.url}/v1/chat/completions", json=asked).text.split("\n\n")
+        chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+        deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+        if legacy:
+            made = [delta["function_call"] for delta in deltas if "function_call" in delta]
+        else:
+            made = [call["function"] for delta in deltas for call in delta.get("tool_calls", ())]
+        call = {key: "".join(each.get(key, "") for each in made) for key in ("name", "arguments")}
+        assert call == {"name": "get_weather", "arguments": cut}
+        turn: dict[str, Any] = {"role": "assistant", "content": None}
+        if legacy:
+            turn |= {"function_call": call}
+            results = [{"role": "function", "name": "get_weather", "content": "no such city"}]
+            written = [cut]
+        else:
+            whole = {"name": "get_weather", "arguments": '{"city": "Rome"}'}
+            turn |= {"tool_calls": [{"id": str(n), "function": each} for n, each in enumerate((call, whole))]}
+            results = [{"role": "tool", "tool_call_id": str(n), "content": text} for n, text in ((1, "sun"), (0, "no"))]
+            written = [cut, whole["arguments"]]
+        b.engine.answer = lambda request: Text([ANSWER])
+        again = asked | {"messages": [*USER, turn, *results], "stream": False}
+        assert httpx.post(f"{b.url}/v1/chat/completions", json=again).status_code == 200
+    told = b.engine.requests[-1]["messages"][-1]["content"]
+    answers = ["no such city"] if legacy else ["no", "sun"]
+    calls = "".join(f"Action: get_weather\nAction Input: {each}\n" for each in written)
+    assert told == calls + "".join(f"Observation: {each}\n" for each in answers)
+
+
 def test_a_malformed_call_is_content_with_a_reason() -> None:
     with bench('Action: get_rain\nAction Input: {"city": "Paris"}') as b:
         whole, chunks = b.ask().choices[0], b.stream()

@@ -133,6 +133,26 @@ def test_a_malformed_call_is_text_with_a_reason_and_may_be_tried_again() -> None
         assert client.messages.create(**ASKED, extra_body={"retry_malformed_calls": True}).stop_reason == "tool_use"
 
 
+def test_a_call_that_the_length_cut_goes_back_as_it_was_streamed() -> None:
+    """As far as the SDK could read it, or as text where a client keeps the pieces as they came."""
+    cut = '{"city": "Par'
+    with asking(lambda request: Text([CALL[: CALL.index("is")]], finish="length")) as (client, b):
+        with client.messages.stream(**ASKED, tool_choice={"type": "any"}) as stream:
+            message = stream.get_final_message()
+        assert message.stop_reason == "max_tokens"
+        said, call = (block.model_dump(exclude={"citations", "parsed_output"}) for block in message.content)
+        result = {"type": "tool_result", "tool_use_id": call["id"], "content": "no such city"}
+        for given, written in ((call["input"], "{}"), (cut, cut), ([], "[]"), (None, "{}"), (5, "5")):
+            turns = [
+                *ASKED["messages"],
+                {"role": "assistant", "content": [said, call | {"input": given}]},
+                {"role": "user", "content": [result]},
+            ]
+            assert post(b, messages=turns).status_code == 200
+            told = b.engine.requests[-1]["messages"][-1]["content"]
+            assert told.endswith(f"Action Input: {written}\nObservation: no such city\n")
+
+
 def test_why_it_ended() -> None:
     assert stop("length", None, []) == {"stop_reason": "max_tokens", "stop_sequence": None}
     assert stop("stop", "END", ["END"]) == {"stop_reason": "stop_sequence", "stop_sequence": "END"}

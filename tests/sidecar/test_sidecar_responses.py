@@ -156,7 +156,7 @@ def test_a_text_format_reaches_the_engine() -> None:
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
         ({"input": [{"type": "computer_call", "id": "x"}]}, "input[0].type"),
         ({"input": [{"type": "function_call_output", "call_id": "x", "output": {}}]}, "input[0].output"),
-        ({"input": [{"type": "function_call", "call_id": "x", "name": "f", "arguments": "{"}]}, "input"),
+        ({"input": [{"type": "function_call", "call_id": "x", "name": "", "arguments": "{}"}]}, "input"),
         ({"input": []}, "input"),
         ({"tools": [TOOL, {"type": "web_search"}]}, "tools[1].type"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
@@ -179,9 +179,22 @@ def test_a_refusal_names_its_param(change: dict[str, Any], param: str, refusing:
 
 def test_a_refusal_of_the_chat_request_names_the_item(refusing: Bench) -> None:
     said = [{"role": "user", "content": "x"}, {"type": "reasoning"}, {"role": "assistant", "content": "y"}]
-    calls = [{"type": "function_call", "call_id": str(n), "name": "f", "arguments": "{" * n} for n in range(2)]
+    calls = [{"type": "function_call", "call_id": str(n), "name": "f" * n, "arguments": "{}"} for n in (1, 0)]
     answer = post(refusing, instructions="Be brief.", input=[*said, *calls])
-    assert answer.json()["error"]["message"].startswith("input[4].arguments: got '{'")
+    assert answer.json()["error"]["message"].startswith("input[4]: got no function with a name")
+
+
+def test_a_call_that_the_length_cut_goes_back_as_it_was_streamed() -> None:
+    cut = '{"city": "Par'
+    with bench(lambda request: Text([CALL[: CALL.index("is")]], finish="length")) as b:
+        *_, last = b.client.responses.create(**ASKED, stream=True, tool_choice="required")
+        said, call = last.response.output
+        assert (said.type, call.arguments, call.status) == ("message", cut, "incomplete")
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": "no such city"}
+        items: list[Any] = [{"role": "user", "content": "x"}, said.model_dump(), call.model_dump(), result]
+        b.client.responses.create(**ASKED | {"input": items})
+    told = b.engine.requests[-1]["messages"][-1]["content"]
+    assert told.endswith(f"Action Input: {cut}\nObservation: no such city\n")
 
 
 def test_an_engine_that_breaks_off_fails_the_response() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from callwright.dialects.literals import read_literal, write_json
+from callwright.dialects.literals import encodable, read_literal, write_json
 from callwright.dialects.types import Kind, Message, Rendered, Segment
 from callwright.errors import InvalidInput
 
@@ -31,7 +31,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that an earlier turn made; `arguments` is one line of JSON."""
+    """A call that an earlier turn made; `arguments` is one line of JSON, or what the model wrote where that is none."""
 
     id: str
     name: str
@@ -120,23 +120,25 @@ def _calls(message: Message, where: str) -> Iterator[Call]:
         name = function.get("name") if isinstance(function, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(name, str) or not name:
             raise InvalidInput(f"{place}: got no function with a name; expected one; correct the request")
-        yield Call(
-            str(call.get("id") or ""), name, _arguments(function.get("arguments"), f"{place}.function.arguments")
-        )
+        yield Call(str(call.get("id") or ""), name, _arguments(function.get("arguments")))
 
 
-def _arguments(given: object, where: str) -> str:
-    """One line of JSON, whatever spacing the client chose, so that every way to the same call gives the same bytes."""
-    if isinstance(given, Mapping):
-        given = json.dumps(given)
-    text = given.strip() if isinstance(given, str) else ""
+def _arguments(given: object) -> str:
+    """One line of JSON, whatever spacing the client chose, so that every way to the same call gives the same bytes.
+
+    What is no object, such as arguments that the length has cut, stays as the model wrote it.
+    """
+    if given is None:
+        return "{}"
+    written = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
     try:
-        value = read_literal(text) if text else {}
+        value = read_literal(written) if written.strip() else {}
+        value = read_literal(value) if isinstance(value, str) else value  # some clients write the string as JSON again
         if isinstance(value, dict):
             return write_json(value)
     except ValueError:
         pass
-    raise InvalidInput(f"{where}: got {text[:60]!r}; expected a JSON object as a string; correct the request")
+    return encodable(written)
 
 
 def _text(message: Message, where: str) -> str:

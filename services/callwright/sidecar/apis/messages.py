@@ -140,10 +140,7 @@ def _assistant(blocks: list[Json], where: str) -> Iterator[Json]:
     calls, said = [], []
     for block in blocks:
         if block["type"] == "tool_use":
-            name, given = block.get("name"), block.get("input", {})
-            if not isinstance(name, str) or not isinstance(given, dict):
-                raise Refused(f"{where}: a tool_use needs a name and an input, an object", param=where)
-            function = {"name": name, "arguments": json.dumps(given, ensure_ascii=False)}
+            function = {"name": block.get("name"), "arguments": block.get("input")}
             calls.append({"id": block.get("id"), "type": "function", "function": function})
         elif block["type"] not in _THOUGHTS:
             said.append(block)
