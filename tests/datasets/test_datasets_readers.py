@@ -614,3 +614,76 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, name: str) -> None
     peak(1)  # imports
     few, many = peak(300), peak(2400)
     assert many - few < 1_000_000  # for ten megabytes more of text
+
+
+@pytest.mark.parametrize("key", ["tools", "functions"])
+@pytest.mark.parametrize(
+    ("row", "turns"), [(SHAREGPT, "conversations"), (SWIFT, "messages"), (OPENAI, "messages"), (LEGACY, "messages")]
+)
+def test_tools_in_other_words_and_places_are_read_in_every_format(
+    tmp_path: Path, row: dict[str, Any], turns: str, key: str
+) -> None:
+    anthropic = [{**WEATHER["function"], "input_schema": WEATHER["function"]["parameters"]}, TOOLS[1]["function"]]
+    del anthropic[0]["parameters"]
+    rest = {name: value for name, value in row.items() if name not in ("tools", "functions")}
+    expected = tuple({"type": "function", "function": tool["function"]} for tool in TOOLS)
+    format = readers.detect(row, "f", 1)
+    for written in (anthropic, json.dumps(anthropic), {tool["name"]: tool for tool in anthropic}):
+        assert read_one(tmp_path, {**rest, key: written}, format).tools == expected
+    first, *others = row[turns]
+    if first.get("role") in ("system", "developer"):
+        assert read_one(tmp_path, {**rest, turns: [{**first, key: anthropic}, *others]}, format).tools == expected
+        both = {**rest, turns: [{**first, key: anthropic}, *others], "tools": TOOLS}
+        assert read_one(tmp_path, both, format).tools == expected
+
+
+@pytest.mark.parametrize(
+    "tools",
+    ["[{", 5, [{"name": "f", "parameters": "{"}], [{"name": "f", "schema": WEATHER["function"]["parameters"]}], [5]],
+)
+@pytest.mark.parametrize("row", [SHAREGPT, SWIFT, OPENAI])
+def test_tools_that_cannot_be_read_are_a_finding(tmp_path: Path, row: dict[str, Any], tools: object) -> None:
+    report = Report()
+    path = write(tmp_path / "a.jsonl", {**row, "tools": tools})
+    assert list(readers.read(path, readers.detect(row, "f", 1), strict="keep", report=report)) == []
+    assert report.findings == {"tools": 1}
+
+
+CALLED = {"name": "get_weather", "arguments": {"city": "Oslo"}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tool_calls": [{"id": "x", "type": "function", "function": CALLED}]},
+        {"tool_calls": json.dumps([{"id": "x", "function": CALLED}])},
+        {"tool_calls": json.dumps(json.dumps([CALLED]))},
+        {"tool_calls": {"function": CALLED}},
+        {"tool_calls": [json.dumps(CALLED)]},
+        {"tool_calls": [{"id": "x", "function": json.dumps(CALLED)}]},
+        {"tool_calls": [{**CALLED, "arguments": json.dumps(json.dumps(json.dumps({"city": "Oslo"})))}]},
+        {"tool_calls": [{"name": "get_weather", "parameters": {"city": "Oslo"}}]},
+        {"tool_calls": [{"type": "tool_use", "name": "get_weather", "input": {"city": "Oslo"}}]},
+        {"function_call": json.dumps(CALLED)},
+        {"function_call": CALLED},
+        {"function_calls": [CALLED]},
+    ],
+)
+def test_calls_as_text_and_in_other_words_are_read(tmp_path: Path, fields: dict[str, Any]) -> None:
+    messages = [
+        OPENAI["messages"][1],
+        {"role": "assistant", "content": None, **fields},
+        {"role": "tool", "content": "snow"},
+    ]
+    found = read_one(tmp_path, {**OPENAI, "messages": messages})
+    assert outline(found)[1:] == [("assistant", None, [("get_weather", {"city": "Oslo"})]), ("tool", "snow")]
+
+
+@pytest.mark.parametrize(
+    "calls", ["[{", "get_weather(city='Oslo')", [{"name": "f", "argument": {"city": "Oslo"}}], [5], "[]x"]
+)
+def test_calls_that_cannot_be_read_are_a_finding(tmp_path: Path, calls: object) -> None:
+    messages = [OPENAI["messages"][1], {"role": "assistant", "tool_calls": calls}]
+    report = Report()
+    assert list(readers.read(write(tmp_path / "a.jsonl", {**OPENAI, "messages": messages}), report=report)) == []
+    assert list(report.findings) == ["tool_calls"]

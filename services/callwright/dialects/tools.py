@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from callwright.dialects.coercion import alternatives
+from callwright.dialects.declarations import read_function
 from callwright.dialects.types import ToolSpec
 from callwright.errors import InvalidInput
 
@@ -23,21 +25,28 @@ class Tool:
     parameters: Mapping[str, Any]
     """JSON schema of the arguments; empty for a tool that declares none."""
     function: Mapping[str, Any]
-    """The declaration without its wrapper, as the client wrote it."""
+    """The declaration without its wrapper, in OpenAI's words."""
     spec: ToolSpec
     """The declaration, wrapper included."""
 
     @property
     def properties(self) -> Mapping[str, Any]:
-        """Schema of each parameter, by name."""
-        found = self.parameters.get("properties")
-        return found if isinstance(found, _OBJECT) else {}
+        """Schema of each parameter, by name, also where it stands behind a `$ref` or in alternatives."""
+        found = [schema.get("properties") for schema in self._schemas]
+        return {name: schema for inner in found if isinstance(inner, Mapping) for name, schema in inner.items()}
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Names of the parameters that a call must give."""
-        found = self.parameters.get("required")
-        return tuple(n for n in found if isinstance(n, str)) if isinstance(found, list | tuple) else ()
+        """Names of the parameters that a call must give, whichever alternative it takes."""
+        found = [schema.get("required") for schema in self._schemas]
+        first, *others = (names if isinstance(names, list | tuple) else () for names in found)
+        return tuple(name for name in first if isinstance(name, str) and all(name in other for other in others))
+
+    @property
+    def _schemas(self) -> Sequence[Mapping[str, Any]]:
+        """The schemas of which a call's arguments have to fit one."""
+        own = "properties" in self.parameters or not self.parameters
+        return [self.parameters] if own else alternatives(self.parameters, self.parameters) or [self.parameters]
 
 
 class Toolbox(tuple[ToolSpec, ...]):
@@ -88,21 +97,16 @@ def choose(tools: tuple[Tool, ...], tool_choice: object) -> tuple[Tool, ...]:
             )
 
 
-_OBJECT = (dict, Mapping)  # asking for a dict first is much quicker, and it nearly always is one
-
-
 def _read_tool(spec: ToolSpec, index: int) -> Tool:
-    function = spec.get("function", spec) if isinstance(spec, _OBJECT) else None
-    name = function.get("name") if isinstance(function, _OBJECT) else None
-    if not isinstance(function, _OBJECT) or not isinstance(name, str) or not name.strip():
-        raise InvalidInput(
-            f"tools[{index}]: got {str(spec)[:80]!r}; expected a function with a name; correct the request"
-        )
+    try:
+        function = read_function(spec)
+    except ValueError as error:
+        raise InvalidInput(f"tools[{index}]: {error}; correct the request") from None
     description, parameters = function.get("description"), function.get("parameters")
     return Tool(
-        name=name,
+        name=function["name"],
         description=description if isinstance(description, str) else "",
-        parameters=parameters if isinstance(parameters, _OBJECT) else {},
+        parameters=parameters if isinstance(parameters, Mapping) else {},
         function=function,
         spec=spec,
     )

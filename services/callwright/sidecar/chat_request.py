@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from callwright.dialects.declarations import openai_tool
 from callwright.dialects.types import ToolSpec
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
@@ -94,7 +95,7 @@ def _joined(parts: list[object], where: str) -> str:
 
 
 def checked_tools(request: Json, config: SidecarConfig) -> list[Json]:
-    """Return the tools."""
+    """Return the tools in OpenAI's form."""
     tools = request.get("tools")
     if tools is None:
         return []
@@ -102,6 +103,7 @@ def checked_tools(request: Json, config: SidecarConfig) -> list[Json]:
         raise Refused("tools: expected a list", param="tools")
     if len(tools) > config.max_tools:
         raise Refused(f"tools: got {len(tools)}; at most {config.max_tools} are allowed", param="tools")
+    read: list[Json] = []
     for n, tool in enumerate(tools):
         function = tool.get("function", tool) if isinstance(tool, dict) else None
         if not isinstance(tool, dict) or not isinstance(function, dict):
@@ -111,17 +113,14 @@ def checked_tools(request: Json, config: SidecarConfig) -> list[Json]:
         name = function.get("name")
         if not isinstance(name, str) or not name.strip() or len(name) > 256 or not name.isprintable():
             raise Refused(f"tools[{n}].function.name: expected a name of one line", param=f"tools[{n}].function.name")
-        parameters = function.get("parameters")
-        if parameters is not None and not isinstance(parameters, dict | list):
-            raise Refused(
-                f"tools[{n}].function.parameters: expected a JSON schema", param=f"tools[{n}].function.parameters"
-            )
-        if _is_deeper(parameters, config.max_schema_depth):
-            raise Refused(
-                f"tools[{n}].function.parameters: nested deeper than {config.max_schema_depth}",
-                param=f"tools[{n}].function.parameters",
-            )
-    return tools
+        where = f"tools[{n}].function.parameters"
+        try:
+            read.append(dict(openai_tool(tool)))
+        except ValueError as error:
+            raise Refused(f"{where}: {error}", param=where) from None
+        if _is_deeper(read[-1]["function"].get("parameters"), config.max_schema_depth):
+            raise Refused(f"{where}: nested deeper than {config.max_schema_depth}", param=where)
+    return read
 
 
 def checked_tool_choice(request: Json, tools: Sequence[ToolSpec], config: SidecarConfig) -> object:

@@ -6,12 +6,13 @@ Reads the older `functions` / `function_call` spelling too.
 from collections.abc import Sequence
 from typing import Any
 
-from callwright.datasets.conversation import JSON, tool_call
-from callwright.datasets.formats.row import ParsedRow, RowError, arguments_text, calls_before, next_unanswered
+from callwright.datasets.conversation import JSON
+from callwright.datasets.formats.row import ParsedRow, RowError, next_unanswered, read_calls
 from callwright.datasets.formats.weights import read_weight, weighted
-from callwright.dialects.literals import read_unambiguous
+from callwright.dialects.declarations import list_tools, openai_tool, unread_parameters
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+_CALLS = ("tool_calls", "function_call", "function_calls")
 
 
 def matches(row: JSON) -> bool:
@@ -26,31 +27,32 @@ def read(row: JSON, before: Sequence[JSON] = ()) -> ParsedRow:
         if not isinstance(message, dict):
             raise RowError("messages", f"messages[{index}]: got {type(message).__name__}; expected an object")
         messages.append(_message(message, index, [*before, *messages]))
-    return ParsedRow(tuple(messages), read_tools(row.get("tools") or row.get("functions") or []))
+    return ParsedRow(tuple(messages), tools_of(row, row["messages"]))
 
 
 def read_tools(value: Any) -> tuple[JSON, ...]:
-    """OpenAI tools from a list of tools or bare functions, or from that list as a JSON string. Raises `RowError`."""
-    if isinstance(value, str):
-        try:
-            value = read_unambiguous(value)
-        except ValueError as error:
-            raise RowError("tools", f"tools: not JSON: {error}") from None
-    if not isinstance(value, list):
-        raise RowError("tools", f"tools: got {type(value).__name__}; expected a list")
-    return tuple(_tool(tool, index) for index, tool in enumerate(value))
+    """OpenAI tools from tools in any words that `declarations` reads, their JSON text too. Raises `RowError`."""
+    try:
+        tools = tuple(dict(openai_tool(tool)) for tool in list_tools(value))
+    except (ValueError, RecursionError) as error:
+        raise RowError("tools", f"tools: {error}") from None
+    for tool in tools:
+        key = unread_parameters(tool)
+        if key is not None:
+            name = tool["function"]["name"]
+            raise RowError("tools", f"tools: {name}: got no parameters, and a schema in {key}; expected parameters")
+    return tools
 
 
-def _tool(tool: Any, index: int) -> JSON:
-    if isinstance(tool, str):
-        try:
-            tool = read_unambiguous(tool)
-        except ValueError as error:
-            raise RowError("tools", f"tools[{index}]: not JSON: {error}") from None
-    function = tool.get("function", tool) if isinstance(tool, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise RowError("tools", f"tools[{index}]: got no function with a name; expected an OpenAI tool")
-    return {**(tool if "function" in tool else {}), "type": "function", "function": function}
+def tools_of(row: JSON, turns: Sequence[Any]) -> tuple[JSON, ...]:
+    """The tools that a row declares, itself and in its turns, a system message for one; each once."""
+    holders = [row, *(turn for turn in turns if isinstance(turn, dict))]
+    found: list[JSON] = []
+    for holder in holders:
+        for key in ("tools", "functions"):
+            listed = read_tools(holder.get(key))
+            found += listed if not found else [tool for tool in listed if tool not in found]
+    return tuple(found)
 
 
 def _message(message: JSON, index: int, before: list[JSON]) -> JSON:
@@ -58,25 +60,14 @@ def _message(message: JSON, index: int, before: list[JSON]) -> JSON:
     if role is None:
         raise RowError("role", f"messages[{index}]: got role {message.get('role')!r}; expected {', '.join(_ROLES)}")
     made: JSON = {"role": role, "content": text_of(message.get("content"), index)}
-    calls = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else [])
-    if not isinstance(calls, list):
-        raise RowError("tool_calls", f"messages[{index}]: got {type(calls).__name__}; expected a list of calls")
+    calls = next((message[key] for key in _CALLS if message.get(key)), None)
     if role == "assistant" and calls:
-        taken = calls_before(before)
-        made["tool_calls"] = [_call(call, index, taken + i) for i, call in enumerate(calls)]
+        made["tool_calls"] = read_calls(calls, before, f"messages[{index}]: ")
         made["content"] = made["content"] or None
     if role == "tool":
         made["tool_call_id"] = message.get("tool_call_id") or next_unanswered(before)
         made["content"] = made["content"] or ""
     return weighted(made, read_weight(message, f"messages[{index}]."))
-
-
-def _call(call: Any, index: int, number: int) -> JSON:
-    function = call.get("function", call) if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise RowError("tool_calls", f"messages[{index}]: got a call without a name; expected an OpenAI tool call")
-    made = tool_call(number, function["name"], arguments_text(function.get("arguments")))
-    return {**made, "id": call["id"]} if isinstance(call.get("id"), str) and call["id"] else made
 
 
 def text_of(content: Any, index: int) -> str | None:

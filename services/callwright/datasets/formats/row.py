@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from callwright.datasets.conversation import JSON, tool_call
+from callwright.dialects.declarations import decode
 from callwright.dialects.literals import read_unambiguous
 
+_ARGUMENTS = ("arguments", "parameters", "args", "input")
 _NO_ARGUMENTS: tuple[Any, ...] = (None, [], "", "null")
 
 
@@ -26,26 +28,65 @@ class RowError(Exception):
         super().__init__(detail)
 
 
-def call_turn(text: str, before: Sequence[JSON]) -> JSON:
+def call_turn(text: str, before: Sequence[JSON], where: str = "") -> JSON:
     """The assistant turn that a JSON text of one call or a list of calls makes. Raises `RowError`."""
+    return {"role": "assistant", "content": None, "tool_calls": read_calls(text, before, where)}
+
+
+def read_calls(value: Any, before: Sequence[JSON], where: str = "") -> list[JSON]:
+    """OpenAI's calls from a call or a list of them, with or without `function` around each, or from the JSON text.
+
+    `before` are the messages already read. Raises `RowError`.
+    """
+    value = _decoded(value, where)
+    calls = value if isinstance(value, list) else [value]
+    if not isinstance(value, dict | list):
+        raise RowError("tool_calls", f"{where}got {type(value).__name__}; expected a list of calls")
+    return [_call(_decoded(call, where), calls_before(before) + index, where) for index, call in enumerate(calls)]
+
+
+def _call(call: Any, number: int, where: str) -> JSON:
+    function = _decoded(call.get("function", call), where) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        got = f"{where}got a call without a name: {str(call)[:80]!r}"
+        raise RowError("tool_calls", f"{got}; expected name and arguments")
+    name = function["name"]
+    key = next((key for key in _ARGUMENTS if function.get(key) is not None), None)
+    unread = [other for other, value in function.items() if isinstance(value, dict | list)] if key is None else []
+    if unread:
+        raise RowError("tool_calls", f"{where}{name}: got no arguments, and {unread[0]}; expected arguments")
+    made = tool_call(number, name, arguments_text(function[key]) if key else "{}")
+    return {**made, "id": call["id"]} if isinstance(call.get("id"), str) and call["id"] else made
+
+
+def _decoded(value: Any, where: str) -> Any:
     try:
-        value: Any = read_unambiguous(text)
-    except ValueError as error:
-        raise RowError("tool_calls", f"got a call that is not JSON: {error}: {text[:80]!r}") from None
-    made = []
-    for index, call in enumerate(value if isinstance(value, list) else [value]):
-        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-            raise RowError("tool_calls", f"got a call without a name: {text[:80]!r}; expected name and arguments")
-        arguments = call.get("arguments", call.get("parameters", {}))
-        made.append(tool_call(calls_before(before) + index, call["name"], arguments_text(arguments)))
-    return {"role": "assistant", "content": None, "tool_calls": made}
+        return decode(value)
+    except (ValueError, RecursionError) as error:
+        raise RowError("tool_calls", f"{where}got a call that is {error}: {value[:80]!r}") from None
 
 
 def arguments_text(arguments: Any) -> str:
-    """A call's arguments as JSON text; `{}` where none are given: nothing, null, or the empty list that PHP writes."""
+    """A call's arguments as JSON text; `{}` where none are given: nothing, null, or the empty list that PHP writes.
+
+    Of text that holds their JSON text in turn, that one.
+    """
+    while isinstance(arguments, str):
+        inner = _text_within(arguments)
+        if inner is None:
+            break
+        arguments = inner
     if (arguments.strip() if isinstance(arguments, str) else arguments) in _NO_ARGUMENTS:
         return "{}"
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def _text_within(text: str) -> str | None:
+    try:
+        value = read_unambiguous(text) if text.lstrip().startswith('"') else None
+    except ValueError:
+        return None
+    return value if isinstance(value, str) else None
 
 
 def add_calls(turn: JSON, messages: list[JSON]) -> None:

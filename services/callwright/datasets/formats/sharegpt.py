@@ -6,7 +6,7 @@ Tools stand in the system text (ms_agent) or in `tools`; calls stand in assistan
 from typing import Any, Literal, NamedTuple
 
 from callwright.datasets.conversation import JSON
-from callwright.datasets.formats.openai import read_tools
+from callwright.datasets.formats.openai import tools_of
 from callwright.datasets.formats.react import read_loop
 from callwright.datasets.formats.row import (
     ParsedRow,
@@ -47,7 +47,7 @@ def matches(row: JSON) -> bool:
 
 def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
-    tools = read_tools(row.get("tools") or [])
+    tools = tools_of(row, row["conversations"])
     box = Toolbox(tools)
     messages: list[JSON] = []
     for turn in turns(row):

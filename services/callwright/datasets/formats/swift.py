@@ -31,9 +31,9 @@ def read(row: JSON) -> ParsedRow:
             if not isinstance(content, str):
                 found = type(content).__name__
                 raise RowError("tool_calls", f"messages[{index}]: got {found}; expected a call as JSON text")
-            add_calls(weighted(call_turn(content, messages), weight), messages)
+            add_calls(weighted(call_turn(content, messages, f"messages[{index}]: "), weight), messages)
             continue
         if role in _ROLES:
             message = {**message, "role": _ROLES[role]}
         messages += openai.read({"messages": [message]}, before=messages).messages
-    return ParsedRow(tuple(messages), openai.read_tools(row.get("tools") or []))
+    return ParsedRow(tuple(messages), openai.tools_of(row, row["messages"]))

@@ -7,7 +7,7 @@ import re
 
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats import sharegpt
-from callwright.datasets.formats.openai import read_tools
+from callwright.datasets.formats.openai import read_tools, tools_of
 from callwright.datasets.formats.react import read_loop
 from callwright.datasets.formats.row import (
     ParsedRow,
@@ -36,11 +36,12 @@ def matches(row: JSON) -> bool:
 def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
     messages: list[JSON] = []
-    tools: tuple[JSON, ...] = ()
+    declared = tools = tools_of(row, row["conversations"])
     for turn in sharegpt.turns(row):
         match turn.role:
             case "system":
-                tools, kept = _system(turn.text)
+                listed, kept = _system(turn.text)
+                tools = declared + tuple(tool for tool in listed if tool not in declared)
                 made = [{"role": "system", "content": kept}] if kept else []
             case "user":
                 made = [{"role": "user", "content": _BEGIN.sub("", turn.text).strip()}]
