@@ -198,6 +198,7 @@ def test_why_it_ended() -> None:
         ({"mcp_servers": [{"name": "x"}]}, "mcp_servers"),
         ({"output_config": "x"}, "output_config"),
         ({"output_config": {"format": {"type": "xml"}}}, "output_config.format"),
+        ({"output_format": {"type": "json_object"}}, "output_format"),
         ({"tool_choice": "any"}, "tool_choice"),
         ({"tool_choice": {"type": "tool"}}, "tool_choice"),
         ({"stop_sequences": "END"}, "stop_sequences"),
@@ -276,9 +277,17 @@ def test_an_output_format_reaches_the_engine_and_what_changes_no_answer_does_not
         "thinking": {"type": "adaptive"},
         "container": None,
     }
+    forms = ({"output_config": config}, {"output_format": config["format"]})
     with asking(ANSWER) as (_, b):
-        assert post(b, output_config=config, min_p=0.1, **harmless).status_code == 200
-    (sent,) = b.engine.requests
-    named = {"name": "output", "schema": schema}
-    assert (sent["response_format"], sent["min_p"]) == ({"type": "json_schema", "json_schema": named}, 0.1)
-    assert not {"output_config", *harmless} & set(sent)
+        for form in forms:
+            for choice in ("none", "auto", "any"):
+                asked = harmless | form | {"tool_choice": {"type": choice}}
+                assert post(b, min_p=0.1, **asked).status_code == 200
+    named = {"type": "json_schema", "json_schema": {"name": "output", "schema": schema}}
+    for none, auto, required in (b.engine.requests[:3], b.engine.requests[3:]):
+        assert (none["response_format"], none["min_p"]) == (named, 0.1)
+        for sent, has_schema in ((auto, True), (required, False)):
+            tag = json.loads(sent["structured_outputs"]["structural_tag"])
+            assert ("response_format" in sent, "get_weather" in json.dumps(tag)) == (False, True)
+            assert (json.dumps(schema) in json.dumps(tag).replace(json.dumps(TOOL["input_schema"]), "")) == has_schema
+            assert not {"output_config", "output_format", *harmless} & set(sent)

@@ -60,6 +60,8 @@ def plan(request: dict[str, Any], dialect: str = "react_en") -> ChatPlan:
         ({"stop": 5}, "stop"),
         ({"stop": ["a", None]}, "stop"),
         ({"eager_tool_calls": 1}, "eager_tool_calls"),
+        ({"response_format": "json"}, "response_format"),
+        ({"response_format": {"type": "xml"}, "tool_choice": "required"}, "response_format"),
     ],
 )
 def test_a_refusal_names_the_field(change: dict[str, Any], param: str | None) -> None:

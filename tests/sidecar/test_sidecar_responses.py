@@ -135,11 +135,25 @@ def test_a_malformed_call_is_text_with_a_reason() -> None:
 
 
 def test_a_text_format_reaches_the_engine() -> None:
-    form = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
-    with bench(ANSWER) as b:
-        b.client.responses.create(**ASKED, text={"format": form})
-    named = {"name": "n", "schema": {"type": "object"}, "strict": True}
-    assert b.engine.requests[0]["response_format"] == {"type": "json_schema", "json_schema": named}
+    """Beside the calls, alone where none may be made, and not at all where one is demanded."""
+    schema = {"type": "object", "required": ["sunny"]}
+    form = {"type": "json_schema", "name": "n", "schema": schema, "strict": True}
+    with bench(CALL) as b:
+        for fields in ({}, {"tool_choice": "none"}, {"tool_choice": "required"}):
+            for given in (form, {"type": "json_object"}, {"type": "text"}):
+                b.client.responses.create(**ASKED | fields, text={"format": given})
+    sent = [(r.get("response_format"), r.get("structured_outputs")) for r in b.engine.requests]
+    auto, none, required = sent[:3], sent[3:6], sent[6:]
+    assert [given for given, _ in auto] == [None, None, {"type": "text"}]
+    tags = [json.loads(held["structural_tag"]) if held else None for _, held in auto]
+    assert [json.dumps(schema) in json.dumps(tag) for tag in tags] == [True, False, False]
+    assert ["get_weather" in json.dumps(tag) for tag in tags] == [True, True, False]
+    named = {"name": "n", "schema": schema, "strict": True}
+    assert none[0] == ({"type": "json_schema", "json_schema": named}, None)
+    assert [given["type"] for given, _ in none] == ["json_schema", "json_object", "text"]
+    assert required[0] == required[1] == required[2]
+    assert required[0][0] is None
+    assert "get_weather" in required[0][1]["structural_tag"]
 
 
 @pytest.mark.parametrize(
@@ -165,6 +179,8 @@ def test_a_text_format_reaches_the_engine() -> None:
         ({"include": ["message.output_text.logprobs"]}, "include"),
         ({"context_management": [{"type": "compaction"}]}, "context_management"),
         ({"text": "x"}, "text"),
+        ({"text": {"format": "json_object"}}, "text.format"),
+        ({"text": {"format": {"type": "grammar"}}}, "text.format"),
         ({"tool_choice": {"type": "mcp"}}, "tool_choice"),
         ({"tool_choice": "always"}, "tool_choice"),
         ({"stream": "yes"}, "stream"),

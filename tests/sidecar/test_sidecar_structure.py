@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from callwright import dialects
-from callwright.sidecar.plan import structural_tag
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.models import named_dialect
+from callwright.sidecar.plan import make_plan, structural_tag
 
 TOOLS: list[dict[str, Any]] = [
     {
@@ -87,3 +89,87 @@ def test_strict_tools_are_held_to_their_schema_and_nothing_else_is(xgrammar: Any
     assert not accepts(xgrammar, tag, call(dialect, "get_weather", '{"days": 3}'))
     assert structural_tag(dialect, TOOLS[1:], "auto", single_call=False) is None
     assert structural_tag(dialect, TOOLS, "none", single_call=False) is None
+
+
+ANSWER_SCHEMA = {
+    "type": "object", "properties": {"sunny": {"$ref": "#/$defs/yes"}}, "required": ["sunny"],
+    "additionalProperties": False, "$defs": {"yes": {"type": "boolean"}},
+}  # fmt: skip
+FORMATS: list[dict[str, Any]] = [
+    {"type": "json_object"},
+    {"type": "json_schema", "json_schema": {"name": "n", "schema": ANSWER_SCHEMA}},
+    {"type": "structural_tag", "format": {"type": "const_string", "value": '{"sunny": true}'}},
+]
+ASKED = {"model": "m", "messages": [{"role": "user", "content": "Is it sunny?"}], "tools": TOOLS}
+
+
+def sent(name: str, **fields: Any) -> dict[str, Any]:
+    """The request to the engine."""
+    return make_plan(ASKED | fields, named_dialect(name), SidecarConfig()).body
+
+
+def held(body: dict[str, Any]) -> dict[str, Any]:
+    """What it holds the engine to, and nothing besides."""
+    assert not body.get("response_format")
+    assert list(body["structured_outputs"]) == ["structural_tag"]
+    return dict(json.loads(body["structured_outputs"]["structural_tag"]))
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("format", FORMATS, ids=lambda format: str(format["type"]))
+def test_with_a_form_of_the_answer_the_model_calls_or_answers_in_it(
+    xgrammar: Any, name: str, format: dict[str, Any]
+) -> None:
+    dialect = dialects.load(name)
+    tag = held(sent(name, response_format=format))
+    before, after = dialect.answer_frame() if format["type"].startswith("json") else ("", "")
+    answer = f'{before}{{"sunny": true}}{after}'
+    weather = call(dialect, "get_weather", '{"city": "Paris"}')
+    assert accepts(xgrammar, tag, answer)
+    assert dialect.parse(answer, TOOLS).content == '{"sunny": true}'
+    assert dialect.parse(answer, TOOLS).calls == ()
+    assert accepts(xgrammar, tag, weather)
+    assert accepts(xgrammar, tag, weather + call(dialect, "clock", "{}"))
+    assert not accepts(xgrammar, tag, "It is sunny.")
+    assert not accepts(xgrammar, tag, call(dialect, "get_weather", '{"days": 3}'))
+    assert accepts(xgrammar, tag, f'{before}{{"rain": 1}}{after}') == (format["type"] == "json_object")
+    single = held(sent(name, response_format=format, parallel_tool_calls=False))
+    assert accepts(xgrammar, single, weather)
+    assert not accepts(xgrammar, single, weather + call(dialect, "clock", "{}"))
+
+
+LEGACY = {"type": "structural_tag", "structures": [], "triggers": []}
+NAMED = {"type": "function", "function": {"name": "clock"}}
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("choice", ["required", NAMED], ids=["required", "named"])
+def test_a_demanded_call_is_the_same_whatever_form_an_answer_would_have(name: str, choice: Any) -> None:
+    alone = held(sent(name, tool_choice=choice))
+    for form in ({"type": "text"}, *FORMATS, LEGACY):
+        assert held(sent(name, tool_choice=choice, response_format=form)) == alone
+    assert held(sent(name, tool_choice=choice, structured_outputs={"choice": ["yes", "no"]})) == alone
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+def test_text_is_no_form_of_an_answer(name: str) -> None:
+    for fields in ({}, {"tool_choice": "required"}, {"tool_choice": NAMED}, {"tools": TOOLS[1:]}):
+        alone, beside = sent(name, **fields), sent(name, **fields, response_format={"type": "text"})
+        assert alone.get("structured_outputs") == beside.get("structured_outputs")
+        assert ("structured_outputs" in alone) == (fields != {"tools": TOOLS[1:]})
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+def test_a_form_stands_alone_where_nothing_can_be_called_and_where_only_the_engine_can_read_it(name: str) -> None:
+    called = [
+        *ASKED["messages"],
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "clock"}}]},
+        {"role": "tool", "tool_call_id": "1", "content": "noon"},
+    ]
+    for form in FORMATS:
+        assert sent(name, response_format=form, tool_choice="none")["response_format"] == form
+        body = sent(name, response_format=form, tools=None, messages=called)
+        assert (body["response_format"], "structured_outputs" in body) == (form, False)
+    for fields in ({"response_format": LEGACY}, {"structured_outputs": {"choice": ["yes", "no"]}}):
+        body = sent(name, **fields)
+        assert {key: body[key] for key in ("response_format", "structured_outputs") if key in body} == fields

@@ -118,6 +118,10 @@ class AgentFabric(ReactDialect):
         """The answer; a reply without a call is plain."""
         return [("final", f"{_ANSWER} {text}")] if resumed else [("text", text)]
 
+    def answer_frame(self) -> tuple[str, str]:
+        """Nothing: a reply without a call is plain, and `Answer:` stands there already after a result."""
+        return "", ""
+
     def _raw_pieces(self, raw: list[Piece], *, resumed: bool) -> list[Piece]:
         """After a result the text opens with `Answer:`, as RolePlay puts it there."""
         kind, text = raw[0]

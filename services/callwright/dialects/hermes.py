@@ -42,6 +42,9 @@ class Hermes:
     def call_frame(self, name: str) -> tuple[str, str]:
         return f'{OPEN}\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": ', f"}}\n{SHUT}"
 
+    def answer_frame(self) -> tuple[str, str]:
+        return "", ""
+
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> HermesStream:
         return HermesStream(read_names(tools), eager=eager)
 

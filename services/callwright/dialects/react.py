@@ -79,6 +79,9 @@ class ReactDialect:
         """The answer that ends a turn: in the format if the prompt shows it or the turn used it, otherwise plain."""
         return [("final", f"Final Answer: {text}")] if resumed or tools else [("text", text)]
 
+    def answer_frame(self) -> tuple[str, str]:
+        return "Final Answer: ", ""
+
     # What all share.
 
     def call_frame(self, name: str) -> tuple[str, str]:

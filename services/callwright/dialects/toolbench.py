@@ -72,3 +72,8 @@ Specifically, you have access to the following APIs: {tools}"""
             ("action", "Action: Finish\n"),
             ("action_input", f"Action Input: {arguments}"),
         ]
+
+    def answer_frame(self) -> tuple[str, str]:
+        """A call of Finish, whose answer may be any JSON."""
+        before, end = self.call_frame("Finish")
+        return f'{before}{{"return_type": "give_answer", "final_answer": ', f"}}{end}"

@@ -137,6 +137,9 @@ class Dialect(Protocol):
     def call_frame(self, name: str) -> tuple[str, str]:
         """What stands before and after the JSON arguments of a call, for a grammar that constrains decoding."""
 
+    def answer_frame(self) -> tuple[str, str]:
+        """What stands before and after an answer that is JSON, for the same; read back, the JSON is all there is."""
+
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
         """Reads a whole turn: feeds a parser the text in one piece and accumulates its deltas."""
 

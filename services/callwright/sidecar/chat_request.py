@@ -14,6 +14,7 @@ from callwright.sidecar.errors import Refused
 
 Json = dict[str, Any]
 _MARKS = (b'"tool', b'"function')
+_RESPONSE_FORMATS = ("text", "json_object", "json_schema", "structural_tag")
 _NESTED = frozenset((dict, list))
 _DEEPEST = 200
 """Nesting of a request: what can just be read may be too deep to be written."""
@@ -165,6 +166,14 @@ def checked_stream_options(request: Json) -> Json:
     if not isinstance(options, dict):
         raise Refused("stream_options: expected an object", param="stream_options")
     return options
+
+
+def check_response_format(request: Json) -> None:
+    """Raise `Refused` for a form of the answer that no engine knows."""
+    form = request.get("response_format")
+    if form is not None and (not isinstance(form, dict) or form.get("type") not in _RESPONSE_FORMATS):
+        expected = ", ".join(_RESPONSE_FORMATS)
+        raise Refused(f"response_format: expected an object whose type is one of {expected}", param="response_format")
 
 
 def checked_boolean(request: Json, key: str, *, default: bool) -> bool:

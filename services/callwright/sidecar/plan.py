@@ -24,6 +24,8 @@ _NOT_SENT = (
     RETRY,
 )  # fmt: skip
 _ANY_OBJECT: Json = {"type": "object"}
+_FORMS = ("response_format", "structured_outputs")
+"""Fields of a request that hold the engine to a form."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
     if isinstance(choice, dict):
         callable_tools = Toolbox(t for t in tools if chat_request.tool_name(t) == choice["function"]["name"])
     options = chat_request.checked_stream_options(request)
+    chat_request.check_response_format(request)
     one_choice = chat_request.checked_choice_count(request, config) == 1
     try:
         rendered = model.dialect.render(messages, tools or None, choice)
@@ -105,25 +108,30 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
 
 
 def structural_tag(
-    dialect: Dialect, tools: Sequence[ToolSpec], choice: object, *, single_call: bool, loose: bool = False
+    dialect: Dialect,
+    tools: Sequence[ToolSpec],
+    choice: object,
+    *,
+    single_call: bool,
+    answer: Json | None = None,
+    loose: bool = False,
 ) -> Json | None:
     """Return what holds the engine to `choice` while it decodes, or None where the model is free.
 
     `required` and a named tool force the answer to be calls and nothing else. With `auto`, a tool with `strict: true`
-    is held to its schema once the model has begun to call it. `loose` asks for JSON objects only, for schemas that the
-    engine can't follow.
+    is held to its schema once the model has begun to call it; with the form of an `answer`, the turn is calls or such
+    an answer and nothing else. `loose` asks for JSON objects only, for tools' schemas that the engine can't follow.
     """
     functions = [tool.get("function", tool) for tool in tools]
     if _is_demanded(choice):
-        calls = _either([_call_tag(dialect, function, loose) for function in functions])
-        if not single_call and choice == "required":
-            calls = {"type": "plus", "content": calls}
-        ends = _ends(dialect, functions[0]["name"])
-        optional_end = {"type": "optional", "content": _either(ends)} if ends else None
-        form = {"type": "sequence", "elements": [calls, optional_end]} if optional_end else calls
-        return {"type": "structural_tag", "format": form}
+        return {"type": "structural_tag", "format": _calls(dialect, functions, choice, single_call, loose)}
+    if choice != "auto" or not functions:
+        return None
+    if answer is not None:
+        calls = _calls(dialect, functions, choice, single_call, loose)
+        return {"type": "structural_tag", "format": _either([calls, _framed(dialect, answer)])}
     strict = [function for function in functions if function.get("strict") is True]
-    if choice != "auto" or not strict:
+    if not strict:
         return None
     tags = [_call_tag(dialect, function, loose) for function in strict]
     form = {"type": "triggered_tags", "triggers": [tag["begin"] for tag in tags], "tags": tags}
@@ -131,29 +139,73 @@ def structural_tag(
 
 
 def _enforced(plan: ChatPlan, choice: object) -> ChatPlan:
-    """Return the plan with the engine held to what the request demands, unless it holds the engine to a form itself."""
-    if any(plan.body.get(key) is not None for key in ("structured_outputs", "response_format")):
+    """Return the plan with the engine held to what the request demands: calls first, then the form of the answer.
+
+    An engine can be held to one thing only. Where the model may answer, a form that can't be told beside calls stands
+    alone; where a call is demanded, there is no answer for a form to hold.
+    """
+    answer, is_other = _answer(plan.body)
+    if is_other and not _is_demanded(choice):
         return plan
+    body = {key: value for key, value in plan.body.items() if key not in _FORMS}
     bodies = []
     for loose in (False, True):
-        tag = structural_tag(plan.dialect, plan.tools or [], choice, single_call=plan.single_call, loose=loose)
+        tag = structural_tag(
+            plan.dialect, plan.tools or [], choice, single_call=plan.single_call, answer=answer, loose=loose
+        )
         if tag is None:
             return plan
-        bodies.append(plan.body | {"structured_outputs": {"structural_tag": json.dumps(tag, ensure_ascii=False)}})
+        bodies.append(body | {"structured_outputs": {"structural_tag": json.dumps(tag, ensure_ascii=False)}})
     return replace(plan, body=bodies[0], loose_body=bodies[1], eager=plan.eager or _is_demanded(choice))
+
+
+def _answer(body: Json) -> tuple[Json | None, bool]:
+    """Return the form that the answer is to have, as a structural tag writes it, and whether it has another."""
+    form: object = None
+    match body.get("response_format"):
+        case None | {"type": "text"}:
+            return None, body.get("structured_outputs") is not None
+        case {"type": "json_object"}:
+            form = _json(_ANY_OBJECT)
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            form = _json(schema)
+        case {"type": "structural_tag", "format": dict(form)}:
+            pass
+    return (form, False) if isinstance(form, dict) and body.get("structured_outputs") is None else (None, True)
 
 
 def _is_demanded(choice: object) -> bool:
     return choice == "required" or isinstance(choice, dict)
 
 
+def _calls(dialect: Dialect, functions: Sequence[Json], choice: object, single_call: bool, loose: bool) -> Json:
+    calls = _either([_call_tag(dialect, function, loose) for function in functions])
+    if not single_call and not isinstance(choice, dict):
+        calls = {"type": "plus", "content": calls}
+    ends = _ends(dialect, functions[0]["name"])
+    optional_end = {"type": "optional", "content": _either(ends)} if ends else None
+    return {"type": "sequence", "elements": [calls, optional_end]} if optional_end else calls
+
+
 def _call_tag(dialect: Dialect, function: Json, loose: bool) -> Json:
     begin, end = dialect.call_frame(function["name"])
     parameters = function.get("parameters")
     schema = {**parameters, "type": "object"} if isinstance(parameters, dict) and not loose else _ANY_OBJECT
+    return {"type": "tag", "begin": begin, "content": _json(schema), "end": end}
+
+
+def _json(schema: Json) -> Json:
     # White space without end is the one way left for a small model to get lost in.
-    content = {"type": "json_schema", "json_schema": schema, "max_whitespace_cnt": 1}
-    return {"type": "tag", "begin": begin, "content": content, "end": end}
+    return {"type": "json_schema", "json_schema": schema, "max_whitespace_cnt": 1}
+
+
+def _framed(dialect: Dialect, answer: Json) -> Json:
+    """Return an answer in JSON as the dialect writes one; other forms say themselves what stands around them."""
+    if answer["type"] != "json_schema":
+        return answer
+    pieces = [{"type": "const_string", "value": text} if text else None for text in dialect.answer_frame()]
+    elements = [each for each in (pieces[0], answer, pieces[1]) if each]
+    return {"type": "sequence", "elements": elements} if len(elements) > 1 else answer
 
 
 def _ends(dialect: Dialect, name: str) -> list[Json]:

@@ -15,7 +15,8 @@ from callwright.sidecar.sse import named_event
 
 Json = dict[str, Any]
 _TRANSLATED = (
-    "max_tokens", "messages", "system", "stop_sequences", "tools", "tool_choice", "output_config", "thinking", "thread",
+    "max_tokens", "messages", "system", "stop_sequences", "tools", "tool_choice", "output_config", "output_format",
+    "thinking", "thread",
 )  # fmt: skip
 _LEFT_OUT = (
     "cache_control", "diagnostics", "inference_geo", "metadata", "service_tier", "speed", "user_profile_id",
@@ -58,7 +59,7 @@ class Messages:
         self._places = {f"messages[{n}]": where for n, (where, _) in enumerate(placed)}
         made["messages"] = [message for _, message in placed]
         made["tools"] = _tools(request.get("tools"))
-        made |= _choice(request.get("tool_choice")) | _format(request.get("output_config"))
+        made |= _choice(request.get("tool_choice")) | _format(request)
         _check_thinking(request.get("thinking"))
         if request.get("stream"):
             made["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
@@ -198,15 +199,18 @@ def _choice(choice: object) -> Json:
     return {"tool_choice": made, "parallel_tool_calls": not choice.get("disable_parallel_tool_use")}
 
 
-def _format(config: object) -> Json:
-    """Structured outputs; how much effort a model makes is for others to say."""
+def _format(request: Json) -> Json:
+    """Structured outputs, in the field of today or that of the beta before it."""
+    config = request.get("output_config")
     if not isinstance(config, dict | None):
         raise Refused("output_config: expected an object", param="output_config")
-    form = (config or {}).get("format")
+    where, form = "output_config.format", (config or {}).get("format")
+    if form is None:
+        where, form = "output_format", request.get("output_format")
     if form is None:
         return {}
     if not isinstance(form, dict) or form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
-        raise Refused("output_config.format: expected a json_schema with its schema", param="output_config.format")
+        raise Refused(f"{where}: expected a json_schema with its schema", param=where)
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "output", "schema": form["schema"]}}}
 
 

@@ -186,10 +186,12 @@ def _choice(choice: object) -> Json:
 def _format(text: object) -> Json:
     if not isinstance(text, dict | None):
         raise Refused("text: expected an object", param="text")
-    form = (text or {}).get("format")
-    if not isinstance(form, dict) or form.get("type") == "text":
-        return {}
-    if form.get("type") == "json_schema":
-        schema = {key: form[key] for key in ("name", "description", "schema", "strict") if key in form}
-        return {"response_format": {"type": "json_schema", "json_schema": schema}}
-    return {"response_format": form}
+    match (text or {}).get("format"):
+        case None:
+            return {}
+        case {"type": "text" | "json_object"} as form:
+            return {"response_format": form}
+        case {"type": "json_schema"} as form:
+            schema = {key: form[key] for key in ("name", "description", "schema", "strict") if key in form}
+            return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    raise Refused("text.format.type: expected text, json_object or json_schema", param="text.format")
