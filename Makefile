@@ -11,6 +11,8 @@ STAMP := $(VENV)/.installed
 KEEP ?=
 TARGETS ?=
 CLUSTER := ../shared/kube/cluster/cluster
+CLUSTER_TESTS ?= tests/cluster
+NODES ?= 2
 BUILDER ?=
 
 .PHONY: help setup demo test test-clients test-cluster lint typecheck verify bench fuzz crd base lock images kind-up clean
@@ -38,9 +40,9 @@ test: $(STAMP) ## All tests, the end-to-end run included
 test-clients: $(CLIENTS)/.installed ## The sidecar with real clients: LangChain, LiteLLM, the Vercel AI SDK and others
 	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
 
-test-cluster: $(STAMP) ## The quick start on a real cluster (CALLWRIGHT_KUBECONFIG, or one that is brought up; root)
-	$(if $(CALLWRIGHT_KUBECONFIG),,tests/cluster/up)
-	$(if $(CALLWRIGHT_KUBECONFIG),,$(CLUSTER) run env CALLWRIGHT_KUBECONFIG=/var/tmp/cluster/admin.kubeconfig) $(BIN)/python -m pytest -s tests/cluster $(ARGS)
+test-cluster: $(STAMP) ## On a real cluster (CALLWRIGHT_KUBECONFIG, or one that is brought up, as root): the quick start, failures, upgrades
+	$(if $(CALLWRIGHT_KUBECONFIG),,tests/cluster/up $(NODES))
+	$(if $(CALLWRIGHT_KUBECONFIG),,$(CLUSTER) run env CALLWRIGHT_KUBECONFIG=/var/tmp/cluster/admin.kubeconfig) $(BIN)/python -m pytest -s $(CLUSTER_TESTS) $(ARGS)
 
 $(CLIENTS)/.installed: locks/clients.txt pyproject.toml tests/clients/node/package-lock.json
 	$(PYTHON) -m venv $(CLIENTS)

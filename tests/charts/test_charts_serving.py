@@ -118,6 +118,26 @@ def test_clients_reach_the_sidecar_only_and_ray_its_own_pods(production: list[Ob
     assert [port for rule in everybody if "from" not in rule for port in rule["ports"]] == [{"port": 8100}]
 
 
+def test_pods_go_where_they_must_also_where_a_namespace_denies_by_default(production: list[Object]) -> None:
+    policy = only(production, "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["egress"][1:] == [{}]
+    bound = [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]
+    policy = only(render("serving", SERVING | {"networkPolicy": {"egress": bound}}), "NetworkPolicy")["spec"]
+    assert policy["egress"][1:] == bound
+    test = only(production, "Pod")["metadata"]["labels"].items()
+    assert policy["podSelector"]["matchLabels"].keys() <= dict(test).keys(), "`helm test` is one of them"
+
+
+def test_another_version_of_the_chart_is_no_reason_for_another_ray_cluster(production: list[Object]) -> None:
+    """KubeRay starts a second RayCluster where a pod's template differs."""
+    assert "serving-" in only(production, "RayService")["metadata"]["labels"]["helm.sh/chart"]
+    cluster = cluster_of(production)
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        labels = group["template"]["metadata"]["labels"]
+        assert not labels.keys() & {"helm.sh/chart", "app.kubernetes.io/version"}
+
+
 def test_nothing_but_gpu_workers_asks_for_gpus_and_they_go_when_nobody_asks(production: list[Object]) -> None:
     cluster = cluster_of(production)
     assert cluster["enableInTreeAutoscaling"] is True

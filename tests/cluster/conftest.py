@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kubectl import Namespace
+from kubectl import HERE, ROOT, Namespace, bucket
 
-ROOT = Path(__file__).resolve().parents[2]
+from models import scripted_model
 
 
 @pytest.fixture(scope="session")
@@ -30,13 +30,34 @@ def kubeconfig() -> Path:
 
 @pytest.fixture(scope="module")
 def namespace(kubeconfig: Path, request: pytest.FixtureRequest) -> Iterator[Namespace]:
-    """A namespace of the module's own, gone after it."""
-    name = request.module.__name__.removeprefix("test_").replace("_", "-")
-    made = Namespace(name)
-    made.kubectl("create", "namespace", name)
+    """A guarded namespace of the module's own, gone after it."""
+    made = Namespace(request.module.__name__.removeprefix("test_").replace("_", "-"))
+    made.kubectl("apply", "-f", "-", stdin=(HERE / "namespace.yaml").read_text().replace("NAME", made.name))
     yield made
-    made.kubectl("delete", "finetunes", "--all", "--timeout=60s")  # while there is a controller that lets them go
-    made.kubectl("delete", "namespace", name, "--timeout=120s")
+    made.kubectl("delete", "namespace", made.name, "--timeout=120s")
+
+
+@pytest.fixture(scope="module")
+def store(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A bucket in the cluster that holds a base model, which answers a request for the weather by a call."""
+    namespace.kubectl("apply", "-f", str(HERE / "store.yaml"))
+    namespace.wait("condition=Available", "deployment/store", seconds=120)
+    folder = scripted_model(tmp_path_factory.mktemp("base"))
+    with bucket(namespace) as store:
+        store.create_bucket(Bucket="callwright")
+        for file in folder.iterdir():
+            store.upload_file(str(file), "callwright", f"bases/scripted/{file.name}")
+
+
+@pytest.fixture(scope="module")
+def callwright(namespace: Namespace, store: None, chart: Path) -> Iterator[None]:
+    """charts/callwright in the namespace, with its store, for the documents of this namespace."""
+    values = ["-f", str(HERE / "callwright-values.yaml"), "--set", f"controller.namespaces={{{namespace.name}}}"]
+    # The CRD stays when a release goes, so an earlier module's is taken over.
+    namespace.helm("install", "callwright", str(chart), *values, "--take-ownership", "--wait", "--timeout", "3m")
+    yield
+    namespace.kubectl("delete", "finetunes", "--all", "--timeout=60s")  # while there is a controller that lets them go
+    namespace.helm("uninstall", "callwright", "--ignore-not-found", "--wait", "--timeout", "2m")
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,32 @@
 """A namespace of a real cluster, and the tools that a platform engineer has: kubectl and helm."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import boto3
+import yaml
 
 import kube
+from callwright.store import Store
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+TOOL: Any = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -30,9 +48,9 @@ class Namespace:
         said = self.kubectl("get", *arguments, "--ignore-not-found", "-o", "json")
         return json.loads(said) if said.strip() else None
 
-    def names(self, kinds: str) -> list[str]:
-        """The names of all objects of these kinds, such as `services,jobs`."""
-        return [each.partition("/")[2] for each in self.kubectl("get", kinds, "-o", "name").split()]
+    def names(self, kinds: str, *selection: str) -> list[str]:
+        """Names of objects of these kinds, such as `services,jobs`: all, or a selection such as `-l app=store`."""
+        return [each.partition("/")[2] for each in self.kubectl("get", kinds, *selection, "-o", "name").split()]
 
     def wait(self, condition: str, *objects: str, seconds: float) -> None:
         """Wait for a condition, such as `condition=Ready`. Fails the test with the namespace's state."""
@@ -59,6 +77,44 @@ class Namespace:
         finally:
             process.terminate()
             process.wait()
+
+
+@contextmanager
+def bucket(namespace: Namespace) -> Iterator[Any]:
+    """An S3 client of the namespace's store."""
+    with namespace.port_forward("service/store", 9000) as url, _keys(url):
+        yield boto3.client("s3", endpoint_url=url)
+
+
+@contextmanager
+def bucket_store(namespace: Namespace) -> Iterator[Store]:
+    """The namespace's store as pods have it."""
+    with namespace.port_forward("service/store", 9000) as url, _keys(url):
+        yield Store.open("s3://callwright")
+
+
+@contextmanager
+def _keys(url: str) -> Iterator[None]:
+    """The keys of store.yaml in the environment."""
+    keys = {"AWS_ACCESS_KEY_ID": "callwright", "AWS_SECRET_ACCESS_KEY": "callwright-tests"}
+    with mock.patch.dict(os.environ, keys | {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1"}):
+        yield
+
+
+def finetune(namespace: Namespace, name: str = "quick-start", **spec: Any) -> str:
+    """`k8s/01-quick-start.yaml` under this name, with the small base that the bucket holds and `spec`'s own fields."""
+    dataset, document = yaml.safe_load_all((ROOT / "k8s/01-quick-start.yaml").read_text())
+    for each in (dataset, document):
+        each["metadata"]["namespace"] = namespace.name
+    document["metadata"]["name"] = name
+    made = document["spec"]
+    made["base"] = {"model": "s3://callwright/bases/scripted"}
+    made["train"] |= {"learningRate": 1e-9}  # what the base says stays as it is
+    made["resources"] = {"cpusPerWorker": 0.5, "memoryPerWorker": "3Gi"}
+    made["deploy"] = {"engine": {"maxModelLen": 2048, "extra": {"enforce_eager": True}}}
+    for key, value in spec.items():
+        made[key] = made.get(key, {}) | value if isinstance(value, dict) else value
+    return yaml.safe_dump_all([dataset, document])
 
 
 def _run(*command: str, stdin: str | None = None) -> str:

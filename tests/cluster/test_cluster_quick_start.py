@@ -5,68 +5,24 @@ The tests stand in the order of a platform engineer's first hour, and each goes 
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
-import boto3
 import openai
 import pytest
-import yaml
-from kubectl import Namespace
+from kubectl import HERE, ROOT, TOOL, Namespace, finetune
 
 import kube
-from models import scripted_model
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-
-STORE_KEYS = {"aws_access_key_id": "callwright", "aws_secret_access_key": "callwright-tests"}
-TOOL: Any = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "The weather of a city.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
 pytestmark = pytest.mark.timeout(1200)
 
 
-@pytest.fixture(scope="module")
-def store(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A bucket in the cluster that holds a base model, which answers a request for the weather by a call."""
-    namespace.kubectl("apply", "-f", str(HERE / "store.yaml"))
-    namespace.wait("condition=Available", "deployment/store", seconds=120)
-    folder = scripted_model(tmp_path_factory.mktemp("base"))
-    with namespace.port_forward("service/store", 9000) as url:
-        bucket = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **STORE_KEYS)
-        bucket.create_bucket(Bucket="callwright")
-        for file in folder.iterdir():
-            bucket.upload_file(str(file), "callwright", f"bases/scripted/{file.name}")
-
-
-def quick_start(namespace: Namespace) -> str:
-    """`k8s/01-quick-start.yaml` in this namespace, with the small base that the bucket holds."""
-    dataset, document = yaml.safe_load_all((ROOT / "k8s/01-quick-start.yaml").read_text())
-    for each in (dataset, document):
-        each["metadata"]["namespace"] = namespace.name
-    spec = document["spec"]
-    spec["base"] = {"model": "s3://callwright/bases/scripted"}
-    spec["train"] |= {"learningRate": 1e-9}  # what the base says stays as it is
-    spec["resources"] = {"cpusPerWorker": 0.5, "memoryPerWorker": "3Gi"}
-    spec["deploy"] = {"engine": {"maxModelLen": 2048, "extra": {"enforce_eager": True}}}
-    return yaml.safe_dump_all([dataset, document])
-
-
-def test_the_chart_installs(namespace: Namespace, store: None, chart: Path) -> None:
-    values = str(HERE / "callwright-values.yaml")
-    namespace.helm("install", "callwright", str(chart), "-f", values, "--wait", "--timeout", "3m")
+def test_the_chart_installs(namespace: Namespace, callwright: None) -> None:
     namespace.helm("test", "callwright", "--timeout", "2m")
 
 
 def test_a_run_is_promoted(namespace: Namespace) -> None:
     began = time.monotonic()
-    namespace.kubectl("apply", "-f", "-", stdin=quick_start(namespace))
+    namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace))
     namespace.wait("jsonpath={.status.phase}=Promoted", "finetune/quick-start", seconds=900)
     print(f"from apply to Promoted: {time.monotonic() - began:.0f} s")
     status = namespace.get("finetune", "quick-start")["status"]

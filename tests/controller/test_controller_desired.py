@@ -133,6 +133,26 @@ def test_workers_are_as_the_document_says() -> None:
     assert group["template"]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
 
 
+def test_a_run_s_pods_reach_one_another_and_let_nobody_else_in_but_the_operator() -> None:
+    run = run_of()
+    policy = desired.network_policy(run)["spec"]
+    own = [{"podSelector": {"matchLabels": {"callwright.io/run": run.name}}}]
+    assert policy["podSelector"] == own[0]["podSelector"]
+    among, operator, metrics = policy["ingress"]
+    assert among == {"from": own}
+    assert (operator["from"][0]["podSelector"]["matchLabels"], operator["ports"]) == (
+        {"app.kubernetes.io/name": "kuberay-operator"}, [{"port": 8265}],
+    )  # fmt: skip
+    assert metrics == {"ports": [{"port": 8080}]}
+    assert policy["egress"] == [{"to": own}, {}], "a namespace that denies by default does not stop a run"
+    training, *jobs = (made["spec"] for made in objects(run)[1:])
+    cluster = training["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    templates = [training["submitterPodTemplate"], *(each["template"] for each in (*groups, *jobs))]
+    for template in templates:
+        assert template["metadata"]["labels"]["callwright.io/run"] == run.name
+
+
 def test_retries_and_what_is_left_behind() -> None:
     """A RayJob is tried again on a new cluster and gives its GPUs back at once; what has ended stays for a while."""
     pods = RunPods(backoff_limit=4, ttl_seconds_after_finished=60)

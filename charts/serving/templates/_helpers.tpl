@@ -22,8 +22,13 @@ callwright.io/serving: {{ include "serving.fullname" . }}
 
 {{- define "serving.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-app.kubernetes.io/name: {{ include "serving.name" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{ include "serving.podLabels" . }}
+{{- end -}}
+
+{{/* Without versions: another label in a pod's template makes KubeRay start a second RayCluster. */}}
+{{- define "serving.podLabels" -}}
+app.kubernetes.io/name: {{ include "serving.name" . }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: callwright
 {{ include "serving.selectorLabels" . }}

@@ -3,7 +3,7 @@
 Knows nothing of clusters; `__main__` reads the file that holds it.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -56,6 +56,10 @@ class RunPods(SpecModel):
     """Engine container of the evaluation Job; its GPUs are the document's."""
     evaluate: PodSize = PodSize(cpu="500m", memory="1Gi")
     """Evaluator and sidecar containers of the evaluation Job, each."""
+    network_policy: bool = True
+    """Let only one another, and the KubeRay operator to Ray's dashboard, reach the pods of a run."""
+    egress: tuple[dict[str, Any], ...] = ({},)
+    """Rules of a NetworkPolicy: where the pods of a run may go beyond one another; `{}` is everywhere."""
     backoff_limit: int = Field(default=2, ge=0)
     """Times that a failed RayJob or Job is tried again, each on new pods."""
     ttl_seconds_after_finished: int = Field(default=3600, ge=0)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from callwright import spec
 from callwright.controller import desired, promotion, stages, transitions
-from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, Cluster, Object
+from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, NETWORK_POLICY, RAY_JOB, Cluster, Object
 from callwright.controller.config import ControllerConfig
 from callwright.controller.context import Context
 from callwright.controller.desired import Run
@@ -51,7 +51,7 @@ class Reconciler:
 
     def cancel(self, namespace: str, name: str, *, keep_run: str | None = None) -> None:
         """Delete what runs of this document have in the cluster, save for one run; the store keeps what they wrote."""
-        for kind in (RAY_JOB, JOB, CONFIG_MAP):
+        for kind in (RAY_JOB, JOB, CONFIG_MAP, NETWORK_POLICY):
             for child in self.cluster.find(kind, namespace, labels={desired.FINE_TUNE_LABEL: name}):
                 metadata = child["metadata"]
                 owned_by_us = any(owner["kind"] == "FineTune" for owner in metadata.get("ownerReferences", ()))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from callwright.controller import desired, observed, transitions
-from callwright.controller.cluster import CONFIG_MAP, JOB, POD, RAY_JOB, Kind, Object
+from callwright.controller.cluster import CONFIG_MAP, JOB, NETWORK_POLICY, POD, RAY_JOB, Kind, Object
 from callwright.controller.context import Context
 from callwright.controller.desired import Manifest, Run
 from callwright.errors import InvalidInput
@@ -91,6 +91,8 @@ def _start(context: Context, stage: Stage) -> None:
         beside = promoted_to_serve(run.finetune, context.store.registry, other_than=run.version)
         run = replace(run, standing=beside)
     context.cluster.apply(CONFIG_MAP, run.config_map())
+    if run.config.pods.network_policy:
+        context.cluster.apply(NETWORK_POLICY, desired.network_policy(run))
     if stage.kind is JOB:  # a Job's pods can't be changed: made once, never applied over
         context.cluster.create(stage.kind, stage.make(run))
     else:

@@ -1,0 +1,112 @@
+"""What a run says when the cluster refuses it, in the words of who refused, and what it leaves behind when it ends."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kubectl import Namespace, finetune
+
+import kube
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("callwright")]
+RUNS = pytest.mark.xfail(strict=True, reason="conditions a person can act on are not there yet")
+
+
+def message(namespace: Namespace, name: str) -> str:
+    status = (namespace.get("finetune", name) or {}).get("status", {})
+    return f"{status.get('phase')}: {status.get('message')}"
+
+
+def said(namespace: Namespace, name: str, words: str, *, seconds: float = 90) -> None:
+    """Wait until the document's status holds these words."""
+
+    def found() -> str:
+        return f"{words!r}; got {message(namespace, name)!r}\n{namespace.state()}"
+
+    kube.wait_until(lambda: words in message(namespace, name), what=found, seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "words"),
+    [
+        ("no-gpu", {"resources": {"gpusPerWorker": 1}}, "Insufficient nvidia.com/gpu"),
+        ("too-large", {"resources": {"cpusPerWorker": 500}}, "Insufficient cpu"),
+        (
+            "no-such-node",
+            {"resources": {"nodeSelector": {"pool": "none"}}},
+            "node affinity/selector",
+        ),
+        ("no-secret", {"cluster": {"secret": "gone"}}, 'secret "gone" not found'),
+        pytest.param(
+            "no-config-map",
+            {"cluster": {"mounts": [{"path": "/dataset", "configMap": "gone"}]}},
+            'configmap "gone" not found',
+            marks=RUNS,
+        ),
+    ],
+)
+def test_a_pod_that_cannot_start_is_told(namespace: Namespace, name: str, spec: dict[str, Any], words: str) -> None:
+    namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, name, **spec))
+    try:
+        said(namespace, name, words)
+    finally:
+        namespace.kubectl("delete", "finetune", name, "--timeout=60s")
+
+
+def test_an_image_that_is_missing_is_told(namespace: Namespace, chart: Any) -> None:
+    namespace.helm("upgrade", "callwright", str(chart), "--reuse-values", "--set", "images.trainer.tag=none", "--wait")
+    namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "no-image"))
+    try:
+        said(namespace, "no-image", "callwright-trainer-cpu:none")
+    finally:
+        namespace.kubectl("delete", "finetune", "no-image", "--timeout=60s")
+        namespace.helm("rollback", "callwright", "--wait")
+
+
+@RUNS
+def test_a_full_quota_is_told(namespace: Namespace) -> None:
+    namespace.kubectl("create", "quota", "none-left", "--hard=requests.memory=1Gi")
+    namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "no-quota"))
+    try:
+        said(namespace, "no-quota", "exceeded quota: none-left", seconds=30)
+    finally:
+        namespace.kubectl("delete", "finetune", "no-quota", "--timeout=60s")
+        namespace.kubectl("delete", "quota", "none-left")
+
+
+def training_pods(namespace: Namespace) -> list[str]:
+    return namespace.names("pods", "-l", "callwright.io/stage=train")
+
+
+def seconds_until_gone(namespace: Namespace, begin: Callable[[], object]) -> float:
+    begin()
+    began = time.monotonic()
+    kube.wait_until(lambda: not training_pods(namespace), what="the training's pods gone", seconds=60)
+    return time.monotonic() - began
+
+
+def test_a_training_that_fails_says_why_and_gives_its_pods_back(namespace: Namespace) -> None:
+    broken = finetune(namespace, "broken", base={"model": "s3://callwright/bases/gone"})
+    namespace.kubectl("apply", "-f", "-", stdin=broken)
+    try:
+        gone = seconds_until_gone(namespace, lambda: said(namespace, "broken", "Failed: train failed", seconds=300))
+        print(f"training failed: pods gone after {gone:.0f} s")
+        assert "bases/gone" in message(namespace, "broken")
+        assert gone <= 30
+    finally:
+        namespace.kubectl("delete", "finetune", "broken", "--timeout=60s")
+
+
+def test_a_training_that_is_cancelled_gives_its_pods_back(namespace: Namespace) -> None:
+    namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "endless", train={"steps": 1_000_000}))
+    kube.wait_until(lambda: "progress" in json.dumps(status(namespace, "endless")), what="a first step", seconds=180)
+    gone = seconds_until_gone(namespace, lambda: namespace.kubectl("delete", "finetune", "endless", "--timeout=60s"))
+    print(f"training cancelled: pods gone after {gone:.0f} s")
+    assert gone <= 30
+
+
+def status(namespace: Namespace, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = namespace.get("finetune", name).get("status", {})
+    return {key: value for key, value in found.items() if value}
