@@ -107,10 +107,10 @@ def read_from(store: Store) -> Read:
     return lambda key, start, length: bytearray(b"".join(store.blocks(str(key), size=length, start=start)))
 
 
-def read_blocks(tensor: TensorRef) -> Iterator[bytearray]:
-    """The bytes of a tensor in a local file, in order."""
+def read_blocks(tensor: TensorRef, read: Read = read_local) -> Iterator[bytearray]:
+    """The bytes of a tensor, in order."""
     for first in range(0, tensor.nbytes, BLOCK_BYTES):
-        yield read_local(tensor.file, tensor.start + first, min(BLOCK_BYTES, tensor.nbytes - first))
+        yield read(tensor.file, tensor.start + first, min(BLOCK_BYTES, tensor.nbytes - first))
 
 
 def read_header(file: Path, *, size: int | None = None, read: Read = read_local) -> list[TensorRef]:
@@ -186,8 +186,8 @@ def fingerprint(tensors: Iterable[TensorRef]) -> str:
     return digest.hexdigest()
 
 
-def same_bytes(one: TensorRef, other: TensorRef) -> bool:
-    """Whether two tensors of local files have the same dtype, shape and values, bit by bit."""
+def same_bytes(one: TensorRef, other: TensorRef, read: Read = read_local) -> bool:
+    """Whether two tensors have the same dtype, shape and values, bit by bit."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
-    return all(ours == theirs for ours, theirs in zip(read_blocks(one), read_blocks(other), strict=True))
+    return all(ours == theirs for ours, theirs in zip(read_blocks(one, read), read_blocks(other, read), strict=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 from callwright.errors import InvalidInput
 from callwright.merger.checkpoint import read_json
-from callwright.merger.plan import MergePlan, Shard
+from callwright.merger.plan import TIE, MergePlan, Shard
 
 _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
@@ -51,13 +51,13 @@ def index(shards: tuple[Shard, ...]) -> bytes:
 
 def _config(base_dir: Path, plan: MergePlan) -> dict[str, Any]:
     config = _for_inference(read_json(base_dir / "config.json"))
-    text = config.get("text_config")
-    for key, value in plan.config_changes.items():
-        if isinstance(text, dict) and key in text:
-            config["text_config"] = text = {**text, key: value}
-        if key in config or not (isinstance(text, dict) and key in text):
-            config[key] = value
-    return config
+    text: dict[str, Any] = config.get("text_config") or {}
+    inner = {key: value for key, value in plan.config_changes.items() if key in text}
+    if inner:
+        config["text_config"] = {**text, **inner}
+    # Of a model of several parts, the whole says whether its head is tied, and may by default.
+    outer = {k: v for k, v in plan.config_changes.items() if k in config or k not in inner or k == TIE}
+    return config | outer
 
 
 def _for_inference(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Plans a merge before anything is written: every output tensor, its sources and its shard.
 
-A pure function of the headers of base and adapter. An adapter that does not fit its base is refused here, by name.
-Writes nothing.
+A function of the headers of base and adapter, and of whether two weights that may be one are. An adapter that does not
+fit its base is refused here, by name. Writes nothing.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,14 @@ DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 """Our dtype names and those of safetensors."""
 _HEADS = {"gpt_neox": "embed_out"}
 """Names of output heads that are not `lm_head`, by model type."""
+_EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tokens_embed")
+"""Names of embeddings; the first where nothing says which."""
+_OWN_EMBEDDINGS = {"gpt2": "wte", "gpt_neox": "embed_in", "bloom": "word_embeddings", "falcon": "word_embeddings"}
+"""Names of embeddings that are not `embed_tokens`, by model type."""
+_LAYER = re.compile(r"(?P<parent>(?:[^.]+\.)*?)[^.]+\.\d+\.")
+"""How the name of a tensor of a layer begins."""
+TIE = "tie_word_embeddings"
+"""The key of config.json that says whether embedding and head are one weight."""
 _CONV1D_TYPES = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 """Model types whose projections are stored [in, out]."""
 
@@ -87,8 +96,6 @@ class MergePlan:
     shards: tuple[Shard, ...]
     config_changes: dict[str, Any]
     """Keys of config.json that the merged model sets differently."""
-    untied: bool
-    """The base shares one weight between embedding and head, and the merged model has two."""
 
     @property
     def tensors(self) -> Iterator[OutputTensor]:
@@ -121,36 +128,82 @@ def plan_merge(base: Checkpoint, adapter: Adapter, *, dtype: str, shard_bytes: i
     if dtype != "base" and dtype not in DTYPES:
         raise InvalidInput(f"merging: got dtype {dtype!r}; expected one of base, {', '.join(DTYPES)}")
     _refuse_quantised(base, adapter)
-    head = Head.of(base.config, base.tensors)
+    head = _Head.of(base, adapter)
+    base = _with_embedding(base, head)
     tensors, used = _base_tensors(base, adapter, head)
-    tensors, untied = _with_head(tensors, used, base, adapter, head)
+    tensors = _with_head(tensors, used, base, adapter, head)
     _refuse_unused(adapter, used, base)
-    changes = _config_changes(base, tensors, untied, dtype)
+    _refuse_uneven(tensors, head)
+    changes = _config_changes(base, tensors, head, dtype)
     if dtype != "base":
         tensors = [replace(tensor, dtype=DTYPES[dtype]) if tensor.source.is_float else tensor for tensor in tensors]
-    return MergePlan(shards=tuple(_sharded(tensors, shard_bytes)), config_changes=changes, untied=untied)
+    return MergePlan(shards=tuple(_sharded(tensors, shard_bytes)), config_changes=changes)
 
 
 @dataclass(frozen=True)
-class Head:
+class _Head:
     """The output head's weight, and the embedding that it may be tied to."""
 
     name: str
     """Name of its weight."""
     embedding: str | None
-    """Name of the embedding's weight in the checkpoint; None where there is not exactly one."""
+    """Name of the embedding's weight; None where there is not exactly one."""
     tied: bool
     """Both are one weight, the embedding's."""
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], tensors: Mapping[str, TensorRef]) -> "Head":
-        """The head of a model with this config.json and these tensors."""
-        text = config.get("text_config") or {}
-        name = _HEADS.get(str(config.get("model_type")), "lm_head") + ".weight"
-        ends = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "tokens_embed.weight")
-        found = [tensor for tensor in tensors if tensor.endswith(ends)]
-        tied = config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)) or name not in tensors
-        return cls(name=name, embedding=found[0] if len(found) == 1 else None, tied=bool(tied))
+    def of(cls, base: Checkpoint, adapter: Adapter) -> "_Head":
+        """The head of a base as transformers loads it, which ties two weights of a file only where they are equal.
+
+        Raises `InvalidInput` for a base that lacks a weight which neither tying nor the adapter gives it.
+        """
+        kind, flags, tensors = str(base.config.get("model_type")), _tie_flags(base.config), base.tensors
+        name = _HEADS.get(kind, "lm_head") + ".weight"
+        found = [tensor for tensor in tensors if tensor.endswith(tuple(f"{end}.weight" for end in _EMBEDDINGS))]
+        embedding = found[0] if len(found) == 1 else None
+        wide = [tensor for tensor in tensors if _of_vocabulary(tensors[tensor], base.config)]
+        parted = flags == {False}
+        if len(wide) < (2 if parted and name not in adapter.replaced else 1):
+            raise InvalidInput(
+                f"merging: {base.folder} has {', '.join(wide) or 'no weight'} with a row for each token; expected "
+                f"{'embedding and head, not being tied' if parted else 'an embedding'}; fetch the base again"
+            )
+        if name not in tensors:
+            return cls(name, embedding, tied=True in flags or len(wide) == 1)
+        if wide == [name]:
+            return cls(name, _embedding_name(base, kind), tied=True)
+        tied = True in flags and embedding is not None and same_bytes(tensors[name], tensors[embedding])
+        return cls(name, embedding, tied)
+
+
+def _tie_flags(config: Mapping[str, Any]) -> set[bool]:
+    """What a config.json says of `tie_word_embeddings`, on its own level and on that of its text model."""
+    levels = (config, config.get("text_config"))
+    return {bool(each[TIE]) for each in levels if isinstance(each, dict) and TIE in each}
+
+
+def _of_vocabulary(tensor: TensorRef, config: Mapping[str, Any]) -> bool:
+    """Whether a tensor outside the layers has a row for each token."""
+    text = config.get("text_config")
+    rows = (text if isinstance(text, dict) and "vocab_size" in text else config).get("vocab_size")
+    least = rows if isinstance(rows, int) else 0
+    return len(tensor.shape) == 2 and tensor.shape[0] >= least and not _LAYER.match(tensor.name)
+
+
+def _embedding_name(base: Checkpoint, kind: str) -> str:
+    """The name of the embedding of a base whose file has it as its head only: it stands beside the layers."""
+    parents = {match["parent"] for match in map(_LAYER.match, base.tensors) if match}
+    if len(parents) != 1:
+        raise InvalidInput(f"merging: {base.folder} has no embedding but its head; save it anew with transformers")
+    return f"{parents.pop()}{_OWN_EMBEDDINGS.get(kind, _EMBEDDINGS[0])}.weight"
+
+
+def _with_embedding(base: Checkpoint, head: _Head) -> Checkpoint:
+    """The base with the shared weight under the embedding's name, where its file has it under the head's alone."""
+    if not head.tied or head.embedding is None or head.embedding in base.tensors:
+        return base
+    named = {head.embedding if name == head.name else name: tensor for name, tensor in base.tensors.items()}
+    return replace(base, tensors=named)
 
 
 def _refuse_quantised(base: Checkpoint, adapter: Adapter) -> None:
@@ -168,7 +221,7 @@ def _refuse_quantised(base: Checkpoint, adapter: Adapter) -> None:
         )
 
 
-def _base_tensors(base: Checkpoint, adapter: Adapter, head: Head) -> tuple[list[OutputTensor], set[str]]:
+def _base_tensors(base: Checkpoint, adapter: Adapter, head: _Head) -> tuple[list[OutputTensor], set[str]]:
     """The output of every tensor of the base except a tied head, and the adapter's names that were used."""
     by_tensor = {located(f"{module}.weight", base.tensors): module for module in adapter.low_rank}
     by_bias = {located(f"{m}.bias", base.tensors): m for m, low in adapter.low_rank.items() if low.bias}
@@ -195,11 +248,11 @@ def _base_tensors(base: Checkpoint, adapter: Adapter, head: Head) -> tuple[list[
 
 
 def _with_head(
-    tensors: list[OutputTensor], used: set[str], base: Checkpoint, adapter: Adapter, head: Head
-) -> tuple[list[OutputTensor], bool]:
+    tensors: list[OutputTensor], used: set[str], base: Checkpoint, adapter: Adapter, head: _Head
+) -> list[OutputTensor]:
     """Adds the head's own weight where base and adapter make it differ from the embedding that it was tied to."""
     if not head.tied or head.embedding is None:
-        return tensors, False
+        return tensors
     module = head.name.removesuffix(".weight")
     low, held = adapter.low_rank.get(module), adapter.replaced.get(head.name)
     embedding = next(tensor for tensor in tensors if tensor.name == head.embedding)
@@ -211,19 +264,23 @@ def _with_head(
     used |= {name for name in (module, head.name) if name in adapter.low_rank or name in adapter.replaced}
     if low is None and embedding.low_rank is None:
         if held is None and not own:
-            return tensors, False
-        if held is not None and held.shape == embedding.shape and same_bytes(held, embedding.source):
-            return tensors, False
+            return tensors
+        if held is not None and same_bytes(held, embedding.source):
+            return tensors
     source = _fitting(shared, held, head) if held is not None else shared
     tensor = OutputTensor(name=head.name, dtype=base.tensors[head.embedding].dtype, source=source)
-    if tensor.shape != embedding.shape:
-        raise InvalidInput(
-            f"merging: {head.name} would be {list(tensor.shape)} beside {head.embedding} {list(embedding.shape)}; "
-            "expected as many rows; save both with the adapter when tokens are added"
-        )
     if low is not None:
         tensor = _with_low_rank(tensor, module, low, squares_transposed=False)
-    return [*tensors, tensor], True
+    return [*tensors, tensor]
+
+
+def _refuse_uneven(tensors: list[OutputTensor], head: _Head) -> None:
+    both = [tensor for tensor in tensors if tensor.name in (head.name, head.embedding)]
+    if len({tensor.shape for tensor in both}) > 1:
+        raise InvalidInput(
+            f"merging: {' would stand beside '.join(f'{each.name} {list(each.shape)}' for each in both)}; expected as "
+            "many rows; save both with the adapter when tokens are added"
+        )
 
 
 def _squares_transposed(base: Checkpoint, adapter: Adapter) -> bool:
@@ -251,7 +308,7 @@ def _with_low_rank(tensor: OutputTensor, module: str, low: LowRank, *, squares_t
     return replace(tensor, low_rank=low, transposed=transposed)
 
 
-def _fitting(tensor: TensorRef, held: TensorRef, head: Head) -> TensorRef:
+def _fitting(tensor: TensorRef, held: TensorRef, head: _Head) -> TensorRef:
     """The adapter's own parameter in place of the base's; only the vocabulary may have another size."""
     grown = tensor.name in (head.embedding, head.name) and held.shape[1:] == tensor.shape[1:]
     if held.shape != tensor.shape and not grown:
@@ -287,10 +344,10 @@ def located(name: str, tensors: Mapping[str, TensorRef]) -> str:
     return name
 
 
-def _config_changes(base: Checkpoint, tensors: list[OutputTensor], untied: bool, dtype: str) -> dict[str, Any]:
+def _config_changes(base: Checkpoint, tensors: list[OutputTensor], head: _Head, dtype: str) -> dict[str, Any]:
     changes: dict[str, Any] = {}
-    if untied:
-        changes["tie_word_embeddings"] = False
+    if _tie_flags(base.config) != {False} and any(tensor.name == head.name for tensor in tensors):
+        changes[TIE] = False  # engines drop the head of a model that says it is tied
     if dtype != "base":
         changes["torch_dtype" if "torch_dtype" in base.config else "dtype"] = dtype
     for tensor in tensors:

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from callwright.merger.arithmetic import rows
-from callwright.merger.checkpoint import Read, TensorRef
-from callwright.merger.plan import Head, located
+from callwright.merger.checkpoint import Read, TensorRef, same_bytes
+from callwright.merger.plan import located
 
 _CHUNK_ELEMENTS = 2 * 1024 * 1024
 
@@ -25,10 +25,12 @@ class UnmappedError(Exception):
 class Stream:
     """Lets a model without weights compute, reading each weight when it is needed."""
 
-    def __init__(self, tensors: Mapping[str, TensorRef], read: Read, head: Head) -> None:
+    def __init__(self, tensors: Mapping[str, TensorRef], read: Read, tied: Mapping[str, str]) -> None:
+        """`tied` has the parameters that the model says share another one's weight, by name."""
         self._tensors = tensors
         self._read = read
-        self._head = head
+        self._tied = tied
+        self._holders: dict[str, str | None] = {}
         self.used: set[str] = set()
         """Tensors that the model has a place for."""
 
@@ -49,17 +51,32 @@ class Stream:
                 _load_around(above or module, module, values)
 
     def _values(self, name: str, real: Mapping[str, torch.Tensor]) -> "_Values":
-        if self._head.tied and name == self._head.name and self._head.embedding is not None:
-            name = self._head.embedding
-        found = located(name, self._tensors)
-        if found not in self._tensors:
+        found = self._holder(name)
+        if found is None:
             raise UnmappedError(name)
-        self.used.add(found)
-        own = next((real[held] for held in real if located(held, self._tensors) == found), None)
+        self.used |= {found, located(name, self._tensors)}
+        own = next((real[held] for held in real if self._holder(held) == found), None)
         if own is not None:  # the adapter's own embedding, which the head shares
             return _Values(tuple(own.shape), lambda first, end: own[first:end].float())
         ref = self._tensors[found]
         return _Values(ref.shape, lambda first, end: rows(ref, first, end, self._read).float())
+
+    def _holder(self, name: str) -> str | None:
+        """The tensor that gives a parameter its values when transformers loads the model; None where there is none.
+
+        Parameters that share a weight get the one that is there. Where both are, they are two unless they are equal.
+        """
+        if name not in self._holders:
+            source = self._tied.get(name, name)
+            group = (source, *(target for target, its in self._tied.items() if its == source), name)
+            there = [found for each in group if (found := located(each, self._tensors)) in self._tensors]
+            own = located(name, self._tensors)
+            shared = bool(there) and (own not in there or self._same(own, there[0]))
+            self._holders[name] = there[0] if shared else own if there else None
+        return self._holders[name]
+
+    def _same(self, one: str, other: str) -> bool:
+        return one == other or same_bytes(self._tensors[one], self._tensors[other], self._read)
 
 
 @dataclass(frozen=True)

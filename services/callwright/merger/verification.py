@@ -14,16 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from callwright.errors import InvalidInput, StageFailed
 from callwright.merger.checkpoint import Read, TensorRef
-from callwright.merger.plan import Head
 from callwright.merger.streamed_model import Stream, UnmappedError
 from callwright.store import Verification
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 PROMPTS, LENGTH = 4, 8
 """Probe prompts, and tokens of each."""
@@ -126,11 +128,14 @@ def _layer_by_layer(comparison: Comparison, ids: torch.Tensor) -> tuple[torch.Te
     """Logits of base + adapter and of the merged weights, reading each weight when it is needed."""
     vocabulary = _text(comparison.merged.config)["vocab_size"]
     with _quiet():
-        model = _with_adapter(_empty_model(_resized(comparison.base.config, vocabulary)), comparison.adapter_dir)
+        base = _empty_model(_resized(comparison.base.config, vocabulary))
+        tied = dict(base.all_tied_weights_keys)
+        model = _with_adapter(base, comparison.adapter_dir)
         merged = _empty_model(comparison.merged.config)
-    needed = _attach(model, comparison.base)
-    idle = set(comparison.base.tensors) - needed
-    unused = sorted(set(comparison.merged.tensors) - _attach(merged, comparison.merged) - idle)
+    needed = _attach(model, comparison.base, tied)
+    placed = _attach(merged, comparison.merged, merged.all_tied_weights_keys)
+    # What the base has no place for either comes along.
+    unused = sorted(set(comparison.merged.tensors) - placed - (set(comparison.base.tensors) - needed))
     if unused:
         raise StageFailed(f"verifying the merge: the model has no place for {', '.join(unused[:5])}")
     return _logits(model, ids), _logits(merged, ids)
@@ -138,8 +143,6 @@ def _layer_by_layer(comparison: Comparison, ids: torch.Tensor) -> tuple[torch.Te
 
 def _whole(comparison: Comparison, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The same with both models in memory, one after the other, for architectures that are converted on loading."""
-    from transformers import AutoModelForCausalLM
-
     size = sum(tensor.nbytes for tensor in comparison.merged.tensors.values())
     if size > WHOLE_BYTES:
         raise InvalidInput(
@@ -147,13 +150,24 @@ def _whole(comparison: Comparison, ids: torch.Tensor) -> tuple[torch.Tensor, tor
             "without verification to publish it all the same"
         )
     with _quiet(), TemporaryDirectory() as folder:
-        model = AutoModelForCausalLM.from_pretrained(comparison.base_dir, dtype=torch.float32)
+        model = _loaded(comparison.base_dir)
         if _text(comparison.merged.config)["vocab_size"] != _text(comparison.base.config)["vocab_size"]:
             model.resize_token_embeddings(_text(comparison.merged.config)["vocab_size"])
         reference = _logits(_with_adapter(model, comparison.adapter_dir), ids)
         del model
-        merged = AutoModelForCausalLM.from_pretrained(comparison.merged_dir(Path(folder)), dtype=torch.float32)
-        return reference, _logits(merged, ids)
+        return reference, _logits(_loaded(comparison.merged_dir(Path(folder))), ids)
+
+
+def _loaded(folder: Path) -> "PreTrainedModel":
+    """A whole model. Raises `InvalidInput` where transformers would make up weights that its files lack."""
+    from transformers import AutoModelForCausalLM
+
+    model, found = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise InvalidInput(f"verifying the merge: {folder} lacks {', '.join(missing[:5])}{more}; fetch the base again")
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def _logits(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
@@ -161,9 +175,9 @@ def _logits(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
     return logits.float()
 
 
-def _attach(model: nn.Module, weights: Weights) -> set[str]:
+def _attach(model: nn.Module, weights: Weights, tied: Mapping[str, str]) -> set[str]:
     """Let `model` compute from `weights`; returns the tensors that it has a place for."""
-    stream = Stream(weights.tensors, weights.read, Head.of(weights.config, weights.tensors))
+    stream = Stream(weights.tensors, weights.read, tied)
     stream.attach(model)
     return stream.used
 
@@ -200,7 +214,7 @@ def _saved_name(name: str) -> str:
     return name.removesuffix(".weight") if name.endswith("lora_magnitude_vector.weight") else name
 
 
-def _empty_model(config: Mapping[str, Any]) -> nn.Module:
+def _empty_model(config: Mapping[str, Any]) -> "PreTrainedModel":
     """The architecture, without memory for its weights."""
     from accelerate import init_empty_weights  # type: ignore[import-untyped]
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -210,7 +224,7 @@ def _empty_model(config: Mapping[str, Any]) -> nn.Module:
         Path(folder, "config.json").write_text(json.dumps(plain), encoding="utf-8")
         try:
             with init_empty_weights(include_buffers=False):
-                model: nn.Module = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+                model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
         except (ValueError, KeyError, ImportError) as error:
             first = str(error).split("\n", 1)[0]
             raise InvalidInput(
