@@ -6,7 +6,7 @@ Returns each fault as a `Finding`; `readers` decides what happens to a faulty ro
 import json
 from collections.abc import Iterator
 
-from callwright.datasets import schemas
+from callwright.datasets import call_text, schemas
 from callwright.datasets.conversation import JSON, Conversation
 from callwright.datasets.report import Finding
 from callwright.dialects.literals import encodable, read_unambiguous
@@ -24,7 +24,13 @@ _MAY_FOLLOW = {
 def check(conversation: Conversation) -> list[Finding]:
     """All findings of one conversation; none when it can be trained on as it stands."""
     messages = conversation.messages
-    return [*_roles(messages), *_empty(messages), *_loss(messages), *_calls(conversation)]
+    return [
+        *_roles(messages),
+        *_empty(messages),
+        *_loss(messages),
+        *_calls(conversation),
+        *call_text.find(conversation),
+    ]
 
 
 def _roles(messages: tuple[JSON, ...]) -> Iterator[Finding]:

@@ -164,7 +164,7 @@ class ReactDialect:
     def _with_results(self, pieces: list[Piece], turn: Assistant) -> list[Piece]:
         """Adds the results; the first follows an `Observation:` that may already stand there."""
         kind, text = pieces[-1] if pieces else ("text", "")
-        waiting = kind == "observation" and _awaits_result(text)
+        waiting = kind == "observation" and awaits_result(text)
         if not turn.results:
             if kind == "observation" and not waiting:
                 return _end_line(pieces)
@@ -176,7 +176,7 @@ class ReactDialect:
         """Whether an assistant's text ends with a result, from which the model goes on."""
         segments = self.segment(text)
         last = segments[-1] if segments else None
-        return last is not None and last.kind == "observation" and not _awaits_result(last.text)
+        return last is not None and last.kind == "observation" and not awaits_result(last.text)
 
     def segment(self, text: str) -> tuple[Segment, ...]:
         """Splits an assistant's text, results included, at the markers that count."""
@@ -219,7 +219,7 @@ def _without_line_end(pieces: list[Piece]) -> list[Piece]:
     return [*pieces[:-1], (pieces[-1][0], pieces[-1][1].removesuffix("\n"))] if pieces else pieces
 
 
-def _awaits_result(observation: str) -> bool:
+def awaits_result(observation: str) -> bool:
     """Whether only the marker stands there, as a model leaves it; an empty result is written with a space."""
     _, _, result = observation.replace("：", ":").partition(":")
     return not result.strip() and result != " \n"

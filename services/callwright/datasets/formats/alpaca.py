@@ -1,7 +1,10 @@
-"""Alpaca rows: `instruction`, `input`, `output`, and optionally `system` and `history` of earlier pairs."""
+"""Alpaca rows: `instruction`, `input`, `output`, and optionally `system`, `history` of earlier pairs, and `tools`."""
 
 from callwright.datasets.conversation import JSON
-from callwright.datasets.formats.row import ParsedRow, RowError
+from callwright.datasets.formats.openai import tools_of
+from callwright.datasets.formats.react import read_text
+from callwright.datasets.formats.row import ParsedRow, RowError, calls_before
+from callwright.dialects.tools import Toolbox
 
 
 def matches(row: JSON) -> bool:
@@ -10,7 +13,9 @@ def matches(row: JSON) -> bool:
 
 
 def read(row: JSON) -> ParsedRow:
-    """Messages of one row. Raises `RowError`."""
+    """Messages and tools of one row. Raises `RowError`."""
+    tools = tools_of(row, ())
+    box = Toolbox(tools)
     messages: list[JSON] = []
     if row.get("system"):
         messages.append({"role": "system", "content": str(row["system"])})
@@ -19,5 +24,6 @@ def read(row: JSON) -> ParsedRow:
         raise RowError("messages", "history: got no list of pairs; expected [[question, answer], …]")
     asked = "\n".join(part for part in (row["instruction"], str(row.get("input") or "")) if part)
     for question, answer in [*history, (asked, row["output"])]:
-        messages += ({"role": "user", "content": str(question)}, {"role": "assistant", "content": str(answer)})
-    return ParsedRow(tuple(messages), ())
+        messages.append({"role": "user", "content": str(question)})
+        messages += read_text(str(answer), box, calls_before(messages))
+    return ParsedRow(tuple(messages), tools)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from callwright.datasets.conversation import JSON
-from callwright.datasets.formats.row import ParsedRow, RowError, next_unanswered, read_calls
-from callwright.datasets.formats.weights import read_weight, weighted
+from callwright.datasets.formats.react import read_text
+from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, read_calls, results
+from callwright.datasets.formats.weights import read_weight, weighted_turn
 from callwright.dialects.declarations import list_tools, openai_tool, unread_parameters
+from callwright.dialects.tools import Toolbox
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _CALLS = ("tool_calls", "function_call", "function_calls")
@@ -20,14 +22,14 @@ def matches(row: JSON) -> bool:
     return isinstance(row.get("messages"), list)
 
 
-def read(row: JSON, before: Sequence[JSON] = ()) -> ParsedRow:
-    """Messages and tools of one row, `before` being the messages already read. Raises `RowError`."""
+def read(row: JSON) -> ParsedRow:
+    """Messages and tools of one row. Raises `RowError`."""
+    tools = tools_of(row, row["messages"])
+    box = Toolbox(tools)
     messages: list[JSON] = []
     for index, message in enumerate(row["messages"]):
-        if not isinstance(message, dict):
-            raise RowError("messages", f"messages[{index}]: got {type(message).__name__}; expected an object")
-        messages.append(_message(message, index, [*before, *messages]))
-    return ParsedRow(tuple(messages), tools_of(row, row["messages"]))
+        messages += read_message(message, index, messages, box)
+    return ParsedRow(tuple(messages), tools)
 
 
 def read_tools(value: Any) -> tuple[JSON, ...]:
@@ -55,19 +57,29 @@ def tools_of(row: JSON, turns: Sequence[Any]) -> tuple[JSON, ...]:
     return tuple(found)
 
 
-def _message(message: JSON, index: int, before: list[JSON]) -> JSON:
+def read_message(message: Any, index: int, before: Sequence[JSON], tools: Toolbox) -> list[JSON]:
+    """The messages that one of a row makes: several where an assistant's text holds calls and results.
+
+    `before` are the messages already read. Raises `RowError`.
+    """
+    if not isinstance(message, dict):
+        raise RowError("messages", f"messages[{index}]: got {type(message).__name__}; expected an object")
     role = "tool" if message.get("role") == "function" else _ROLES.get(str(message.get("role")))
     if role is None:
         raise RowError("role", f"messages[{index}]: got role {message.get('role')!r}; expected {', '.join(_ROLES)}")
-    made: JSON = {"role": role, "content": text_of(message.get("content"), index)}
+    text = text_of(message.get("content"), index)
     calls = next((message[key] for key in _CALLS if message.get(key)), None)
+    made: list[JSON] = [{"role": role, "content": text}]
     if role == "assistant" and calls:
-        made["tool_calls"] = read_calls(calls, before, f"messages[{index}]: ")
-        made["content"] = made["content"] or None
-    if role == "tool":
-        made["tool_call_id"] = message.get("tool_call_id") or next_unanswered(before)
-        made["content"] = made["content"] or ""
-    return weighted(made, read_weight(message, f"messages[{index}]."))
+        made = [{**made[0], "content": text or None, "tool_calls": read_calls(calls, before, f"messages[{index}]: ")}]
+    elif role == "assistant" and text:
+        made = read_text(text, tools, calls_before(before))
+    elif role == "tool":
+        made = results(text or "", before, message.get("tool_call_id"))
+    thought = message.get("reasoning_content")
+    if role == "assistant" and isinstance(thought, str) and thought.strip():
+        made[-1]["reasoning_content"] = thought
+    return weighted_turn(made, role, read_weight(message, f"messages[{index}]."))
 
 
 def text_of(content: Any, index: int) -> str | None:

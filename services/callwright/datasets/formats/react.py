@@ -1,7 +1,7 @@
-"""An assistant text that holds a whole ReAct loop (Thought, Action, Observation, Final Answer), as neutral messages.
+"""An assistant text that holds calls, or a whole ReAct loop (Thought, Action, Observation, Final Answer), as messages.
 
 The dialect reads the text; here its segments become messages, calls and results. ms_agent's and ToolBench's rows have
-such texts.
+such texts, and others where their tools stand apart.
 """
 
 import functools
@@ -11,17 +11,38 @@ from collections.abc import Sequence
 from callwright import dialects
 from callwright.datasets.conversation import JSON, tool_call
 from callwright.datasets.formats.row import RowError
+from callwright.dialects.hermes_stream import OPEN
 from callwright.dialects.markers import STOCK_THOUGHTS
+from callwright.dialects.react import awaits_result
 from callwright.dialects.types import Dialect, MalformedCall, Segment, ToolCall, ToolSpec, Turn
 
 _MARKER = re.compile(r"\A[\s*_#]*\w+[^\S\n]*[:：][*_]*")
+_RESULT_TAG = re.compile(r"^Observation: *<result>", re.MULTILINE)
 _SAYS_NOTHING = {phrase.lower() for phrase in (*STOCK_THOUGHTS, "I now can give a great answer")}
+
+
+def read_text(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect: str = "ms_agent") -> list[JSON]:
+    """Messages of one assistant text, which may hold calls as its dialect writes them or in a neighbour's form.
+
+    Text without a marker, and all text where there are no tools, is the answer as it stands. `first_call` numbers the
+    calls over the conversation. Raises as `read_loop` does.
+    """
+    answer: list[JSON] = [{"role": "assistant", "content": text}]
+    if not tools:
+        return answer
+    if OPEN in text:
+        return [_assistant_message(_dialect("hermes"), [Segment("text", text)], tools, first_call)]
+    if _RESULT_TAG.search(text):
+        dialect = "agentfabric"
+    if all(segment.kind == "text" for segment in _dialect(dialect).segment(text)):
+        return answer
+    return read_loop(text, tools, first_call, dialect=dialect)
 
 
 def read_loop(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect: str = "ms_agent") -> list[JSON]:
     """Messages of one assistant text: assistant turns with their calls, the results, the final answer.
 
-    `first_call` numbers the calls over the conversation. A thought of substance before the final answer is kept as
+    A thought of substance before the final answer is kept as
     the turn's `reasoning_content`. Raises `RowError` for calls that cannot be read and results without a call.
     """
     reader = _dialect(dialect)
@@ -29,10 +50,13 @@ def read_loop(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect:
     unanswered: list[JSON] = []
     turn: list[Segment] = []
     number = first_call
-    for segment in reader.segment(text):
+    segments = reader.segment(text)
+    for segment in segments:
         if segment.kind != "observation":
             turn.append(segment)
             continue
+        if segment is segments[-1] and awaits_result(segment.text):
+            break  # the engine stopped there
         if turn:
             message = _assistant_message(reader, turn, tools, number)
             unanswered = list(message.get("tool_calls", ()))
@@ -40,6 +64,8 @@ def read_loop(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect:
             messages.append(message)
             turn = []
         result = _MARKER.sub("", segment.text, count=1).strip()
+        if dialect == "agentfabric":
+            result = result.removeprefix("<result>").removesuffix("</result>")
         if not unanswered:
             raise RowError("observation", f"got a result without a call: {result[:80]!r}; expected a call before it")
         messages.append({"role": "tool", "tool_call_id": unanswered.pop(0)["id"], "content": result})

@@ -1,6 +1,7 @@
 """What the formats' readers share: what they return for a row, what they raise for one, and how they number calls."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from callwright.dialects.declarations import decode
 from callwright.dialects.literals import read_unambiguous
 
 _ARGUMENTS = ("arguments", "parameters", "args", "input")
+_RESPONSE = re.compile(r"<tool_response>\n?(.*?)\n?</tool_response>", re.DOTALL)
 _NO_ARGUMENTS: tuple[Any, ...] = (None, [], "", "null")
 
 
@@ -107,6 +109,19 @@ def add_calls(turn: JSON, messages: list[JSON]) -> None:
 def calls_before(messages: Sequence[JSON]) -> int:
     """How many calls the messages make, which numbers the next one."""
     return sum(len(message.get("tool_calls") or ()) for message in messages)
+
+
+def results(text: str, before: Sequence[JSON], identity: object = None) -> list[JSON]:
+    """The result messages of a text: one, or one for each of the `<tool_response>` blocks that it consists of.
+
+    `identity` is the call's that the first answers; the next that have no result yet go with the others.
+    """
+    texts = [text] if _RESPONSE.sub("", text).strip() else _RESPONSE.findall(text) or [text]
+    made: list[JSON] = []
+    for content in texts:
+        made.append({"role": "tool", "tool_call_id": identity or next_unanswered([*before, *made]), "content": content})
+        identity = None
+    return made
 
 
 def next_unanswered(messages: Sequence[JSON]) -> str:

@@ -7,16 +7,16 @@ from typing import Any, Literal, NamedTuple
 
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats.openai import tools_of
-from callwright.datasets.formats.react import read_loop
+from callwright.datasets.formats.react import read_text
 from callwright.datasets.formats.row import (
     ParsedRow,
     RowError,
     add_calls,
     call_turn,
     calls_before,
-    next_unanswered,
+    results,
 )
-from callwright.datasets.formats.weights import read_weight, weighted
+from callwright.datasets.formats.weights import read_weight, weighted, weighted_turn
 from callwright.dialects import ms_agent
 from callwright.dialects.tools import Toolbox
 
@@ -57,16 +57,16 @@ def read(row: JSON) -> ParsedRow:
                 tools += found
                 box = Toolbox(tools)
                 made = [{"role": "system", "content": rest}] if rest else []
-            case "assistant" if tools:
-                made = read_loop(turn.text, box, calls_before(messages))
+            case "assistant":
+                made = read_text(turn.text, box, calls_before(messages))
             case "call":
                 add_calls(weighted(call_turn(turn.text, messages), turn.weight), messages)
                 made = []
             case "tool":
-                made = [{"role": "tool", "tool_call_id": next_unanswered(messages), "content": turn.text}]
+                made = results(turn.text, messages)
             case role:
                 made = [{"role": role, "content": turn.text}]
-        messages += turn.weigh(made)
+        messages += weighted_turn(made, turn.role, turn.weight)
     return ParsedRow(tuple(messages), tools)
 
 
@@ -77,11 +77,6 @@ class ShareGptTurn(NamedTuple):
     text: str
     weight: float | None = None
     """What it says of its loss."""
-
-    def weigh(self, messages: list[JSON]) -> list[JSON]:
-        """The messages that the turn makes, with its weight; not the results that stand in an assistant's text."""
-        inside = self.role == "assistant"
-        return [m if inside and m["role"] == "tool" else weighted(m, self.weight) for m in messages]
 
 
 def turns(row: JSON) -> list[ShareGptTurn]:

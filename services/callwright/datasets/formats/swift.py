@@ -7,6 +7,7 @@ from callwright.datasets.conversation import JSON
 from callwright.datasets.formats import openai
 from callwright.datasets.formats.row import ParsedRow, RowError, add_calls, call_turn
 from callwright.datasets.formats.weights import read_weight, weighted
+from callwright.dialects.tools import Toolbox
 
 _CALL_ROLES = ("tool_call", "tool_calls", "function_call")
 _ROLES = {"tool_response": "tool", "observation": "tool"}
@@ -23,6 +24,8 @@ def matches(row: JSON) -> bool:
 
 def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
+    tools = openai.tools_of(row, row["messages"])
+    box = Toolbox(tools)
     messages: list[JSON] = []
     for index, message in enumerate(row["messages"]):
         role = str(message.get("role")) if isinstance(message, dict) else None
@@ -35,5 +38,5 @@ def read(row: JSON) -> ParsedRow:
             continue
         if role in _ROLES:
             message = {**message, "role": _ROLES[role]}
-        messages += openai.read({"messages": [message]}, before=messages).messages
-    return ParsedRow(tuple(messages), openai.tools_of(row, row["messages"]))
+        messages += openai.read_message(message, index, messages, box)
+    return ParsedRow(tuple(messages), tools)

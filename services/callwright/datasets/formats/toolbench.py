@@ -8,16 +8,16 @@ import re
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats import sharegpt
 from callwright.datasets.formats.openai import read_tools, tools_of
-from callwright.datasets.formats.react import read_loop
+from callwright.datasets.formats.react import read_text
 from callwright.datasets.formats.row import (
     ParsedRow,
     RowError,
     add_calls,
     call_turn,
     calls_before,
-    next_unanswered,
+    results,
 )
-from callwright.datasets.formats.weights import weighted
+from callwright.datasets.formats.weights import weighted, weighted_turn
 from callwright.dialects.literals import read_literal
 
 _TOOLS = re.compile(r"\s*Specifically, you have access to the following APIs:\s*(?=\[)")
@@ -46,13 +46,13 @@ def read(row: JSON) -> ParsedRow:
             case "user":
                 made = [{"role": "user", "content": _BEGIN.sub("", turn.text).strip()}]
             case "assistant":
-                made = read_loop(turn.text, tools, calls_before(messages), dialect="toolbench")
+                made = read_text(turn.text, tools, calls_before(messages), dialect="toolbench")
             case "call":
                 add_calls(weighted(call_turn(turn.text, messages), turn.weight), messages)
                 made = []
             case _:
-                made = [{"role": "tool", "tool_call_id": next_unanswered(messages), "content": turn.text}]
-        messages += turn.weigh(made)
+                made = results(turn.text, messages)
+        messages += weighted_turn(made, turn.role, turn.weight)
     return ParsedRow(tuple(messages), tools)
 
 

@@ -44,6 +44,12 @@ def weighted(message: JSON, weight: float | None) -> JSON:
     return message if weight is None or weight == usual else {**message, "weight": weight}
 
 
+def weighted_turn(messages: list[JSON], role: str, weight: float | None) -> list[JSON]:
+    """The messages that a turn of that role makes, with its weight; not the results in an assistant's text."""
+    mine = role == "assistant"
+    return [weighted(m, weight) if not mine or m["role"] == "assistant" else m for m in messages]
+
+
 def scaled(message: JSON, factor: float) -> JSON:
     """The assistant's message with its weight multiplied."""
     if factor == 1 or message["role"] != "assistant":

@@ -1,0 +1,154 @@
+"""Calls in an assistant's text: read as calls where a dialect of ours writes them so, and otherwise a finding."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from talk import CLOCK, WEATHER, user
+
+from callwright import dialects
+from callwright.datasets import Conversation, Report, readers
+
+TOOLS = [WEATHER, CLOCK]
+CALL = '{"name": "get_weather", "arguments": {"city": "Oslo"}}'
+ARGUMENTS = '{"city": "Oslo"}'
+LOOP = f"Thought: I look.\nAction: get_weather\nAction Input: {ARGUMENTS}\nObservation: snow\n"
+CALLED = ("assistant", None, [{"city": "Oslo"}])
+LOOKED = ("assistant", "I look.", [{"city": "Oslo"}])
+SNOW = ("tool", "snow", [])
+ANSWER = ("assistant", "Snow.", [])
+
+
+def in_format(format: str, text: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """A row whose answer is the text."""
+    match format:
+        case "ms_agent":
+            turns = [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": text}]
+            return {"tools": tools, "conversations": turns}
+        case "alpaca":
+            return {"tools": json.dumps(tools), "instruction": "Q?", "output": text}
+        case _:
+            messages = [user("Q?"), {"role": "assistant", "content": text}]
+            return {"tools": json.dumps(tools) if format == "swift" else tools, "messages": messages}
+
+
+def read(tmp_path: Path, row: dict[str, Any], format: str = "auto") -> tuple[list[Conversation], Report]:
+    """The conversation of a file with that row, if it can be read, and what was found."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    report = Report()
+    return list(readers.read(path, format, strict="keep", report=report)), report
+
+
+def outline(talk: Conversation) -> list[tuple[str, str | None, list[Any]]]:
+    """Role, text and arguments of each message after the first."""
+    return [
+        (m["role"], m["content"], [json.loads(c["function"]["arguments"]) for c in m.get("tool_calls", ())])
+        for m in talk.messages[1:]
+    ]
+
+
+FORMATS = pytest.mark.parametrize("format", ["openai", "ms_agent", "swift", "alpaca"])
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"<tool_call>\n{CALL}\n</tool_call>", [CALLED]),
+        (f"I look.\n<tool_call>\n{CALL}\n</tool_call>", [LOOKED]),
+        (f"<tool_call>{CALL}</tool_call>\n<tool_call>{CALL}</tool_call>", [("assistant", None, CALLED[2] * 2)]),
+        (f"Action: get_weather\nAction Input: {ARGUMENTS}", [CALLED]),
+        (f"Thought: I look.\nAction: get_weather\nAction Input: {ARGUMENTS}\nObservation:", [LOOKED]),
+        (f"{LOOP}Thought: I now know the final answer\nFinal Answer: Snow.", [LOOKED, SNOW, ANSWER]),
+        (f"{LOOP.replace('snow', '<result>snow</result>')}Answer: Snow.", [LOOKED, SNOW, ANSWER]),
+        ("Thought: I now know the final answer\nFinal Answer: Snow.", [ANSWER]),
+        ("Snow.", [ANSWER]),
+        ("Action: Bo sends it. Use get_weather (it is nice).", None),
+        (" Either a < b > c, or <b>none</b>.\n", None),
+    ],
+)
+def test_calls_in_text_are_read_in_every_format(
+    tmp_path: Path, format: str, text: str, expected: list[Any] | None
+) -> None:
+    [talk], report = read(tmp_path, in_format(format, text, TOOLS))
+    assert outline(talk) == (expected or [("assistant", text, [])])
+    assert set(report.findings) <= {"observation"}  # which a call at the end lacks
+
+
+OTHERS = {
+    "glaive": f"<functioncall> {CALL}",
+    "function_call": f"<function_call>{CALL}</function_call>",
+    "fence": f"Let me see.\n```json\n{CALL}\n```",
+    "bare": CALL,
+    "list": f"[{CALL}]",
+    "langchain": '```json\n{"action": "get_weather", "action_input": {"city": "Oslo"}}\n```',
+    "mistral": f"[TOOL_CALLS] [{CALL}]",
+    "llama": f"<|python_tag|>{CALL}",
+    "llama's code": '<|python_tag|>get_weather.call(city="Oslo")',
+    "llama's function": f"<function=get_weather>{ARGUMENTS}</function>",
+    "anthropic": '<invoke name="get_weather"><parameter name="city">Oslo</parameter></invoke>',
+    "pythonic": '[get_weather(city="Oslo")]',
+    "gemma": "```tool_code\nprint(get_weather(city='Oslo'))\n```",
+    "phi": f"functools[{CALL}]",
+    "deepseek": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather",
+    "kimi": f"<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{ARGUMENTS}",
+    "nemotron": f"<TOOLCALL>[{CALL}]</TOOLCALL>",
+    "harmony": f"<|channel|>commentary to=functions.get_weather <|message|>{ARGUMENTS}",
+    "glm-4": f"get_weather\n{ARGUMENTS}",
+    "qwen's xml": "<tool_call>\n<function=get_weather>\n<parameter=city>\nOslo\n</parameter>\n</function>",
+    "translated": f"思考：看\n行动：get_weather\n行动输入：{ARGUMENTS}",
+    "a result of its own": "<tool_response>\nsnow\n</tool_response>",
+    "broken": '<tool_call>\n{"name": </tool_call>',
+}
+
+
+@FORMATS
+@pytest.mark.parametrize("text", OTHERS.values(), ids=OTHERS)
+def test_a_call_in_another_format_is_a_finding(tmp_path: Path, format: str, text: str) -> None:
+    kept, report = read(tmp_path, in_format(format, text, TOOLS))
+    kind = "call_as_text" if kept else "tool_calls"
+    assert report.findings == {kind: 1}
+    assert "rows.jsonl:1: " in report.examples[kind][0]
+
+
+def test_text_that_calls_beside_tool_calls_is_a_finding(tmp_path: Path) -> None:
+    turn = {"role": "assistant", "content": f"<tool_call>{CALL}</tool_call>", "tool_calls": [json.loads(CALL)]}
+    row = {"tools": TOOLS, "messages": [user("Q?"), turn, {"role": "tool", "content": "snow"}]}
+    assert read(tmp_path, row)[1].findings == {"call_as_text": 1}
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    "text", [f"<tool_call>\n{CALL}\n</tool_call>", f"Action: get_weather\nAction Input: {ARGUMENTS}"]
+)
+def test_a_call_in_text_without_tools_is_a_finding(tmp_path: Path, format: str, text: str) -> None:
+    row = in_format(format, text, [])
+    del row["tools"]
+    assert read(tmp_path, row)[1].findings == {"call_as_text": 1}
+
+
+@pytest.mark.parametrize("name", [name for name in dialects.NAMES if name != "ms_agent"])
+def test_tools_in_a_system_text_that_is_not_read_are_a_finding(tmp_path: Path, name: str) -> None:
+    asked, answer = dialects.load(name).render([user("Q?")], TOOLS).messages, {"role": "assistant", "content": "Hi."}
+    assert read(tmp_path, {"messages": [*asked, answer]})[1].findings == {"call_as_text": 1}
+
+
+def test_results_in_tags_lose_them(tmp_path: Path) -> None:
+    turns = [
+        {"from": "human", "value": "Q?"},
+        {"from": "gpt", "value": f"<tool_call>{CALL}</tool_call><tool_call>{CALL}</tool_call>"},
+        {"from": "tool", "value": "<tool_response>\nsnow\n</tool_response>\n<tool_response>\nrain\n</tool_response>"},
+        {"from": "gpt", "value": "Snow and rain."},
+    ]
+    [talk], report = read(tmp_path, {"tools": TOOLS, "conversations": turns})
+    assert [m["content"] for m in talk.messages if m["role"] == "tool"] == ["snow", "rain"]
+    assert not report.findings
+
+
+def test_thoughts_beside_the_text_are_noted(tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": "Snow.", "reasoning_content": "It is cold."}
+    [talk], report = read(tmp_path, {"messages": [user("Q?"), answer]})
+    assert talk.messages[1] == answer
+    assert report.remarks == {"thought_before_answer_left_out": 1}
