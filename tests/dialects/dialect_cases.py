@@ -339,6 +339,19 @@ _LITERALS = [
     _refused("bare word as a value", "get_weather", "{city: Paris}", "no JSON object"),
     _weather("postcode with a zero", "{'city': 02139}", city="02139"),
     _refused("nested too deeply", "get_weather", '{"city": ' + DEEP + "}", "deeper"),
+    _weather("triple quotes", '{"city": """print(1)\nprint("x")""", "days": 5}', city='print(1)\nprint("x")', days=5),
+    _weather("triple single quotes", "{'days': 5, 'city': '''it's'''}", days=5, city="it's"),
+    _weather("triple quotes around braces", '{"city": """a } b { c"""}', city="a } b { c"),
+    _weather("triple quotes around lines", '{"city": """\nprint(1)\n"""\n}', city="\nprint(1)\n"),
+    _weather("triple quotes around nothing", '{"city": """""", "days": 5}', city="", days=5),
+    _weather("triple quotes after a quote", '{"city": """He said "hi""""}', city='He said "hi"'),
+    _weather(
+        "triple quotes around a docstring",
+        '{"city": """def f():\n    """Doc."""\n    return 1"""}',
+        city='def f():\n    """Doc."""\n    return 1',
+    ),
+    _refused("triple quotes never closed", "get_weather", '{"city": """Oslo"}', "not complete"),
+    _refused("comment", "get_weather", '{"city": "a", // where\n "days": 1}', "no JSON object"),
     _input("object in a JSON string", '"{\\"city\\": \\"Paris\\"}"', PARIS),
     _input("object after prose", 'the input is {"city": "Paris"}.', PARIS),
     _input("word json before the object", 'json {"city": "Paris"}', PARIS),
@@ -360,6 +373,17 @@ _BARE = [
     _input("bare number for an integer", "42", ("square", {"n": 42})),
     _refused("bare word for an integer", "square", "many", "no JSON object"),
     _input("bare list for a list", "[1, 2.5]", ("total", {"numbers": [1, 2.5]})),
+    _refused("empty list for a string", "get_weather", "[]", "no JSON object"),
+    _refused("list for a string", "fire_recognition", '["/tmp/1.jpg"]', "no JSON object"),
+    _refused("list in a JSON string for a string", "fire_recognition", '"[1, 2]"', "no JSON object"),
+    _input("markdown link for a string", "[a](b)", ("fire_recognition", {"image": "[a](b)"})),
+    _input("bare triple quotes", '"""/tmp/1.jpg"""', FIRE),
+    _refused("bare triple quotes never closed", "fire_recognition", '"""/tmp/1.jpg', "not complete"),
+    _input(
+        "bare code with a docstring",
+        '"""Doc."""\nprint(1)',
+        ("fire_recognition", {"image": '"""Doc."""\nprint(1)'}),
+    ),
     _refused("bare string for two parameters", "move", "1, 2", "no JSON object"),
     _input("bare string for an optional parameter", "/tmp", ("list_files", {"path": "/tmp"})),
     _input("one required of several", "Paris", PARIS),
@@ -378,11 +402,26 @@ _BARE = [
 _EMPTY = [
     *(
         _only(f"no parameters, input {text!r}", f"Action: fire_alert\nAction Input: {text}\nObservation:", ALERT)
-        for text in ("", "{}", "None", "null", "N/A", "无", '""', "''", "`{}`", "```json\n{}\n```", "none.", "{ }")
+        for text in (
+            "",
+            "{}",
+            "[]",
+            "None",
+            "null",
+            "N/A",
+            "无",
+            '""',
+            "''",
+            "`{}`",
+            "```json\n{}\n```",
+            "none.",
+            "{ }",
+        )
     ),
     _only("no parameters, no input", "Action: fire_alert", ALERT),
     _only("no parameters, no input, result", "Action: fire_alert\nObservation: ringing", ALERT),
     _case("no parameters, no input, prose", "Action: fire_alert\nIt rings.", "It rings.", ALERT),
+    _only("optional string, empty list", "Action: list_files\nAction Input: []", ("list_files", {})),
     _only("optional parameters only", "Action: list_files\nAction Input:", ("list_files", {})),
     _case(
         "required parameter, no input",
@@ -513,6 +552,12 @@ def _bad_block(trouble: str, written: str, bad: Bad) -> Case:
     return _hermes(trouble, _in_tags(written), _in_tags(written), bad)
 
 
+def _unreadable(trouble: str, name: str, written: str) -> Case:
+    """These arguments of the tool are none."""
+    block = f'{{"name": "{name}", "arguments": {written}}}'
+    return _bad_block(trouble, block, Bad("no JSON object", name))
+
+
 _WEATHER = _in_tags('{"name": "get_weather", "arguments": {"city": "Paris"}}')
 _HERMES = [
     _hermes("plain call", _WEATHER, None, PARIS),
@@ -565,6 +610,23 @@ _HERMES = [
     _bad_block("no JSON", "get_weather(Paris)", Bad("no JSON object")),
     _bad_block("no name", '{"arguments": {}}', Bad("no name")),
     _bad_block("arguments that are no object", '{"name": "move", "arguments": [1, 2]}', Bad("no JSON object", "move")),
+    _unreadable("empty list for a string", "get_weather", "[]"),
+    _unreadable("list for a string", "get_weather", '["Paris"]'),
+    _unreadable("list as JSON text for a string", "get_weather", '"[]"'),
+    _unreadable("true for a string", "get_weather", "true"),
+    _unreadable("number for no parameters", "fire_alert", "5"),
+    _block("empty list for no parameters", '{"name": "fire_alert", "arguments": []}', ALERT),
+    _block("empty list for optional ones", '{"name": "list_files", "arguments": []}', ("list_files", {})),
+    _block("list for a list", '{"name": "total", "arguments": [1, 2]}', ("total", {"numbers": [1, 2]})),
+    _block("number for a string", '{"name": "get_weather", "arguments": 5}', ("get_weather", {"city": "5"})),
+    _weather_block("triple quotes", '{"city": """a "b"\nc""", "days": 5}', city='a "b"\nc', days=5),
+    _weather_block("triple single quotes", "{'city': '''it's <tool_call>'''}", city="it's <tool_call>"),
+    _hermes(
+        "triple quotes never closed",
+        _in_tags('{"name": "get_weather", "arguments": {"city": """Oslo"}}'),
+        _in_tags('{"name": "get_weather", "arguments": {"city": """Oslo"}}'),
+        Bad("not complete"),
+    ),
     _kept("empty block", "<tool_call></tool_call>", Bad("no JSON object"), dialects=HERMES),
     _hermes("block in a block", f"<tool_call>\n{_WEATHER}", "<tool_call>", Bad("no JSON object"), PARIS),
     _kept("cut in the object", '<tool_call>\n{"name": "get_weather", "argum', dialects=HERMES, cut=True),

@@ -38,6 +38,7 @@ _FRAGMENTS = [
     *('{"return_type": "give_answer", "final_answer": "42"}', '{"return_type": "give_up_and_restart"}', "None", "无"),
     *('{"city": "\\ud83d\\ude00", "days": "5", "metric": True,}', '{"city": "x\nObservation: y"}', '{"a": [1, {"b": 2'),
     *("```json\n", "```", "`", '"', "'", "{", "}", "[", "]", ":", "：", ",", "\\", "\\n", "/tmp/1.jpg", "5", "1e999"),
+    *('"""', "'''", "~~~", "Observ ", "get_weather(", ")", "<tool_response>", "Action: None", "[{"),
     *("\n", "\n", "\n", "\n\n", " ", " ", "  ", "\t", "\r\n", " " * 8, " " * 10, "*", "#", "_", "A", "O", "T", "F"),
     *("Paris", "你好", "é", "😀", "\ud800", "\x00", "prose about an Action: here", "x" * 300, " " * 300, "\n" * 300),
 ]

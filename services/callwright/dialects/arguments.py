@@ -3,6 +3,8 @@
 read_object("{'days': '5'}", tool)      '{"days": 5}', where the schema says integer
 read_bare("Paris", tool)                '{"city": "Paris"}', where the tool has one parameter that it can be
 read_bare("soon", tool)                 Fault("the arguments are no JSON object: got 'soon'")
+
+A list, true and false are no text: where the one parameter is a string, a call that gives them as JSON is none.
 """
 
 import re
@@ -13,6 +15,7 @@ from callwright.dialects.literals import Json, literal_or_text, read_literal, wr
 from callwright.dialects.tools import Tool
 
 _NOTHING = frozenset({"", "none", "null", "n/a", "na", "nil", "无", "无参数", "空", "{}", "()", '""', "''"})
+_TRIPLE = ('"""', "'''")
 _FENCE = re.compile(r"\A\s*+`{1,3}(?:\w{1,12}[ \t]*+\n)?(.*?)\s*`{0,3}\s*\Z", re.DOTALL)
 
 
@@ -25,9 +28,13 @@ class Fault:
 
 def read_value(value: Json, tool: Tool) -> str | Fault:
     """Reads arguments that stand inside an object which was read already."""
-    if isinstance(value, dict):
-        return _finish(value, tool)
-    return read_bare(value if isinstance(value, str) else write_json(value), tool)
+    match value:
+        case dict():
+            return _finish(value, tool)
+        case str() | None:
+            return read_bare(value or "", tool)
+        case _:
+            return _read_alone(value, write_json(value), tool)
 
 
 def read_object(text: str, tool: Tool) -> str | Fault:
@@ -49,28 +56,37 @@ def read_bare(text: str, tool: Tool) -> str | Fault:
     if stripped.lower().strip(" .。") in _NOTHING:
         return Fault(f"no arguments; expected {', '.join(tool.required)}")
     value = literal_or_text(stripped)
+    if (
+        isinstance(value, str)
+        and value != stripped
+        and isinstance(inner := literal_or_text(value.strip()), dict | list)
+    ):
+        value = inner  # JSON written into a JSON string
+    if isinstance(value, str):
+        embedded = _embedded_object(value, tool)
+        value = value if embedded is None else embedded
     if isinstance(value, dict):
         return _finish(value, tool)
-    if isinstance(value, str):
-        inner = literal_or_text(value.strip()) if value != stripped else value
-        if isinstance(inner, dict):
-            return _finish(inner, tool)
-        embedded = _embedded_object(value, tool)
-        if embedded is not None:
-            return _finish(embedded, tool)
+    if isinstance(value, str) and value == stripped and value.startswith(_TRIPLE) and value.count(value[:3]) % 2:
+        return Fault(f"the arguments are not complete: got {stripped[:40]!r}")
+    return _read_alone(value, stripped, tool, text=None if isinstance(value, list) else stripped)
+
+
+def _read_alone(value: Json, written: str, tool: Tool, *, text: str | None = None) -> str | Fault:
+    """Reads what stands in place of an object: the value of the one parameter, or `text` where that is a string."""
     name = _sole_parameter(tool)
-    if name is None:
-        return Fault(f"the arguments are no JSON object: got {stripped[:40]!r}")
-    schemas = alternatives(tool.properties[name], tool.parameters)
-    if isinstance(value, str):
+    schemas = alternatives(tool.properties[name], tool.parameters) if name is not None else []
+    if isinstance(value, str) and name is not None:
         named = re.match(rf"[\"']?{re.escape(name)}[\"']?\s*[=:]\s*(.+)", value, re.DOTALL)
         value = literal_or_text(named[1].strip()) if named else value
-    elif not fits(value, schemas) and fits("", schemas):
-        value = stripped
+    elif text is not None and not fits(value, schemas) and fits("", schemas):
+        value = text
     coerced = coerce(value, schemas, tool.parameters)
-    if not fits(coerced, schemas):
-        return Fault(f"the arguments are no JSON object: got {stripped[:40]!r}")
-    return write_json({name: coerced})
+    if name is not None and fits(coerced, schemas):
+        return write_json({name: coerced})
+    if value == [] and not tool.required:
+        return "{}"
+    return Fault(f"the arguments are no JSON object: got {written[:40]!r}")
 
 
 def _finish(value: dict[str, Json], tool: Tool) -> str | Fault:

@@ -1,7 +1,7 @@
 """Reads JSON as models write it, and writes strict JSON.
 
-Python literals, single quotes, trailing commas, unescaped inner quotes and markdown's `\\_` are read too. Text is read
-strictly first, so that what is JSON already keeps its meaning.
+Python literals, single and triple quotes, trailing commas, unescaped inner quotes and markdown's `\\_` are read too.
+Text is read strictly first, so that what is JSON already keeps its meaning.
 """
 
 import json
@@ -120,16 +120,22 @@ def _check_depth(value: Json) -> None:
 
 
 def _string_pattern(quote: str) -> str:
-    return rf"{quote}(?:[^{quote}\\]++|\\.|{quote}(?![ \t]*+(?:[,:}}\])\r\n]|\Z)))*+{quote}"
+    return rf"{quote}(?!{quote}{{2}})(?:[^{quote}\\]++|\\.|{quote}(?![ \t]*+(?:[,:}}\])\r\n]|\Z)))*+{quote}"
+
+
+def _triple_pattern(quote: str) -> str:
+    return rf"{quote}{{3}}(?:[^{quote}\\]++|\\.|{quote}(?!{quote}{{2}}\s*+(?:[,:}}\])]|\Z)))*+{quote}{{3}}"
 
 
 _TOKEN = re.compile(
-    rf"\s*+(?:(?P<string>{_string_pattern(chr(34))}|{_string_pattern(chr(39))}|“[^”]*+”)"
+    rf"\s*+(?:(?P<triple>{_triple_pattern(chr(34))}|{_triple_pattern(chr(39))})"
+    rf"|(?P<string>{_string_pattern(chr(34))}|{_string_pattern(chr(39))}|“[^”]*+”)"
     r"|(?P<number>[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?)(?![\w.])"
     r"|(?P<word>[^\W\d][\w$-]*+)"
     r"|(?P<mark>[{}\[\](),:]))",
     re.DOTALL,
 )
+_QUOTES = {"triple": 3, "string": 1}
 _WORDS: dict[str, Json] = {"true": True, "false": False, "null": None, "none": None}
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "a": "\a", "v": "\v", "0": "\0", "\n": ""} | {
@@ -163,6 +169,8 @@ class _Reader:
         self._kind = found.lastgroup or ""
         self._token = found[self._kind]
         self._position = found.end()
+        if quotes := _QUOTES.get(self._kind):
+            self._kind, self._token = "string", self._token[quotes:-quotes]
 
     def _take(self, mark: str) -> bool:
         if self._kind == "mark" and self._token == mark:
@@ -177,7 +185,7 @@ class _Reader:
         match kind:
             case "string":
                 self._next()
-                return _unescape(token[1:-1])
+                return _unescape(token)
             case "number":
                 self._next()
                 return _number(token)
@@ -198,7 +206,7 @@ class _Reader:
         while not self._take("}"):
             if self._kind not in ("string", "word", "number"):
                 raise ValueError(f"expected a key, got {self._token[:40]!r}")
-            key = _unescape(self._token[1:-1]) if self._kind == "string" else self._token
+            key = _unescape(self._token) if self._kind == "string" else self._token
             self._next()
             if not self._take(":"):
                 raise ValueError(f"expected a colon after {key[:40]!r}")

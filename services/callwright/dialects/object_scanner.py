@@ -15,6 +15,9 @@ _AFTER_STRING = ",:}])\r\n"
 _SPACES = re.compile(r"[ \t]*+")
 _SPACE = re.compile(r"\s*+")
 _IN_STRING = {quote: re.compile(rf"[\\{quote}]") for quote in "\"'”"}
+_AFTER_TRIPLE = ",:}])"
+"""After three quotes a line end is no end of the value: code has strings of its own in three quotes."""
+_QUOTES = {quote: re.compile(rf"{quote}*+") for quote in "\"'"}
 _STRICT_START = re.compile(r'\{\s*+["}]')
 _OPENS = {"{": "}", "[": "]"}
 
@@ -35,13 +38,21 @@ class ObjectScanner:
     broken off, the scanner halts. With `inside` it begins after the opening brace.
     """
 
-    __slots__ = ("_closing", "_escaped", "_outside", "_owed", "_quote", "_stack", "state", "too_deep")
+    __slots__ = (
+        *("_closing", "_escaped", "_opening", "_outside", "_owed", "_quote", "_run", "_stack", "_triple"),
+        *("state", "too_deep"),
+    )
 
     def __init__(self, outside: re.Pattern[str], *, inside: bool = False) -> None:
         self._outside = outside
         self._stack: list[str] = ["}"] if inside else []
         self._owed = {"}": len(self._stack), "]": 0}
         self._quote = ""
+        self._opening = 0
+        """Quotes in a row that the string opened with, until another character comes: three make it a triple one."""
+        self._triple = False
+        self._run = 0
+        """Quotes in a row that were just read inside a triple string."""
         self._escaped = False
         self._closing = False
         self.state: Literal["open", "done", "halted"] = "open"
@@ -70,6 +81,7 @@ class ObjectScanner:
             character = found[0]
             if character in "\"'":
                 self._quote = character
+                self._opening = 1
             elif character == "“":
                 self._quote = "”"
             elif character in "{[":
@@ -98,6 +110,16 @@ class ObjectScanner:
         if self._escaped:
             self._escaped = False
             return position + 1
+        if self._opening:
+            if text[position] == self._quote:
+                self._opening += 1
+                self._closing = self._opening == 2
+                self._triple = not self._closing
+                self._opening %= 3
+                return position + 1
+            self._opening = 0
+        if self._triple:
+            return self._scan_triple(text, position, end)
         if self._closing:
             spaces = _SPACES.match(text, position)
             position = spaces.end() if spaces else position
@@ -116,6 +138,34 @@ class ObjectScanner:
             self._quote = ""
         else:
             self._closing = True
+        return found.end()
+
+    def _scan_triple(self, text: str, position: int, end: int) -> int:
+        if self._run:
+            found = _QUOTES[self._quote].match(text, position)
+            self._run += found.end() - position if found else 0
+            position = found.end() if found else position
+            if position == end:
+                return end
+            self._closing = self._run >= 3
+            self._run = 0
+        if self._closing:
+            spaces = _SPACE.match(text, position)
+            position = spaces.end() if spaces else position
+            if position == end:
+                return end
+            self._closing = False
+            if text[position] in _AFTER_TRIPLE:
+                self._quote = ""
+                self._triple = False
+                return position
+        found = _IN_STRING[self._quote].search(text, position)
+        if found is None:
+            return end
+        if found[0] == "\\":
+            self._escaped = True
+        else:
+            self._run = 1
         return found.end()
 
 
