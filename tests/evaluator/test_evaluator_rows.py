@@ -110,6 +110,11 @@ def test_rows_without_gold_and_broken_ones_are_counted_and_named(tmp_path: Path)
     ("changed", "words"),
     [
         ({"expected": 3}, "expected: got int"),
+        ({"expected": None}, "expected: got NoneType; expected a list of calls"),
+        ({"expected": [gold("time", r'{"a": "\ud83d"}')]}, "got half a surrogate pair"),
+        ({"expected": [gold("time", {}), gold("time", {"a": "\ud83d"})]}, "got half a surrogate pair"),
+        ({"reference": "\ud83d"}, "got half a surrogate pair"),
+        ({"id": "\ud83d"}, "got half a surrogate pair"),
         ({"expected": [{"name": 3}]}, "got the gold call {'name': 3}"),
         ({"expected": [gold("time", {}), None]}, "got the gold call None"),
         ({"expected": [gold("time", "[" * 5000)]}, "got arguments '[["),

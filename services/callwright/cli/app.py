@@ -3,6 +3,7 @@
 Each command is a module of its own that imports its room inside the function, so that `--help` is fast.
 """
 
+import io
 import sys
 from typing import Any
 
@@ -88,6 +89,9 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Entry point of the `callwright` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a letter that the terminal cannot show is no failure
     try:
         app()
     except CallwrightError as error:

@@ -5,6 +5,7 @@ a file that is cut off, or no file of its kind, is refused. Knows no conversatio
 """
 
 import codecs
+import contextlib
 import csv
 import gzip
 import io
@@ -26,7 +27,10 @@ _HEAD = 8
 _PARQUET_ROWS = 256
 _NO_JSON = "not JSON"
 _WHITE = b"\t\n\v\f\r"
-_MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
+_PLAIN = json.JSONDecoder(strict=False)
+_SPACE = re.compile(r"\s*+")
+_SEPARATOR = re.compile(r"\s*+[,\]]")
+_MARK = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
 """A string, which may be cut off, or what stands between the values of JSON."""
 
 
@@ -140,16 +144,17 @@ def _json(stream: io.BufferedReader) -> Iterator[Row]:
 
 def _array(stream: IO[bytes]) -> Iterator[Row]:
     """The elements of an array without its opening bracket. Raises `ValueError` where it ends too early or too late."""
-    number, text, start = 0, b"", 0
-    while more := stream.read(max(_BLOCK, len(text) - start)):  # what is not whole is looked at when it has doubled
+    decoded = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
+    number, text, start = 0, "", 0
+    while more := decoded.read(max(_BLOCK, len(text) - start)):  # what is not whole is looked at when it has doubled
         text, start = text[start:] + more, 0
         while (end := _element_end(text, start)) is not None:
             if element := text[start:end].strip():
                 number += 1
-                yield _decoded(number, element)
+                yield _decoded(number, element.encode("utf-8", "surrogateescape"))
             start = end + 1
-            if text[end:start] == b"]":
-                if text[start:].strip() or any(block.strip() for block in iter(lambda: stream.read(_BLOCK), b"")):
+            if text[end] == "]":
+                if text[start:].strip() or any(block.strip() for block in iter(lambda: decoded.read(_BLOCK), "")):
                     raise ValueError(
                         f"got text after the array of {number} rows; expected its end; split the file, or mend it"
                     )
@@ -159,16 +164,20 @@ def _array(stream: IO[bytes]) -> Iterator[Row]:
     )
 
 
-def _element_end(text: bytes, start: int) -> int | None:
-    """Where the array's element that begins at `start` ends, by brackets and strings alone; None in a later block."""
-    depth = 0
+def _element_end(text: str, start: int) -> int | None:
+    """The comma or bracket where the array's element that begins at `start` ends; None in a later block."""
+    with contextlib.suppress(ValueError, RecursionError):
+        _, end = _PLAIN.raw_decode(text, _SPACE.match(text, start).end())  # type: ignore[union-attr]
+        if separator := _SEPARATOR.match(text, end):
+            return separator.end() - 1
+    depth = 0  # of what is faulty, by its brackets and strings alone
     for mark in _MARK.finditer(text, start):
         match mark[0]:
-            case b"[" | b"{":
+            case "[" | "{":
                 depth += 1
-            case b"]" | b"}" if depth:
+            case "]" | "}" if depth:
                 depth -= 1
-            case b"," | b"]" if not depth:
+            case "," | "]" if not depth:
                 return mark.start()
     return None
 

@@ -191,14 +191,15 @@ class _Parser(NamedTuple):
             return JudgedRow(
                 row.line, [Finding("unreadable", "got a number that JSON cannot hold; expected a finite one")]
             )
-        if any(encodable(text) != text for text in (content, name)):
+        clean = encodable(content)
+        if clean != content or encodable(name) != name:
             found.append(checks.HALF_SURROGATE)
         return JudgedRow(
             row.line,
             found,
-            json=encodable(conversation.to_json(content)).encode(),
+            json=encodable(conversation.to_json(clean)).encode(),
             fingerprint=fingerprint(messages),
-            digest=hashlib.blake2b(encodable(content).encode(), digest_size=8).digest(),
+            digest=hashlib.blake2b(clean.encode(), digest_size=8).digest(),
             remarks=tuple(_remarks(messages)),
         )
 

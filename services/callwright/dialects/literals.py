@@ -105,14 +105,17 @@ _UNAMBIGUOUS = json.JSONDecoder(
 )  # fmt: skip
 
 
+_NESTS = (dict, list)
+
+
 def _check_depth(value: Json) -> None:
-    level: list[Json] = [value]
-    for _ in range(MAX_DEPTH + 1):
+    level = [value] if isinstance(value, _NESTS) else []
+    for _ in range(MAX_DEPTH):
         level = [
             inner
             for item in level
-            if isinstance(item, dict | list)
-            for inner in (item.values() if isinstance(item, dict) else item)
+            for inner in (item.values() if item.__class__ is dict else item)
+            if inner.__class__ in _NESTS
         ]
         if not level:
             return

@@ -41,7 +41,7 @@ def read_openai(document: JSON, *, set: str, id: str) -> list[Row]:
     reference = document.get("reference")
     if not isinstance(reference, str | None):
         raise RowError("reference", f"reference: got {type(reference).__name__}; expected text")
-    return [Row(set, row_id, messages, tools, _expected(document["expected"] or (), tools), reference)]
+    return [Row(set, row_id, messages, tools, _expected(document["expected"], tools), reference)]
 
 
 def split(conversation: Conversation, *, set: str) -> list[Row]:

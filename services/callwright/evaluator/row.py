@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from callwright.dialects.literals import encodable
 from callwright.evaluator.bfcl_rule import AcceptedCall
 
 Message = dict[str, Any]
@@ -52,6 +53,15 @@ class Row:
     @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that change with the request or its gold."""
+        return hashlib.blake2b(self._text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+    @property
+    def encodable(self) -> bool:
+        """Whether UTF-8 can hold the row: there is no half of a surrogate pair in it."""
+        return all(encodable(text) == text for text in (self.key, self._text))
+
+    @property
+    def _text(self) -> str:
+        """The request and its gold as JSON."""
         gold = [*self.expected, *(call.gold for call in self.bfcl)]
-        text = json.dumps([self.messages, self.tools, gold, self.reference], sort_keys=True, ensure_ascii=False)
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        return json.dumps([self.messages, self.tools, gold, self.reference], sort_keys=True, ensure_ascii=False)

@@ -7,7 +7,6 @@
 The forms of rows are read in `callwright.evaluator.formats`, other corpora through `callwright.datasets`.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,6 @@ from callwright.datasets import checks, files, readers, sources
 from callwright.datasets.conversation import JSON, Conversation, fingerprint
 from callwright.datasets.formats import bfcl
 from callwright.datasets.formats.row import RowError
-from callwright.dialects.literals import encodable
 from callwright.errors import InvalidInput, NotFound
 from callwright.evaluator import formats
 from callwright.evaluator.row import Message, Row
@@ -97,9 +95,9 @@ def _read_each(
         try:
             if value is None:
                 raise RowError("unreadable", problem or "no value")
-            if encodable(text := json.dumps(value, ensure_ascii=False)) != text:
-                raise RowError(*checks.HALF_SURROGATE)
             found = read_row(value, id=str(line))
+            if not all(row.encodable for row in found):
+                raise RowError(*checks.HALF_SURROGATE)
         except RowError as error:
             reading.fault(f"{path}:{line}", error.detail)
             continue

@@ -156,7 +156,7 @@ def _json_schema(declared: Any) -> Any:
 
 
 def _gold(calls: Any, functions: dict[str, JSON]) -> tuple[GoldCall, ...]:
-    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+    if not isinstance(calls, list) or not all(isinstance(call, dict) and call for call in calls):
         raise RowError("gold", "ground_truth: got no list of calls; expected [{name: {argument: [accepted values]}}]")
     made = []
     for name, accepted in (pair for call in calls for pair in call.items()):
