@@ -162,7 +162,7 @@ def test_a_stream_that_has_ended_is_not_ended_again_at_shutdown(path: str) -> No
 
         app = create_app(SidecarConfig(upstream=url, dialects={"*": "react_en"}))
         scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
-        async with app.router.lifespan_context(app):
+        async with app.lifespan_context(app):
             answering = asyncio.ensure_future(app(scope, receive, send))
             await asyncio.wait_for(ending.wait(), 20)
             answering.cancel()

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from callwright import __version__, dialects
 from callwright.sidecar.admission import Gate, Keys
@@ -37,10 +38,11 @@ class Endpoint:
         await self.handler(self.services, self.api(), scope, receive, send).run()
 
 
-def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastAPI:
+def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIApp:
     """Return the application; `registry` says the dialects of models in the store.
 
-    Raises `InvalidInput` for a dialect that is none and for API keys that can't be read.
+    A router by itself: an application's middlewares would each pass every event on, and a handler answers for its own
+    errors. Raises `InvalidInput` for a dialect that is none and for API keys that can't be read.
     """
     gate = Gate(config.max_concurrent, config.max_queued)
     upstream = Upstream(config.upstream, connect_seconds=config.connect_seconds, silent_seconds=config.silent_seconds)
@@ -55,16 +57,13 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastA
     )
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: object) -> AsyncIterator[None]:
         async with upstream:
             yield
         if services.tracing:
             await asyncio.to_thread(services.tracing.close)
 
-    app = FastAPI(
-        title="callwright sidecar", version=__version__, lifespan=lifespan, openapi_url=None, redirect_slashes=False
-    )
-    app.router.routes += [
+    routes = [
         Route("/v1/chat/completions", Endpoint(services, Chat)),
         Route("/v1/messages", Endpoint(services, Chat, Messages)),
         Route("/v1/messages/count_tokens", Endpoint(services, CountTokens, Messages)),
@@ -72,12 +71,14 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> FastA
         Route("/v1/responses", Endpoint(services, Chat, Responses)),
         *_own_routes(services),
     ]
-    app.router.default = Endpoint(services, Relay)
-    return app
+    app = Router(routes, redirect_slashes=False, default=Endpoint(services, Relay), lifespan=lifespan)
+    if not config.cors_origins:
+        return app
+    return CORSMiddleware(app, config.cors_origins, allow_methods=["*"], allow_headers=["*"], expose_headers=["*"])
 
 
 def _own_routes(services: Services) -> list[Route]:
-    """Return the routes without a key. Plain ones: FastAPI's build a model for each answer, 2 MB in all."""
+    """Return the routes without a key."""
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})

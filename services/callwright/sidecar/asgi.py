@@ -53,7 +53,7 @@ async def until_disconnect(work: Coroutine[Any, Any, None], receive: Receive) ->
 
     Raises `ClientDisconnect`.
     """
-    working = asyncio.ensure_future(work)  # apart from the caller's task, whose middlewares each event would wake
+    working = asyncio.ensure_future(work)  # a task of its own, which can be cancelled without the caller's
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -84,6 +84,18 @@ class ResponseWriter:
         """The status that was sent; 0 before that."""
         self.ended = False
         """The end of the answer was sent, or is being sent."""
+        self.engine_headers: Headers = []
+        """The engine's, as far as they are for the client; none before it has answered."""
+
+    def with_engine_headers(self, headers: Headers) -> Headers:
+        """Return the headers of an answer that is not the engine's own: with all of its that tell nothing of a body.
+
+        Whose page may read the answer, the request's id, when to try again: of that the engine knows more.
+        """
+        ours = {name for name, _ in headers if name != b"retry-after"}
+        kept = [pair for pair in self.engine_headers if pair[0] not in ours and not pair[0].startswith(b"content-")]
+        known = {name for name, _ in kept}
+        return [*kept, *(pair for pair in headers if pair[0] not in known)]
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer."""
@@ -126,7 +138,7 @@ class ResponseWriter:
 
     async def _start_once(self) -> None:
         if not self.status:
-            await self.start(200, _STREAM_HEADERS)
+            await self.start(200, self.with_engine_headers(_STREAM_HEADERS))
 
     async def _keep_alive(self, comment: bytes, seconds: float) -> None:
         await asyncio.sleep(_HEAD_SECONDS)

@@ -78,6 +78,16 @@ class SidecarConfig(BaseModel):
     api_keys: tuple[SecretStr, ...] = ()
     """Further keys. No flag: the environment variable `CALLWRIGHT_API_KEYS` holds them, parted by commas or spaces."""
 
+    cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\sA-Z]+)$")], ...] = ()
+    """Origins whose pages may ask, such as `https://chat.example.com`, parted by commas; `*` for all. Without it the
+    engine's own answer stands."""
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _from_commas(cls, value: Any) -> Any:
+        """A flag's text is a list too."""
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
     @field_validator("models", "dialects", mode="before")
     @classmethod
     def _from_pairs(cls, value: Any) -> Any:

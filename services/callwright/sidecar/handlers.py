@@ -76,7 +76,8 @@ class Handler:
         """Check the key, read the body and answer; what goes wrong is told in the shape of the client's API."""
         services, headers = self._services, self._request.headers
         try:
-            services.keys.check(headers.get("authorization"), headers.get("x-api-key"))
+            if self._request.method != "OPTIONS":  # by which a browser asks, without a key, whether a page may send one
+                services.keys.check(headers.get("authorization"), headers.get("x-api-key"))
             self._body = await read_body(self._request, services.config.max_body_bytes)
             await until_disconnect(self.answer(), self._receive)
         except ClientDisconnect:
@@ -108,12 +109,16 @@ class Handler:
         headers = request_headers(self._request.scope["headers"], self._trace.headers if self._trace else [])
         request = self._services.upstream.request(self._request.method, path, headers, body or None)
         async with self._services.gate, request as response:
+            self._writer.engine_headers = response_headers(
+                response.headers, cors=not self._services.config.cors_origins
+            )
             yield response
 
     async def _fail(self, error: CallwrightError) -> None:
         """Say what went wrong, as an answer or within the stream that has begun."""
         if not self._writer.status:
-            await self._writer.send(*error_response(error, self._api.error))
+            status, headers, body = error_response(error, self._api.error)
+            await self._writer.send(status, self._writer.with_engine_headers(headers), body)
         elif self._writer.is_stream and not self._writer.ended:
             await self._writer.write(self._api.error_event(error_object(error), status_of(error)))
             await self._writer.end()
@@ -129,7 +134,7 @@ class Relay(Handler):
             if response.status in _DOWN_STATUSES and response.media_type != "application/json":
                 raise _down(response.status)
             self._writer.is_stream = response.media_type == _EVENT_STREAM
-            await self._writer.start(response.status, response_headers(response.headers))
+            await self._writer.start(response.status, self._writer.engine_headers)
             last = b"\n"
             try:
                 async for piece in response:
@@ -172,7 +177,7 @@ class Chat(Relay):
             answer = await self._translated(request, plan, body)
         else:
             answer = self._refusal(response.status, body)
-        await self._writer.send(response.status, response_headers(response.headers), answer)
+        await self._writer.send(response.status, self._writer.engine_headers, answer)
 
     def _read(self) -> Json | None:
         """Return the chat request that needs a dialect; None for one that the engine answers by itself."""
@@ -318,7 +323,7 @@ class CountTokens(Chat):
                 raise Unavailable("the engine's answer is no count of tokens") from None
         else:
             answer = self._refusal(response.status, body)
-        await self._writer.send(response.status, response_headers(response.headers), answer)
+        await self._writer.send(response.status, self._writer.engine_headers, answer)
 
 
 def _down(status: int) -> Unavailable:

@@ -43,9 +43,13 @@ def request_headers(headers: Headers, ours: Headers) -> Headers:
     return [pair for pair in headers if pair[0] not in dropped] + ours
 
 
-def response_headers(headers: Headers) -> Headers:
-    """Return the engine's headers for the client: none of the connection's, its length excepted."""
-    return [pair for pair in headers if pair[0] not in _NOT_RETURNED]
+def response_headers(headers: Headers, *, cors: bool = True) -> Headers:
+    """Return the engine's headers for the client: none of the connection's, its length excepted.
+
+    Without `cors` none that say whose pages may read the answer either.
+    """
+    returned = [pair for pair in headers if pair[0] not in _NOT_RETURNED]
+    return returned if cors else [pair for pair in returned if not pair[0].startswith(b"access-control-")]
 
 
 class EngineResponse:
