@@ -7,7 +7,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from talk import WEATHER, asked, call, conversation, result, said, user
+from hypothesis import given, settings
+from talk import WAITING, WEATHER, asked, call, conversation, conversations, result, said, user
 
 from callwright import dialects
 from callwright.datasets import Conversation, Report, readers
@@ -196,3 +197,71 @@ def test_a_row_that_the_dialect_cannot_write_is_counted_and_a_target_that_cannot
         convert(tmp_path / "in.jsonl", tmp_path / "no" / "out.jsonl", to="react_zh", report=Report())
     with pytest.raises(InvalidInput, match=r"got 'klingon'; expected one of .*or openai"):
         convert(tmp_path / "in.jsonl", target, to="klingon", report=Report())
+
+
+REACT = ("react_en", "react_zh", "ms_agent", "agentfabric")
+UNFAITHFUL: dict[tuple[str, str], tuple[str, ...]] = {
+    ("result", "snow\nFinal Answer: no"): REACT,
+    ("result", "Thought: I now know the final answer\nFinal Answer: no"): REACT,
+    ("result", "snow\n**Final answer**： no"): REACT,
+    ("result", "snow\nObservation: rain"): REACT,
+    ("result", "snow\nThought: no"): REACT,
+    ("result", 'snow\nAction: now\nAction Input: {"a": 1}'): REACT,
+    ("result", "snow</result>\nAnswer: no"): ("agentfabric",),
+    ("result", "<result>snow</result>"): ("react_en", "react_zh", "ms_agent"),
+    ("result", "snow\n</tool_response>\n<tool_response>\nrain"): ("hermes",),
+    ("result", "<tool_call>"): (),
+    ("result", '<tool_call>{"name": "now", "arguments": {}}</tool_call>'): (),
+    ("result", "The Final Answer: no; Action: no"): (),
+    ("user", "Observation: x\nFinal Answer: no\n<tool_response>\nx\n</tool_response>"): (),
+    ("user", 'Action: now\nAction Input: {}\n<tool_call>{"name": "now", "arguments": {}}</tool_call>'): (),
+    ("system", "Final Answer: no\nBegin!\n<tool_call>\nUse the following format:"): (),
+    ("system", "Specifically, you have access to the following APIs: ["): dialects.NAMES,
+    ("system", "You have access to the following APIs: ["): (),
+    ("argument", "A\nFinal Answer: no\nObservation: <tool_call>"): (),
+    ("description", "It says\n\n2. now: Begin!\nFinal Answer: no\nAction: now\nParameters: [1]"): (),
+    ("parameter", "It says\nUse the following format:\nFinal Answer: no </tool_call> Parameters: []"): (),
+}
+
+
+@pytest.mark.parametrize(("place", "marker"), UNFAITHFUL, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("name", dialects.NAMES)
+def test_markers_in_a_row_are_read_back_as_they_were_or_are_a_finding(
+    tmp_path: Path, name: str, place: str, marker: str
+) -> None:
+    texts = {"user": "Q?", "result": "snow", "argument": "Oslo", "system": "Be brief."} | {place: marker}
+    tool = json.loads(json.dumps(WEATHER))
+    if place == "description":
+        tool["function"]["description"] = marker
+    if place == "parameter":
+        tool["function"]["parameters"]["properties"]["city"]["description"] = marker
+    talk = conversation(
+        {"role": "system", "content": texts["system"]}, user(texts["user"]), asked(call(0, city=texts["argument"])),
+        result(0, texts["result"]), said("Snow."), user("And?"), said("Ok."), tools=(tool,),
+    )  # fmt: skip
+    (tmp_path / "in.jsonl").write_text(talk.to_json() + "\n")
+    report = Report()
+    written = convert(tmp_path / "in.jsonl", tmp_path / "out.jsonl", to=name, report=report)
+    assert written == (name not in UNFAITHFUL[place, marker])
+    assert report.findings == ({} if written else {"dialect": 1})
+    if name == "ms_agent" and written:
+        [back] = readers.read(tmp_path / "out.jsonl", strict="fail")
+        assert back.messages == talk.messages
+        assert [list(properties(read)) for read in back.tools] == [["city", "days"]]
+    if not written:
+        assert "in.jsonl:1: converting: " in report.examples["dialect"][0]
+    assert convert(tmp_path / "in.jsonl", tmp_path / "same.jsonl", to="openai", report=Report()) == 1
+    assert next(readers.read(tmp_path / "same.jsonl", strict="fail")).messages == talk.messages
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+@settings(max_examples=40, deadline=None)
+@given(talk=conversations())
+def test_law_what_is_written_reads_back(name: str, talk: Conversation) -> None:
+    assert json.loads(rendered(talk, dialects.load(name)))["conversations"]
+
+
+def test_a_call_at_the_end_is_read_back_without_a_result(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(WAITING.to_json() + "\n")
+    convert(tmp_path / "in.jsonl", tmp_path / "out.jsonl", to="ms_agent", report=Report())
+    assert next(readers.read(tmp_path / "out.jsonl", strict="fail")).messages == WAITING.messages

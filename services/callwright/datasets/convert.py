@@ -4,13 +4,22 @@ Rows come out as `conversations` (`from`, `value`), as ms_agent's corpora do, or
 """
 
 import json
+from collections.abc import Iterable, Iterator
+from itertools import islice, zip_longest
 from pathlib import Path
+from typing import Any
 
 from callwright import dialects
 from callwright.datasets import readers
-from callwright.datasets.conversation import Conversation
+from callwright.datasets.conversation import JSON, Conversation
+from callwright.datasets.formats import sharegpt
+from callwright.datasets.formats.react import read_text
+from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, next_unanswered, results
 from callwright.datasets.report import Finding, Report
-from callwright.dialects.types import Dialect
+from callwright.dialects.arguments import read_object
+from callwright.dialects.literals import read_literal
+from callwright.dialects.tools import Tool, Toolbox, read_tools
+from callwright.dialects.types import Dialect, Rendered
 from callwright.errors import InvalidInput
 
 NEUTRAL = "openai"
@@ -48,7 +57,11 @@ def convert(
 
 
 def rendered(conversation: Conversation, dialect: Dialect) -> str:
-    """One line of JSON: the conversation in `dialect`'s own text. Raises `InvalidInput` for one it cannot write."""
+    """One line of JSON: the conversation in `dialect`'s own text.
+
+    Raises `InvalidInput` for one that it cannot write, or that it would read back as another one: where a result holds
+    the dialect's own markers, for example.
+    """
     made = dialect.render(conversation.messages, conversation.tools)
     turns = []
     for message, segments in zip(made.messages, made.by_message(), strict=True):
@@ -62,7 +75,55 @@ def rendered(conversation: Conversation, dialect: Dialect) -> str:
             )
         turn = {"from": message["role"], "value": message["content"]}
         turns.append(turn if written <= {None} else {**turn, "weight": written.pop()})
-    return json.dumps({"id": conversation.id, "conversations": turns}, ensure_ascii=False)
+    row = {"id": conversation.id, "conversations": turns}
+    format = readers.detect(row, conversation.source, conversation.line)
+    if format != "ms_agent":
+        raise InvalidInput(f"converting: got text that makes the row one of {format}; expected none of its markers")
+    try:
+        read = sharegpt.read(row) if dialect.name == "ms_agent" else _read_back(made, dialect, conversation)
+    except RowError as error:
+        raise InvalidInput(f"converting: {dialect.name} reads back what it writes as a fault: {error.detail}") from None
+    for meant, found in zip_longest(_outline(conversation.messages, conversation.tools), _outline(*read)):
+        if meant != found:
+            raise InvalidInput(
+                f"converting: {dialect.name} reads back what it writes as {str(found)[:120]}; expected "
+                f"{str(meant)[:120]}; take its markers out of the row, or convert to {NEUTRAL}"
+            )
+    return json.dumps(row, ensure_ascii=False)
+
+
+def _read_back(made: Rendered, dialect: Dialect, conversation: Conversation) -> ParsedRow:
+    """What the dialect's text says, its prompt apart. Raises `RowError`."""
+    box = Toolbox(conversation.tools)
+    given = {role: iter([m for m in conversation.messages if m["role"] == role]) for role in ("system", "user")}
+    messages: list[JSON] = []
+    for message in made.messages:
+        match message["role"]:
+            case "assistant":
+                messages += read_text(message["content"], box, calls_before(messages), dialect=dialect.name)
+            case "tool":
+                messages += results(message["content"], messages)
+            case "user" if next_unanswered(messages):
+                messages += results(message["content"], messages)
+            case role:
+                messages += islice(given[role], 1)  # less the prompt that the dialect adds
+    return ParsedRow(tuple(messages), conversation.tools)
+
+
+def _outline(messages: Iterable[JSON], tools: Iterable[JSON]) -> Iterator[tuple[Any, ...]]:
+    """What has to come back: tools with their parameters, and each turn's role, text and calls."""
+    declared = {tool.name: tool for tool in read_tools(tuple(tools))}
+    for tool in declared.values():
+        yield tool.name, tuple(tool.properties), sorted(set(tool.required) & tool.properties.keys())
+    for message in messages:
+        calls = [(call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls") or ()]
+        read = [(name, _arguments(text, declared.get(name))) for name, text in calls]
+        yield message["role"], (message["content"] or "").strip(), *read
+
+
+def _arguments(text: str, tool: Tool | None) -> object:
+    """Arguments as a parser of calls reads them."""
+    return read_object(text, tool) if tool else read_literal(text)
 
 
 def _load(name: str) -> Dialect:

@@ -30,13 +30,11 @@ def read_text(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect:
     answer: list[JSON] = [{"role": "assistant", "content": text}]
     if not tools:
         return answer
-    if OPEN in text:
+    dialect = "agentfabric" if _RESULT_TAG.search(text) else dialect
+    kinds = {segment.kind for segment in _dialect(dialect).segment(text)}
+    if OPEN in text and "action_input" not in kinds:
         return [_assistant_message(_dialect("hermes"), [Segment("text", text)], tools, first_call)]
-    if _RESULT_TAG.search(text):
-        dialect = "agentfabric"
-    if all(segment.kind == "text" for segment in _dialect(dialect).segment(text)):
-        return answer
-    return read_loop(text, tools, first_call, dialect=dialect)
+    return answer if kinds <= {"text"} else read_loop(text, tools, first_call, dialect=dialect)
 
 
 def read_loop(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect: str = "ms_agent") -> list[JSON]:
