@@ -172,6 +172,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config.json that has the vocabulary's size: the text model's, in a model of several parts."""
+    text = config.get("text_config")
+    return text if isinstance(text, dict) and "vocab_size" in text else config
+
+
 def fingerprint(tensors: Iterable[TensorRef]) -> str:
     """sha256 over names, dtypes, shapes and the first and last 4 KiB of every tensor.
 

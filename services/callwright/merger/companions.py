@@ -1,23 +1,28 @@
 """The files of a merged model besides its weights: configuration, tokenizer, chat template, licence and the like.
 
-They come from the base, except for the tokenizer of an adapter that brings its own, with the tokens that it added.
+They come from the base, except for what an adapter brings of its own: a vocabulary with the tokens that it added,
+settings of the tokenizer, a chat template. Where it brings one of these, the base's files of that kind are left out.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from callwright.errors import InvalidInput
-from callwright.merger.checkpoint import read_json
+from callwright.merger.checkpoint import read_json, text_config
 from callwright.merger.plan import TIE, MergePlan, Shard
 
-_TOKENIZER = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "chat_template.jinja",
-    "chat_template.json",
+_VOCABULARY = (
+    "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt",
+    "*.tiktoken",
 )  # fmt: skip
-_TAKEN = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py", "LICENSE*", "NOTICE*")
+_BESIDE_VOCABULARY = ("merges.txt", "added_tokens.json")
+_SETTINGS, _BESIDE_SETTINGS = ("tokenizer_config.json",), ("special_tokens_map.json",)
+_TEMPLATE, _BESIDE_TEMPLATE = ("chat_template.jinja", "chat_template.json"), ("additional_chat_templates/*.jinja",)
+_EMBEDDED = "chat_template"
+"""The key of a tokenizer_config.json that may hold the template."""
+_TAKEN = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py", "LICENSE*", "NOTICE*", *_BESIDE_TEMPLATE)
 _LEFT = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "generation_config.json")
 
 
@@ -27,19 +32,40 @@ def companions(base_dir: Path, adapter_dir: Path, plan: MergePlan) -> dict[str, 
     Raises `InvalidInput` when the tokenizer has tokens that the embedding has no row for.
     """
     found: dict[str, bytes | Path] = {}
-    for pattern in _TAKEN:
-        found |= {path.name: path for path in base_dir.glob(pattern) if path.is_file() and path.name not in _LEFT}
-    if (adapter_dir / "tokenizer_config.json").is_file():
-        found = {name: path for name, path in found.items() if name not in _TOKENIZER}
-        found |= {name: adapter_dir / name for name in _TOKENIZER if (adapter_dir / name).is_file()}
+    found |= {name: path for name, path in _files(base_dir, _TAKEN).items() if name not in _LEFT}
+    own_template = bool(_files(adapter_dir, _TEMPLATE) or _embedded(adapter_dir))
+    for kind, beside, own in (
+        (_VOCABULARY, _BESIDE_VOCABULARY, bool(_files(adapter_dir, _VOCABULARY))),
+        (_SETTINGS, _BESIDE_SETTINGS, bool(_files(adapter_dir, _SETTINGS))),
+        (_TEMPLATE, _BESIDE_TEMPLATE, own_template),
+    ):
+        if own:
+            found = {name: path for name, path in found.items() if name not in _files(base_dir, (*kind, *beside))}
+        found |= _files(adapter_dir, (*kind, *beside))
     config = _config(base_dir, plan)
-    _refuse_tokens(found.get("tokenizer.json"), config.get("vocab_size"))
+    _refuse_tokens(found, text_config(config).get("vocab_size"))
+    settings, template = found.get(*_SETTINGS), _embedded(adapter_dir if own_template else base_dir)
+    if isinstance(settings, Path) and _embedded(settings.parent) != template:
+        others = {key: value for key, value in read_json(settings).items() if key != _EMBEDDED}
+        found[settings.name] = _dumped(others | ({_EMBEDDED: template} if template else {}))
     found["config.json"] = _dumped(config)
     if (base_dir / "generation_config.json").is_file():
         found["generation_config.json"] = _dumped(_for_inference(read_json(base_dir / "generation_config.json")))
     if len(plan.shards) > 1:
         found["model.safetensors.index.json"] = index(plan.shards)
     return dict(sorted(found.items()))
+
+
+def _files(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
+    """The files of a folder that match, by their path in it."""
+    paths = (path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in paths}
+
+
+def _embedded(folder: Path) -> Any:
+    """The chat template in a folder's tokenizer_config.json; None where there is none."""
+    settings = folder / _SETTINGS[0]
+    return (read_json(settings).get(_EMBEDDED) or None) if settings.is_file() else None
 
 
 def index(shards: tuple[Shard, ...]) -> bytes:
@@ -65,16 +91,33 @@ def _for_inference(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: True if key == "use_cache" else value for key, value in config.items()}
 
 
-def _refuse_tokens(tokenizer: bytes | Path | None, rows: int | None) -> None:
-    if not isinstance(tokenizer, Path) or not isinstance(rows, int):
-        return
-    added = read_json(tokenizer).get("added_tokens") or []
-    beyond = [str(token.get("content")) for token in added if int(token.get("id", 0)) >= rows]
-    if beyond:
-        raise InvalidInput(
-            f"merging: {tokenizer} has tokens beyond the embedding's {rows} rows: {', '.join(beyond[:5])}; "
-            "resize the embedding in training and save it with the adapter"
-        )
+def _refuse_tokens(files: Mapping[str, bytes | Path], rows: int | None) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "added_tokens.json"):
+        path = files.get(name)
+        if not isinstance(path, Path) or not isinstance(rows, int):
+            continue
+        try:
+            beyond = [token for token, number in _added_tokens(path) if number >= rows]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InvalidInput(f"merging: {path}: its added tokens are not readable: {error!r}; save it anew") from None
+        if beyond:
+            raise InvalidInput(
+                f"merging: {path} has tokens beyond the embedding's {rows} rows: {', '.join(beyond[:5])}; "
+                "resize the embedding in training and save it with the adapter"
+            )
+
+
+def _added_tokens(path: Path) -> Iterator[tuple[str, int]]:
+    """The tokens that a tokenizer's file adds to its vocabulary, with their ids."""
+    held = read_json(path)
+    match path.name:
+        case "tokenizer.json":
+            yield from ((str(token["content"]), int(token["id"])) for token in held.get("added_tokens") or [])
+        case "tokenizer_config.json":
+            decoder = held.get("added_tokens_decoder") or {}
+            yield from ((str(token["content"]), int(number)) for number, token in decoder.items())
+        case _:
+            yield from ((token, int(number)) for token, number in held.items())
 
 
 def _dumped(value: Any) -> bytes:

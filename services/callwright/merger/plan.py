@@ -13,7 +13,7 @@ from typing import Any
 
 from callwright.errors import InvalidInput
 from callwright.merger.adapter import Adapter, LowRank
-from callwright.merger.checkpoint import SIZES, Checkpoint, TensorRef, same_bytes
+from callwright.merger.checkpoint import SIZES, Checkpoint, TensorRef, same_bytes, text_config
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 """Our dtype names and those of safetensors."""
@@ -184,8 +184,7 @@ def _tie_flags(config: Mapping[str, Any]) -> set[bool]:
 
 def _of_vocabulary(tensor: TensorRef, config: Mapping[str, Any]) -> bool:
     """Whether a tensor outside the layers has a row for each token."""
-    text = config.get("text_config")
-    rows = (text if isinstance(text, dict) and "vocab_size" in text else config).get("vocab_size")
+    rows = text_config(config).get("vocab_size")
     least = rows if isinstance(rows, int) else 0
     return len(tensor.shape) == 2 and tensor.shape[0] >= least and not _LAYER.match(tensor.name)
 

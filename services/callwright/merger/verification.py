@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from callwright.errors import InvalidInput, StageFailed
-from callwright.merger.checkpoint import Read, TensorRef
+from callwright.merger.checkpoint import Read, TensorRef, text_config
 from callwright.merger.streamed_model import Stream, UnmappedError
 from callwright.store import Verification
 
@@ -70,7 +70,7 @@ def verify(comparison: Comparison, *, tolerance: float, tokenizer: Path | None =
     """
     dtypes = {tensor.dtype for tensor in comparison.merged.tensors.values() if tensor.is_float}
     allowed = tolerance * max((ALLOWED[dtype] for dtype in dtypes), default=1.0)
-    ids = _prompts(int(_text(comparison.merged.config)["vocab_size"]), tokenizer)
+    ids = _prompts(int(text_config(comparison.merged.config)["vocab_size"]), tokenizer)
     if importlib.util.find_spec("peft") is None:
         raise InvalidInput("verifying the merge: PEFT is not installed; install callwright[merger], or do not verify")
     with torch.inference_mode():
@@ -106,11 +106,6 @@ def _compared(found: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tenso
     return differences, found.argmax(-1) == reference.argmax(-1)
 
 
-def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    text = config.get("text_config")
-    return text if isinstance(text, dict) and "vocab_size" in text else config
-
-
 def _prompts(vocabulary: int, tokenizer: Path | None) -> torch.Tensor:
     """[prompts, tokens] ids: half of them a text where there is a tokenizer, the rest random and always the same."""
     ids = torch.randint(vocabulary, (PROMPTS, LENGTH), generator=torch.Generator().manual_seed(0))
@@ -118,7 +113,11 @@ def _prompts(vocabulary: int, tokenizer: Path | None) -> torch.Tensor:
     if tokenizer is not None and tokenizer.is_file():
         from tokenizers import Tokenizer
 
-        text = [token for token in Tokenizer.from_file(str(tokenizer)).encode(_PROMPT).ids if token < vocabulary]
+        try:
+            loaded = Tokenizer.from_file(str(tokenizer))
+        except Exception as error:  # noqa: BLE001 - the library raises nothing more exact
+            raise InvalidInput(f"verifying the merge: {tokenizer}: not a tokenizer: {error}; save it anew") from None
+        text = [token for token in loaded.encode(_PROMPT).ids if token < vocabulary]
         if len(text) >= LENGTH:
             ids[0], ids[1] = torch.tensor(text[:LENGTH]), torch.tensor(text[-LENGTH:])
     return ids
@@ -126,7 +125,7 @@ def _prompts(vocabulary: int, tokenizer: Path | None) -> torch.Tensor:
 
 def _layer_by_layer(comparison: Comparison, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits of base + adapter and of the merged weights, reading each weight when it is needed."""
-    vocabulary = _text(comparison.merged.config)["vocab_size"]
+    vocabulary = text_config(comparison.merged.config)["vocab_size"]
     with _quiet():
         base = _empty_model(_resized(comparison.base.config, vocabulary))
         tied = dict(base.all_tied_weights_keys)
@@ -151,8 +150,8 @@ def _whole(comparison: Comparison, ids: torch.Tensor) -> tuple[torch.Tensor, tor
         )
     with _quiet(), TemporaryDirectory() as folder:
         model = _loaded(comparison.base_dir)
-        if _text(comparison.merged.config)["vocab_size"] != _text(comparison.base.config)["vocab_size"]:
-            model.resize_token_embeddings(_text(comparison.merged.config)["vocab_size"])
+        if text_config(comparison.merged.config)["vocab_size"] != text_config(comparison.base.config)["vocab_size"]:
+            model.resize_token_embeddings(text_config(comparison.merged.config)["vocab_size"])
         reference = _logits(_with_adapter(model, comparison.adapter_dir), ids)
         del model
         return reference, _logits(_loaded(comparison.merged_dir(Path(folder))), ids)
