@@ -63,6 +63,78 @@ def test_adapters_that_are_more_than_weights(
     refused(store, *copies, InvalidInput, words)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("rank_pattern", None, "rank_pattern: got None; expected"),
+        ("rank_pattern", ["q_proj"], r"rank_pattern: got \['q_proj'\]; expected"),
+        ("rank_pattern", {"q_proj": "8"}, "rank_pattern.q_proj: got '8'; expected a valid integer"),
+        ("rank_pattern", {"q_proj": 0}, "rank_pattern.q_proj: got 0; expected greater than 0"),
+        ("rank_pattern", {"q_proj": True}, "rank_pattern.q_proj: got True; expected a valid integer"),
+        ("rank_pattern", {"(q_proj": 8}, "got '\\(q_proj'; expected a regular expression, but missing \\)"),
+        ("rank_pattern", {"*_proj": 8}, "expected a regular expression, but nothing to repeat"),
+        ("alpha_pattern", None, "alpha_pattern: got None; expected"),
+        ("alpha_pattern", {"q_proj": "8"}, "alpha_pattern.q_proj: got '8'; expected a valid number"),
+        ("alpha_pattern", {"q_[proj": 8}, "got 'q_\\[proj'; expected a regular expression, but unterminated"),
+        ("lora_alpha", "8", "lora_alpha: got '8'; expected a valid number"),
+        ("lora_alpha", None, "lora_alpha: got None; expected a valid number"),
+        ("lora_alpha", True, "lora_alpha: got True; expected a valid number"),
+        ("lora_alpha", float("nan"), "lora_alpha: got nan; expected a finite number"),
+        ("r", "4", "r: got '4'; expected a valid integer"),
+        ("r", 0, "r: got 0; expected greater than 0"),
+        ("r", -4, "r: got -4; expected greater than 0"),
+        ("r", True, "r: got True; expected a valid integer"),
+        ("r", 4.0, "r: got 4.0; expected a valid integer"),
+        ("r", None, "r: got None; expected a valid integer"),
+        ("use_rslora", "false", "use_rslora: got 'false'; expected a valid boolean"),
+        ("use_dora", "no", "use_dora: got 'no'; expected a valid boolean"),
+        ("fan_in_fan_out", 0, "fan_in_fan_out: got 0; expected a valid boolean"),
+        ("bias", "some", "bias: got 'some'; expected 'none', 'all' or 'lora_only'"),
+        ("modules_to_save", "lm_head", "modules_to_save: got 'lm_head'; expected a valid array"),
+        ("modules_to_save", ["(lm_head"], "modules_to_save: got '\\(lm_head'; expected a regular expression"),
+        ("target_modules", "(q_proj", "target_modules: got '\\(q_proj'; expected"),
+        ("target_modules", 3, "target_modules: got 3; expected"),
+        ("exclude_modules", "[", "exclude_modules: got '\\['; expected"),
+        ("layers_to_transform", "1", "layers_to_transform: got '1'; expected"),
+        ("layers_pattern", "(h", "layers_pattern: got '\\(h'; expected"),
+    ],
+)
+def test_a_configuration_that_peft_would_fail_on_is_refused_by_file_and_key(
+    copies: tuple[Path, Path], store: Store, key: str, value: Any, words: str
+) -> None:
+    configure(copies[1], **{key: value})
+    refused(store, *copies, InvalidInput, f"adapter_config.json: .*{words}")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lora_dropout": "much"},
+        {"target_modules": None},
+        {"target_modules": "nothing_at_all"},
+        {"target_modules": ".*", "layers_to_transform": [1]},
+        {"layers_pattern": "layers"},
+        {"task_type": "CAUSAL_LM", "base_model_name_or_path": 3, "lora_dropout": {}},
+    ],
+    ids=str,
+)
+def test_what_peft_refuses_or_reads_otherwise_is_not_published(
+    copies: tuple[Path, Path], store: Store, changes: dict[str, Any]
+) -> None:
+    configure(copies[1], **changes)
+    with pytest.raises((InvalidInput, StageFailed), match="verifying the merge: "):
+        run_merge(store, *copies)
+    assert not store.exists("models/m/versions/v1/manifest.json")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"r": 4', "\x80"])
+def test_a_configuration_that_is_no_json_object_is_refused_by_file(
+    copies: tuple[Path, Path], store: Store, text: str
+) -> None:
+    (copies[1] / "adapter_config.json").write_bytes(text.encode("latin-1"))
+    refused(store, *copies, InvalidInput, r"adapter_config\.json: ")
+
+
 def test_an_adapter_of_another_base(pair: tuple[Path, Path], tmp_path: Path, store: Store) -> None:
     wider = make_base(tmp_path / "wider", family="llama")
     configure(wider, model_type="llama")

@@ -36,6 +36,31 @@ def test_a_run_s_adapter_is_brought_once_and_anew_when_it_changes(config: Server
     assert (changed / "adapter_model.safetensors").read_bytes() == b"another"
 
 
+@pytest.mark.parametrize(
+    ("written", "rank"),
+    [
+        ({"r": 8, "rank_pattern": {"q_proj": 32}}, 32),
+        ({"r": 64, "rank_pattern": {"q_proj": 32, "k_proj": 4}}, 64),
+        ({"r": 16, "rank_pattern": {}}, 16),
+        ({"r": 16}, 16),
+    ],
+)
+def test_an_adapters_rank_is_the_largest_of_its_modules(written: dict[str, object], rank: int, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps(written))
+    assert sources.adapter_rank(tmp_path) == rank
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{"r": "8"}, {"r": 0}, {"r": True}, {"r": 8, "rank_pattern": None}, {"r": 8, "rank_pattern": {"(": 9}}, []],
+    ids=str,
+)
+def test_an_adapter_without_a_rank_is_refused_by_its_file(written: object, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps(written))
+    with pytest.raises(InvalidInput, match=r"adapter_config\.json: "):
+        sources.adapter_rank(tmp_path)
+
+
 def test_what_is_not_there(config: ServerConfig, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         sources.adapter_directory(ServedAdapter(id="a", path="run:none"), config)

@@ -5,26 +5,19 @@ base model: whether the adapter fits one is the plan's question. Reads no tensor
 """
 
 import hashlib
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from callwright.errors import InvalidInput, NotFound
-from callwright.merger.checkpoint import TensorRef, read_header, read_json
-from callwright.store import FileEntry
+from callwright.merger.checkpoint import TensorRef, read_header
+from callwright.store import AdapterConfig, FileEntry
 
 _PREFIX = "base_model.model."
 _LORA = re.compile(
     r"(?P<module>.+)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_B\.bias|lora_embedding_A|lora_embedding_B"
     r"|lora_magnitude_vector(\.weight)?)"
 )
-_UNDERSTOOD = {
-    "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "lora_bias", "bias",
-    "modules_to_save", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "peft_type",
-    "init_lora_weights", "ensure_weight_tying",
-}  # fmt: skip
 _HARMLESS = {
     "auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode", "peft_version",
     "lora_dropout", "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config",
@@ -78,7 +71,7 @@ def open_adapter(folder: Path) -> Adapter:
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file() and (folder / "adapter_model.bin").is_file():
         raise InvalidInput(f"reading the adapter: {folder} has adapter_model.bin; expected adapter_model.safetensors")
-    config = read_json(folder / "adapter_config.json")
+    config = AdapterConfig.read(folder)
     _refuse_unknown(config)
     modules, replaced = _sorted_out(read_header(weights))
     low_rank = {module: _low_rank(module, parts, config) for module, parts in sorted(modules.items())}
@@ -89,21 +82,21 @@ def open_adapter(folder: Path) -> Adapter:
         digest=_digest(folder / "adapter_config.json", weights),
         low_rank=low_rank,
         replaced=replaced,
-        saved_modules=tuple(config.get("modules_to_save") or ()),
-        fan_in_fan_out=bool(config.get("fan_in_fan_out")),
+        saved_modules=tuple(config.modules_to_save or ()),
+        fan_in_fan_out=bool(config.fan_in_fan_out),
     )
 
 
-def _refuse_unknown(config: dict[str, Any]) -> None:
-    if config.get("peft_type") != "LORA":
-        raise InvalidInput(f"reading the adapter: got peft_type {config.get('peft_type')!r}; expected 'LORA'")
-    init = config.get("init_lora_weights")
+def _refuse_unknown(config: AdapterConfig) -> None:
+    if config.peft_type != "LORA":
+        raise InvalidInput(f"reading the adapter: got peft_type {config.peft_type!r}; expected 'LORA'")
+    init = config.init_lora_weights
     if isinstance(init, str) and _CHANGES_BASE.fullmatch(init.lower()):
         raise InvalidInput(
             f"reading the adapter: init_lora_weights is {init!r}, which changes the base itself; save the adapter with "
             "path_initial_model_for_weight_conversion, which turns it into plain LoRA"
         )
-    unknown = sorted(key for key, value in config.items() if key not in _UNDERSTOOD | _HARMLESS and value)
+    unknown = sorted(key for key, value in config.others.items() if key not in _HARMLESS and value)
     if unknown:
         raise InvalidInput(
             f"reading the adapter: it uses {', '.join(unknown)}, which cannot be merged into plain weights; expected "
@@ -132,7 +125,7 @@ def _sorted_out(tensors: list[TensorRef]) -> tuple[dict[str, dict[str, TensorRef
     return modules, replaced
 
 
-def _low_rank(module: str, parts: dict[str, TensorRef], config: dict[str, Any]) -> LowRank:
+def _low_rank(module: str, parts: dict[str, TensorRef], config: AdapterConfig) -> LowRank:
     embedding = "lora_embedding_A" in parts
     a, b = (parts.get(f"lora_{'embedding_' if embedding else ''}{side}") for side in "AB")
     if a is None or b is None:
@@ -143,25 +136,14 @@ def _low_rank(module: str, parts: dict[str, TensorRef], config: dict[str, Any]) 
         raise InvalidInput(
             f"reading the adapter: {module} has A {list(a.shape)} and B {list(b.shape)}; expected [r, in], [out, r]"
         )
-    rank = _by_pattern(config.get("rank_pattern"), module, config.get("r", 8))
+    rank = config.rank(module)
     if rank != a.shape[0]:
         raise InvalidInput(f"reading the adapter: {module} has rank {a.shape[0]}; expected {rank} by its configuration")
     magnitude = parts.get("lora_magnitude_vector")
-    if bool(config.get("use_dora")) != (magnitude is not None):
-        raise InvalidInput(
-            f"reading the adapter: {module}: use_dora is {bool(config.get('use_dora'))}; its weights disagree"
-        )
-    alpha = _by_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", 8))
-    scale = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+    if bool(config.use_dora) != (magnitude is not None):
+        raise InvalidInput(f"reading the adapter: {module}: use_dora is {bool(config.use_dora)}; its weights disagree")
+    scale = config.scale(module)
     return LowRank(a=a, b=b, scale=scale, embedding=embedding, magnitude=magnitude, bias=parts.get("lora_B.bias"))
-
-
-def _by_pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:
-    """The value of the first pattern that matches the module's name or its end, as PEFT chooses."""
-    for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return default
 
 
 def _digest(*paths: Path) -> str:

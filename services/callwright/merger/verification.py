@@ -186,8 +186,14 @@ def _with_adapter(model: nn.Module, adapter_dir: Path) -> nn.Module:
     from peft import LoraConfig, get_peft_model
     from safetensors.torch import load_file
 
-    settings = LoraConfig.from_pretrained(str(adapter_dir))
-    adapted: nn.Module = get_peft_model(model, settings, low_cpu_mem_usage=True)
+    try:
+        settings = LoraConfig.from_pretrained(str(adapter_dir))
+        adapted: nn.Module = get_peft_model(model, settings, low_cpu_mem_usage=True)
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        first = str(error).split("\n", 1)[0]
+        raise InvalidInput(
+            f"verifying the merge: PEFT cannot use {adapter_dir / 'adapter_config.json'}: {first}; mend the file"
+        ) from None
     held = load_file(adapter_dir / "adapter_model.safetensors")
     held = {name.replace(".modules_to_save.", "."): t for name, t in held.items() if ".original_module." not in name}
     places = {_saved_name(name): name for name in adapted.state_dict() if ".original_module." not in name}

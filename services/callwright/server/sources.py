@@ -3,12 +3,11 @@
 Knows the store's layout, and nothing of engines.
 """
 
-import json
 from pathlib import Path
 
-from callwright.errors import InvalidInput, NotFound
+from callwright.errors import InvalidInput
 from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
-from callwright.store import Store, fetch, fetch_folder
+from callwright.store import AdapterConfig, Store, fetch, fetch_folder
 
 _RUN = "run:"
 
@@ -31,11 +30,8 @@ def adapter_directory(adapter: ServedAdapter, config: ServerConfig) -> Path:
 
 
 def adapter_rank(folder: Path) -> int:
-    """The rank that PEFT's configuration in `folder` states. Raises `NotFound`."""
-    try:
-        return int(json.loads((folder / "adapter_config.json").read_text())["r"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise NotFound(f"serving the adapter {folder}: no readable adapter_config.json with a rank") from None
+    """The largest rank that PEFT's configuration in `folder` states. Raises `NotFound` and `InvalidInput`."""
+    return AdapterConfig.read(folder).max_rank
 
 
 def _store(config: ServerConfig) -> Store:

@@ -1,5 +1,6 @@
 """The object store, and the registry of models in it: versions, manifests, the promoted pointer, a local cache."""
 
+from callwright.store.adapter_config import AdapterConfig
 from callwright.store.base_model import resolve_base
 from callwright.store.claim import claimed
 from callwright.store.fetch import fetch, fetch_folder
@@ -8,6 +9,6 @@ from callwright.store.registry import Registry
 from callwright.store.storage import Store
 
 __all__ = [
-    "PROMOTED", "BaseModelRef", "FileEntry", "Manifest", "Promotion", "Registry", "Store", "Verification", "claimed",
-    "fetch", "fetch_folder", "resolve_base",
+    "PROMOTED", "AdapterConfig", "BaseModelRef", "FileEntry", "Manifest", "Promotion", "Registry", "Store",
+    "Verification", "claimed", "fetch", "fetch_folder", "resolve_base",
 ]  # fmt: skip
