@@ -1,9 +1,11 @@
 """Long work shows how far it is: a bar on a terminal, a line now and then where nobody watches."""
 
+import json
 import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +51,14 @@ def test_elsewhere_there_is_a_line_now_and_then_and_at_the_end(
             advance(step, 8, f"loss {step}")
     said = capsys.readouterr().err.splitlines()
     assert said == [f"train: {step}/8 loss {step}" for step in (1, 4, 7, 8)]
+
+
+def test_a_letter_that_the_output_cannot_hold_is_escaped(tmp_path: Path) -> None:
+    (tmp_path / "é.jsonl").write_text('{"messages": [{"role": "user", "content": "a"}, 5]}\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "callwright.cli", "data", "convert", "é.jsonl", "b.jsonl", "--to", "openai", "--json"],
+        capture_output=True, cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    (example,) = json.loads(done.stdout)["examples"]["messages"]
+    assert example == "é.jsonl:1: messages[1]: got int; expected an object"

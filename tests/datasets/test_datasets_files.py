@@ -87,7 +87,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "gzip damaged": ("a.jsonl.gz", CUT[:40] + b"\xff" * 9 + CUT[49:], "cannot be read: Error"),
     "gzip with text behind": ("a.jsonl.gz", CUT + b"text", "cannot be read: Not a gzipped file"),
     "bzip2 cut": ("a.jsonl.bz2", bz2.compress(lines(row(1)))[:-4], "cannot be read: Truncated"),
-    "table cut in quotes": ("a.csv", b'instruction,output\na,b\nc,"d', "cannot be read: unexpected end"),
+    "table cut in quotes": ("a.csv", b'instruction,output\na,b\nc,"d', "cannot be read: line 3: unexpected end"),
     "table with a column twice": ("a.csv", b"instruction,output,output\na,b,c\n", "the column 'output' twice"),
 }
 

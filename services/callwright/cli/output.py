@@ -36,7 +36,12 @@ def note(message: str) -> None:
 def emit(as_json: bool, document: Any, lines: Iterable[RenderableType]) -> None:
     """Print a command's result to stdout: `document` as JSON, or `lines` for people, strings as they are."""
     if as_json:
-        sys.stdout.write(encodable(json.dumps(document, ensure_ascii=False, indent=2, default=str)) + "\n")
+        text = json.dumps(document, ensure_ascii=False, indent=2, default=str)
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            text = json.dumps(document, indent=2, default=str)
+        sys.stdout.write(text + "\n")
         return
     for line in lines:
         out.print(encodable(line) if isinstance(line, str) else line, markup=False)

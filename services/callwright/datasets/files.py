@@ -189,10 +189,13 @@ def _csv(stream: IO[bytes]) -> Iterator[Row]:
     if twice := [name for index, name in enumerate(names) if name in names[:index]]:
         raise ValueError(f"got the column {twice[0]!r} twice; expected each once")
     line = lines.line_num + 1
-    for values in lines:
-        if values:
-            yield _csv_row(line, names, values)
-        line = lines.line_num + 1
+    try:
+        for values in lines:
+            if values:
+                yield _csv_row(line, names, values)
+            line = lines.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"line {line}: {error}") from None
 
 
 def _csv_row(line: int, names: list[str], values: list[str]) -> Row:
