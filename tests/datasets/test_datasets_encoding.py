@@ -217,6 +217,32 @@ def test_results_are_the_users_where_a_template_has_no_role_for_tools(
     assert not any(piece.weight for piece in layout.pieces if piece.kind == "user")
 
 
+_ONE_READING = pytest.mark.xfail(strict=True, reason="One reading of a turn: Qwen3's template marks the last turn only")
+
+
+@pytest.mark.parametrize("turns", [1, pytest.param(2, marks=_ONE_READING)])
+def test_a_turn_that_goes_on_after_a_result_is_trained_as_it_is_served_or_refused(
+    make_base: Callable[..., Path], turns: int
+) -> None:
+    tokenizer = load_tokenizer(make_base(EMPTY_THOUGHT))
+    each = [(user(f"{n}?"), asked(call(n, city="Oslo")), result(n, "snow"), said(f"{n}.")) for n in range(turns)]
+    talk = conversation(*(message for messages in each for message in messages))
+    dialect = dialects.load("react_en")
+    try:
+        text = LayoutMaker(dialect, ChatTemplate(tokenizer), REACT).lay_out(talk).text
+    except RefusedError:
+        return
+    for index in (i for i, message in enumerate(talk.messages) if message["role"] == "assistant"):
+        sent = dialect.render(talk.messages[:index], talk.tools)
+        prompt = tokenizer.apply_chat_template(
+            list(sent.messages),
+            tokenize=False,
+            add_generation_prompt=not sent.continue_final,
+            continue_final_message=sent.continue_final,
+        )
+        assert text.startswith(prompt)
+
+
 @pytest.mark.parametrize("template", [QWEN, TRIMMING, WITHOUT_END, EMPTY_THOUGHT])
 def test_other_templates(make_base: Callable[..., Path], template: str) -> None:
     tokenizer = load_tokenizer(make_base(template))
