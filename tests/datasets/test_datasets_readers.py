@@ -549,14 +549,39 @@ def test_a_corpus_in_a_store_is_copied_once(tmp_path: Path) -> None:
     assert len(list(readers.read(url, strict="keep", cache_dir=tmp_path / "cache"))) == 2
 
 
+@pytest.mark.parametrize(
+    "name", ["my corpus.jsonl", "a#1.jsonl", "a?b.jsonl", "100%.jsonl", "a%20b.jsonl", "ü.jsonl", "\udcff.jsonl"]
+)
+def test_a_corpus_by_its_files_url_is_found_whatever_its_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / "my bucket#1").mkdir()
+    write(tmp_path / "my bucket#1" / name, MS_AGENT)
+    url = (tmp_path / "my bucket#1" / name).as_uri()
+    assert [row.id for row in readers.read(url, cache_dir=tmp_path / "cache")] == ["MS_1"]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("s3://bucket/a.jsonl#1", "got '#' in"),
+        ("s3://bucket/a.jsonl?x", r"got '\?' in"),
+        ("gs://bucket/%ff.jsonl", "names that are UTF-8"),
+        ("az://user:secret@bucket/a.jsonl", "got a user in az://…@bucket"),
+        ("https://host/a.jsonl?x", "expected a URL with one of file, s3, gs, az, memory"),
+    ],
+)
+def test_a_corpus_by_a_url_of_which_something_would_be_dropped_is_refused(url: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        sources.resolve(url, tmp_path)
+
+
 def test_a_corpus_in_s3(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl.gz"
     WRITERS[file.name](file, [MS_AGENT])
-    url = f"s3://{BUCKET}/corpora/{file.name}"
+    url = f"s3://{BUCKET}/corpora%231/my%20{file.name}"
     with s3_server() as server:
         import boto3
 
-        boto3.client("s3", endpoint_url=server).upload_file(str(file), BUCKET, f"corpora/{file.name}")
+        boto3.client("s3", endpoint_url=server).upload_file(str(file), BUCKET, f"corpora#1/my {file.name}")
         assert [row.id for row in readers.read(url, cache_dir=tmp_path / "cache")] == ["MS_1"]
         assert readers.find(url, 1, cache_dir=tmp_path / "cache")[1] == []
         with pytest.raises(NotFound, match=r"absent\.jsonl"):

@@ -6,11 +6,10 @@ Remote corpora are copied once into a folder. The hubs' own libraries are import
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from callwright.datasets.files import SUFFIXES, plain_suffix
 from callwright.errors import InvalidInput, NotFound, Unavailable
-from callwright.store import Store
+from callwright.store import Store, located
 
 _HUBS = "hf://datasets/OWNER/NAME[/FILE] or modelscope://OWNER/NAME/FILE"
 
@@ -25,8 +24,9 @@ def resolve(path: str, cache_dir: Path | None = None, *, open_store: Callable[[s
         return Path(path).expanduser()
     if cache_dir is None:
         raise InvalidInput(f"finding the corpus: {path} is remote; expected a folder to copy it to")
-    parts = [part for part in (urlsplit(path).netloc, *urlsplit(path).path.split("/")) if part]
-    match urlsplit(path).scheme:
+    scheme, _, rest = path.partition("://")
+    parts = [part for part in rest.split("/") if part]
+    match scheme:
         case "hf":
             if len(parts) < 3 or parts[0] != "datasets":
                 raise InvalidInput(f"finding the corpus: got {path}; expected {_HUBS}")
@@ -44,12 +44,12 @@ def state(path: str, *, open_store: Callable[[str], Store] = Store.open) -> str:
 
     Raises as `resolve` does.
     """
-    scheme = urlsplit(path).scheme if "://" in path else ""
+    scheme = path.partition("://")[0] if "://" in path else ""
     if scheme in ("hf", "modelscope"):
         return path
     if scheme:
-        prefix, _, name = path.rpartition("/")
-        entry = open_store(prefix).entry(name)
+        folder, name = located(path)
+        entry = open_store(folder).entry(name)
         return f"{path} {entry.size} {entry.modified.isoformat()}"
     local = resolve(path)
     if not local.is_file():
@@ -59,13 +59,13 @@ def state(path: str, *, open_store: Callable[[str], Store] = Store.open) -> str:
 
 
 def _from_store(url: str, cache_dir: Path, open_store: Callable[[str], Store]) -> Path:
-    prefix, _, name = url.rpartition("/")
+    folder, name = located(url)
     # What is there decides the copy's folder: a corpus that changes in place is copied anew.
     now = state(url, open_store=open_store)
     target = cache_dir / hashlib.sha256(now.encode()).hexdigest()[:24] / name
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
-        open_store(prefix).get_file(name, target)
+        open_store(folder).get_file(name, target)
     return target
 
 

@@ -310,8 +310,9 @@ class FineTuneSpec(SpecModel):
     """The model to start from."""
     dialect: DialectName = "ms_agent"
     """How tools, calls and results are written as text, in training and in serving alike."""
-    store: Annotated[str, Field(pattern=r"^(file|s3|gs|az|memory)://")] | None = None
-    """Object store URL; `CALLWRIGHT_STORE`, else `file://` in the working directory, when absent."""
+    store: Annotated[str, Field(pattern=r"^(file|s3|gs|az|memory)://[^?#]*$")] | None = None
+    """Object store URL, names in it percent-encoded; `CALLWRIGHT_STORE`, else `file://` in the working directory, when
+    absent."""
     data: Data
     """What to train on."""
     lora: Lora = Lora()

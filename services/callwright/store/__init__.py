@@ -7,8 +7,9 @@ from callwright.store.fetch import fetch, fetch_folder
 from callwright.store.manifest import PROMOTED, BaseModelRef, FileEntry, Manifest, Promotion, Verification
 from callwright.store.registry import Registry
 from callwright.store.storage import Store
+from callwright.store.url import located
 
 __all__ = [
     "PROMOTED", "AdapterConfig", "BaseModelRef", "FileEntry", "Manifest", "Promotion", "Registry", "Store",
-    "Verification", "claimed", "fetch", "fetch_folder", "resolve_base",
+    "Verification", "claimed", "fetch", "fetch_folder", "located", "resolve_base",
 ]  # fmt: skip

@@ -8,14 +8,13 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
-from urllib.parse import unquote, urlsplit
 
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.store.backend import Backend, Buffer, Entry, Stored, Writer
 from callwright.store.files import make_folder
 from callwright.store.local import LocalBackend
+from callwright.store.url import StoreURL
 
-SCHEMES = ("file", "s3", "gs", "az", "memory")
 _KEY = re.compile(r"[^/\0]+(/[^/\0]+)*")
 _BLOCK_BYTES = 8 * 1024 * 1024
 
@@ -35,19 +34,12 @@ class Store:
         Nothing is sent or made before the first use. A request that fails for a reason that may pass is tried again
         for `patience_seconds`. Raises `InvalidInput` for a URL that cannot be one.
         """
-        parts = urlsplit(url)
-        match parts.scheme:
-            case "file":
-                if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-                    raise InvalidInput(f"opening the store: got {url}; expected file:///absolute/path")
-                return cls(url, LocalBackend(Path(unquote(parts.path))))
-            case "s3" | "gs" | "az" | "memory":
-                from callwright.store.remote import RemoteBackend
+        parts = StoreURL.read(url)
+        if parts.scheme == "file":
+            return cls(url, LocalBackend(Path(parts.path)))
+        from callwright.store.remote import RemoteBackend
 
-                if parts.scheme != "memory" and not parts.netloc:
-                    raise InvalidInput(f"opening the store: got {url}; expected {parts.scheme}://bucket/prefix")
-                return cls(url, RemoteBackend(url, patience_seconds=patience_seconds))
-        raise InvalidInput(f"opening the store: got {url!r}; expected a URL with one of {', '.join(SCHEMES)}")
+        return cls(url, RemoteBackend(str(parts), patience_seconds=patience_seconds))
 
     @property
     def root(self) -> Path | None:
