@@ -136,7 +136,7 @@ OPENAI = {
     "tools": TOOLS,
     "messages": [
         {"role": "developer", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "Weather?"}]},
+        {"role": "user", "content": [{"type": "text", "text": "Weather?"}, {"type": "reasoning", "text": "Hm."}]},
         {
             "role": "assistant",
             "tool_calls": [

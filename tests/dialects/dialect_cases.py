@@ -73,7 +73,7 @@ PHONE = "Action: call_police\nAction Input: {}"
 FINISH = 'Action: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "42"}'
 BROKEN = LOOK.removesuffix("}")
 PART = BROKEN.removesuffix('is"')
-DEEP = "[" * 200 + "]" * 200
+DEEP = "[" * 300 + "]" * 300
 TOOLBENCH = ("toolbench",)
 FABRIC = ("agentfabric",)
 

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from callwright import dialects
 from callwright.dialects.arguments import Fault, read_bare, read_object
 from callwright.dialects.literals import encodable, read_json, read_literal, write_json
 from callwright.dialects.tools import Names, Tool, read_tools
+from callwright.dialects.types import MalformedCall, ToolCall, accumulate
 
 
 def tool(schema: dict[str, Any]) -> Tool:
@@ -36,6 +38,29 @@ def test_references_are_followed_also_in_a_circle() -> None:
     read = arguments('{"node": {"n": "1", "next": {"n": "2"}}, "lost": "3", "loop": "4"}', schema)
 
     assert read == {"node": {"n": 1, "next": {"n": 2}}, "lost": "3", "loop": "4"}
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a": ', "}"), ("[{'a': ", "}]")])
+def test_arguments_are_read_200_levels_deep(name: str, opening: str, closing: str) -> None:
+    """Whole and streamed, also against a schema that goes on as deep; deeper they are a malformed call."""
+    dialect = dialects.load(name)
+    anything: dict[str, Any] = {"items": {"$ref": "#/$defs/x"}, "additionalProperties": {"$ref": "#/$defs/x"}}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": anything}}
+    declared = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    levels = 2 if len(opening) > 6 else 1
+    for depth, kind in ((130, ToolCall), (199, ToolCall), (300, MalformedCall), (100_000, MalformedCall)):
+        times = depth // levels
+        before, after = dialect.call_frame("f")
+        text = f'{before}{{"a": {opening * times}1{closing * times}}}{after}'
+        for tools in (declared, None):
+            (call,) = dialect.parse(text, tools).calls
+            assert isinstance(call, kind)
+            parser = dialect.parser(tools)
+            deltas = [delta for n in range(0, len(text), 1_001) for delta in parser.feed(text[n : n + 1_001])]
+            assert accumulate([*deltas, *parser.close()]) == dialect.parse(text, tools)
+            if isinstance(call, ToolCall):
+                assert call.arguments.count("[") + call.arguments.count("{") == times * levels + 1
 
 
 def test_unions_of_unions_are_bounded() -> None:
@@ -98,7 +123,7 @@ def test_near_json_is_read(text: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "{'a'}", "{'a': }", "[1 2]", "{'a': 1} x", "{'a': nan}", "[1e999]", "{a b: 1}", "(" * 200 + ")" * 200],
+    ["", "{", "{'a'}", "{'a': }", "[1 2]", "{'a': 1} x", "{'a': nan}", "[1e999]", "{a b: 1}", "(" * 300 + ")" * 300],
 )
 def test_what_has_no_one_meaning_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011

@@ -8,6 +8,7 @@ import pytest
 
 from callwright import dialects
 from callwright.dialects.agentfabric import AgentFabric, roleplay_steps
+from callwright.dialects.messages import text_of_part
 from callwright.errors import InvalidInput
 
 WEATHER = {
@@ -349,6 +350,26 @@ def test_roleplay_appends_to_the_user_message() -> None:
     for step in (first, second):
         for index, message in enumerate(step.messages):
             assert "".join(s.text for s in step.segments if s.message == index) == message["content"]
+
+
+def test_what_is_text_of_a_message_s_content() -> None:
+    """In every role and dialect; no thought and no reference is glued to it."""
+    parts = [
+        "a", {"type": "text", "text": "b"}, {"text": "c"}, {"type": "input_text", "text": "d"},
+        {"type": "output_text", "text": "e"}, {"type": "refusal", "refusal": "f"},
+        {"type": "reasoning", "text": "NO"}, {"type": "reasoning", "reasoning": "NO"},
+        {"type": "thinking", "thinking": "NO"}, {"type": "thinking", "text": "NO"},
+        {"type": "redacted_thinking", "data": "NO"},
+        {"type": "reasoning_text", "text": "NO"}, {"type": "tool_reference", "tool_name": "NO"},
+    ]  # fmt: skip
+    for role in ("system", "user", "assistant", "tool"):
+        turn = {"role": role, "content": parts} | ({"tool_call_id": "c1"} if role == "tool" else {})
+        messages = [*([USER, calling(call("ring", "{}"))] if role == "tool" else []), turn]
+        for name in dialects.NAMES:
+            text = "".join(message["content"] for message in dialects.load(name).render(messages, [ALARM]).messages)
+            assert ("abcdef" in text, "NO" in text) == (True, False), (role, name)
+    no_text = ({"type": "image_url", "text": "x"}, {"type": "x", "text": "x"}, {"type": []}, {"type": "text"}, 7, None)
+    assert [text_of_part(part) for part in no_text] == [None] * len(no_text)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ import random
 from typing import Any
 
 import pytest
-from bending import GOOD, TOOL, bend
+from bending import GOOD, MESSAGES, RESPONSES, TOOL, bend
 
+from callwright import dialects
 from callwright.errors import InvalidInput
 from callwright.sidecar import chat_request
+from callwright.sidecar.apis import Api, ChatCompletions, Messages, Responses
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused, error_response
 from callwright.sidecar.models import named_dialect
@@ -119,3 +121,101 @@ def test_ten_thousand_bent_requests(dialect: str) -> None:
         except InvalidInput:
             refused += 1
     assert 100 < refused < 1_700
+
+
+PARTS: list[dict[str, Any]] = [
+    {"type": "text", "text": "a"}, {"type": "reasoning", "text": "NO", "summary": []},
+    {"type": "input_text", "text": "b"}, {"type": "thinking", "thinking": "NO", "signature": "s"},
+    {"type": "output_text", "text": "c"}, {"type": "redacted_thinking", "data": "NO"},
+    {"type": "refusal", "refusal": "d"}, {"type": "tool_reference", "tool_name": "NO"},
+]  # fmt: skip
+NO_TEXT: list[dict[str, Any]] = [
+    {"type": "image_url", "image_url": {"url": "x"}}, {"type": "input_audio", "input_audio": {}},
+    {"type": "file", "file": {}}, {"type": "document", "source": {"type": "text", "data": "x"}},
+    {"type": "image", "source": {}}, {"type": "input_image"}, {"type": "hologram", "text": "x"}, {"type": "text"},
+]  # fmt: skip
+
+
+APIS: dict[str, tuple[type[Api], dict[str, Any]]] = {
+    "chat": (ChatCompletions, GOOD), "messages": (Messages, MESSAGES), "responses": (Responses, RESPONSES),
+}  # fmt: skip
+
+
+def conversation(path: str, role: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """A request of one API, with the content in a message of the role, or in a call's result."""
+    api, good = APIS[path]
+    asked = json.loads(json.dumps(good)) | {"stream": False}
+    if role != "tool":
+        turn = {"role": role, "content": parts}
+        key = "input" if api is Responses else "messages"
+        return asked | {key: [turn] if api is Messages else [turn, *asked[key]]}
+    match api():
+        case ChatCompletions():
+            asked["messages"][-1]["content"] = parts
+        case Messages():
+            asked["messages"][-1]["content"][0]["content"] = parts
+        case _:
+            asked["input"][-1]["output"] = parts
+    return dict(asked)
+
+
+@pytest.mark.parametrize("path", APIS)
+@pytest.mark.parametrize("role", ["system", "user", "assistant", "tool"])
+def test_content_is_its_text_and_nothing_else(path: str, role: str) -> None:
+    api, _ = APIS[path]
+    for dialect in dialects.NAMES:
+        chat = api().chat_request(conversation(path, role, PARTS))
+        assert chat is not None
+        written = json.dumps(plan(chat, dialect).body["messages"])
+        assert ("abcd" in written, "NO" in written) == (True, False)
+    for part in NO_TEXT:
+        asked = conversation(path, role, [PARTS[0], part])
+        with pytest.raises(Refused, match=f"{part['type']}'; only text") as refused:
+            plan(api().chat_request(asked) or {})
+        assert str(refused.value.param).endswith("[1]")
+
+
+UNKNOWN: dict[str, Any] = {
+    "client_metadata": {"a": "b"}, "context_management": {"edits": [{"type": "clear_thinking_20251015"}]},
+    "metadata": {"user_id": "u"}, "store": True, "service_tier": "auto", "prompt_cache_key": "k", "betas": ["x"],
+    "safety_identifier": "s", "truncation": "auto", "include": ["reasoning.encrypted_content"], "speed": "fast",
+    "max_tool_calls": 3, "moderation": {"model": "m"}, "a_field_of_next_year": [1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["messages", "responses"])
+def test_fields_that_are_not_known_are_left_out(path: str) -> None:
+    api, good = APIS[path]
+    assert api().chat_request(good | UNKNOWN) == api().chat_request(good)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "told"),
+    [
+        ("messages", {"thinking": {"type": "adaptive"}}, {}),
+        ("messages", {"thinking": {"type": "disabled"}}, {"reasoning_effort": "none"}),
+        ("messages", {"thinking": {"type": "enabled", "budget_tokens": 2048}}, {"thinking_token_budget": 2048}),
+        ("messages", {"output_config": {"effort": "low"}}, {"reasoning_effort": "low"}),
+        ("responses", {"reasoning": {"effort": "high", "summary": "auto"}}, {"reasoning_effort": "high"}),
+        ("responses", {"reasoning": {"summary": "auto"}}, {}),
+        ("responses", {"reasoning": None, "session_id": "s"}, {"session_id": "s"}),
+        ("messages", {"kv_transfer_params": {"a": 1}, "watermarking": True}, {"kv_transfer_params": {"a": 1}}),
+    ],
+)
+def test_how_much_a_model_is_to_think_is_told_as_the_engine_takes_it(
+    path: str, fields: dict[str, Any], told: dict[str, Any]
+) -> None:
+    api, good = APIS[path]
+    made, before = api().chat_request(good | fields), api().chat_request(good)
+    assert made is not None
+    assert before is not None
+    assert {key: value for key, value in made.items() if key not in before and key != "watermarking"} == told
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_a_budget_of_thoughts_is_dropped_where_the_engine_refuses_it(choice: str) -> None:
+    made = plan(GOOD | {"thinking_token_budget": 2048, "tool_choice": choice})
+    assert made.body["thinking_token_budget"] == 2048
+    assert made.loose_body is not None
+    assert "thinking_token_budget" not in made.loose_body
+    assert ("structured_outputs" in made.loose_body) == (choice == "required")

@@ -16,7 +16,14 @@ FORMS: list[tuple[type[Api], dict[str, Any]]] = [
     (ChatCompletions, GOOD),
     (Messages, MESSAGES),
     (Messages, MESSAGES | {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}, "min_p": 0.1}),
+    (
+        Messages,
+        MESSAGES | {"thinking": {"type": "enabled", "budget_tokens": 2048}, "context_management": {"edits": []}},
+    ),
+    (Messages, MESSAGES | {"output_config": {"effort": "xhigh"}, "session_id": "s", "bad_words": ["x"]}),
+    (Messages, MESSAGES | {"thinking": {"type": "disabled"}, "kv_transfer_params": {"a": 1}, "watermarking": False}),
     (Responses, RESPONSES),
+    (Responses, RESPONSES | {"reasoning": {"effort": "minimal"}, "client_metadata": {"a": "b"}}),
     (Responses, RESPONSES | {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}}}),
 ]
 
@@ -38,7 +45,8 @@ def test_the_engine_reads_every_field(api: type[Api], request_: dict[str, Any], 
             assert not made.model_extra
             assert api is Responses or made.stop[0] == "END"
             assert made.response_format is None or made.response_format.type == "text"
-            assert (made.structured_outputs is None) == (request_ in (GOOD, MESSAGES))
+            held = api is Responses or "format" in request_.get("output_config", {})
+            assert (made.structured_outputs is not None) == held
 
 
 def test_the_engine_has_every_field_that_the_apis_share(read: Any) -> None:

@@ -8,8 +8,9 @@ import json
 import re
 from typing import NoReturn
 
-MAX_DEPTH = 128
-"""Levels of nesting; deeper is no call that a tool was ever declared for, and would exhaust the stack."""
+MAX_DEPTH = 202
+"""Levels of nesting that are read: the 200 that arguments may have, within the two objects that Hermes may write around
+them. Deeper is no call that a tool was ever declared for, and would exhaust the stack."""
 
 _MAX_DIGITS = 4300
 """Digits of a whole number; Python converts no more, since the time grows with their square."""

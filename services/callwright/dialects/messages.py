@@ -13,6 +13,13 @@ from callwright.dialects.literals import encodable, read_literal, write_json
 from callwright.dialects.types import Kind, Message, Rendered, Segment
 from callwright.errors import InvalidInput
 
+_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+"""Types of content parts that are text, and the field that has it."""
+_LEFT_OUT_PARTS = frozenset(
+    ("reasoning", "reasoning_text", "summary_text", "thinking", "redacted_thinking", "tool_reference")
+)
+"""Types of parts that no prompt shows: thoughts of earlier turns, and names of tools, which the prompt lists anyway."""
+
 
 @dataclass(frozen=True, slots=True)
 class System:
@@ -94,6 +101,17 @@ def with_tools(system: str, tools_text: str) -> str:
     return f"{system}\n\n{tools_text}" if system.strip() else tools_text
 
 
+def text_of_part(part: object) -> str | None:
+    """The text of a part of some content, empty for a part that is left out; None where the part is no text."""
+    if isinstance(part, str):
+        return part
+    kind = part.get("type") or "text" if isinstance(part, Mapping) else None
+    if not isinstance(part, Mapping) or not isinstance(kind, str):
+        return None
+    text = "" if kind in _LEFT_OUT_PARTS else part.get(_TEXT_PARTS.get(kind, ""))
+    return text if isinstance(text, str) else None
+
+
 def _is_result(message: Message) -> bool:
     return isinstance(message, Mapping) and message.get("role") in ("tool", "function")
 
@@ -148,8 +166,7 @@ def _text(message: Message, where: str) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list | tuple):
-        parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
-        return "".join(part for part in parts if isinstance(part, str))
+        return "".join(text_of_part(part) or "" for part in content)
     raise InvalidInput(
         f"{where}.content: got {type(content).__name__}; expected a string or parts; correct the request"
     )
@@ -196,9 +213,7 @@ class Page:
 
 def open_user(page: Page, item: User, text: str) -> None:
     """Begins a user message, keeping parts that are no text; `text` may have a prefix before the user's own."""
-    only_text = not isinstance(item.content, list | tuple) or all(
-        isinstance(part, str) or (isinstance(part, Mapping) and part.get("type") == "text") for part in item.content
-    )
+    only_text = not isinstance(item.content, list | tuple) or all(text_of_part(p) is not None for p in item.content)
     if only_text:
         page.open("user")
     else:

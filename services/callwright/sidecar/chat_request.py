@@ -4,10 +4,11 @@ Pure: knows OpenAI's protocol and the limits, nothing of dialects or HTTP.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from callwright.dialects.declarations import openai_tool
+from callwright.dialects.messages import text_of_part
 from callwright.dialects.types import ToolSpec
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
@@ -16,8 +17,9 @@ Json = dict[str, Any]
 _MARKS = (b'"tool', b'"function')
 _RESPONSE_FORMATS = ("text", "json_object", "json_schema", "structural_tag")
 _NESTED = frozenset((dict, list))
-_DEEPEST = 200
-"""Nesting of a request: what can just be read may be too deep to be written."""
+_DEEPEST = 256
+"""Nesting of a request, with room for arguments as deep as dialects read them: what can just be read may be too deep to
+be written."""
 
 
 def may_need_dialect(body: bytes) -> bool:
@@ -77,7 +79,7 @@ def _message(message: object, where: str) -> Json:
         )
     content = message.get("content")
     if isinstance(content, list):
-        message = message | {"content": _joined(content, f"{where}.content")}
+        message = message | {"content": joined_text(content, f"{where}.content")}
     elif content is not None and not isinstance(content, str):
         raise Refused(f"{where}.content: expected text, a list of text parts or null", param=f"{where}.content")
     elif content is None and message["role"] in ("system", "developer", "user", "tool"):
@@ -85,12 +87,19 @@ def _message(message: object, where: str) -> Json:
     return message | {"role": "system"} if message["role"] == "developer" else message
 
 
-def _joined(parts: list[object], where: str) -> str:
+def joined_text(parts: Sequence[object], where: str, *, apart: Collection[str] = ()) -> str:
+    """Return the text of content parts, thoughts left out, and those of the types `apart`, which are told elsewhere.
+
+    Raises `Refused` for images and the like, by their type.
+    """
     texts = []
     for n, part in enumerate(parts):
-        text = part.get("text", part.get("refusal")) if isinstance(part, dict) else part
-        if not isinstance(text, str):
-            raise Refused(f"{where}[{n}]: only text parts go together with tools", param=f"{where}[{n}]")
+        kind = part.get("type", "text") if isinstance(part, dict) else part
+        if isinstance(kind, str) and kind in apart:
+            continue
+        if (text := text_of_part(part)) is None:
+            got = f"{where}[{n}]: got {str(kind)[:40]!r}"
+            raise Refused(f"{got}; only text goes together with tools", param=f"{where}[{n}]")
         texts.append(text)
     return "".join(texts)
 

@@ -24,6 +24,7 @@ _NOT_SENT = (
     RETRY,
 )  # fmt: skip
 _ANY_OBJECT: Json = {"type": "object"}
+_BUDGET = "thinking_token_budget"
 _FORMS = ("response_format", "structured_outputs")
 """Fields of a request that hold the engine to a form."""
 
@@ -50,7 +51,8 @@ class ChatPlan:
     retry: bool = False
     """The model gets one more try where it wrote a malformed call and no other."""
     loose_body: Json | None = None
-    """The request to try when the engine refuses the schemas in `body`."""
+    """The request to try when the engine refuses `body`: without the schemas, or the budget of thoughts, that not every
+    engine can hold a model to."""
 
     @property
     def has_tool_messages(self) -> bool:
@@ -104,7 +106,11 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         show_usage=options.get("include_usage") is True,
         retry=retry and choice != "none" and one_choice,
     )
-    return _enforced(plan, choice) if config.enforce else plan
+    plan = _enforced(plan, choice) if config.enforce else plan
+    if _BUDGET not in plan.body:
+        return plan
+    loose = plan.loose_body or plan.body
+    return replace(plan, loose_body={key: value for key, value in loose.items() if key != _BUDGET})
 
 
 def structural_tag(

@@ -11,6 +11,7 @@ from callwright.datasets.formats.react import read_text
 from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, read_calls, results
 from callwright.datasets.formats.weights import read_weight, weighted_turn
 from callwright.dialects.declarations import list_tools, openai_tool, unread_parameters
+from callwright.dialects.messages import text_of_part
 from callwright.dialects.tools import Toolbox
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
@@ -83,9 +84,10 @@ def read_message(message: Any, index: int, before: Sequence[JSON], tools: Toolbo
 
 
 def text_of(content: Any, index: int) -> str | None:
-    """A message's text: a string, nothing, or a list of text parts. Raises `RowError` for images and the like."""
+    """A message's text: a string, nothing, or a list of text parts, thoughts left out. Raises `RowError` for images."""
     if content is None or isinstance(content, str):
         return content
-    if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
-        return "".join(part["text"] for part in content)
+    texts = [text_of_part(part) for part in content] if isinstance(content, list) else [None]
+    if None not in texts:
+        return "".join(text or "" for text in texts)
     raise RowError("content", f"messages[{index}]: got content of {type(content).__name__}; expected text")

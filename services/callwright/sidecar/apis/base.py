@@ -17,7 +17,8 @@ SAME_FIELDS = (
     "model", "stream", "temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty",
     "repetition_penalty", "logit_bias", "ignore_eos", "min_tokens", "stop_token_ids", "skip_special_tokens",
     "include_stop_str_in_output", "structured_outputs", "priority", "cache_salt", "request_id", "vllm_xargs",
-    "chat_template_kwargs", "tools_prompt", "eager_tool_calls", RETRY,
+    "chat_template_kwargs", "watermarking", "kv_transfer_params", "ec_transfer_params", "session_id", "bad_words",
+    "include_reasoning", "thinking_token_budget", "tools_prompt", "eager_tool_calls", RETRY,
 )  # fmt: skip
 """Fields that mean the same in every API's request and the engine's own of chat completions."""
 _MESSAGE = re.compile(r"((messages\[\d+\])(?:\.tool_calls\[\d+\])?)(?:\.function)?|^messages(?=:|$)")
@@ -89,16 +90,16 @@ class ChatCompletions:
         return sse.event(sse.dumps(error)) + sse.event(sse.DONE)
 
 
-def same_fields(request: Json, others: Collection[str]) -> Json:
-    """Return the fields that mean the same in a chat request.
+def same_fields(request: Json, *, refused: Collection[str], further: Collection[str] = ()) -> Json:
+    """Return the fields that mean the same in a chat request, and the `further` ones of this API that do.
 
-    Raises `Refused` for a field that is neither such nor among `others`, which the API translates or may leave out;
-    one that is null, false or empty asks for nothing.
+    Raises `Refused` for one that is `refused`, unless it is null, false or empty and so asks for nothing. What is
+    neither translated nor known is left out, as vLLM does.
     """
-    for key, value in request.items():
-        if value and key not in SAME_FIELDS and key not in others:
-            raise Refused(f"{key[:80]}: not served together with tools; leave it out", param=key[:80])
-    return {key: request[key] for key in SAME_FIELDS if key in request}
+    for key in refused:
+        if request.get(key):
+            raise Refused(f"{key}: not served together with tools; leave it out", param=key)
+    return {key: request[key] for key in (*SAME_FIELDS, *further) if key in request}
 
 
 def renamed_refusal(error: Refused, places: Mapping[str, str], schema: str) -> Refused:

@@ -1,7 +1,7 @@
 """`Messages`: Anthropic's `/v1/messages` as a translation in front of chat completions.
 
 Owns that API's requests, answers and errors; its stream is in `callwright.sidecar.apis.message_events`. Text and the
-client's own tools only: what else would change the answer is refused, thinking in earlier turns left out.
+client's own tools only: what else they are asked about is refused, thinking in earlier turns left out.
 """
 
 import json
@@ -10,20 +10,13 @@ from typing import Any
 
 from callwright.sidecar.apis.base import renamed_refusal, same_fields
 from callwright.sidecar.apis.message_events import MessageEvents, head, stop, usage
+from callwright.sidecar.chat_request import joined_text
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.sse import named_event
 
 Json = dict[str, Any]
-_TRANSLATED = (
-    "max_tokens", "messages", "system", "stop_sequences", "tools", "tool_choice", "output_config", "output_format",
-    "thinking", "thread",
-)  # fmt: skip
-_LEFT_OUT = (
-    "cache_control", "diagnostics", "inference_geo", "metadata", "service_tier", "speed", "user_profile_id",
-    "workspace_id",
-)  # fmt: skip
-"""Fields that say where, how fast or for whom an answer is made, not which."""
-_THOUGHTS = ("thinking", "redacted_thinking")
+_REFUSED = ("container", "mcp_servers")
+"""Fields that ask for tools which a server would run."""
 _UNTHREADED = "thread_unsupported_request"
 """What makes the SDK's tool runner send the whole conversation instead of what is new in it."""
 _ERRORS = {
@@ -53,14 +46,13 @@ class Messages:
         self._stops = request.get("stop_sequences") or []
         if not isinstance(self._stops, list) or not all(isinstance(s, str) and s for s in self._stops):
             raise Refused("stop_sequences: expected a list of strings", param="stop_sequences")
-        made = same_fields(request, (*_TRANSLATED, *_LEFT_OUT))
+        made = same_fields(request, refused=_REFUSED)
         made |= {"max_tokens": request["max_tokens"], "stop": self._stops}
         placed = [*_system(request.get("system")), *_messages(request.get("messages"))]
         self._places = {f"messages[{n}]": where for n, (where, _) in enumerate(placed)}
         made["messages"] = [message for _, message in placed]
         made["tools"] = _tools(request.get("tools"))
-        made |= _choice(request.get("tool_choice")) | _format(request)
-        _check_thinking(request.get("thinking"))
+        made |= _choice(request.get("tool_choice")) | _format(request) | _thinking(request)
         if request.get("stream"):
             made["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         return made
@@ -120,7 +112,7 @@ def _has_calls(messages: object) -> bool:
 def _system(system: object) -> list[tuple[str, Json]]:
     if system is None:
         return []
-    return [("system", {"role": "system", "content": _text(_blocks(system, "system"), "system")})]
+    return [("system", {"role": "system", "content": joined_text(_blocks(system, "system"), "system")})]
 
 
 def _messages(messages: object) -> Iterator[tuple[str, Json]]:
@@ -138,26 +130,29 @@ def _messages(messages: object) -> Iterator[tuple[str, Json]]:
 
 
 def _assistant(blocks: list[Json], where: str) -> Iterator[Json]:
-    calls, said = [], []
-    for block in blocks:
-        if block["type"] == "tool_use":
-            function = {"name": block.get("name"), "arguments": block.get("input")}
-            calls.append({"id": block.get("id"), "type": "function", "function": function})
-        elif block["type"] not in _THOUGHTS:
-            said.append(block)
-    made: Json = {"role": "assistant", "content": _text(said, where)}
+    calls = [
+        {
+            "id": block.get("id"),
+            "type": "function",
+            "function": {"name": block.get("name"), "arguments": block.get("input")},
+        }
+        for block in blocks
+        if block["type"] == "tool_use"
+    ]
+    made: Json = {"role": "assistant", "content": joined_text(blocks, f"{where}.content", apart=("tool_use",))}
     yield made | {"tool_calls": calls} if calls else made
 
 
 def _others(blocks: list[Json], role: str, where: str) -> Iterator[Json]:
-    said = [block for block in blocks if block["type"] != "tool_result"]
-    for block in blocks:
+    where = f"{where}.content"
+    for n, block in enumerate(blocks):
         if block["type"] == "tool_result":
-            text = _text(_blocks(block.get("content", ""), where), where)
+            place = f"{where}[{n}].content"
+            text = joined_text(_blocks(block.get("content", ""), place), place)
             told = text if text or not block.get("is_error") else "Error"
             yield {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": told}
-    if said or not blocks:
-        yield {"role": role, "content": _text(said, where)}
+    if not blocks or any(block["type"] != "tool_result" for block in blocks):
+        yield {"role": role, "content": joined_text(blocks, where, apart=("tool_result",))}
 
 
 def _blocks(content: object, where: str) -> list[Json]:
@@ -168,13 +163,6 @@ def _blocks(content: object, where: str) -> list[Json]:
     ):
         raise Refused(f"{where}: expected text or a list of blocks with types", param=where)
     return content
-
-
-def _text(blocks: list[Json], where: str) -> str:
-    texts = [block.get("text") if block["type"] == "text" else None for block in blocks]
-    if not all(isinstance(text, str) for text in texts):
-        raise Refused(f"{where}: only text goes together with tools", param=where)
-    return "".join(texts)  # type: ignore[arg-type]
 
 
 def _tools(tools: object) -> list[Json]:
@@ -214,8 +202,15 @@ def _format(request: Json) -> Json:
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "output", "schema": form["schema"]}}}
 
 
-def _check_thinking(thinking: object) -> None:
-    """Raise `Refused` where thoughts are demanded: `adaptive` leaves it to the model."""
-    kind = thinking.get("type") if isinstance(thinking, dict) else thinking
-    if kind not in (None, "disabled", "adaptive"):
-        raise Refused("thinking.type: only disabled and adaptive go together with tools", param="thinking.type")
+def _thinking(request: Json) -> Json:
+    """Return how much a model is to think, in the fields that vLLM's own Messages API makes of it."""
+    effort = (request.get("output_config") or {}).get("effort")
+    made = {} if effort is None else {"reasoning_effort": effort}
+    match request.get("thinking"):
+        case None | {"type": "adaptive"}:
+            return made
+        case {"type": "disabled"}:
+            return {"reasoning_effort": "none"}
+        case {"type": "enabled", "budget_tokens": int(budget)}:
+            return made | {"thinking_token_budget": budget}
+    raise Refused("thinking: expected enabled with budget_tokens, disabled or adaptive", param="thinking")

@@ -1,28 +1,24 @@
 """`Responses`: OpenAI's `/v1/responses` as a translation in front of chat completions.
 
 Owns that API's requests; its answers are in `callwright.sidecar.apis.response_events`. Text and functions only, and
-nothing is stored: the whole conversation comes as `input`, in which reasoning is left out. What else would change the
-answer is refused.
+nothing is stored: the whole conversation comes as `input`, in which reasoning is left out. What else it asks for is
+refused.
 """
 
 from typing import Any
 
 from callwright.sidecar.apis.base import renamed_refusal, same_fields
 from callwright.sidecar.apis.response_events import ResponseEvents, response
+from callwright.sidecar.chat_request import joined_text
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.sse import KEEP_ALIVE, named_event
 
 Json = dict[str, Any]
 _SAME = ("parallel_tool_calls", "stop", "user")
-_TRANSLATED = ("input", "instructions", "max_output_tokens", "text", "tool_choice", "tools")
-_LEFT_OUT = (
-    "include", "max_tool_calls", "metadata", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
-    "reasoning", "safety_identifier", "service_tier", "store", "stream_options", "truncation",
-)  # fmt: skip
-"""Fields that ask for nothing of text and functions: `max_tool_calls` counts the server's own tools alone."""
 _LOGPROBS = "message.output_text.logprobs"
 _STORED = ("previous_response_id", "conversation", "prompt", "background")
-_TEXTS = ("input_text", "output_text", "text", "refusal")
+_REFUSED = ("top_logprobs", "previous_input_messages", "enable_response_messages")
+"""Fields of the engine's that ask for what is not translated."""
 
 
 class Responses:
@@ -47,11 +43,12 @@ class Responses:
         self._request = request
         if isinstance(request.get("include"), list) and _LOGPROBS in request["include"]:
             raise Refused("include: log probabilities are not served together with functions", param="include")
-        made = same_fields(request, (*_SAME, *_TRANSLATED, *_LEFT_OUT))
-        made |= {key: request[key] for key in _SAME if key in request}
+        made = same_fields(request, refused=_REFUSED, further=_SAME)
         made["messages"] = self._messages(request)
         made["tools"] = _tools(request.get("tools"))
         made |= _choice(request.get("tool_choice")) | _format(request.get("text"))
+        if isinstance(reasoning := request.get("reasoning"), dict) and reasoning.get("effort") is not None:
+            made["reasoning_effort"] = reasoning["effort"]
         if request.get("max_output_tokens") is not None:
             made["max_completion_tokens"] = request["max_output_tokens"]
         if request.get("stream"):
@@ -153,14 +150,9 @@ def _joined(said: str, text: str) -> str:
 def _text(content: object, where: str) -> str:
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else [None]
-    texts = []
-    for part in parts:
-        text = part.get("text", part.get("refusal")) if isinstance(part, dict) and part.get("type") in _TEXTS else None
-        if not isinstance(text, str):
-            raise Refused(f"{where}: only text goes together with functions", param=where)
-        texts.append(text)
-    return "".join(texts)
+    if not isinstance(content, list):
+        raise Refused(f"{where}: expected text or a list of parts", param=where)
+    return joined_text(content, where)
 
 
 def _tools(tools: object) -> list[Json]:
