@@ -288,6 +288,89 @@ _NAMES = [
 ]
 
 
+def _inline(trouble: str, written: str, *calls: Made) -> Case:
+    """A call on the line of its name."""
+    return _only(trouble, f"Action: {written}\nObservation:", *calls)
+
+
+_INLINE = [
+    _inline("object in parentheses", 'get_weather({"city": "Paris"})', PARIS),
+    _inline("keyword arguments", 'get_weather(city="Paris", days=3)', ("get_weather", {"city": "Paris", "days": 3})),
+    _inline("keyword arguments with colons", "get_weather(city: 'Paris')", PARIS),
+    _inline("one argument", 'get_weather("Paris")', PARIS),
+    _inline("arguments in order", "move(1, y=2)", ("move", {"x": 1, "y": 2})),
+    _inline("bare text in parentheses", "get_weather(Paris)", PARIS),
+    _inline("bare text in square brackets", "get_weather[L'Aquila]", ("get_weather", {"city": "L'Aquila"})),
+    _inline("quoted text in square brackets", 'get_weather["Paris"]', PARIS),
+    _inline("full-width parentheses", "查询天气（北京）", ("查询天气", {"城市": "北京"})),
+    _inline("call in backticks", '`get_weather({"city": "Paris"})`', PARIS),
+    _inline("object behind the name", 'get_weather {"city": "Paris"}', PARIS),
+    _inline("object behind a colon", 'get_weather: {"city": "Paris"}', PARIS),
+    _inline("object in a sentence", 'call get_weather with {"city": "Paris"}', PARIS),
+    _inline("call over several lines", 'get_weather(\n    city="Paris",\n)', PARIS),
+    _inline("call in a fence", '```\nget_weather({"city": "Paris"})\n```', PARIS),
+    _inline("object that names the tool", '{"name": "get_weather", "arguments": {"city": "Paris"}}', PARIS),
+    _inline(
+        "object that names the tool, in a fence",
+        '```json\n{\n  "action": "get_weather",\n  "action_input": {"city": "Paris"}\n}\n```',
+        PARIS,
+    ),
+    _inline("empty parentheses, then an input", 'get_weather()\nAction Input: {"city": "Paris"}', PARIS),
+    _inline("arguments, then an empty input", 'get_weather("Paris")\nAction Input: None', PARIS),
+    _inline("two calls on two lines", 'get_weather("Paris")\nAction: fire_alert()', PARIS, ALERT),
+    _case("bold marker, call on its line", '**Action:** get_weather("Paris")', None, PARIS),
+    _case("prose behind the call", 'Action: get_weather("Paris") to see\nAfter.', "to see\nAfter.", PARIS),
+    _kept("empty parentheses, argument needed", "Action: get_weather()", Bad("no arguments", "get_weather")),
+    _kept("list in parentheses", "Action: get_weather([])", Bad("no JSON object", "get_weather")),
+    _kept("too many arguments", "Action: move(1, 2, 3)", Bad("no parameters of their own", "move")),
+    _kept("parenthesis never closed", 'Action: get_weather({"city": "Paris"', Bad("not complete", "get_weather")),
+    _case(
+        "parenthesis broken off by a marker",
+        'Action: get_weather({"city": "Paris"\nObservation: x',
+        'Action: get_weather({"city": "Paris"',
+        Bad("not complete", "get_weather"),
+    ),
+    _kept("two calls on one line", 'Action: get_weather("a"), fire_alert()', Bad("more than one", "get_weather")),
+    _kept("unknown tool with parentheses", 'Action: open_door({"door": 1})', Bad("unknown tool", "open_door")),
+    _kept("unknown tool alone", "Action: open_door\nNow.", Bad("unknown tool", "open_door")),
+    _case(
+        "unknown tool and a result", "Action: search\nObservation: x", "Action: search", Bad("unknown tool", "search")
+    ),
+    _kept("object that names no tool", 'Action: {"city": "Paris"}', Bad("no name")),
+    _kept("parentheses in prose", "Action: leave the building (now)"),
+    _kept("a tool explained", "Action: get_weather (the tool) is what we need.\nOk"),
+    _kept("a tool's signature in a sentence", "Action: get_weather(city) gives the weather"),
+    _kept("a number in parentheses behind a tool", "Action: rerun get_weather (2)"),
+    _kept("an equation", "Action: f(x) = 3"),
+    _case("call inside the answer", "Final Answer: use\nAction: fire_alert()", "use\nAction: fire_alert()"),
+    _kept("cut in the parentheses", 'Action: get_weather({"city": "Par', cut=True),
+    _case("cut after the parentheses", 'Action: get_weather({"city": "Paris"})\nObs', None, PARIS, cut=True),
+]
+
+
+_NO_TOOL = [
+    *(
+        _case(f"no tool, {name!r}", f"Thought: a\nAction: {name}\nThought: b\nFinal Answer: c", "a\nb\nc")
+        for name in ("None", "none", "N/A", "null", "None.", "`None`", "无", "")
+    ),
+    *(
+        _case(f"{name!r} for no tool", f"Thought: a\nAction: {name}", "a", dialects=(*LINES, "agentfabric"))
+        for name in ("finish", "Finish", "No action")
+    ),
+    _only("no tool at all", "Action: None"),
+    _only("no tool and no input", "Action: None\nAction Input: None\nObservation:"),
+    _case("no tool, prose after it", "Thought: a\nAction: None\nIt is sunny.", "a\nIt is sunny."),
+    _case("bold marker, no tool", "**Action:** None\n**Final Answer:** 42", "42"),
+    _case("full-width colon, no tool", "action： none\nFinal Answer: 42", "42"),
+    _kept(
+        "no tool, but arguments", 'Action: None\nAction Input: {"city": "Paris"}', Bad("unknown tool 'None'", "None")
+    ),
+    _kept("none in a sentence", "Action: none of these apply"),
+    _kept("a list of facts", "State: on\nAction: None\nOwner: me"),
+    _case("a tool of that name", "Action: none", None, ("none", {}), tools=(_tool("none"),)),
+]
+
+
 _LITERALS = [
     _input("single quotes", "{'city': 'Paris'}", PARIS),
     _weather(
@@ -364,6 +447,11 @@ _BARE = [
     _input("single-quoted string", "'/tmp/1.jpg'", FIRE),
     _input("backticked string", "`/tmp/1.jpg`", FIRE),
     _input("named bare string", "image=/tmp/1.jpg", FIRE),
+    _weather("two named values", 'city="Paris", days=3', city="Paris", days=3),
+    _weather("two named values without quotes", "city: Paris, days: 3", city="Paris", days=3),
+    _weather("named values in parentheses", '(city="Paris")', city="Paris"),
+    _input("named values for two parameters", "x=1, y=2", ("move", {"x": 1, "y": 2})),
+    _input("one dot for a path", ".", ("list_files", {"path": "."})),
     _input("named and quoted", "image: '/tmp/1.jpg'", FIRE),
     _input("bare string over two lines", "a\nb\nObservation:", ("fire_recognition", {"image": "a\nb"})),
     _input("bare string with a colon", "http://x/1.jpg", ("fire_recognition", {"image": "http://x/1.jpg"})),
@@ -643,6 +731,20 @@ _HERMES = [
 ]
 
 CASES = [
-    *(*_LAYOUT, *_PROSE, *_FINAL, *_ECHO, *_THINK, *_NAMES, *_LITERALS, *_BARE, *_EMPTY, *_COERCION, *_CUT),
+    *(
+        *_LAYOUT,
+        *_PROSE,
+        *_FINAL,
+        *_ECHO,
+        *_THINK,
+        *_NAMES,
+        *_INLINE,
+        *_NO_TOOL,
+        *_LITERALS,
+        *_BARE,
+        *_EMPTY,
+        *_COERCION,
+        *_CUT,
+    ),
     *(*_TOOLBENCH, *_AGENTFABRIC, *_HERMES),
 ]

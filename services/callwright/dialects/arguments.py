@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 
 from callwright.dialects.coercion import alternatives, coerce, fits
-from callwright.dialects.literals import Json, literal_or_text, read_literal, write_json
-from callwright.dialects.tools import Tool
+from callwright.dialects.literals import Json, literal_or_text, read_call_arguments, read_literal, write_json
+from callwright.dialects.tools import Names, Tool
 
 _NOTHING = frozenset({"", "none", "null", "n/a", "na", "nil", "无", "无参数", "空", "{}", "()", '""', "''"})
 _TRIPLE = ('"""', "'''")
@@ -48,13 +48,43 @@ def read_object(text: str, tool: Tool) -> str | Fault:
     return _finish(value, tool)
 
 
+def read_call(value: Json, names: Names) -> tuple[str | None, Tool | None, str | Fault]:
+    """Reads an object that names its tool: the name as it is written, the tool, and its arguments."""
+    call = value.get("function", value) if isinstance(value, dict) else value
+    name = _first(call, "name", "action") if isinstance(call, dict) else None
+    if not isinstance(call, dict) or not isinstance(name, str):
+        return None, None, Fault("the call has no name")
+    tool = names.exact(name)
+    if tool is None:
+        return name, None, Fault(f"unknown tool {name[:64]!r}")
+    return tool.name, tool, read_value(_first(call, "arguments", "parameters", "action_input"), tool)
+
+
+def read_inline(text: str, tool: Tool) -> str | Fault | None:
+    """Reads what stands between a call's parentheses; None where it is no literal, but may be bare text."""
+    try:
+        values, named = read_call_arguments(text)
+    except ValueError:
+        return None
+    if not named and len(values) < 2:
+        return read_value(values[0] if values else None, tool)
+    parameters = list(tool.properties)[: len(values)]
+    if len(parameters) < len(values) or not named.keys().isdisjoint(parameters):
+        return Fault(f"the arguments have no parameters of their own: got {text.strip()[:40]!r}")
+    return _finish(dict(zip(parameters, values, strict=True)) | named, tool)
+
+
+def says_nothing(text: str) -> bool:
+    """Whether it is a word for nothing, such as `None` or `N/A`, or empty."""
+    stripped = text.strip()
+    return (stripped.lower().strip(" .。") or stripped) in _NOTHING
+
+
 def read_bare(text: str, tool: Tool) -> str | Fault:
     """Reads an input that does not open with a brace: nothing, a bare value, or prose around an object."""
     stripped = _unfence(text).strip()
-    if stripped.lower().strip(" .。") in _NOTHING and not tool.required:
-        return "{}"
-    if stripped.lower().strip(" .。") in _NOTHING:
-        return Fault(f"no arguments; expected {', '.join(tool.required)}")
+    if says_nothing(stripped):
+        return Fault(f"no arguments; expected {', '.join(tool.required)}") if tool.required else "{}"
     value = literal_or_text(stripped)
     if (
         isinstance(value, str)
@@ -63,8 +93,7 @@ def read_bare(text: str, tool: Tool) -> str | Fault:
     ):
         value = inner  # JSON written into a JSON string
     if isinstance(value, str):
-        embedded = _embedded_object(value, tool)
-        value = value if embedded is None else embedded
+        value = _embedded_object(value, tool) or _named_values(value, tool) or value
     if isinstance(value, dict):
         return _finish(value, tool)
     if isinstance(value, str) and value == stripped and value.startswith(_TRIPLE) and value.count(value[:3]) % 2:
@@ -76,10 +105,7 @@ def _read_alone(value: Json, written: str, tool: Tool, *, text: str | None = Non
     """Reads what stands in place of an object: the value of the one parameter, or `text` where that is a string."""
     name = _sole_parameter(tool)
     schemas = alternatives(tool.properties[name], tool.parameters) if name is not None else []
-    if isinstance(value, str) and name is not None:
-        named = re.match(rf"[\"']?{re.escape(name)}[\"']?\s*[=:]\s*(.+)", value, re.DOTALL)
-        value = literal_or_text(named[1].strip()) if named else value
-    elif text is not None and not fits(value, schemas) and fits("", schemas):
+    if text is not None and not fits(value, schemas) and fits("", schemas):
         value = text
     coerced = coerce(value, schemas, tool.parameters)
     if name is not None and fits(coerced, schemas):
@@ -115,6 +141,30 @@ def _embedded_object(text: str, tool: Tool) -> dict[str, Json] | None:
     if isinstance(value, dict) and value and all(key in tool.properties for key in value):
         return value
     return None
+
+
+def _named_values(text: str, tool: Tool) -> dict[str, Json] | None:
+    """The values in `city="Paris", days: 3`, where the names are the tool's; text needs no quotes."""
+    called = re.fullmatch(rf"(?:{re.escape(tool.name)}\s*)?\((.*)\)", text, re.DOTALL)
+    text = called[1] if called else text
+    try:
+        values, named = read_call_arguments(text)
+    except ValueError:
+        names = "|".join(re.escape(name) for name in tool.properties)
+        before, *found = re.split(rf"(?:\A|,)\s*[\"']?({names})[\"']?\s*[=:]\s*", text) if names else [text]
+        values, named = (
+            [before] if before else [],
+            dict(zip(found[::2], map(_trimmed_literal, found[1::2]), strict=True)),
+        )
+    return named if not values and all(name in tool.properties for name in named) else None
+
+
+def _trimmed_literal(text: str) -> Json:
+    return literal_or_text(text.strip())
+
+
+def _first(members: dict[str, Json], *keys: str) -> Json:
+    return next((members[key] for key in keys if key in members), {})
 
 
 def _sole_parameter(tool: Tool) -> str | None:

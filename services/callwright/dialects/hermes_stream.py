@@ -6,12 +6,12 @@ a tag is held back. A block that is no call is content.
 
 import re
 
-from callwright.dialects.arguments import Fault, read_value
+from callwright.dialects.arguments import Fault, read_call
 from callwright.dialects.literals import MAX_DEPTH, read_literal
 from callwright.dialects.markers import THINK
 from callwright.dialects.object_scanner import ObjectScanner, outside
 from callwright.dialects.stream import Stream
-from callwright.dialects.tools import Names, Tool
+from callwright.dialects.tools import Names
 from callwright.dialects.types import MalformedCall
 
 OPEN = "<tool_call>"
@@ -167,7 +167,10 @@ class HermesStream(Stream):
         if self._scanner.too_deep:
             self._fail(f"the call is nested deeper than {MAX_DEPTH} levels")
             return
-        name, result = self._read_call(text + missing)
+        try:
+            name, _, result = read_call(read_literal(text + missing), self._names)
+        except ValueError as error:
+            name, result = None, Fault(f"the call is no JSON object: {error}")
         if isinstance(result, Fault):
             self._fail(result.reason, name)
             return
@@ -180,20 +183,6 @@ class HermesStream(Stream):
         self._body = []
         self._fault = MalformedCall("", reason, name)
         self._step = self._read_block_end
-
-    def _read_call(self, text: str) -> tuple[str | None, str | Fault]:
-        try:
-            value = read_literal(text)
-        except ValueError as error:
-            return None, Fault(f"the call is no JSON object: {error}")
-        call = value.get("function", value) if isinstance(value, dict) else value
-        name = call.get("name") if isinstance(call, dict) else None
-        if not isinstance(call, dict) or not isinstance(name, str):
-            return None, Fault("the call has no name")
-        tool: Tool | None = self._names.exact(name)
-        if tool is None:
-            return name, Fault(f"unknown tool {name[:64]!r}")
-        return tool.name, read_value(call.get("arguments", call.get("parameters", {})), tool)
 
     def _read_block_end(self) -> bool:
         """Reads the closing tag, where there is one, and brackets or fences closed once too often before it."""

@@ -48,6 +48,14 @@ def read_literal(text: str) -> Json:
         return _Reader(text).read()
 
 
+def read_call_arguments(text: str) -> tuple[list[Json], dict[str, Json]]:
+    """Reads what stands between a call's parentheses, as in `1, b="x"`: values in order, and by name.
+
+    Raises ValueError.
+    """
+    return _Reader(text).read_call_arguments()
+
+
 def literal_or_text(text: str) -> Json:
     """What `read_literal` makes of the text, or the text where it is none."""
     if not text or text[0] not in "{[\"'-+.0123456789tTfFnN“(":
@@ -136,7 +144,7 @@ _TOKEN = re.compile(
     rf"|(?P<string>{_string_pattern(chr(34))}|{_string_pattern(chr(39))}|“[^”]*+”)"
     r"|(?P<number>[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?)(?![\w.])"
     r"|(?P<word>[^\W\d][\w$-]*+)"
-    r"|(?P<mark>[{}\[\](),:]))",
+    r"|(?P<mark>[{}\[\](),:=]))",
     re.DOTALL,
 )
 _QUOTES = {"triple": 3, "string": 1}
@@ -161,6 +169,22 @@ class _Reader:
         if self._kind:
             raise ValueError(f"text after the value: {self._token[:40]}")
         return value
+
+    def read_call_arguments(self) -> tuple[list[Json], dict[str, Json]]:
+        values: list[Json] = []
+        named: dict[str, Json] = {}
+        while self._kind:
+            kind, token = self._kind, self._token
+            if kind == "word" and token.lower() not in _WORDS:
+                self._next()
+                if not self._take("=") and not self._take(":"):
+                    raise ValueError(f"expected a value, got {token[:40]!r}")
+                named[token] = self._value(0)
+            else:
+                values.append(self._value(0))
+            if not self._take(",") and self._kind:
+                raise ValueError(f"expected a comma, got {self._token[:40]!r}")
+        return values, named
 
     def _next(self) -> None:
         found = _TOKEN.match(self._text, self._position)

@@ -19,7 +19,7 @@ _AFTER_TRIPLE = ",:}])"
 """After three quotes a line end is no end of the value: code has strings of its own in three quotes."""
 _QUOTES = {quote: re.compile(rf"{quote}*+") for quote in "\"'"}
 _STRICT_START = re.compile(r'\{\s*+["}]')
-_OPENS = {"{": "}", "[": "]"}
+_OPENS = {"{": "}", "[": "]", "(": ")", "（": "）"}
 
 
 def outside(halt: str) -> re.Pattern[str]:
@@ -46,7 +46,7 @@ class ObjectScanner:
     def __init__(self, outside: re.Pattern[str], *, inside: bool = False) -> None:
         self._outside = outside
         self._stack: list[str] = ["}"] if inside else []
-        self._owed = {"}": len(self._stack), "]": 0}
+        self._owed = dict.fromkeys(_OPENS.values(), 0) | {"}": len(self._stack)}
         self._quote = ""
         self._opening = 0
         """Quotes in a row that the string opened with, until another character comes: three make it a triple one."""
@@ -84,11 +84,11 @@ class ObjectScanner:
                 self._opening = 1
             elif character == "“":
                 self._quote = "”"
-            elif character in "{[":
+            elif character in _OPENS:
                 self._stack.append(_OPENS[character])
                 self._owed[_OPENS[character]] += 1
                 self.too_deep = self.too_deep or len(self._stack) > MAX_DEPTH
-            elif character in "}]":
+            elif character in self._owed:
                 self._shut(character)
                 if not self._stack:
                     self.state = "done"

@@ -6,9 +6,10 @@ The stream parser says where name and input end; here it is decided what they me
 import re
 from dataclasses import dataclass
 
-from callwright.dialects.arguments import Fault, read_bare, read_object
-from callwright.dialects.literals import MAX_DEPTH, read_json, write_json
+from callwright.dialects.arguments import Fault, read_bare, read_call, read_object, says_nothing
+from callwright.dialects.literals import MAX_DEPTH, read_json, read_literal, write_json
 from callwright.dialects.object_scanner import ObjectScanner, outside
+from callwright.dialects.react_inline import InlineCall, begin
 from callwright.dialects.tools import Names, Tool
 from callwright.dialects.types import MalformedCall
 
@@ -31,7 +32,17 @@ class Arguments:
     json: str
 
 
-Outcome = Arguments | Answer | Fault
+@dataclass(frozen=True, slots=True)
+class NoCall:
+    """A word for none where the tool should stand: nothing is called."""
+
+
+Outcome = Arguments | Answer | NoCall | Fault
+_NO_TOOL = frozenset({"finish", "no action", "no tool"})
+"""What is written for no tool, beside the words for nothing."""
+_WORD = re.compile(r"[^\W\d][\w.\-]*")
+_EDGES = " \t\r\n`*\"'"
+_NO_PROSE = re.compile(r"[^\W\d]\w*_\w+")
 
 
 class PendingCall:
@@ -47,6 +58,10 @@ class PendingCall:
         self.name = ""
         self.tool: Tool | None = None
         self.fenced = False
+        self.is_named_inside = False
+        """The tool's name stands in the object, in place of a line of its own."""
+        self._inline: str | Fault | None = None
+        """The arguments that stand on the line of the name."""
         self.scanner = ObjectScanner(_OUTSIDE)
 
     @property
@@ -55,56 +70,104 @@ class PendingCall:
         return "".join(self.head) + "".join(self.body)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether its arguments were read with its name."""
+        return self._inline is not None
+
+    @property
     def may_stream(self) -> bool:
         """Whether the arguments may be sent before they are complete."""
         return self.tool is not None and self.tool is not self._closing_tool
+
+    def begin_inline(self, name: str, bracket: str) -> InlineCall | None:
+        """The call that the bracket after this text opens; None where it opens none."""
+        self.name = name
+        return begin(name, bracket, self._names, self._closing())
+
+    def take_inline(self, inline: InlineCall) -> str | None:
+        """Takes all that stands on the name's line; returns the text after the call, or None where it is prose."""
+        self.head += [self.name, inline.text]
+        read = inline.read()
+        if read is None:
+            self.name += inline.text
+            return None
+        self.tool = inline.tool
+        self._inline, after = read if self.tool is not None else (self._unknown(), "")
+        return after
 
     def resolve(self) -> None:
         """Finds the tool, also in a sentence, since an Action Input follows."""
         self.tool = self._closing() or self._names.mentioned(self.name)
 
-    def without_input(self) -> Outcome | None:
+    def without_input(self, *, before_result: bool = False) -> Outcome | None:
         """Ends it without an Action Input: a call of a tool that needs no arguments, or prose: None."""
-        if not self._names.known:
-            return None
-        self.tool = self._closing() or self._names.exact(self.name)
+        if self._inline is not None:
+            return self._complete(self._inline)
+        self.tool = self._closing() or (self._names.exact(self.name) if self._names.known else None)
         if self.tool is None:
-            return None
+            return self._without_tool(before_result)
         if self.tool.required:
             return Fault(f"no Action Input; expected {', '.join(self.tool.required)}")
         return self._complete("{}")
 
+    def _without_tool(self, before_result: bool) -> Outcome | None:
+        if self._names_nothing():
+            return NoCall()
+        name = self.name.strip(_EDGES)
+        if self._names.known and (_NO_PROSE.fullmatch(name) or (before_result and _WORD.fullmatch(name))):
+            return self._unknown()
+        return None
+
     def with_bare(self) -> Outcome:
         """Ends it with an input that is no object."""
+        body = "".join(self.body)
         if self.tool is None:
-            return self._unknown()
-        return self._complete(read_bare("".join(self.body), self.tool))
+            return NoCall() if self._names_nothing() and says_nothing(body) else self._unknown()
+        if self._inline is not None and says_nothing(body):
+            return self._complete(self._inline)
+        return self._complete(read_bare(body, self.tool))
 
     def with_object(self) -> Outcome:
         """Ends it with an object that the scanner has read to its end."""
-        if self.tool is None:
-            return self._unknown()
-        if self.scanner.too_deep:
+        body = "".join(self.body)
+        if self.is_named_inside and not self.scanner.too_deep:
+            return self._with_named_object(body)
+        if self.tool is None and not self.is_named_inside:
+            return NoCall() if self._names_nothing() and says_nothing(body) else self._unknown()
+        if self.scanner.too_deep or self.tool is None:
             return Fault(f"the arguments are nested deeper than {MAX_DEPTH} levels")
-        return self._complete(read_object("".join(self.body), self.tool))
+        return self._complete(read_object(body, self.tool))
+
+    def _with_named_object(self, body: str) -> Outcome:
+        try:
+            name, self.tool, result = read_call(read_literal(body), self._names)
+        except ValueError as error:
+            return Fault(f"the call is no JSON object: {error}")
+        self.name = name or ""
+        return self._complete(result)
+
+    def _names_nothing(self) -> bool:
+        name = self.name.strip(_EDGES)
+        return says_nothing(name) or name.lower().rstrip(".。") in _NO_TOOL
 
     def broken_off(self, why: str) -> Outcome:
         """Ends it in the middle of its object; `why` is added to the reason."""
-        return Fault(f"the arguments are not complete{why}") if self.tool is not None else self._unknown()
+        known = self.tool is not None or self.is_named_inside
+        return Fault(f"the arguments are not complete{why}") if known else self._unknown()
 
     def malformed(self, fault: Fault) -> MalformedCall:
         """Its text as a malformed call, for this reason."""
         return MalformedCall(
-            self.text.rstrip(), fault.reason, self.tool.name if self.tool else self.name.strip() or None
+            self.text.rstrip(), fault.reason, self.tool.name if self.tool else self.name.strip(_EDGES) or None
         )
 
     def _closing(self) -> Tool | None:
         tool = self._closing_tool
-        named = tool and re.fullmatch(rf"[\s`*\"']*{tool.name}(?:\s*->\s*\w+)?[\s`*\"'.]*", self.name)
+        named = tool and re.fullmatch(rf"[\s`*\"']*{tool.name}(?:\s*->\s*\w+)?[\s`*\"'.]*", self.name, re.IGNORECASE)
         return tool if named else None
 
     def _unknown(self) -> Fault:
-        return Fault(f"unknown tool {self.name.strip()[:64]!r}")
+        return Fault(f"unknown tool {self.name.strip(_EDGES)[:64]!r}")
 
     def _complete(self, result: str | Fault) -> Outcome:
         if isinstance(result, Fault):

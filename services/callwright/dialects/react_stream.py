@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 from callwright.dialects import markers as m
 from callwright.dialects.arguments import Fault
-from callwright.dialects.react_call import Answer, Arguments, Outcome, PendingCall
+from callwright.dialects.react_call import Answer, Arguments, NoCall, Outcome, PendingCall
+from callwright.dialects.react_inline import BRACKET, InlineCall
 from callwright.dialects.stream import Stream
 from callwright.dialects.tools import Names, Tool
 
@@ -28,6 +29,8 @@ LONGEST_ECHO_GAP = 64
 
 _INLINE_INPUT = re.compile(r"[ \t]\**Action[ \t_]?Input[ \t]{0,2}\d{0,3}[*_]{0,2}[:：]", re.IGNORECASE)
 _FENCE = re.compile(r"`{1,3}(?:[A-Za-z0-9_]{0,12})\s{0,8}")
+_FENCE_LINE = re.compile(r"\s*(?:`{3}|~{3})[A-Za-z0-9_]{0,12}\s*")
+_OBJECT = re.compile(r"\{\s*")
 _SPACE = re.compile(r"\s*")
 _SPACE_BOLD = re.compile(r"[\s*_]*")
 _SPACE_FENCE = re.compile(r"[\s`]*")
@@ -46,6 +49,8 @@ class ReactStream(Stream):
         self._at_line_start = False
         """Whether a marker may stand right here, although the buffer shows no line end before it."""
         self._seen_call = False
+        self._formatted = False
+        """Whether a marker was read, so that the turn is no plain prose."""
         self._after_marker = _SPACE
         """What is skipped after the newest marker or call."""
         self._gap = ""
@@ -53,6 +58,8 @@ class ReactStream(Stream):
         self._echo = ""
         """The marker `Question:` as it was written."""
         self._call = self._new_call("")
+        self._inline: InlineCall
+        """The call that is being read on its name's line."""
         self._may_be_broken_off = False
         self._is_streaming = False
         """Whether the call's arguments are emitted as they come."""
@@ -134,7 +141,7 @@ class ReactStream(Stream):
             case m.OBSERVATION:
                 self._step = self._skip_all
             case _:
-                self._line_due = True
+                self._line_due = self._formatted = True
                 steps = {m.THOUGHT: self._skip_to_thought, m.FINAL_ANSWER: self._skip_to_answer}
                 self._step = steps.get(word, self._resume)
 
@@ -235,20 +242,73 @@ class ReactStream(Stream):
             self._step = self._read_after_name
             return True
         start, last = self._position, self._position + LONGEST_NAME
+        opening = self._object_here()
+        if opening is None:
+            return False
+        if opening:
+            self._call.head.append(self._take(opening))
+            self._call.is_named_inside = True
+            self._begin_object()
+            return True
         newline = self._buffer.find("\n", start, last)
         inline = _INLINE_INPUT.search(self._buffer, start, newline if newline >= 0 else last)
-        if inline is not None:
+        bracket = BRACKET.search(self._buffer, start, inline.start() if inline else newline if newline >= 0 else last)
+        begun = self._call.begin_inline(self._buffer[start : bracket.start()], bracket[0]) if bracket else None
+        if bracket is not None and begun is not None:
+            self._position = bracket.start()
+            self._inline = begun
+            self._step = self._read_inline
+        elif inline is not None:
             self._call.name = self._buffer[start : inline.start()]
             self._begin_input(inline.end())
         elif newline >= 0:
-            self._call.name = self._take(newline)
-            self._call.head.append(self._call.name)
-            self._step = self._read_after_name
+            line = self._take(newline)
+            self._call.head.append(line)
+            if _FENCE_LINE.fullmatch(line):
+                self._call.fenced = True
+            else:
+                self._call.name = line
+                self._step = self._read_after_name
         elif len(self._buffer) >= last:
             return self._be_prose(self._call.text)
         else:
             return False
         return True
+
+    def _object_here(self) -> int | None:
+        """Where an object begins that may name the tool; 0 where none does, None where more text must tell."""
+        start = self._end_of(_SPACE_BOLD)
+        found = _OBJECT.match(self._buffer, start)
+        if found is not None and found.end() == len(self._buffer):
+            return None
+        return start if found is not None and self._buffer[found.end()] in "\"'“" else 0
+
+    def _read_inline(self) -> bool:
+        """Reads a call on its name's line, and further lines where its bracket is still open."""
+        if self._inline.awaits_line:
+            found = self._marker_here()
+            if found is True:
+                return False
+            if found:
+                self._end_inline()
+                return True
+        newline = self._buffer.find("\n", self._position)
+        self._inline.add(self._take(newline if newline >= 0 else len(self._buffer)))
+        if newline < 0:
+            return False
+        if self._inline.ends():
+            self._end_inline()
+        else:
+            self._inline.add(self._take(newline + 1))
+        return True
+
+    def _end_inline(self) -> None:
+        after = self._call.take_inline(self._inline)
+        self._step = self._read_after_name
+        if after:
+            self._end_without_input()
+            self._say(after)
+            self._line_due = True
 
     def _read_after_name(self) -> bool:
         found = self._next_marker()
@@ -257,12 +317,15 @@ class ReactStream(Stream):
         if found and m.word_of(found) == m.ACTION_INPUT:
             self._begin_input(found.end())
         else:
-            self._end_without_input()
+            self._end_without_input(found or None)
         return True
 
-    def _end_without_input(self) -> None:
-        outcome = self._call.without_input()
-        if outcome is None:
+    def _end_without_input(self, following: re.Match[str] | None = None) -> None:
+        """Ends the call; `following` is the marker after it."""
+        before_result = following is not None and m.word_of(following) == m.OBSERVATION
+        outcome = self._call.without_input(before_result=before_result)
+        amid_prose = self._last_said and not self._formatted and not following and self._position < len(self._buffer)
+        if outcome is None or (amid_prose and isinstance(outcome, NoCall)):
             self._be_prose(self._call.text)
         else:
             self._conclude(outcome)
@@ -290,10 +353,13 @@ class ReactStream(Stream):
             self._step = self._read_bare_input
             return True
         self._call.head.append(self._take(start))
+        self._begin_object()
+        return True
+
+    def _begin_object(self) -> None:
         self._may_be_broken_off = self._is_streaming = False
         self._may_stream = self._eager_allowed and self._call.may_stream
         self._step = self._read_object
-        return True
 
     def _read_bare_input(self) -> bool:
         found = self._markers.search(self._buffer, self._position)
@@ -349,10 +415,13 @@ class ReactStream(Stream):
 
     def _conclude(self, outcome: Outcome) -> None:
         """Emits the call, or its text as content with the reason why it is none."""
-        self._seen_call = True
+        self._seen_call = self._formatted = True
         match outcome:
             case Arguments(json):
                 self._emit_call(self._call.tool.name if self._call.tool else "", json)
+                self._after_call()
+            case NoCall():
+                self._line_due = True
                 self._after_call()
             case Answer(text):
                 self._line_due = True
@@ -384,6 +453,8 @@ class ReactStream(Stream):
                 self._finish_text(rest)
             case self._read_echo:
                 self._say(self._gap + self._echo + rest)
+            case self._read_inline:
+                self._finish_inline(rest, cut)
             case self._read_name | self._read_after_name:
                 self._finish_action(rest, cut)
             case self._read_input | self._read_bare_input:
@@ -400,17 +471,25 @@ class ReactStream(Stream):
         if not dropped_space and not (self._seen_call and _is_cut_stop(rest)):
             self._say(rest)
 
+    def _finish_inline(self, rest: str, cut: bool) -> None:
+        self._inline.add(rest)
+        if cut and not self._inline.is_closed:
+            self._be_prose(self._call.text + self._call.name + self._inline.text)
+        else:
+            self._end_inline()
+            self._finish("", cut=cut)
+
     def _finish_action(self, rest: str, cut: bool) -> None:
         call = self._call
         if self._step == self._read_name:
             call.name = rest
             call.head.append(rest)
             rest = ""
-        if cut or (rest.strip() and not _is_cut_stop(rest)):
+        if cut and not call.is_complete:
             self._be_prose(call.text + rest)
             return
         self._end_without_input()
-        if not self._seen_call:
+        if not (self._seen_call and _is_cut_stop(rest)):
             self._say(rest)
 
     def _finish_input(self, rest: str, cut: bool) -> None:
