@@ -1,5 +1,9 @@
 """What a training says before its first step, and what it refuses then, with the numbers."""
 
+import json
+import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,18 @@ def work_out(
         workers=1,
         dtype=torch.float32,
     )
+
+
+def train_apart(folder: Path, shape: dict[str, Any], train: dict[str, Any], lengths: tuple[int, int]) -> dict[str, Any]:
+    """Train in a process of its own on sequences of random lengths; its forecast, and its peak after each step."""
+    generator = random.Random(7)
+    whole = {"num_attention_heads": 8, "num_key_value_heads": 4, "tie_word_embeddings": True, "vocab_size": 2000}
+    settings = {"shape": whole | shape, "train": train, "lengths": [generator.randint(*lengths) for _ in range(200)]}
+    command = [sys.executable, str(Path(__file__).with_name("training_process.py")), str(folder), json.dumps(settings)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
 
 
 @pytest.mark.parametrize("lora", [
@@ -53,6 +69,28 @@ def test_memory_grows_with_what_needs_it(base_dir: Path) -> None:
     assert kept.activations_bytes > small.activations_bytes
     assert small.weights_bytes == 4 * small.base_parameters
     assert work_out(base_dir, quantize="nf4").weights_bytes < 0.7 * small.weights_bytes
+
+
+@pytest.mark.parametrize(("shape", "train"), [
+    ({"hidden_size": 128, "num_hidden_layers": 2, "intermediate_size": 512, "vocab_size": 24_000},
+     {"dtype": "bfloat16"}),
+    ({"hidden_size": 128, "num_hidden_layers": 16, "intermediate_size": 384},
+     {"dtype": "bfloat16", "gradient_checkpointing": False}),
+    ({"hidden_size": 128, "num_hidden_layers": 10, "intermediate_size": 352, "tie_word_embeddings": False},
+     {"dtype": "float32", "gradient_checkpointing": False}),
+], ids=["large vocabulary", "many layers", "float32"])  # fmt: skip
+def test_memory_is_what_the_training_takes_at_most(
+    tmp_path: Path, shape: dict[str, Any], train: dict[str, Any]
+) -> None:
+    told = train_apart(tmp_path, shape, {"batch_size": 4, "sequences_per_step": 4, "steps": 2, **train}, (400, 1700))
+    assert told["forecast"] == pytest.approx(told["peaks"][-1], rel=0.15)
+
+
+def test_sequences_of_ever_new_lengths_take_no_more_memory(tmp_path: Path) -> None:
+    shape = {"hidden_size": 64, "num_hidden_layers": 1, "intermediate_size": 128}
+    train = {"dtype": "bfloat16", "batch_size": 1, "sequences_per_step": 4, "steps": 40}
+    peaks = train_apart(tmp_path, shape, train, (20, 400))["peaks"]
+    assert peaks[-1] - peaks[4] < 100e6
 
 
 def test_what_cannot_fit_is_refused_with_numbers(base_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a training will do and need, worked out before it starts: parameters, tokens, steps, memory of a device.
+"""What a training will do and need, worked out before it starts: parameters, tokens, steps, memory.
 
 Reads the base's configuration, never its weights. Knows nothing of Ray; what the machine has is given to it.
 """
@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from callwright.errors import InvalidInput
 from callwright.spec.model import Base, Lora, Train
+from callwright.trainer import host_memory
 from callwright.trainer.batches import BatchPlan
 from callwright.trainer.loss import CHUNK_POSITIONS
 from callwright.trainer.sharding import layers
@@ -24,6 +25,13 @@ _NF4_BYTES = 0.53
 """Bytes of a weight in 4 bits, its share of the scales included."""
 _ADAM_BYTES = 16
 """Bytes per trained parameter: float32 weight, gradient and AdamW's two moments."""
+_LOGIT_BYTES = 12
+"""Bytes per logit of a chunk when the loss goes back through it: three of float32."""
+_LINEAR_LAYERS = 7
+"""Linear layers of a layer, about, each with its adapter's own low-rank product."""
+_FLOAT32 = 4
+_STEPS_LOOKED_AT = 2000
+"""Steps among which the largest micro-batch is looked for."""
 
 
 @dataclass(frozen=True)
@@ -43,33 +51,38 @@ class Forecast:
     sharded: bool | None
     """Whether workers hold shares of the layers; None where only a worker can know whether the whole fits it."""
     activations_bytes: int
-    """Kept for the backward pass of the largest micro-batch, and the logits of one chunk."""
+    """The most that the largest micro-batch holds at once."""
+    process_bytes: int
+    """The worker's libraries and the kernels compiled for it, on the CPU; on a GPU 0, as they are not in its memory."""
 
     @property
     def memory_bytes(self) -> int:
-        """Estimated total, too low rather than too high."""
-        return self.weights_bytes + self.optimizer_bytes + self.activations_bytes
+        """Estimated total."""
+        return self.weights_bytes + self.optimizer_bytes + self.activations_bytes + self.process_bytes
+
+    def _parts(self) -> str:
+        kind = "share of the base" if self.sharded else "base"
+        parts = {kind: self.weights_bytes, "adapter and optimizer": self.optimizer_bytes,
+                 "activations": self.activations_bytes, "the process itself": self.process_bytes}  # fmt: skip
+        return ", ".join(f"{_size(size)} {name}" for name, size in parts.items() if size)
 
     def describe(self) -> str:
         """One line for people."""
         share = self.trained_parameters / self.base_parameters
-        kind = "share of the base" if self.sharded else "base"
         return (
             f"{self.trained_parameters:,} trained parameters ({share:.2%} of {self.base_parameters:,}), "
             f"{self.rows:,} sequences and {self.tokens_per_epoch:,} tokens an epoch, {self.steps:,} steps, about "
-            f"{_size(self.memory_bytes)} a worker ({_size(self.weights_bytes)} {kind}, {_size(self.optimizer_bytes)} "
-            f"adapter and optimizer, {_size(self.activations_bytes)} activations)"
+            f"{_size(self.memory_bytes)} a worker ({self._parts()})"
         )
 
     def check_memory(self, capacity_bytes: int, *, where: str) -> None:
         """Raise `InvalidInput`, with the numbers and what may help, when a worker needs more than `capacity_bytes`."""
         if self.memory_bytes > capacity_bytes:
             raise InvalidInput(
-                f"training {self.base}: a worker needs about {_size(self.memory_bytes)} "
-                f"({_size(self.weights_bytes)} base, {_size(self.optimizer_bytes)} adapter and optimizer, "
-                f"{_size(self.activations_bytes)} activations); {where} has {_size(capacity_bytes)} for it; lower "
-                "train.batchSize or data.maxLength, set train.gradientCheckpointing, or lora.quantize to nf4 on a GPU, "
-                "or share the base over more GPUs with resources.workers and train.sharding full"
+                f"training {self.base}: a worker needs about {_size(self.memory_bytes)} ({self._parts()}); {where} has "
+                f"{_size(capacity_bytes)} for it; lower train.batchSize or data.maxLength, set "
+                "train.gradientCheckpointing, or lora.quantize to nf4 on a GPU, or share the base over more GPUs with "
+                "resources.workers and train.sharding full"
             )
 
 
@@ -82,9 +95,10 @@ def forecast(
     lengths: Sequence[int],
     workers: int,
     dtype: torch.dtype,
+    gpu: bool = False,
     capacity_bytes: int | None = None,
 ) -> Forecast:
-    """Work out what training on sequences of `lengths` tokens takes, computing in `dtype`.
+    """Work out what training on sequences of `lengths` tokens takes, computing in `dtype` on a GPU or the CPU.
 
     `capacity_bytes` is what a worker has, where that is known: it decides whether `train.sharding: auto` shares out the
     layers. Raises `InvalidInput` for no sequences, for modules that the base does not have, for a rank above a layer's,
@@ -104,11 +118,13 @@ def forecast(
     trained += sum(sizes(module)[1] for module in adapted.values()) if lora.dora else 0
     saved = {id(p): p for name in lora.modules_to_save for p in _parameters(model, name)}
     trained += sum(p.numel() for p in saved.values())
+    plan = BatchPlan(tuple(lengths), train, workers, packed=train.packing)
     made = Forecast(
         base=base.model, trained_parameters=trained, base_parameters=sum(p.numel() for p in model.parameters()),
-        rows=len(lengths), tokens_per_epoch=sum(lengths), steps=BatchPlan(tuple(lengths), train, workers).steps,
+        rows=len(lengths), tokens_per_epoch=sum(lengths), steps=plan.steps,
         weights_bytes=_weights(model, lora, dtype), optimizer_bytes=trained * _ADAM_BYTES, sharded=False,
-        activations_bytes=_activations(model.config.get_text_config(), train, lengths, dtype),
+        activations_bytes=_activations(model.config.get_text_config(), train, lora, _most_places(plan), dtype, gpu=gpu),
+        process_bytes=0 if gpu else host_memory.process_bytes(dtype),
     )  # fmt: skip
     shared = replace(made, sharded=True, weights_bytes=_shared_weights(model, dtype, workers))
     match train.sharding:
@@ -141,18 +157,38 @@ def _shared_weights(model: Any, dtype: torch.dtype, workers: int) -> int:
     return (outside + math.ceil(sum(each) / workers) + 2 * max(each)) * dtype.itemsize
 
 
-def _activations(config: Any, train: Train, lengths: Sequence[int], dtype: torch.dtype) -> int:
-    """Tensors kept by each layer, about: its input and norms, attention's four, the three of its MLP.
+def _most_places(plan: BatchPlan) -> int:
+    """Places of the largest micro-batch, as far as the first steps tell."""
+    return max(
+        sum(plan.lengths[row] for row in rows) if plan.packed else len(rows) * max(plan.lengths[row] for row in rows)
+        for step in range(1, min(plan.steps, _STEPS_LOOKED_AT) + 1)
+        for worker in range(plan.workers)
+        for rows in plan.micro_batches(step, worker)
+    )
 
-    With checkpointing each keeps its input and attention's output, and one layer at a time keeps everything.
+
+def _activations(config: Any, train: Train, lora: Lora, tokens: int, dtype: torch.dtype, *, gpu: bool) -> int:
+    """The most that a micro-batch of `tokens` places holds at once: what is kept, and a layer's or a chunk's own.
+
+    Kept for the backward pass: every layer's tensors, or with checkpointing its input and attention's output. The rest
+    comes and goes: a chunk's logits, outside the CPU's heap as each tensor of them is large; or the gradients
+    of a layer's backward pass and, with checkpointing, its tensors.
     """
-    tokens = sum(sorted(lengths, reverse=True)[: train.batch_size])
-    width, layers = int(config.hidden_size), int(config.num_hidden_layers)
+    width, layers, size = int(config.hidden_size), int(config.num_hidden_layers), dtype.itemsize
     inner = int(getattr(config, "intermediate_size", None) or 4 * width)
-    layer = tokens * dtype.itemsize * (10 * width + 4 * inner)
-    kept = layer + layers * tokens * 2 * width * dtype.itemsize if train.gradient_checkpointing else layers * layer
-    logits = min(tokens, CHUNK_POSITIONS) * int(config.vocab_size) * (dtype.itemsize + 8)
-    return kept + logits
+    heads = int(getattr(config, "num_attention_heads", None) or 1)
+    head = int(getattr(config, "head_dim", None) or width // heads)
+    queries, keys = heads * head, int(getattr(config, "num_key_value_heads", None) or heads) * head
+    # Norms take their input to float32. Attention has queries, keys, values, its output and that again in one piece.
+    norms = 2 * width * (_FLOAT32 + size)
+    attention = (3 * queries + 2 * keys) * size + heads * _FLOAT32
+    layer = norms + attention + (4 * inner + _LINEAR_LAYERS * lora.rank) * size
+    kept = width * size + queries * size if train.gradient_checkpointing else layer
+    passing = (3 * inner + 2 * width) * size + (layer if train.gradient_checkpointing else 0)
+    logits = min(tokens, CHUNK_POSITIONS) * int(config.vocab_size) * _LOGIT_BYTES
+    dropout = tokens * max(inner, queries, width) * size * 5 // 4 if lora.dropout else 0
+    heap = 1.0 if gpu else host_memory.HEAP_PER_BYTE
+    return round(heap * (layers * tokens * kept + dropout) + max(heap * tokens * passing, logits))
 
 
 def _check_rank(adapted: dict[str, nn.Module], rank: int, base: str) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from callwright.spec.model import Train
+from callwright.trainer import host_memory
 from callwright.trainer.batches import BatchPlan, split
 from callwright.trainer.loss import LossSums, weighted_loss
 from callwright.trainer.model import AdaptedModel
@@ -94,6 +95,8 @@ class Learner:
         micro_batches = self.plan.micro_batches(self.step, self.rank)
         self._draw_dropout(micro_batches)
         for rows in micro_batches:
+            if self.device.type == "cpu":
+                host_memory.release_free()
             result, size = self._forward(self.rows, rows)
             (result.loss / total).backward()
             figures[:3] += torch.stack((result.loss.detach() / total, result.hits, result.positions))

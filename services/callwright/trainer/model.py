@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from callwright.errors import InvalidInput
 from callwright.spec.model import Base, Lora, Train
-from callwright.trainer import attention
+from callwright.trainer import attention, host_memory
 from callwright.trainer.lora import DropoutBits, FusedLinear, fuse
 from callwright.trainer.rows import Batch
 from callwright.trainer.sharding import shard
@@ -132,6 +132,8 @@ def load_model(
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     attention.register()
+    if device.type == "cpu":
+        host_memory.keep_few_kernels()
     model = AutoModelForCausalLM.from_pretrained(
         base_dir, dtype=resolve_dtype(train.dtype, device), local_files_only=True, **quantization(lora, device)
     )

@@ -119,7 +119,7 @@ def _forecast(run: Run, data: Path) -> Forecast:
     expected = forecast(
         run.base_dir, spec.base, spec.lora, spec.train, lengths=Rows.open(data / "train.arrow").lengths,
         workers=workers, dtype=torch.bfloat16 if gpus and joins else resolve_dtype(spec.train.dtype, device),
-        capacity_bytes=capacity,
+        gpu=bool(gpus), capacity_bytes=capacity,
     )  # fmt: skip
     if capacity is not None:
         expected.check_memory(capacity, where=where)

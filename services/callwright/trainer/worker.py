@@ -98,7 +98,7 @@ def _needs_sharding(run: Run, rows: Rows, device: torch.device, workers: int) ->
     spec = run.finetune.spec
     expected = forecast(
         run.base_dir, spec.base, spec.lora, spec.train, lengths=rows.lengths, workers=workers,
-        dtype=resolve_dtype(spec.train.dtype, device), capacity_bytes=device_bytes(device),
+        dtype=resolve_dtype(spec.train.dtype, device), gpu=device.type == "cuda", capacity_bytes=device_bytes(device),
     )  # fmt: skip
     return bool(expected.sharded)
 
