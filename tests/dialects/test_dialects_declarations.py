@@ -125,3 +125,9 @@ def test_parameters_behind_a_reference_or_in_alternatives_are_shown(parameters: 
 def test_what_declares_no_tool_is_named(tool: Any, why: str) -> None:
     with pytest.raises(ValueError, match=re.escape(why)):
         openai_tool(tool)
+
+
+@pytest.mark.parametrize("written", [5, [5, True], {"f": ["x"], "g": {}}, "[", '{"f": "{}", "f": "{}"}'])
+def test_what_lists_no_tools_is_named(written: Any) -> None:
+    with pytest.raises(ValueError, match=r"got |not JSON"):
+        [openai_tool(tool) for tool in list_tools(written)]

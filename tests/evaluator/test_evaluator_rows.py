@@ -334,3 +334,13 @@ def test_toolalpacas_own_evaluation_files(tmp_path: Path):
     }
     assert (reading.conversations, reading.unreadable) == (4, 2)
     assert "1: got gold of 2 calls; expected one, the rest need a simulator" in reading.examples[0]
+
+
+def test_tools_in_other_apis_words_and_calls_in_text_are_gold(tmp_path: Path):
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tools = json.dumps([{"name": "weather", "inputSchema": schema}])
+    text = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+    row = {"messages": [user("x"), said(text)], "tools": tools}
+    [found], _ = read(write(tmp_path / "a.jsonl", row))
+    assert found.tools == ({"type": "function", "function": {"name": "weather", "parameters": schema}},)
+    assert found.expected == (Call("weather", {"city": "Oslo"}),)

@@ -219,3 +219,15 @@ def test_a_budget_of_thoughts_is_dropped_where_the_engine_refuses_it(choice: str
     assert made.loose_body is not None
     assert "thinking_token_budget" not in made.loose_body
     assert ("structured_outputs" in made.loose_body) == (choice == "required")
+
+
+@pytest.mark.parametrize("dialect", ["react_en", "ms_agent", "hermes"])
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_tools_in_other_apis_words_are_served_as_they_are_trained(dialect: str, choice: str) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    named = {"name": "get_weather", "description": "The weather"}
+    usual = {"type": "function", "function": {**named, "parameters": schema}}
+    expected = plan(GOOD | {"tools": [usual], "tool_choice": choice}, dialect)
+    for function in ({**named, "input_schema": schema}, {**named, "inputSchema": schema}):
+        for tool in (function, {"type": "function", "function": function}):
+            assert plan(GOOD | {"tools": [tool], "tool_choice": choice}, dialect) == expected

@@ -65,6 +65,25 @@ def list_tools(value: Any) -> Iterator[Any]:
 
 def read_function(spec: Any) -> Mapping[str, Any]:
     """The function that a tool declares; parameters that are no schema stay as they are. Raises ValueError."""
+    function = _function(spec)
+    try:
+        return _with_schema(function)
+    except ValueError:
+        return function
+
+
+def openai_tool(spec: Any) -> Mapping[str, Any]:
+    """The tool with its wrapper. Raises ValueError as `read_function` does, and for parameters that are no schema."""
+    function = _function(spec)
+    try:
+        function = _with_schema(function)
+    except ValueError as error:
+        raise ValueError(f"{function['name']}: parameters: {error}") from None
+    around = {key: value for key, value in spec.items() if key not in _WRAPPERS} if _is_wrapped(spec) else {}
+    return {**around, "type": "function", "function": function}
+
+
+def _function(spec: Any) -> Mapping[str, Any]:
     spec = decode(spec)
     written = decode(next((spec[key] for key in _WRAPPERS if spec.get(key)), spec)) if _is_object(spec) else None
     function: Mapping[str, Any] = written if _is_object(written) else {}
@@ -72,11 +91,13 @@ def read_function(spec: Any) -> Mapping[str, Any]:
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"got {str(spec)[:80]!r}; expected a function with a name")
     if function is spec and function.get("type") in ("function", "custom"):
-        function = {key: value for key, value in function.items() if key != "type"}
-    try:
-        keys, schema = _parameters(function)
-    except ValueError:
-        return function
+        return {key: value for key, value in function.items() if key != "type"}
+    return function
+
+
+def _with_schema(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The function with its `parameters`, wherever it had them."""
+    keys, schema = _parameters(function)
     if not keys or schema is function.get("parameters"):
         return function
     made: dict[str, Any] = {}
@@ -86,17 +107,6 @@ def read_function(spec: Any) -> Mapping[str, Any]:
         elif key != "parameters":
             made[key] = value
     return made
-
-
-def openai_tool(spec: Any) -> Mapping[str, Any]:
-    """The tool with its wrapper. Raises ValueError as `read_function` does, and for parameters that are no schema."""
-    function = read_function(spec)
-    try:
-        _parameters(function)
-    except ValueError as error:
-        raise ValueError(f"{function['name']}: parameters: {error}") from None
-    around = {key: value for key, value in spec.items() if key not in _WRAPPERS} if _is_wrapped(spec) else {}
-    return {**around, "type": "function", "function": function}
 
 
 def unread_parameters(tool: Mapping[str, Any]) -> str | None:
@@ -159,6 +169,8 @@ def _is_wrapped(spec: Any) -> bool:
 
 
 def _named(name: str, written: Any) -> Any:
+    if not _is_object(written):
+        raise ValueError(f"{name}: got {str(written)[:80]!r}; expected what the tool declares")
     if "name" in written or _is_wrapped(written):
         return written
     return {"name": name, "parameters": written} if "properties" in written else {"name": name, **written}

@@ -41,7 +41,7 @@ def read_weight(said: JSON, where: str) -> float | None:
 def weighted(message: JSON, weight: float | None) -> JSON:
     """The message with the weight that its turn was given, where that is not what its role has anyway."""
     usual = 1.0 if message["role"] == "assistant" else 0.0
-    return message if weight is None or weight == usual else {**message, "weight": weight}
+    return message if weight is None or weight == usual else {**message, "weight": _plain(weight)}
 
 
 def weighted_turn(messages: list[JSON], role: str, weight: float | None) -> list[JSON]:
@@ -54,7 +54,12 @@ def scaled(message: JSON, factor: float) -> JSON:
     """The assistant's message with its weight multiplied."""
     if factor == 1 or message["role"] != "assistant":
         return message
-    return {**message, "weight": message.get("weight", 1.0) * factor}
+    return {**message, "weight": _plain(message.get("weight", 1.0) * factor)}
+
+
+def _plain(weight: float) -> float:
+    """0 and 1 as OpenAI takes them, as integers."""
+    return int(weight) if weight.is_integer() else weight
 
 
 def _number(value: Any, where: str, name: str) -> float:
