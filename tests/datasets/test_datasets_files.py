@@ -16,7 +16,7 @@ from talk import WEATHER, asked, call, conversation, result, said, user
 
 from callwright import dialects
 from callwright.datasets import Report, files, readers, sources
-from callwright.datasets.convert import convert, rendered
+from callwright.datasets.convert import convert
 from callwright.errors import InvalidInput
 
 
@@ -109,8 +109,8 @@ FAULTY = {
     "a whole number of 5,000 digits": (row(2, note="@").replace('"@"', "9" * 5000), "a number of 5000 digits"),
     "a number beyond any float": (row(2, note="@").replace('"@"', "1e999"), "the number 1e999 is out of range"),
     "NaN": (row(2, note="@").replace('"@"', "NaN"), "NaN is no JSON"),
-    "1,000 levels": (_deep(1000), "nested deeper than 128 levels"),
-    "200,000 levels": (_deep(200_000), "nested deeper than 128 levels"),
+    "1,000 levels": (_deep(1000), "nested deeper than"),
+    "200,000 levels": (_deep(200_000), "nested deeper than"),
     "a key twice": (row(2)[:-1] + ', "messages": []}', "the key 'messages' stands twice in one object"),
     "a malformed value": ('{"id": nobody}', "not JSON: Expecting value at column 8"),
     "no object": ("[1]", "got a JSON list; expected an object"),
@@ -212,14 +212,16 @@ def test_half_a_surrogate_pair_is_a_finding_and_what_is_kept_of_it_can_be_writte
     source.write_bytes(lines(text, row(2)))
     for to in ("openai", *dialects.NAMES):
         report = Report()
-        assert convert(source, target, to=to, strict="keep", report=report) == 2
+        written = convert(source, target, to=to, strict="keep", report=report)
+        assert written + report.findings["dialect"] == 2  # a name of U+FFFD is none that every dialect reads back
         assert report.findings["encoding"] == 1
         json.dumps(report.to_dict(), ensure_ascii=False).encode()
         target.read_text(encoding="utf-8")
     assert [kept.id for kept in readers.read(source)] == ["2"]
     shown, faults = readers.find(source, 1)
     assert "encoding" in [fault.kind for fault in faults]
-    rendered(shown, dialects.load("hermes")).encode()
+    made = dialects.load("hermes").render(shown.messages, shown.tools)
+    json.dumps(made.messages, ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize("levels", [100, 1000, 200_000])
