@@ -29,8 +29,8 @@
 
 {{/* The same of another component: (dict "root" $ "component" "object-store") */}}
 {{- define "callwright.componentSelector" -}}
-app.kubernetes.io/name: {{ include "callwright.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "callwright.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -69,6 +69,15 @@ app.kubernetes.io/part-of: callwright
 {{- end -}}
 
 {{- define "callwright.validate" -}}
+{{- range $key, $value := .Values -}}
+{{- if regexMatch "[\\x7f-\\x{9f}\\x{fffe}\\x{ffff}]|\\\\u202[89]" (toJson $value) -}}
+{{- fail (printf "%s holds a sign that no YAML may (U+007F to U+009F, U+2028, U+2029, U+FFFE, U+FFFF); take it out" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- $name := include "callwright.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "the Service would be named %s; expected one that starts with a letter and has only lower-case letters, digits and -: set fullnameOverride" $name) -}}
+{{- end -}}
 {{- if not .Values.store.url -}}
 {{- fail "store.url is needed: an object store such as s3://bucket/prefix" -}}
 {{- end -}}

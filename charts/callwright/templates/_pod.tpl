@@ -19,39 +19,39 @@ capabilities:
 {{/* The controller's pod, and the test's. */}}
 
 {{- define "callwright.podSpec" -}}
-serviceAccountName: {{ include "callwright.serviceAccountName" . }}
+serviceAccountName: {{ include "callwright.serviceAccountName" . | quote }}
 enableServiceLinks: false
 securityContext:
   {{- include "callwright.podSecurity" . | nindent 2 }}
 {{- with .Values.images.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 volumes:
   - name: config
     configMap:
-      name: {{ include "callwright.fullname" . }}
+      name: {{ include "callwright.fullname" . | quote }}
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
   {{- if hasPrefix "file://" .Values.store.url }}
   - name: data
     persistentVolumeClaim:
-      claimName: {{ .Values.runs.claim }}
+      claimName: {{ .Values.runs.claim | quote }}
   {{- end }}
 {{- end -}}
 
 {{- define "callwright.container" -}}
 image: {{ include "callwright.image" (dict "root" . "room" "controller") | quote }}
-imagePullPolicy: {{ .Values.images.pullPolicy }}
+imagePullPolicy: {{ .Values.images.pullPolicy | quote }}
 securityContext:
   {{- include "callwright.containerSecurity" . | nindent 2 }}
 {{- with .Values.store.existingSecret }}
 envFrom:
   - secretRef:
-      name: {{ . }}
+      name: {{ . | quote }}
 {{- end }}
 volumeMounts:
   - name: config

@@ -6,16 +6,26 @@
 
 {{- define "finetune.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: callwright
 {{- end -}}
 
+{{/* Any value as JSON of signs that YAML may hold: toYaml gives nothing at all for a text with others. */}}
+{{- define "finetune.json" -}}
+{{- $text := toPrettyJson . -}}
+{{- range concat (untilStep 127 160 1) (list 65534 65535) -}}
+{{- $text = replace (printf "%c" .) (printf "\\u%04x" .) $text -}}
+{{- end -}}
+{{- $text -}}
+{{- end -}}
+
 {{- define "finetune.validate" -}}
-{{- if gt (len (include "finetune.name" .)) 52 -}}
-{{- fail (printf "the FineTune would be named %s; expected up to 52 characters: set name" (include "finetune.name" .)) -}}
+{{- $name := include "finetune.name" . -}}
+{{- if or (gt (len $name) 52) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
+{{- fail (printf "the FineTune would be named %s; expected up to 52 lower-case letters, digits and -: set name" $name) -}}
 {{- end -}}
 {{- with .Values.dataset -}}
 {{- if gt (len (compact (list (ternary "files" "" (not (empty .files))) .configMap .claim))) 1 -}}

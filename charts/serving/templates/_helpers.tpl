@@ -16,8 +16,8 @@
 {{- end -}}
 
 {{- define "serving.selectorLabels" -}}
-app.kubernetes.io/instance: {{ .Release.Name }}
-callwright.io/serving: {{ include "serving.fullname" . }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+callwright.io/serving: {{ include "serving.fullname" . | quote }}
 {{- end -}}
 
 {{- define "serving.labels" -}}
@@ -28,7 +28,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 
 {{/* Without versions: another label in a pod's template makes KubeRay start a second RayCluster. */}}
 {{- define "serving.podLabels" -}}
-app.kubernetes.io/name: {{ include "serving.name" . }}
+app.kubernetes.io/name: {{ include "serving.name" . | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: callwright
 {{ include "serving.selectorLabels" . }}
@@ -83,9 +83,14 @@ app.kubernetes.io/part-of: callwright
 {{- end -}}
 
 {{- define "serving.validate" -}}
+{{- range $key, $value := .Values -}}
+{{- if regexMatch "[\\x7f-\\x{9f}\\x{fffe}\\x{ffff}]|\\\\u202[89]" (toJson $value) -}}
+{{- fail (printf "%s holds a sign that no YAML may (U+007F to U+009F, U+2028, U+2029, U+FFFE, U+FFFF); take it out" $key) -}}
+{{- end -}}
+{{- end -}}
 {{- $name := include "serving.fullname" . -}}
-{{- if not (regexMatch "^[a-z]" $name) -}}
-{{- fail (printf "the RayService would be named %s; expected a name that starts with a letter: set fullnameOverride" $name) -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "the RayService would be named %s; expected one that starts with a letter and has only lower-case letters, digits and -: set fullnameOverride" $name) -}}
 {{- end -}}
 {{- if not .Values.model.name -}}
 {{- fail "model.name is needed: the name under which FineTunes publish the model" -}}

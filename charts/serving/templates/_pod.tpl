@@ -21,7 +21,7 @@ capabilities:
 {{- with .Values.images.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}
@@ -29,7 +29,7 @@ imagePullSecrets:
 {{/* A Ray container but for its name, ports, resources. */}}
 {{- define "serving.ray" -}}
 image: {{ include "serving.image" (dict "root" . "room" "server") | quote }}
-imagePullPolicy: {{ .Values.images.pullPolicy }}
+imagePullPolicy: {{ .Values.images.pullPolicy | quote }}
 securityContext:
   {{- include "serving.containerSecurity" . | nindent 2 }}
 env:
@@ -43,7 +43,7 @@ env:
 {{- with .Values.store.existingSecret }}
 envFrom:
   - secretRef:
-      name: {{ . }}
+      name: {{ . | quote }}
 {{- end }}
 volumeMounts:
   - name: tmp
@@ -62,17 +62,17 @@ volumeMounts:
   emptyDir: {}
 - name: scratch
   emptyDir:
-    sizeLimit: {{ .Values.workers.cache }}
+    sizeLimit: {{ toJson .Values.workers.cache }}
 {{- if .Values.store.claim }}
 - name: data
   persistentVolumeClaim:
-    claimName: {{ .Values.store.claim }}
+    claimName: {{ .Values.store.claim | quote }}
     readOnly: true
 {{- end }}
 {{- with .Values.sidecar.apiKeys.existingSecret }}
 - name: api-keys
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- end -}}
@@ -83,7 +83,7 @@ volumeMounts:
 {{- with $root.Values -}}
 - name: sidecar
   image: {{ include "serving.image" (dict "root" $root "room" "sidecar") | quote }}
-  imagePullPolicy: {{ .images.pullPolicy }}
+  imagePullPolicy: {{ .images.pullPolicy | quote }}
   restartPolicy: Always
   command:
     - python
@@ -93,7 +93,7 @@ volumeMounts:
     - --port=8100
     - --upstream=http://127.0.0.1:8000
     - {{ printf "--store=%s" .store.url | quote }}
-    - {{ printf "--drain-seconds=%d" (int .serve.drainSeconds) }}
+    - {{ printf "--drain-seconds=%s" (toJson .serve.drainSeconds) | quote }}
     {{- $id := default .model.name .model.id }}
     {{- $stored := ternary (printf "%s@%s" .model.name .model.version) .model.name (ne .model.version "") }}
     {{- range prepend .model.aliases $id | uniq }}
@@ -106,12 +106,12 @@ volumeMounts:
     - {{ printf "--api-keys-file=/etc/callwright/keys/%s" .sidecar.apiKeys.key | quote }}
     {{- end }}
     {{- range $flag, $value := .sidecar.flags }}
-    - {{ printf "--%s=%v" $flag $value | quote }}
+    - {{ printf "--%s=%s" $flag (kindIs "string" $value | ternary $value (toJson $value)) | quote }}
     {{- end }}
   {{- with .store.existingSecret }}
   envFrom:
     - secretRef:
-        name: {{ . }}
+        name: {{ . | quote }}
   {{- end }}
   ports:
     - name: openai
