@@ -9,9 +9,10 @@ from typing import Any
 
 import openai
 import pytest
-from kubectl import HERE, ROOT, TOOL, Namespace, finetune
+from kubectl import HERE, ROOT, TOOL, Namespace, bucket_store, finetune
 
 import kube
+from callwright.store import Registry
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -22,11 +23,15 @@ def test_the_chart_installs(namespace: Namespace, callwright: None) -> None:
 
 def test_a_run_is_promoted(namespace: Namespace) -> None:
     began = time.monotonic()
-    namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace))
+    namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, evaluate={"compareBase": True}))
     namespace.wait("jsonpath={.status.phase}=Promoted", "finetune/quick-start", seconds=900)
     print(f"from apply to Promoted: {time.monotonic() - began:.0f} s")
     status = namespace.get("finetune", "quick-start")["status"]
-    assert status["version"], status
+    assert (status["progress"], status["version"]) == ("10/10", status["run"]), status
+    with bucket_store(namespace) as store:
+        assert Registry(store).promoted("quick-start") == status["run"]
+        evaluation = json.loads(store.get_bytes(f"runs/{status['run']}/evaluation.json"))
+    assert list(evaluation["reports"]) == ["base", "candidate"]
     kube.wait_until(lambda: not namespace.names("rayclusters"), what="the training's GPUs given back", seconds=30)
 
 
