@@ -3,10 +3,12 @@
 `CALLWRIGHT_KUBECONFIG` names it; its nodes must have the images that `tests/cluster/up` builds. Tests skip without.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,6 +28,17 @@ def kubeconfig() -> Path:
         pytest.skip(f"needs {' and '.join(missing)} on the PATH")
     os.environ["KUBECONFIG"] = named
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def figures() -> Iterator[dict[str, Any]]:
+    """What was measured, by what it is: printed at the end, and written to the file that CALLWRIGHT_FIGURES names."""
+    found: dict[str, Any] = {}
+    yield found
+    text = json.dumps(found, indent=2)
+    print(f"\n{text}")
+    if named := os.environ.get("CALLWRIGHT_FIGURES"):
+        Path(named).write_text(text + "\n")
 
 
 @pytest.fixture(scope="module")

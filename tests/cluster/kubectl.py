@@ -62,7 +62,7 @@ class Namespace:
     def state(self) -> str:
         """Pods and newest events, for the message of a failed test."""
         events = self.kubectl("get", "events", "--sort-by=.lastTimestamp").splitlines()[-25:]
-        return "\n".join([self.kubectl("get", "finetunes,rayjobs,rayservices,jobs,pods", "-o", "wide"), *events])
+        return "\n".join([self.kubectl("get", "rayjobs,rayservices,jobs,pods", "-o", "wide"), *events])
 
     @contextmanager
     def port_forward(self, target: str, port: int) -> Iterator[str]:

@@ -87,23 +87,23 @@ def seconds_until_gone(namespace: Namespace, begin: Callable[[], object]) -> flo
     return time.monotonic() - began
 
 
-def test_a_training_that_fails_says_why_and_gives_its_pods_back(namespace: Namespace) -> None:
+def test_a_training_that_fails_says_why_and_gives_its_pods_back(namespace: Namespace, figures: dict[str, Any]) -> None:
     broken = finetune(namespace, "broken", base={"model": "s3://callwright/bases/gone"})
     namespace.kubectl("apply", "-f", "-", stdin=broken)
     try:
         gone = seconds_until_gone(namespace, lambda: said(namespace, "broken", "Failed: train failed", seconds=300))
-        print(f"training failed: pods gone after {gone:.0f} s")
+        figures["seconds until a failed training's pods are gone"] = round(gone)
         assert "bases/gone" in message(namespace, "broken")
         assert gone <= 30
     finally:
         namespace.kubectl("delete", "finetune", "broken", "--timeout=60s")
 
 
-def test_a_training_that_is_cancelled_gives_its_pods_back(namespace: Namespace) -> None:
+def test_a_training_that_is_cancelled_gives_its_pods_back(namespace: Namespace, figures: dict[str, Any]) -> None:
     namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "endless", train={"steps": 1_000_000}))
     kube.wait_until(lambda: "progress" in json.dumps(status(namespace, "endless")), what="a first step", seconds=180)
     gone = seconds_until_gone(namespace, lambda: namespace.kubectl("delete", "finetune", "endless", "--timeout=60s"))
-    print(f"training cancelled: pods gone after {gone:.0f} s")
+    figures["seconds until a cancelled training's pods are gone"] = round(gone)
     assert gone <= 30
 
 

@@ -21,11 +21,11 @@ def test_the_chart_installs(namespace: Namespace, callwright: None) -> None:
     namespace.helm("test", "callwright", "--timeout", "2m")
 
 
-def test_a_run_is_promoted(namespace: Namespace) -> None:
+def test_a_run_is_promoted(namespace: Namespace, figures: dict[str, Any]) -> None:
     began = time.monotonic()
     namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, evaluate={"compareBase": True}))
     namespace.wait("jsonpath={.status.phase}=Promoted", "finetune/quick-start", seconds=900)
-    print(f"from apply to Promoted: {time.monotonic() - began:.0f} s")
+    figures["seconds from apply to Promoted"] = round(time.monotonic() - began)
     status = namespace.get("finetune", "quick-start")["status"]
     assert (status["progress"], status["version"]) == ("10/10", status["run"]), status
     with bucket_store(namespace) as store:
@@ -35,13 +35,13 @@ def test_a_run_is_promoted(namespace: Namespace) -> None:
     kube.wait_until(lambda: not namespace.names("rayclusters"), what="the training's GPUs given back", seconds=30)
 
 
-def test_the_serving_installs(namespace: Namespace) -> None:
+def test_the_serving_installs(namespace: Namespace, figures: dict[str, Any]) -> None:
     began = time.monotonic()
     values = str(HERE / "serving-values.yaml")
     namespace.helm("install", "quick-start", str(ROOT / "charts/serving"), "-f", values)
     namespace.wait("condition=Ready", "rayservice/quick-start", seconds=600)
     namespace.wait("condition=Ready", "pod", "-l", "callwright.io/sidecar=true", seconds=300)
-    print(f"from helm install to ready: {time.monotonic() - began:.0f} s")
+    figures["seconds from serving's installation to ready"] = round(time.monotonic() - began)
     namespace.helm("test", "quick-start", "--timeout", "2m")
 
 

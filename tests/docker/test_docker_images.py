@@ -143,7 +143,7 @@ def test_every_image_of_the_charts_is_built() -> None:
 def pinned(package: str) -> set[str]:
     """The versions at which `pyproject.toml` pins a package, whatever the extra of ours or of the package's."""
     wanted = [each for extra in PROJECT["optional-dependencies"].values() for each in extra]
-    return {found[1] for each in wanted if (found := re.fullmatch(rf"{package}(?:\[\w+\])?==(.*)", each))}
+    return {found[1] for each in wanted if (found := re.fullmatch(rf"{package}(?:\[[\w,]+\])?==(.*)", each))}
 
 
 RAY_LOCKS = ("trainer", "server", "trainer-cpu", "server-cpu", "cpu")

@@ -1,0 +1,188 @@
+"""The controller with many documents on a real API server: time to the first look at a change, memory, requests.
+
+`python bench/controller.py [DOCUMENTS] [CHANGED]` on the cluster of KUBECONFIG, which has KubeRay and, for the pods of
+what is changed, nodes of kwok (`type: kwok`). All documents are promoted; those changed get another training at once.
+Writes `bench/results/controller.json`.
+"""
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import kubernetes
+import psutil
+import yaml
+
+from callwright import spec
+from callwright.controller.cluster import FINE_TUNE, Cluster, Kind
+from callwright.controller.config import ControllerConfig, Images, PodSize, RunPods
+from callwright.server.preflight import free_ports
+from callwright.spec.status import Condition, Status
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench/results"
+NAMESPACE = "bench-controller"
+CRD = Kind("apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False)
+NAMESPACES = Kind("v1", "namespaces", namespaced=False)
+
+
+def document(number: int) -> dict[str, Any]:
+    return {
+        "apiVersion": spec.API_VERSION,
+        "kind": "FineTune",
+        "metadata": {"name": f"model-{number}", "namespace": NAMESPACE},
+        "spec": {
+            "base": {"model": "Qwen/Qwen2.5-7B-Instruct"},
+            "data": {"sources": [{"path": "s3://bucket/tools.jsonl"}]},
+            "train": {"steps": 10},
+            "resources": {
+                "workers": 1, "gpusPerWorker": 8, "nodeSelector": {"type": "kwok"},
+                "tolerations": [{"key": "kwok", "operator": "Exists"}],
+            },
+        },
+    }  # fmt: skip
+
+
+def promoted(made: dict[str, Any]) -> dict[str, Any]:
+    """The status of a document whose run has come to its end."""
+    run, now = spec.run_name(spec.parse(json.dumps(made))), "2026-01-01T00:00:00Z"
+    kinds = ("Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Complete")
+    conditions = tuple(Condition(type=k, status="True", reason="Succeeded", last_transition_time=now) for k in kinds)
+    done = Status(
+        run=run, phase="Promoted", version=run, observed_generation=1, conditions=conditions, started_at=now,
+        finished_at=now,
+    )  # fmt: skip
+    return done.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+@contextmanager
+def controller(folder: Path) -> Iterator[psutil.Process]:
+    """`python -m callwright.controller` for the bench's namespace."""
+    rooms = ("trainer", "merger", "evaluator", "server", "sidecar")
+    health, metrics = free_ports(2)
+    nowhere = PodSize(cpu="10m", memory="100Ti")  # heads take no node's time: they wait
+    config = ControllerConfig(
+        store=(folder / "store").as_uri(), namespaces=(NAMESPACE,), ray_version="2.60.0", pods=RunPods(head=nowhere),
+        images=Images(**{room: f"callwright-{room}" for room in rooms}), health_port=health, metrics_port=metrics,
+    )  # fmt: skip
+    (folder / "controller.yaml").write_text(config.model_dump_json(by_alias=True))
+    command = [sys.executable, "-W", "ignore", "-m", "callwright.controller", "--config", folder / "controller.yaml"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+class Looks(threading.Thread):
+    """Notes when the controller has first looked at each document's newest generation."""
+
+    def __init__(self, api: kubernetes.client.ApiClient) -> None:
+        super().__init__(daemon=True)
+        self._api = kubernetes.client.CustomObjectsApi(api)
+        self.seen: dict[tuple[str, int], float] = {}
+        self.start()
+
+    def run(self) -> None:
+        group, version = spec.API_VERSION.split("/")
+        for event in kubernetes.watch.Watch().stream(
+            self._api.list_namespaced_custom_object, group, version, NAMESPACE, FINE_TUNE.plural
+        ):
+            found = event["object"]
+            generation = found.get("status", {}).get("observedGeneration", 0)
+            self.seen.setdefault((found["metadata"]["name"], generation), time.monotonic())
+
+
+def requests(api: kubernetes.client.ApiClient) -> Counter[str]:
+    """Requests that the API server has answered, by resource."""
+    text = api.call_api("/metrics", "GET", response_type="str", auth_settings=["BearerToken"])[0]
+    counted: Counter[str] = Counter()
+    for line in text.splitlines():
+        if line.startswith("apiserver_request_total{"):
+            resource = re.search(r'resource="(\w*)"', line)
+            counted[resource[1] if resource else ""] += int(float(line.rsplit(" ", 1)[1]))
+    return counted
+
+
+def wait(holds: Any, seconds: float = 600) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            sys.exit("the controller did not look at every document")
+        time.sleep(0.1)
+
+
+def measure(total: int, changed: int) -> dict[str, Any]:
+    api = kubernetes.config.new_client_from_config()
+    cluster = Cluster(api)
+    cluster.apply(CRD, yaml.safe_load((ROOT / "charts/callwright/files/finetunes.callwright.io.yaml").read_text()))
+    cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    made = [document(number) for number in range(total)]
+
+    def put(each: dict[str, Any]) -> None:
+        cluster.apply(FINE_TUNE, each)
+        status = {"status": promoted(each)}
+        cluster.merge(FINE_TUNE, NAMESPACE, each["metadata"]["name"], status, subresource="status")
+
+    def change(each: dict[str, Any]) -> tuple[str, int, float]:
+        name = each["metadata"]["name"]
+        began = time.monotonic()
+        cluster.merge(FINE_TUNE, NAMESPACE, name, {"spec": {"train": {"steps": 20}}})
+        return name, 2, began
+
+    with ThreadPoolExecutor(16) as pool, tempfile.TemporaryDirectory() as folder:
+        list(pool.map(put, made))
+        with controller(Path(folder)) as process:
+            time.sleep(20)  # it lists and looks at all of them
+            resting, looks = process.memory_info().rss, Looks(api)
+            before, began = requests(api), time.monotonic()
+            changes = list(pool.map(change, made[:changed]))
+            wait(lambda: all((name, generation) in looks.seen for name, generation, _ in changes))
+            seconds = [looks.seen[name, generation] - at for name, generation, at in changes]
+            time.sleep(max(0.0, 60 - (time.monotonic() - began)))
+            window, after = time.monotonic() - began, requests(api)
+            peak = process.memory_info().rss
+    resources = ("finetunes", "rayjobs", "configmaps", "networkpolicies")
+    by_resource = {name: after[name] - before[name] for name in resources}
+    p95 = statistics.quantiles(seconds, n=20)[-1]
+    return {
+        "documents": total, "changed_at_once": changed,
+        "first_look_seconds": {
+            "median": round(statistics.median(seconds), 2), "p95": round(p95, 2), "worst": round(max(seconds), 2),
+        },
+        "memory_mib": {"resting": resting >> 20, "after_the_changes": peak >> 20},
+        "api_requests_in_seconds": round(window), "api_requests": by_resource,
+        "api_requests_a_second": round(sum(by_resource.values()) / window, 1),
+    }  # fmt: skip
+
+
+def main() -> None:
+    if "KUBECONFIG" not in os.environ:
+        print("bench/controller.py is left out: it needs the cluster of a KUBECONFIG")
+        return
+    total = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    changed = int(sys.argv[2]) if len(sys.argv) > 2 else 100
+    found = measure(total, changed)
+    version = kubernetes.client.VersionApi(kubernetes.config.new_client_from_config()).get_code().git_version
+    machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "kubernetes": version}
+    (RESULTS / "controller.json").write_text(json.dumps({"machine": machine} | found, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
