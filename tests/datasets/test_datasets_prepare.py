@@ -143,3 +143,13 @@ def test_every_row_is_accounted_for(make: Make, tmp_path: Path) -> None:
         make(file, strict="fail")
     kept = found(make(file, strict="keep", test_fraction=0))
     assert kept["sources"][str(file)] == {"read": 11, "kept": 10, "dropped": 1}
+
+
+def test_a_row_without_a_weighted_token_is_left_out_and_counted(make: Make, tmp_path: Path) -> None:
+    silent = conversation(user("A?"), said("One."), user("B?"), {**said("Two."), "weight": 0}, tools=())
+    loss = LossWeights(preset="last_turn")
+    made = make(corpus(tmp_path / "a.jsonl", silent, *small_talk(3)), test_fraction=0, loss=loss)
+    assert made.train_rows == 3
+    assert found(made)["encoding"] == {"without_loss": 1, "whole": 3}
+    assert found(made)["findings"] == {"no_loss": 1}
+    assert found(made)["remarks"] == {"turn_without_loss": 1}
