@@ -14,7 +14,7 @@ _KERNELS = 256
 """Kernels that oneDNN keeps: more than one micro-batch needs, so that none is compiled twice for it."""
 _KERNEL_BYTES = 280_000
 """Bytes of a kernel, about."""
-_PROCESS_BYTES = 500_000_000
+_PROCESS_BYTES = 540_000_000
 """Python, torch, transformers and Ray in a worker before its base is loaded, about."""
 HEAP_PER_BYTE = 1.25
 """Bytes that the heap grows by for each byte of tensors: what is freed between them fits the next ones in part."""
