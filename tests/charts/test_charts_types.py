@@ -234,6 +234,48 @@ def test_a_store_whose_url_would_lose_a_part_is_refused(sign: str) -> None:
             render(chart, merged(MINIMAL[chart], ("store", "url"), f"s3://bucket/team{sign}"))
 
 
+TOLERANT = [
+    ("callwright", ("controller", "tolerations")),
+    ("serving", ("head", "tolerations")),
+    ("serving", ("workers", "tolerations")),
+]
+
+
+@pytest.mark.parametrize(
+    "toleration",
+    [
+        {"effect": "NoSchedule"},
+        {},
+        {"key": ""},
+        {"key": "a", "operator": "Exists", "value": "b"},
+        {"key": "a b"},
+        {"key": "a", "effect": "NoSchedule", "tolerationSeconds": 3},
+        {"key": "a", "tolerationSeconds": 3},
+    ],
+    ids=str,
+)
+def test_a_toleration_that_a_pod_cannot_have_is_refused(toleration: Object) -> None:
+    for chart, path in TOLERANT:
+        with pytest.raises(helm.HelmError, match="tolerations"):
+            render(chart, merged(MINIMAL[chart], path, [toleration]))
+
+
+def test_a_toleration_that_a_pod_can_have_is_taken() -> None:
+    good = [
+        {"operator": "Exists"},
+        {"key": "a.b/c", "value": "d", "effect": "NoExecute", "tolerationSeconds": 12345678},
+    ]
+    for chart, path in TOLERANT:
+        assert [good for each in render(chart, merged(MINIMAL[chart], path, good)) if "12345678" in str(each)]
+
+
+@pytest.mark.parametrize("path", ["/dataset", "/dataset/more"])
+def test_a_mount_where_the_dataset_is_is_refused(path: str) -> None:
+    spec = MINIMAL["finetune"]["spec"] | {"cluster": {"mounts": [{"path": path, "claim": "c"}]}}
+    with pytest.raises(helm.HelmError, match=f"spec.cluster.mounts has {path}, where the dataset is mounted"):
+        render("finetune", MINIMAL["finetune"] | {"spec": spec})
+
+
 @pytest.mark.parametrize("amount", ["64000000K", "1gi", "1ki", "-1Gi", "1e", "Gi", "1 Gi", ""])
 def test_a_quantity_that_kubernetes_does_not_know_is_refused(amount: str) -> None:
     for chart, path in (("serving", ("workers", "memory")), ("callwright", ("runs", "scratch"))):

@@ -32,6 +32,11 @@ app.kubernetes.io/part-of: callwright
 {{- fail "dataset.files, dataset.configMap and dataset.claim exclude each other; keep one" -}}
 {{- end -}}
 {{- end -}}
+{{- range dig "cluster" "mounts" list .Values.spec -}}
+{{- if and (hasPrefix "/dataset/" (printf "%s/" .path)) (or $.Values.dataset.files $.Values.dataset.configMap $.Values.dataset.claim) -}}
+{{- fail (printf "spec.cluster.mounts has %s, where the dataset is mounted; choose another path" .path) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.existingSecret (dig "cluster" "secret" "" .Values.spec) -}}
 {{- fail "existingSecret and spec.cluster.secret say the same; keep one" -}}
 {{- end -}}

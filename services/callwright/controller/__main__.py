@@ -6,7 +6,6 @@ import logging
 import sys
 from pathlib import Path
 
-import yaml
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
@@ -17,6 +16,7 @@ from callwright.controller.config import ControllerConfig
 from callwright.controller.metrics import Metrics
 from callwright.controller.reconcile import Reconciler
 from callwright.errors import CallwrightError, InvalidInput
+from callwright.spec import strict_yaml
 
 
 def main() -> int:
@@ -49,8 +49,9 @@ def _told(tried: str, problem: str | None) -> int:
 
 def _read(path: Path) -> ControllerConfig:
     try:
-        return ControllerConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+        document = strict_yaml.load(path.read_text(encoding="utf-8"), where=str(path))
+        return ControllerConfig.model_validate(document)
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise InvalidInput(f"reading the controller's configuration {path}: {error}") from None
 
 

@@ -7,10 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from callwright.spec.model import SpecModel
-
-Quantity = str
-"""A Kubernetes quantity, such as `500m` or `8Gi`."""
+from callwright.spec.model import Quantity, SpecModel, StoreURL
 
 
 class Images(SpecModel):
@@ -67,7 +64,7 @@ class RunPods(SpecModel):
 
 
 class ControllerConfig(SpecModel):
-    store: str = Field(pattern=r"^(file|s3|gs|az|memory)://")
+    store: StoreURL
     """Object store of documents without `spec.store`."""
     images: Images
     """Images of the pods that runs are made of."""

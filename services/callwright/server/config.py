@@ -6,12 +6,12 @@ nothing of Ray or vLLM.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from callwright.errors import InvalidInput, NotFound
+from callwright.spec import strict_yaml
 from callwright.spec.model import Engine, SpecModel
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -138,11 +138,12 @@ def sidecar_command(config: ServerConfig, *, port: int, dialects: Mapping[str, s
 def load(path: Path) -> ServerConfig:
     """Read a YAML or JSON file. Raises `NotFound` or `InvalidInput` with one line per problem."""
     try:
-        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise NotFound(f"reading the server's configuration: no file {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"reading the server's configuration: {path}: {error}") from None
+    document = strict_yaml.load(text, where=f"reading the server's configuration: {path}")
     try:
         return ServerConfig.model_validate(document)
     except ValidationError as error:

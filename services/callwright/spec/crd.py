@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from callwright.spec.model import API_VERSION, FineTuneSpec, Metadata
+from callwright.spec.model import API_VERSION, RESERVED, FineTuneSpec, Metadata
 from callwright.spec.status import Status
 
 GROUP, VERSION = API_VERSION.split("/")
@@ -39,12 +39,25 @@ _RULES: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {
             "train.sequencesPerStep must be a multiple of resources.workers x train.batchSize",
         ),
         ("self.deploy.minReplicas <= self.deploy.maxReplicas", "minReplicas must not be above maxReplicas"),
+        (
+            "self.cluster.mounts.all(m, "
+            "self.cluster.mounts.filter(other, (other.path + '/').startsWith(m.path + '/')).size() == 1)",
+            "no mount can be in another",
+        ),
     ),
     ("spec", "data", "sources", "[]"): (
         ("!(has(self.count) && has(self.ratio))", "count and ratio exclude each other; keep one"),
     ),
     ("spec", "cluster", "mounts", "[]"): (
         ("has(self.configMap) != has(self.claim)", "a mount needs either configMap or claim"),
+        (f"!(self.path.split('/')[1] in {list(RESERVED)})", "no mount can be in a folder that the pod has already"),
+    ),
+    ("spec", "resources", "tolerations", "[]"): (
+        ("has(self.key) || self.operator == 'Exists'", "a toleration without a key needs the operator Exists"),
+        (
+            "self.operator == 'Equal' || !has(self.value) || self.value == ''",
+            "a toleration with the operator Exists takes no value",
+        ),
     ),
 }
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from callwright.errors import InvalidInput, NotFound
+from callwright.spec import strict_yaml
 from callwright.spec.model import FineTune
 
 # KubeRay refuses RayJob names over 47 characters: name + "-" + digest + "-train-" + attempt digits.
@@ -37,12 +37,7 @@ def load(path: str | Path) -> FineTune:
 
 def parse(text: str, *, where: str = "FineTune") -> FineTune:
     """Check one YAML document. Raises `InvalidInput` with one line per problem; `where` names the text in them."""
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InvalidInput(f"{where}: not YAML{place}: {getattr(error, 'problem', None) or error}") from None
+    document = strict_yaml.load(text, where=where)
     if not isinstance(document, dict):
         raise InvalidInput(
             f"{where}: got {_shown(document)}; expected one mapping with apiVersion, kind, metadata, spec"

@@ -4,6 +4,7 @@ A field added here appears in the CRD, the charts' schemas and docs/finetune.md 
 and attributes snake_case. The defaults are those of the ms-swift agent recipe.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,7 +15,22 @@ API_VERSION = "callwright.io/v1alpha1"
 DialectName = Literal["react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes"]
 DataFormat = Literal["auto", "ms_agent", "openai", "swift", "toolbench", "alpaca", "bfcl"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=52)]
-ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", max_length=253)]
+ObjectName = Annotated[
+    str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max_length=253)
+]
+_LABEL_KEY = (
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
+)
+LabelKey = Annotated[str, Field(pattern=_LABEL_KEY, max_length=317)]
+LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$", max_length=63)]
+StoreURL = Annotated[str, Field(pattern=r"^(file|s3|gs|az|memory)://[^?#]*$")]
+_UNIT = r"(k|[MGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?"
+Quantity = Annotated[str, Field(pattern=rf"^[0-9]+(\.[0-9]+)?(m|{_UNIT})$")]
+"""A quantity of Kubernetes, such as `500m` or `8Gi`."""
+RESERVED = (
+    "bin", "boot", "data", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "scratch", "sys", "tmp", "usr", "var",
+)  # fmt: skip
+"""Folders at the root of a run's pods that are the system's, or the pods' own."""
 
 
 class SpecModel(BaseModel):
@@ -177,14 +193,22 @@ class Train(SpecModel):
 
 
 class Toleration(SpecModel):
-    key: str | None = None
-    """Taint key."""
+    key: LabelKey | None = None
+    """Taint key; every taint, with the operator `Exists`, when absent."""
     operator: Literal["Exists", "Equal"] = "Equal"
     """How the value is compared."""
-    value: str | None = None
-    """Taint value."""
+    value: LabelValue | None = None
+    """Taint value; goes with the operator `Equal` only."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Taint effect; all when absent."""
+
+    @model_validator(mode="after")
+    def _compares(self) -> Self:
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("a toleration without a key needs the operator Exists")
+        if self.operator == "Exists" and self.value:
+            raise ValueError("a toleration with the operator Exists takes no value")
+        return self
 
 
 class Resources(SpecModel):
@@ -192,19 +216,28 @@ class Resources(SpecModel):
     """Training workers, each with its share of a step's sequences."""
     gpus_per_worker: float = Field(default=0, ge=0)
     """GPUs of a worker; 0 trains on the CPU."""
-    cpus_per_worker: float = Field(default=1, gt=0)
+    cpus_per_worker: float = Field(default=1, ge=0.001)
     """CPUs of a worker."""
-    memory_per_worker: str = Field(default="8Gi", pattern=r"^[0-9]+(\.[0-9]+)?([EPTGMK]i?)?$")
+    memory_per_worker: str = Field(
+        default="8Gi", pattern=rf"^([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*){_UNIT}$"
+    )
     """Memory of a worker's pod on a cluster, as a Kubernetes quantity."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[str, LabelValue] = Field(default_factory=dict)
     """Labels of the nodes that training may use on a cluster."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints that training tolerates on a cluster."""
 
+    @model_validator(mode="after")
+    def _selects_labels(self) -> Self:
+        if odd := [key for key in self.node_selector if not re.match(_LABEL_KEY, key)]:
+            raise ValueError(f"nodeSelector has {odd[0]!r}, which no label can be named")
+        return self
+
 
 class Mount(SpecModel):
-    path: str = Field(pattern=r"^/[^:]+$")
-    """Folder in the pods of the run, such as `/dataset`; sources may name files below it."""
+    path: str = Field(pattern=r"^(/([^/.:][^/:]*|\.[^/.:][^/:]*|\.\.[^/:]+))+$", max_length=256)
+    """Folder in the pods of the run, such as `/dataset`; sources may name files below it. Neither in a folder of the
+    system or of the pods' own (`/tmp`, `/scratch`, `/data`), nor in another mount."""
     config_map: ObjectName | None = None
     """ConfigMap whose keys are the files. Excludes `claim`."""
     claim: ObjectName | None = None
@@ -214,6 +247,8 @@ class Mount(SpecModel):
     def _one_origin(self) -> Self:
         if (self.config_map is None) == (self.claim is None):
             raise ValueError("a mount needs either configMap or claim")
+        if (top := self.path.split("/")[1]) in RESERVED:
+            raise ValueError(f"no mount can be in /{top}, which the pod has already")
         return self
 
 
@@ -223,8 +258,17 @@ class Cluster(SpecModel):
     when absent."""
     service_account: ObjectName | None = None
     """Service account of the run's pods; the controller's choice when absent."""
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[Mount, ...] = Field(default=(), max_length=32)
     """Data that the run's pods find as files."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        paths = [mount.path for mount in self.mounts]
+        for index, path in enumerate(paths):
+            for other in paths[:index] + paths[index + 1 :]:
+                if f"{other}/".startswith(f"{path}/"):
+                    raise ValueError(f"no mount can be in another: {path} and {other}")
+        return self
 
 
 class Merge(SpecModel):
@@ -310,7 +354,7 @@ class FineTuneSpec(SpecModel):
     """The model to start from."""
     dialect: DialectName = "ms_agent"
     """How tools, calls and results are written as text, in training and in serving alike."""
-    store: Annotated[str, Field(pattern=r"^(file|s3|gs|az|memory)://[^?#]*$")] | None = None
+    store: StoreURL | None = None
     """Object store URL, names in it percent-encoded; `CALLWRIGHT_STORE`, else `file://` in the working directory, when
     absent."""
     data: Data
