@@ -138,3 +138,32 @@ def test_auto_is_bfloat16_where_a_gpu_computes_in_it(
 def test_quantization_without_a_gpu_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"lora.quantize is nf4; got cpu.*expected a GPU and bitsandbytes"):
         load(tiny_model(tmp_path), Lora(quantize="nf4"))
+
+
+@pytest.mark.parametrize("weight", ["lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"])
+@pytest.mark.parametrize("change", ["gone", "another shape"])
+def test_a_base_whose_weights_would_be_made_up_is_refused(tmp_path: Path, weight: str, change: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = base(tmp_path, "llama") / "model.safetensors"
+    tensors = load_file(file)
+    shape = tensors.pop(weight).shape
+    if change != "gone":
+        tensors[weight] = torch.zeros(shape[0] + 10, *shape[1:])
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(InvalidInput, match=f"loading the base: {tmp_path} lacks {weight}, .*; fetch the base again"):
+        load(tmp_path)
+
+
+def test_a_head_of_its_own_is_trained_with_where_the_base_says_tied(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = base(tmp_path, "llama") / "model.safetensors"
+    config = json.loads((tmp_path / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = load(tmp_path).model.get_base_model()
+    assert torch.equal(model.get_output_embeddings().weight, load_file(file)["lm_head.weight"])
+    tensors = load_file(file)
+    save_file({k: v for k, v in tensors.items() if k != "lm_head.weight"}, file, metadata={"format": "pt"})
+    model = load(tmp_path).model.get_base_model()
+    assert torch.equal(model.get_output_embeddings().weight, tensors["model.embed_tokens.weight"])

@@ -4,7 +4,7 @@ Owns how a base is loaded, which of its modules are adapted, and how hidden stat
 nothing of data, steps or Ray.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,16 +127,19 @@ def load_model(
 
     With `shards` above 1 the workers of the default process group, as many, share out the base's layers.
 
-    Raises `InvalidInput` for targets that the base does not have, and for quantization that is not possible here.
+    Raises `InvalidInput` for a base that lacks weights, for targets that it does not have, and for quantization that is
+    not possible here.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     attention.register()
     if device.type == "cpu":
         host_memory.keep_few_kernels()
-    model = AutoModelForCausalLM.from_pretrained(
-        base_dir, dtype=resolve_dtype(train.dtype, device), local_files_only=True, **quantization(lora, device)
-    )
+    model, found = AutoModelForCausalLM.from_pretrained(
+        base_dir, dtype=resolve_dtype(train.dtype, device), local_files_only=True, ignore_mismatched_sizes=True,
+        output_loading_info=True, **quantization(lora, device)
+    )  # fmt: skip
+    _refuse_made_up(found, base_dir)
     if lora.quantize == "none":
         model = model.to(device) if shards == 1 else model
     else:
@@ -162,6 +165,17 @@ def load_model(
     if shards > 1:
         shard(adapted.get_base_model(), device, shards)
     return AdaptedModel(adapted, packable and train.packing, bits, train.neftune_alpha, sharded=shards > 1)
+
+
+def _refuse_made_up(found: Mapping[str, Any], base_dir: Path) -> None:
+    """Raise `InvalidInput` for weights that the files do not have, or in another shape: transformers draws them."""
+    made_up = sorted({*found["missing_keys"], *(str(name) for name, *_ in found["mismatched_keys"])})
+    if made_up:
+        more = f" and {len(made_up) - 5} more" if len(made_up) > 5 else ""
+        raise InvalidInput(
+            f"loading the base: {base_dir} lacks {', '.join(made_up[:5])}{more}, or has it in another shape than its "
+            "config.json says; fetch the base again"
+        )
 
 
 def _is_packable(model: Any) -> bool:
