@@ -77,10 +77,11 @@ def embed(folder: Path, template: object) -> None:
 def test_an_adapters_tokenizer_without_a_template_has_the_bases(pair: tuple[Path, Path], merged: Merged) -> None:
     from transformers import AutoTokenizer
 
-    make_tokenizer(pair[1], added=("<tool>",), template=None)
-    _, folder = merged(*pair)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert (tokenizer.chat_template, tokenizer.encode("<tool>")) == (TEMPLATE, [90])
+    for template in (None, ""):
+        make_tokenizer(pair[1], added=("<tool>",), template=template)
+        _, folder = merged(*pair, version=f"v{template}")
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        assert (tokenizer.chat_template, tokenizer.encode("<tool>")) == (TEMPLATE, [90])
 
 
 @pytest.mark.parametrize("template", [EMBEDDED, [{"name": "default", "template": EMBEDDED}]], ids=["one", "named"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_merger_tied import head_alone, head_of_its_own, with_weights
 from tiny_adapters import make_adapter, make_base, peft_model
 
 from callwright.store import Manifest
@@ -30,11 +31,15 @@ print("\\n" + json.dumps([list(ids) for ids in found]))
 @pytest.mark.e2e
 def test_vllm_answers_as_base_and_adapter_do(tmp_path: Path, merged: Callable[..., tuple[Manifest, Path]]) -> None:
     folders, expected = [], []
-    for name, tied, grown, targets in (
-        ("plain", False, None, ["q_proj", "up_proj"]),
-        ("untied and grown", True, 100, ["embed_tokens", "q_proj"]),
+    for name, tied, grown, targets, change in (
+        ("plain", False, None, ["q_proj", "up_proj"], None),
+        ("untied and grown", True, 100, ["embed_tokens", "q_proj"], None),
+        ("own head", True, None, ["q_proj"], head_of_its_own),
+        ("head alone", True, None, ["q_proj"], head_alone),
     ):
         base = make_base(tmp_path / name / "base", tied=tied, hidden_size=128)
+        if change:
+            with_weights(base, change)
         adapter = make_adapter(tmp_path / name / "adapter", base, grown=grown, target_modules=targets)
         folders.append(merged(base, adapter, version=name.replace(" ", "-"))[1])
         with torch.inference_mode():

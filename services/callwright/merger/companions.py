@@ -33,15 +33,15 @@ def companions(base_dir: Path, adapter_dir: Path, plan: MergePlan) -> dict[str, 
     """
     found: dict[str, bytes | Path] = {}
     found |= {name: path for name, path in _files(base_dir, _TAKEN).items() if name not in _LEFT}
-    own_template = bool(_files(adapter_dir, _TEMPLATE) or _embedded(adapter_dir))
+    own_template = bool(_brought(adapter_dir, _TEMPLATE) or _embedded(adapter_dir))
     for kind, beside, own in (
-        (_VOCABULARY, _BESIDE_VOCABULARY, bool(_files(adapter_dir, _VOCABULARY))),
-        (_SETTINGS, _BESIDE_SETTINGS, bool(_files(adapter_dir, _SETTINGS))),
+        (_VOCABULARY, _BESIDE_VOCABULARY, bool(_brought(adapter_dir, _VOCABULARY))),
+        (_SETTINGS, _BESIDE_SETTINGS, bool(_brought(adapter_dir, _SETTINGS))),
         (_TEMPLATE, _BESIDE_TEMPLATE, own_template),
     ):
         if own:
             found = {name: path for name, path in found.items() if name not in _files(base_dir, (*kind, *beside))}
-        found |= _files(adapter_dir, (*kind, *beside))
+        found |= _brought(adapter_dir, (*kind, *beside))
     config = _config(base_dir, plan)
     _refuse_tokens(found, text_config(config).get("vocab_size"))
     settings, template = found.get(*_SETTINGS), _embedded(adapter_dir if own_template else base_dir)
@@ -60,6 +60,11 @@ def _files(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
     """The files of a folder that match, by their path in it."""
     paths = (path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
     return {path.relative_to(folder).as_posix(): path for path in paths}
+
+
+def _brought(adapter_dir: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
+    """The files of an adapter that match and hold anything: a template that was never set is saved as an empty file."""
+    return {name: path for name, path in _files(adapter_dir, patterns).items() if path.stat().st_size}
 
 
 def _embedded(folder: Path) -> Any:
