@@ -572,6 +572,68 @@ _CUT = [
 ]
 
 
+_LEFT_OVER = [
+    *(
+        _only(f"cut stop string, {rest!r}, behind an object", f"{LOOK}{rest}", PARIS)
+        for rest in (
+            "\nObserv ",
+            "\nObs\n",
+            "\nObservation \n\n",
+            "\n\nObserv\n",
+            "\n**Observ",
+            "\nObservation 1",
+            "\n观察",
+        )
+    ),
+    *(
+        _input(f"cut stop string, {rest!r}, behind a bare string", f"/tmp/1.jpg{rest}", FIRE)
+        for rest in ("\nObserv ", "\nObserv\n", "\nObservation\n\n", "\n观察\n")
+    ),
+    _case("cut stop string behind prose", f"{LOOK}\nI look.\nObserv\n", "I look.", PARIS),
+    _case("a word like a stop string, and more", f"{LOOK}\nObserv\nmore", "Observ\nmore", PARIS),
+    _case("a word that begins like a stop string", f"{LOOK}\nObserver here.", "Observer here.", PARIS),
+    _kept("a cut stop string without a call", "I saw.\nObserv "),
+    *(
+        _only(f"cut marker {rest!r} behind a call", f"{LOOK}\n{rest}", PARIS)
+        for rest in ("Thou", "Final Ans", "<tool_resp", "</tool_c", "<|endofr", "<thi")
+    ),
+    *(
+        _only(f"{rest!r} left over", f"{LOOK}\n{rest}", PARIS)
+        for rest in (
+            "```",
+            "~~~\n",
+            "```\nObserv",
+            '"',
+            "}",
+            "</tool_call>\n</tool_call>",
+            "<|im_end|>",
+            "```\nObservation:",
+        )
+    ),
+    *(
+        _case(f"{rest!r} left over, then prose", f"{LOOK}\n{rest}\nBye.", "Bye.", PARIS)
+        for rest in ("```", "~~~", '"', "}", "</tool_call>")
+    ),
+    *(
+        _input(f"{rest!r} left over behind a bare string", f"/tmp/1.jpg\n{rest}", FIRE)
+        for rest in ("```", "~~~\n", '"', "}", "</tool_call>", "```\nObserv")
+    ),
+    _input("bare code that ends with a brace", "f() {\n}", ("fire_recognition", {"image": "f() {\n}"})),
+    _only("call in a fence of its own", f"```\n{LOOK}\n```", PARIS),
+    _only("call in a fence with a language", f"```text\n{LOOK}\n```\nObservation:", PARIS),
+    _case("call in a fence, prose around it", f"Look:\n~~~\n{LOOK}\n~~~\nBye.", "Look:\nBye.", PARIS),
+    _case("turn in a fence", f"```\nThought: a\n{LOOK}\n```\nBye.", "a\nBye.", PARIS),
+    _case("answer in a fence", "```\nThought: a\nFinal Answer: `42`\n```\n", "a\n`42`"),
+    _case("malformed call in a fence", f"```\n{BROKEN}", f"```\n{BROKEN}", Bad("not complete", "get_weather")),
+    _case("code behind a call", f"{LOOK}\n```python\nx\n```\n", "```python\nx\n```\n", PARIS),
+    _case("code without a language behind a call", f"{LOOK}\n```\nx\n```\n", "```\nx\n```\n", PARIS),
+    _case("quoted prose behind a call", f'{LOOK}\n"Yes," he said.', '"Yes," he said.', PARIS),
+    _kept("code in an answer", "So:\n```\nx = 1\n```\n"),
+    _case("code in a final answer", "Final Answer: so:\n```\nx = 1\n```", "so:\n```\nx = 1\n```"),
+    _kept("a fence that is never closed", "So:\n```js\n"),
+]
+
+
 def _finish(trouble: str, written: str, answer: str | None, *bad: Bad) -> Case:
     """This input of Finish; without an answer the text stays as it is."""
     text = f"Action: Finish\nAction Input: {written}"
@@ -646,7 +708,9 @@ def _unreadable(trouble: str, name: str, written: str) -> Case:
     return _bad_block(trouble, block, Bad("no JSON object", name))
 
 
-_WEATHER = _in_tags('{"name": "get_weather", "arguments": {"city": "Paris"}}')
+_PARIS = '{"name": "get_weather", "arguments": {"city": "Paris"}}'
+_ALERT = '{"name": "fire_alert", "arguments": {}}'
+_WEATHER = _in_tags(_PARIS)
 _HERMES = [
     _hermes("plain call", _WEATHER, None, PARIS),
     _hermes("prose before and after", f"Before.\n{_WEATHER}\nAfter.", "Before.\nAfter.", PARIS),
@@ -678,6 +742,78 @@ _HERMES = [
         ALERT,
         PARIS,
     ),
+    _block("two objects on two lines", f"{_PARIS}\n{_ALERT}", PARIS, ALERT),
+    _block("two objects in an array", f"[{_PARIS}, {_ALERT}]", PARIS, ALERT),
+    _block("one object in an array", f"[{_PARIS}]", PARIS),
+    *(
+        _block(f"two objects, {sign!r} between", f"{_PARIS}{sign}{_ALERT}", PARIS, ALERT)
+        for sign in (",\n", ";", " ", "")
+    ),
+    _block("three objects in a fence", f"```json\n{_PARIS}\n{_ALERT}\n{_PARIS}\n```", PARIS, ALERT, PARIS),
+    _hermes(
+        "two objects, the second of an unknown tool",
+        _in_tags(f'{_PARIS}\n{{"name": "open"}}'),
+        '{"name": "open"}\n</tool_call>',
+        PARIS,
+        Bad("unknown tool", "open"),
+    ),
+    _hermes(
+        "two objects, the first of an unknown tool",
+        _in_tags(f'{{"name": "open"}}\n{_PARIS}'),
+        '<tool_call>\n{"name": "open"}',
+        Bad("unknown tool", "open"),
+        PARIS,
+    ),
+    _hermes(
+        "two objects, the second cut off",
+        f'<tool_call>\n{_PARIS}\n{{"name": "fire',
+        '{"name": "fire',
+        PARIS,
+        cut=True,
+    ),
+    _hermes(
+        "a word between two objects",
+        _in_tags(f"{_PARIS} and {_ALERT}"),
+        f"and {_ALERT}\n</tool_call>",
+        PARIS,
+        Bad("more than a call"),
+    ),
+    _hermes("prose where the block was not closed", f"<tool_call>\n{_PARIS}\nI look.", "I look.", PARIS),
+    _hermes(
+        "prose and a block where the block was not closed",
+        f"<tool_call>\n{_PARIS}\nAnd {_WEATHER}",
+        "And",
+        PARIS,
+        PARIS,
+    ),
+    *(
+        _hermes(f"{rest!r} left over", f"{_WEATHER}\n{rest}", None, PARIS)
+        for rest in (
+            "</tool_call>",
+            "```",
+            "~~~\n",
+            '"',
+            "}",
+            "<|im_end|>",
+            "<tool_resp",
+            "</tool_c",
+            "<tool_c",
+            "<|endofr",
+        )
+    ),
+    *(
+        _hermes(f"{rest!r} left over, then prose", f"{_WEATHER}\n{rest}\nBye.", "Bye.", PARIS)
+        for rest in ("</tool_call>", "```", "~~~", '"', "}")
+    ),
+    _block("quote left over in the block", f'{_PARIS}\n"', PARIS),
+    _hermes("block in a fence", f"Hi\n```json\n{_WEATHER}\n```\nBye.", "Hi\nBye.", PARIS),
+    _hermes("code behind a block", f"{_WEATHER}\n```\nx\n```", "```\nx\n```", PARIS),
+    _hermes("code with a language behind a block", f"{_WEATHER}\n```python\nx\n```", "```python\nx\n```", PARIS),
+    _hermes("quoted prose behind a block", f'{_WEATHER}\n"Yes," he said.', '"Yes," he said.', PARIS),
+    _hermes("invented result", f"{_WEATHER}\n<tool_response>\nsunny\n</tool_response>\nIt is sunny.", None, PARIS),
+    _hermes("result's tag in prose", f"{_WEATHER}\nThe <tool_response> tag", "The <tool_response> tag", PARIS),
+    _kept("result's tag without a call", "<tool_response>\nx", dialects=HERMES),
+    _kept("code in an answer of hermes", "So:\n```\nx = 1\n```\n", dialects=HERMES),
     _weather_block("closing tag inside a string", '{"city": "</tool_call>"}', city="</tool_call>"),
     _weather_block("opening tag inside a string", '{"city": "<tool_call>"}', city="<tool_call>"),
     _weather_block("braces and quotes inside a string", '{"city": "{\\"}"}', city='{"}'),
@@ -745,6 +881,7 @@ CASES = [
         *_EMPTY,
         *_COERCION,
         *_CUT,
+        *_LEFT_OVER,
     ),
     *(*_TOOLBENCH, *_AGENTFABRIC, *_HERMES),
 ]

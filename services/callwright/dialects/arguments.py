@@ -15,6 +15,10 @@ from callwright.dialects.literals import Json, literal_or_text, read_call_argume
 from callwright.dialects.tools import Names, Tool
 
 _NOTHING = frozenset({"", "none", "null", "n/a", "na", "nil", "无", "无参数", "空", "{}", "()", '""', "''"})
+_OPENED_BY = {
+    **{mark: mark for mark in ("```", "~~~", '"""', "'''", '"', "'", "`")},
+    **{"}": "{", "]": "[", ")": "(", "</tool_call>": "<tool_call>"},
+}
 _TRIPLE = ('"""', "'''")
 _FENCE = re.compile(r"\A\s*+`{1,3}(?:\w{1,12}[ \t]*+\n)?(.*?)\s*`{0,3}\s*\Z", re.DOTALL)
 
@@ -82,7 +86,7 @@ def says_nothing(text: str) -> bool:
 
 def read_bare(text: str, tool: Tool) -> str | Fault:
     """Reads an input that does not open with a brace: nothing, a bare value, or prose around an object."""
-    stripped = _unfence(text).strip()
+    stripped = _unfence(_without_left_over(text)).strip()
     if says_nothing(stripped):
         return Fault(f"no arguments; expected {', '.join(tool.required)}") if tool.required else "{}"
     value = literal_or_text(stripped)
@@ -122,6 +126,17 @@ def _finish(value: dict[str, Json], tool: Tool) -> str | Fault:
         return write_json(coerced)
     except ValueError as error:
         return Fault(f"the arguments are no strict JSON: {error}")
+
+
+def _without_left_over(text: str) -> str:
+    """The text without a last line that only closes what nothing opened: a fence, a quote, a bracket or a tag."""
+    before, _, last = text.rstrip().rpartition("\n")
+    mark = last.strip()
+    opening = _OPENED_BY.get(mark)
+    if opening is None or not before.strip():
+        return text
+    is_opened = before.count(mark) % 2 == 1 if opening == mark else opening in before
+    return text if is_opened else _without_left_over(before)
 
 
 def _unfence(text: str) -> str:
@@ -164,7 +179,10 @@ def _trimmed_literal(text: str) -> Json:
 
 
 def _first(members: dict[str, Json], *keys: str) -> Json:
-    return next((members[key] for key in keys if key in members), {})
+    for key in keys:
+        if key in members:
+            return members[key]
+    return {}
 
 
 def _sole_parameter(tool: Tool) -> str | None:

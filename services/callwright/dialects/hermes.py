@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-from callwright.dialects.hermes_stream import OPEN, SHUT, HermesStream
+from callwright.dialects.hermes_stream import HermesStream
+from callwright.dialects.left_over import OPEN, SHUT
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.object_scanner import find_object_end
 from callwright.dialects.tools import Tool, choose, read_names, read_tools

@@ -7,6 +7,7 @@ a tag is held back. A block that is no call is content.
 import re
 
 from callwright.dialects.arguments import Fault, read_call
+from callwright.dialects.left_over import OPEN, RESULT, SHUT
 from callwright.dialects.literals import MAX_DEPTH, read_literal
 from callwright.dialects.markers import THINK
 from callwright.dialects.object_scanner import ObjectScanner, outside
@@ -14,13 +15,11 @@ from callwright.dialects.stream import Stream
 from callwright.dialects.tools import Names
 from callwright.dialects.types import MalformedCall
 
-OPEN = "<tool_call>"
-SHUT = "</tool_call>"
-_TAG = re.compile(rf"{OPEN}|^[ \t]{{0,8}}{THINK}", re.MULTILINE)
+_TAG = re.compile(rf"<tool_(?:call|response)>|^[ \t]{{0,8}}{THINK}", re.MULTILINE)
 _OUTSIDE = outside("<")
 _SPACE = re.compile(r"\s*")
-_FENCE = re.compile(r"\s*(?:`{1,3}[a-z]{0,8}\s*)?")
-_JUNK = re.compile(r"[\s}\])`]*")
+_FENCE = re.compile(r"\s*(?:`{1,3}[a-z]{0,8}\s*)?(?:\[\s{0,64}(?=\{|\Z))?")
+_JUNK = re.compile(r"[\s}\])`~,;]*")
 _OBJECT_HEAD = re.compile(r'\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*(?=\{)')
 _LONGEST_OBJECT_HEAD = 512
 """Characters in which an eager call's name has to stand; without it there the call is emitted when it is complete."""
@@ -35,8 +34,6 @@ class HermesStream(Stream):
         super().__init__()
         self._names = names
         self._eager = eager
-        self._gap = ""
-        """White space before the block."""
         self._raw: list[str] = []
         """The block's text, to be content if it is no call; the object is in `_body`."""
         self._body: list[str] = []
@@ -48,21 +45,35 @@ class HermesStream(Stream):
     def _read_prose(self) -> bool:
         found = _TAG.search(self._buffer, self._position)
         if found is None:
-            self._say(self._take(self._before_gap(self._before_part_of(OPEN, THINK))))
+            self._say(self._take(self._before_lead(self._before_part_of(OPEN, RESULT, THINK))))
             return False
-        self._say(self._take(self._before_gap(found.start())))
-        self._gap = self._take(found.start())
+        if found[0] == RESULT and not self._is_invented(found.start()):
+            self._say_until(found.end())
+            return True
+        self._take_lead(found.start())
         tag = self._take(found.end())
         if tag == OPEN:
             self._raw = [tag]
             self._step = self._read_block_start
+        elif tag == RESULT:
+            self._step = self._skip_all  # the model invents a result
         else:
             self._say(self._gap + tag)
             self._step = self._read_think_block
         return True
 
+    def _is_invented(self, start: int) -> bool:
+        """Whether a result that begins here is one: after a call, and on a line of its own."""
+        is_next = self._line_due and not self._buffer[self._position : start].strip()
+        return self._next_index > 0 and (is_next or self._buffer[start - 1] == "\n")
+
     def _is_prose(self, chunk: str) -> bool:
-        return self._step == self._read_prose and "<" not in chunk and not chunk[-1].isspace()
+        is_plain = "<" not in chunk and "`" not in chunk and "~" not in chunk and not chunk[-1].isspace()
+        return is_plain and self._step == self._read_prose
+
+    def _find_marker(self, start: int, end: int) -> int:
+        found = _TAG.search(self._buffer, start, end)
+        return found.start() if found else -1
 
     def _read_block_start(self) -> bool:
         start = self._end_of(_FENCE)
@@ -70,26 +81,51 @@ class HermesStream(Stream):
             self._raw.append(self._take(self._end_of(_SPACE)))  # a fence is short and waits in the buffer
             return False
         self._raw.append(self._take(start))
-        self._body = []
         if self._buffer[start] == "{":
-            self._scanner = ObjectScanner(_OUTSIDE)
-            self._may_begin_eagerly = self._eager
-            self._step = self._read_object
+            self._begin_object()
         else:
             self._step = self._read_non_object
         return True
 
+    def _begin_object(self) -> None:
+        self._body = []
+        self._scanner = ObjectScanner(_OUTSIDE)
+        self._may_begin_eagerly = self._eager
+        self._step = self._read_object
+
     def _read_non_object(self) -> bool:
-        """A block without an object ends at a tag."""
+        """What is no object, or stands beside one, ends at a tag."""
         shut = self._buffer.find(SHUT, self._position)
         opened = self._buffer.find(OPEN, self._position)
         if shut < 0 and opened < 0:
             self._raw.append(self._take(self._before_part_of(SHUT, OPEN)))
             return False
         self._raw.append(self._take(min(index for index in (shut, opened) if index >= 0)))
-        self._fault = MalformedCall("", "the block holds no JSON object")
+        self._fault = self._fault or MalformedCall("", "the block holds no JSON object")
         self._step = self._read_block_end
         return True
+
+    def _read_beside(self) -> bool:
+        """What follows a call in its block is a malformed one, or prose where the block was never closed."""
+        shut = self._buffer.find(SHUT, self._position)
+        opened = self._buffer.find(OPEN, self._position)
+        if shut < 0 and opened < 0:
+            self._raw.append(self._take(self._before_part_of(SHUT, OPEN)))
+            return False
+        if 0 <= opened < shut or shut < 0:
+            self._end_beside(self._take(opened))
+        else:
+            self._raw.append(self._take(shut))
+            if "".join(self._raw).strip(" \t\r\n\"'"):
+                self._fault = MalformedCall("", "the block holds more than a call")
+            self._step = self._read_block_end
+        return True
+
+    def _end_beside(self, rest: str) -> None:
+        self._line_due = True
+        self._say("".join([*self._raw, rest]).rstrip())
+        self._raw = []
+        self._step = self._read_prose
 
     def _read_object(self) -> bool:
         end = self._scanner.scan(self._buffer, self._position)
@@ -134,6 +170,7 @@ class HermesStream(Stream):
             return False
         self._scanner = ObjectScanner(_OUTSIDE)
         end = self._scanner.scan(text, found.end()) - (self._scanner.state == "halted")
+        self._enter_fence(self._gap)
         self._emit_call(tool.name, text[found.end() : end])
         self._raw, self._body = [], []
         self._position -= len(text) - end
@@ -174,6 +211,7 @@ class HermesStream(Stream):
         if isinstance(result, Fault):
             self._fail(result.reason, name)
             return
+        self._enter_fence(self._gap)
         self._emit_call(name or "", result)
         self._raw, self._body = [], []
         self._step = self._read_block_end
@@ -185,20 +223,29 @@ class HermesStream(Stream):
         self._step = self._read_block_end
 
     def _read_block_end(self) -> bool:
-        """Reads the closing tag, where there is one, and brackets or fences closed once too often before it."""
+        """Reads the closing tag, where there is one, and what was closed once too often before it.
+
+        A block may hold more than one object, in an array too.
+        """
         read = self._take(self._end_of(_JUNK))
         rest = self._buffer[self._position : self._position + len(SHUT)]
         if self._fault is not None:
             self._raw.append(read)
         if len(rest) < len(SHUT) and SHUT.startswith(rest):
             return False
+        if rest[0] not in "<{":
+            self._step = self._read_beside if self._fault is None else self._read_non_object
+            return True
         if rest == SHUT:
             tag = self._take(self._position + len(SHUT))
             if self._fault is not None:
                 self._raw.append(tag)
+        self._step = self._skip_left_over if self._fault is None or self._in_fence else self._resume
         self._emit_fault()
         self._line_due = True
-        self._step = self._resume
+        if rest[0] == "{":
+            self._gap = ""
+            self._begin_object()
         return True
 
     def _emit_fault(self) -> None:
@@ -209,8 +256,14 @@ class HermesStream(Stream):
 
     def _finish(self, rest: str, *, cut: bool) -> None:
         match self._step:
-            case self._read_prose | self._read_think_block:
+            case self._read_prose:
+                self._finish_text(rest)
+            case self._read_think_block:
                 self._say(rest)
+            case self._skip_left_over | self._read_after_fence:
+                self._finish_left_over(rest)
+            case self._read_beside:
+                self._end_beside(rest)
             case self._read_block_start | self._read_non_object | self._read_object | self._read_after_halt:
                 self._raw.extend([*self._body, rest])
                 if cut:

@@ -58,6 +58,12 @@ class Markers:
         self.partial_stock_thought = re.compile("|".join(prefixes(p + final) for p in stock), re.IGNORECASE).fullmatch
 
 
+_RESULT_ZH = prefixes(["观", "察", "结", "果"])
+is_cut_stop = re.compile(
+    rf"{_DECOR_FULL}(?=\w)(?:{prefixes([*OBSERVATION, *_TAIL])}|{_RESULT_ZH}[:：]?)\s{{0,256}}", re.IGNORECASE
+).fullmatch
+"""Matches the beginning of an `Observation:`, white space behind it included: what a stop string leaves."""
+
 STOCK_THOUGHTS = (
     "I now know the final answer",
     "I know the final answer",

@@ -46,7 +46,7 @@ class ObjectScanner:
     def __init__(self, outside: re.Pattern[str], *, inside: bool = False) -> None:
         self._outside = outside
         self._stack: list[str] = ["}"] if inside else []
-        self._owed = dict.fromkeys(_OPENS.values(), 0) | {"}": len(self._stack)}
+        self._owed = {"}": len(self._stack), "]": 0, ")": 0, "）": 0}
         self._quote = ""
         self._opening = 0
         """Quotes in a row that the string opened with, until another character comes: three make it a triple one."""

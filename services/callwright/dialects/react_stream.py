@@ -13,6 +13,7 @@ marker is held back.
 import re
 from collections.abc import Callable
 
+from callwright.dialects import left_over
 from callwright.dialects import markers as m
 from callwright.dialects.arguments import Fault
 from callwright.dialects.react_call import Answer, Arguments, NoCall, Outcome, PendingCall
@@ -30,10 +31,9 @@ LONGEST_ECHO_GAP = 64
 _INLINE_INPUT = re.compile(r"[ \t]\**Action[ \t_]?Input[ \t]{0,2}\d{0,3}[*_]{0,2}[:：]", re.IGNORECASE)
 _FENCE = re.compile(r"`{1,3}(?:[A-Za-z0-9_]{0,12})\s{0,8}")
 _FENCE_LINE = re.compile(r"\s*(?:`{3}|~{3})[A-Za-z0-9_]{0,12}\s*")
-_OBJECT = re.compile(r"\{\s*")
+_OBJECT = re.compile(r"[ \t*_]*+(?P<object>\{)\s*+")
 _SPACE = re.compile(r"\s*")
 _SPACE_BOLD = re.compile(r"[\s*_]*")
-_SPACE_FENCE = re.compile(r"[\s`]*")
 _JUNK = re.compile(r"[ \t}\])`]*")
 
 
@@ -46,18 +46,14 @@ class ReactStream(Stream):
         self._names = names
         self._closing_tool = closing_tool
         self._eager_allowed = eager
-        self._at_line_start = False
-        """Whether a marker may stand right here, although the buffer shows no line end before it."""
         self._seen_call = False
         self._formatted = False
         """Whether a marker was read, so that the turn is no plain prose."""
         self._after_marker = _SPACE
         """What is skipped after the newest marker or call."""
-        self._gap = ""
-        """White space before the newest marker."""
         self._echo = ""
         """The marker `Question:` as it was written."""
-        self._call = self._new_call("")
+        self._no_call = self._call = self._new_call("")
         self._inline: InlineCall
         """The call that is being read on its name's line."""
         self._may_be_broken_off = False
@@ -80,35 +76,47 @@ class ReactStream(Stream):
         found = None
         if self._at_line_start:
             found = markers.head(buffer, self._position)
-            if found is None and markers.partial(buffer, self._position):
+            if found is None and self._may_be_marker():
                 return False
+        found = self._first_that_counts(found or markers.search(buffer, self._position))
         if found is None:
-            found = markers.search(buffer, self._position)
-        while found is not None and not self._counts(found):
-            found = markers.search(buffer, found.end())
-        if found is None:
-            self._say_until(self._before_gap(self._before_part_of_marker()))
+            self._say_until(self._before_lead(min(self._before_part_of_marker(), self._before_cut_stop())))
             return False
-        self._say_until(self._before_gap(found.start()))
-        self._gap = self._take(found.start())
+        self._take_lead(found.start())
         self._at_marker(found)
         return True
+
+    def _first_that_counts(self, found: re.Match[str] | None, end: int | None = None) -> re.Match[str] | None:
+        while found is not None and not self._counts(found):
+            found = self._markers.search(self._buffer, found.end(), len(self._buffer) if end is None else end)
+        return found
+
+    def _find_marker(self, start: int, end: int) -> int:
+        found = self._first_that_counts(self._markers.search(self._buffer, start, end), end)
+        return found.start() if found else -1
+
+    def _may_be_marker(self) -> bool:
+        partial = self._markers.partial(self._buffer, self._position)
+        return bool(partial) or (self._seen_call and m.is_cut_stop(self._buffer, self._position) is not None)
+
+    def _before_cut_stop(self) -> int:
+        """Where a stop string may have been cut off, white space behind it; the end where none was."""
+        end = len(self._buffer)
+        if not self._seen_call:
+            return end
+        line = self._buffer.rfind("\n", self._position - 1, self._before_gap(end)) + 1
+        return line if line and m.is_cut_stop(self._buffer, line) else end
 
     def _is_prose(self, chunk: str) -> bool:
         if self._step == self._read_prose:
             within_line = not self._at_line_start and self._buffer != "\n" and "\n" not in chunk
             return within_line and not chunk[-1].isspace()
-        return self._step == self._read_answer
+        return self._step == self._read_answer and not self._in_fence
 
     def _before_part_of_marker(self) -> int:
         """Where a marker may have begun at the end of the text; the end where none has."""
         line = self._buffer.rfind("\n", self._position - 1) + 1
         return line if line and self._markers.partial(self._buffer, line) else len(self._buffer)
-
-    def _say_until(self, end: int) -> None:
-        if end > self._position:
-            self._at_line_start = False
-            self._say(self._take(end))
 
     def _counts(self, found: re.Match[str]) -> bool:
         """Whether the marker is one here: Observation only after a call, Question only where the turn begins."""
@@ -141,6 +149,7 @@ class ReactStream(Stream):
             case m.OBSERVATION:
                 self._step = self._skip_all
             case _:
+                self._enter_fence(self._gap)
                 self._line_due = self._formatted = True
                 steps = {m.THOUGHT: self._skip_to_thought, m.FINAL_ANSWER: self._skip_to_answer}
                 self._step = steps.get(word, self._resume)
@@ -172,8 +181,12 @@ class ReactStream(Stream):
         return True
 
     def _read_answer(self) -> bool:
-        """After `Final Answer:` all is content, markers too."""
-        self._say(self._take(len(self._buffer)))
+        """After `Final Answer:` all is content, markers too; but not the end of a fence that was opened before."""
+        end = len(self._buffer)
+        if self._in_fence:
+            text = self._buffer[self._position : self._before_gap(end)]
+            end = self._before_gap(self._position + len(text.rstrip("`~")))
+        self._say(self._take(end))
         return False
 
     def _read_think_block(self) -> bool:
@@ -216,7 +229,7 @@ class ReactStream(Stream):
         line = self._buffer.rfind("\n", self._position, end) + 1
         indent = end - max(line, self._position)
         if indent > 8:
-            line = end
+            line = end - 1  # no marker follows; an Action Input on this line needs a space before it
         if line > self._position:
             self._call.head.append(self._take(line))
         return end < len(self._buffer)
@@ -277,11 +290,12 @@ class ReactStream(Stream):
 
     def _object_here(self) -> int | None:
         """Where an object begins that may name the tool; 0 where none does, None where more text must tell."""
-        start = self._end_of(_SPACE_BOLD)
-        found = _OBJECT.match(self._buffer, start)
-        if found is not None and found.end() == len(self._buffer):
+        found = _OBJECT.match(self._buffer, self._position)
+        if found is None:
+            return 0
+        if found.end() == len(self._buffer):
             return None
-        return start if found is not None and self._buffer[found.end()] in "\"'“" else 0
+        return found.start("object") if self._buffer[found.end()] in "\"'“" else 0
 
     def _read_inline(self) -> bool:
         """Reads a call on its name's line, and further lines where its bracket is still open."""
@@ -357,6 +371,7 @@ class ReactStream(Stream):
         return True
 
     def _begin_object(self) -> None:
+        self._call.begin_object()
         self._may_be_broken_off = self._is_streaming = False
         self._may_stream = self._eager_allowed and self._call.may_stream
         self._step = self._read_object
@@ -431,18 +446,21 @@ class ReactStream(Stream):
             case Fault():
                 self._emit_malformed(self._call.malformed(outcome), gap=self._gap)
                 self._after_marker = _SPACE
-                self._step = self._resume
+                self._step = self._skip_left_over if self._in_fence else self._resume
 
     def _after_call(self) -> None:
-        self._after_marker = _SPACE_FENCE if self._call.fenced else _SPACE
-        self._call = self._new_call("")
+        self._enter_fence("```" if self._call.fenced else self._gap)
+        self._after_marker = _SPACE
+        self._call = self._no_call
         self._step = self._skip_junk
 
     def _skip_junk(self) -> bool:
         """Drops brackets and fences that a model closes once too often, on the call's own line."""
+        if self._in_fence and self._buffer.startswith("`", self._position):
+            self._in_fence = False
         if not self._skip(_JUNK):
             return False
-        self._step = self._resume
+        self._step = self._skip_left_over
         return True
 
     # The end of the turn.
@@ -463,13 +481,22 @@ class ReactStream(Stream):
                 self._finish_object(rest, cut)
             case self._read_think_block:
                 self._say(rest)
+            case self._read_answer:
+                self._say("" if left_over.has_fence(rest) else rest)
+            case self._skip_left_over | self._read_after_fence:
+                self._finish_left_over(rest)
             case _:
                 pass
 
     def _finish_text(self, rest: str) -> None:
         dropped_space = self._line_due and not rest.strip()
-        if not dropped_space and not (self._seen_call and _is_cut_stop(rest)):
+        cut_marker = self._seen_call and self._at_line_start and self._markers.partial(rest.strip())
+        if not dropped_space and not cut_marker and not self._is_cut_stop(rest):
             self._say(rest)
+
+    def _is_cut_stop(self, rest: str) -> bool:
+        """Whether this is the beginning of a stop string that the engine cut off with the text."""
+        return self._seen_call and m.is_cut_stop(rest.strip()) is not None
 
     def _finish_inline(self, rest: str, cut: bool) -> None:
         self._inline.add(rest)
@@ -489,7 +516,7 @@ class ReactStream(Stream):
             self._be_prose(call.text + rest)
             return
         self._end_without_input()
-        if not (self._seen_call and _is_cut_stop(rest)):
+        if not self._is_cut_stop(rest):
             self._say(rest)
 
     def _finish_input(self, rest: str, cut: bool) -> None:
@@ -498,8 +525,8 @@ class ReactStream(Stream):
         if cut:
             self._be_prose("".join(call.head) + text)
             return
-        line = text.rfind("\n") + 1
-        if (line or not call.body) and _is_cut_stop(text[line:]):
+        line = text.rstrip().rfind("\n") + 1
+        if (line or not call.body) and m.is_cut_stop(text[line:].strip()):
             text = text[:line]
         call.body = [text]
         self._conclude(call.with_bare())
@@ -513,9 +540,3 @@ class ReactStream(Stream):
             self._be_prose(self._call.text)
         else:
             self._conclude(self._call.broken_off(""))
-
-
-def _is_cut_stop(rest: str) -> bool:
-    """Whether this is the beginning of a stop string that the engine cut off with the text."""
-    text = rest.strip()
-    return bool(text) and "observation:".startswith(text.lower())

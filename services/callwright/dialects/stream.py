@@ -9,12 +9,15 @@ import re
 import secrets
 from collections.abc import Callable
 
+from callwright.dialects import left_over
 from callwright.dialects.markers import THINK_END
 from callwright.dialects.types import CallDelta, ContentDelta, Delta, MalformedCall, Turn, accumulate
 
 LONGEST_GAP = 256
 """Characters of white space before a marker that are dropped with it; more of a longer run is sent as content."""
-LONGEST_TAG = len("</tool_call>")
+LONGEST_AFTER_FENCE = 2000
+"""Characters after a fence behind a call that are held back until it is known whether the fence opens a code block."""
+LONGEST_TAG = len(left_over.RESULT)
 _SPACE = re.compile(r"\s*")
 
 
@@ -34,6 +37,14 @@ class Stream:
         """Whether content that comes now begins a new line, since a call or a marker stood before it."""
         self._next_index = 0
         """Index of the next call."""
+        self._at_line_start = False
+        """Whether a marker may stand right here, although the buffer shows no line end before it."""
+        self._gap = ""
+        """What stands between the content and the newest marker: white space, and an opening fence."""
+        self._in_fence = False
+        """Whether an opening fence was dropped, so that the next closing one is no content either."""
+        self._fence_length = 0
+        """Of the fence after a call, of which it is to be seen whether it opens a code block."""
 
     def feed(self, chunk: str) -> list[Delta]:
         """Takes the next piece; returns what is certain by now."""
@@ -79,6 +90,14 @@ class Stream:
         """Emits what the current step has held back; `rest` is the text that it has not read."""
         raise NotImplementedError
 
+    def _finish_text(self, rest: str) -> None:
+        """Emits the last of the prose."""
+        self._say(rest)
+
+    def _find_marker(self, start: int, end: int) -> int:
+        """Where the next marker begins; -1 where none does."""
+        raise NotImplementedError
+
     # Steps that parsers share.
 
     def _resume(self) -> bool:
@@ -87,6 +106,50 @@ class Stream:
             return False
         self._step = self._read_prose
         return True
+
+    def _skip_left_over(self) -> bool:
+        """Drops the lines after a call that only close, once too often, a tag, a fence, a bracket or a quote."""
+        if not self._skip(_SPACE):
+            return False
+        if self._buffer[self._position] not in left_over.OPENS_LEFT_OVER:
+            return self._end_left_over()
+        end = self._buffer.find("\n", self._position)
+        line = self._buffer[self._position : end if end >= 0 else len(self._buffer)]
+        if end < 0 and left_over.may_be_left_over(line):
+            return False
+        if end < 0 or not left_over.is_left_over(line):
+            return self._end_left_over()
+        if left_over.has_fence(line) and not self._in_fence:
+            self._fence_length = len(line)
+            self._step = self._read_after_fence
+        else:
+            self._in_fence = self._in_fence and not left_over.has_fence(line)
+            self._position = end
+        return True
+
+    def _end_left_over(self) -> bool:
+        self._at_line_start = True
+        self._step = self._read_prose
+        return True
+
+    def _read_after_fence(self) -> bool:
+        """A fence after a call opens a code block where another one follows; else it is left over."""
+        start, last = self._position + self._fence_length, self._position + LONGEST_AFTER_FENCE
+        fence = left_over.find_fence(self._buffer, start, last)
+        marker = self._find_marker(start, last)
+        if fence is not None and not 0 <= marker < fence.start():
+            self._say(self._take(start))
+            self._step = self._read_prose
+        elif marker >= 0 or len(self._buffer) >= last:
+            self._position = start
+            self._step = self._resume
+        else:
+            return False
+        return True
+
+    def _finish_left_over(self, rest: str) -> None:
+        if self._step == self._read_after_fence:
+            self._finish_text(rest[self._fence_length :].lstrip())
 
     def _read_think_block(self) -> bool:
         """A think block is content, whatever stands in it."""
@@ -127,6 +190,35 @@ class Stream:
             return end
         start = max(self._position, end - LONGEST_GAP)
         return start + len(self._buffer[start:end].rstrip())
+
+    def _before_lead(self, end: int) -> int:
+        """Where what leads to a marker at `end` begins: white space, and a fence that opens on the line before.
+
+        At the end of the text a fence may be there in part.
+        """
+        buffer = self._buffer
+        start = end if not buffer[end - 1].isspace() else self._before_gap(end)
+        line = buffer.rfind("\n", self._position - 1, start) + 1
+        if not line or line == start:
+            return start
+        is_fence = left_over.opens_fence if end < len(buffer) else left_over.may_open_fence
+        if start - line <= left_over.LONGEST_FENCE and is_fence(buffer, line, start):
+            return self._before_gap(line)
+        return start
+
+    def _take_lead(self, end: int) -> None:
+        """Says the content up to a marker at `end`; what leads to the marker is `_gap`."""
+        self._say_until(self._before_lead(end))
+        self._gap = self._take(end)
+
+    def _say_until(self, end: int) -> None:
+        if end > self._position:
+            self._at_line_start = False
+            self._say(self._take(end))
+
+    def _enter_fence(self, lead: str) -> None:
+        """The marker counts, so that a fence in what leads to it is dropped."""
+        self._in_fence = self._in_fence or left_over.has_fence(lead)
 
     def _before_part_of(self, *tags: str) -> int:
         """Where one of the tags may have begun at the end of the text; the end where none has."""

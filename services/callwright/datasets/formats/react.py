@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from callwright import dialects
 from callwright.datasets.conversation import JSON, tool_call
 from callwright.datasets.formats.row import RowError
-from callwright.dialects.hermes_stream import OPEN
+from callwright.dialects.left_over import OPEN
 from callwright.dialects.markers import STOCK_THOUGHTS
 from callwright.dialects.react import awaits_result
 from callwright.dialects.types import Dialect, MalformedCall, Segment, ToolCall, ToolSpec, Turn

@@ -1,0 +1,26 @@
+"""Patterns of what a model leaves around its calls: fences, and tags, quotes and brackets closed once too often."""
+
+import re
+
+from callwright.dialects.markers import prefixes
+
+OPEN = "<tool_call>"
+SHUT = "</tool_call>"
+RESULT = "<tool_response>"
+
+_CLOSED_TWICE = rf"(?:{SHUT}|<\|\w{{1,24}}\|>|[}}\])\"'`~ \t\r])"
+is_left_over = re.compile(_CLOSED_TWICE + "{1,40}").fullmatch
+"""Matches a line that holds nothing else."""
+may_be_left_over = re.compile(_CLOSED_TWICE + rf"{{0,40}}(?:<\|?\w{{0,24}}\|?|{prefixes(list(SHUT))})").fullmatch
+"""Matches the beginning of such a line, and of any tag."""
+OPENS_LEFT_OVER = frozenset("<}])\"'`~")
+
+find_fence = re.compile(r"^[ \t]{0,3}(?:`{3}|~{3})", re.MULTILINE).search
+opens_fence = re.compile(r"[ \t]{0,3}(?:`{3}|~{3})\w{0,12}[ \t]{0,3}").fullmatch
+may_open_fence = re.compile(r"[ \t]{0,3}(?:`{1,3}|~{1,3})\w{0,12}[ \t]{0,3}").fullmatch
+LONGEST_FENCE = 21
+
+
+def has_fence(text: str) -> bool:
+    """Whether a fence stands in it."""
+    return "```" in text or "~~~" in text
