@@ -231,3 +231,12 @@ def test_tools_in_other_apis_words_are_served_as_they_are_trained(dialect: str, 
     for function in ({**named, "input_schema": schema}, {**named, "inputSchema": schema}):
         for tool in (function, {"type": "function", "function": function}):
             assert plan(GOOD | {"tools": [tool], "tool_choice": choice}, dialect) == expected
+
+
+@pytest.mark.parametrize("content", [None, "", []])
+def test_a_result_may_say_nothing(content: object) -> None:
+    asked = json.loads(json.dumps(MESSAGES))
+    asked["messages"][-1]["content"][0]["content"] = content
+    made = Messages().chat_request(asked)
+    assert made is not None
+    assert made["messages"][-1] == {"role": "tool", "tool_call_id": "1", "content": ""}

@@ -148,7 +148,7 @@ def _others(blocks: list[Json], role: str, where: str) -> Iterator[Json]:
     for n, block in enumerate(blocks):
         if block["type"] == "tool_result":
             place = f"{where}[{n}].content"
-            text = joined_text(_blocks(block.get("content", ""), place), place)
+            text = joined_text(_blocks(block.get("content") or "", place), place)
             told = text if text or not block.get("is_error") else "Error"
             yield {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": told}
     if not blocks or any(block["type"] != "tool_result" for block in blocks):
