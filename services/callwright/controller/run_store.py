@@ -36,7 +36,8 @@ class RunStore:
         """Steps as `done/total` and the newest loss from `runs/<run>/report.json`; None for what the report lacks."""
         report = self._json(f"runs/{run}/report.json")
         done, total = _whole(report.get("step")), _whole(report.get("steps"))
-        return None if done is None else f"{done}/{total or '?'}", _real(report.get("loss"))
+        loss = _real(report.get("loss"))
+        return None if done is None else f"{done}/{total or '?'}", None if loss is None else round(loss, 4)
 
     def evaluation(self, run: str) -> Evaluation | None:
         """The gate's decision from `runs/<run>/evaluation.json`; None where none was written."""
