@@ -56,10 +56,11 @@ def test_a_pod_that_cannot_start_is_told(namespace: Namespace, name: str, spec: 
 
 
 def test_an_image_that_is_missing_is_told(namespace: Namespace, chart: Any) -> None:
-    namespace.helm("upgrade", "callwright", str(chart), "--reuse-values", "--set", "images.trainer.tag=none", "--wait")
+    missing = ["--reuse-values", "--set", "images.trainer.repository=callwright-nowhere"]
+    namespace.helm("upgrade", "callwright", str(chart), *missing, "--wait")
     namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "no-image"))
     try:
-        said(namespace, "no-image", "callwright-trainer-cpu:none")
+        said(namespace, "no-image", "localhost/callwright-nowhere")
     finally:
         namespace.kubectl("delete", "finetune", "no-image", "--timeout=60s")
         namespace.helm("rollback", "callwright", "--wait")
@@ -76,14 +77,12 @@ def test_a_full_quota_is_told(namespace: Namespace) -> None:
         namespace.kubectl("delete", "quota", "none-left")
 
 
-def training_pods(namespace: Namespace) -> list[str]:
-    return namespace.names("pods", "-l", "callwright.io/stage=train")
-
-
 def seconds_until_gone(namespace: Namespace, begin: Callable[[], object]) -> float:
+    """How long the pods with the GPUs stay after `begin`."""
     begin()
     began = time.monotonic()
-    kube.wait_until(lambda: not training_pods(namespace), what="the training's pods gone", seconds=60)
+    workers = ("pods", "-l", "callwright.io/stage=train,ray.io/node-type=worker")
+    kube.wait_until(lambda: not namespace.names(*workers), what="the training's workers gone", seconds=60)
     return time.monotonic() - began
 
 
@@ -92,7 +91,7 @@ def test_a_training_that_fails_says_why_and_gives_its_pods_back(namespace: Names
     namespace.kubectl("apply", "-f", "-", stdin=broken)
     try:
         gone = seconds_until_gone(namespace, lambda: said(namespace, "broken", "Failed: train failed", seconds=300))
-        figures["seconds until a failed training's pods are gone"] = round(gone)
+        figures["seconds until a failed training's workers are gone"] = round(gone)
         assert "bases/gone" in message(namespace, "broken")
         assert gone <= 30
     finally:
@@ -103,7 +102,7 @@ def test_a_training_that_is_cancelled_gives_its_pods_back(namespace: Namespace, 
     namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "endless", train={"steps": 1_000_000}))
     kube.wait_until(lambda: "progress" in json.dumps(status(namespace, "endless")), what="a first step", seconds=180)
     gone = seconds_until_gone(namespace, lambda: namespace.kubectl("delete", "finetune", "endless", "--timeout=60s"))
-    figures["seconds until a cancelled training's pods are gone"] = round(gone)
+    figures["seconds until a cancelled training's workers are gone"] = round(gone)
     assert gone <= 30
 
 
