@@ -6,6 +6,7 @@ a tag is held back. A block that is no call is content.
 
 import re
 
+from callwright.dialects import left_over
 from callwright.dialects.arguments import Fault, read_call
 from callwright.dialects.left_over import OPEN, RESULT, SHUT
 from callwright.dialects.literals import MAX_DEPTH, read_literal
@@ -43,9 +44,12 @@ class HermesStream(Stream):
         """Why the block is no call; its text is emitted with it when the block ends."""
 
     def _read_prose(self) -> bool:
-        found = _TAG.search(self._buffer, self._position)
+        has_tag = self._buffer.find("<", self._position) >= 0  # much quicker asked first
+        found = _TAG.search(self._buffer, self._position) if has_tag else None
         if found is None:
-            self._say(self._take(self._before_lead(self._before_part_of(OPEN, RESULT, THINK))))
+            end = self._before_part_of(OPEN, RESULT, THINK) if has_tag else len(self._buffer)
+            within_line = self._buffer.find("\n", self._position - 1) < 0  # so no fence is there
+            self._say(self._take(self._before_gap(end) if within_line else self._before_lead(end)))
             return False
         if found[0] == RESULT and not self._is_invented(found.start()):
             self._say_until(found.end())
@@ -130,13 +134,7 @@ class HermesStream(Stream):
     def _read_object(self) -> bool:
         end = self._scanner.scan(self._buffer, self._position)
         state = self._scanner.state
-        if state == "halted":
-            end -= 1
-            if len(self._buffer) - end < len(SHUT) and SHUT.startswith(self._buffer[end:]):
-                self._body.append(self._take(end))
-                self._step = self._read_after_halt
-                return True
-        self._body.append(self._take(end))
+        self._body.append(self._take(end - (state == "halted")))
         if self._may_begin_eagerly and self._begin_eagerly():
             return True
         if state == "done":
@@ -170,7 +168,7 @@ class HermesStream(Stream):
             return False
         self._scanner = ObjectScanner(_OUTSIDE)
         end = self._scanner.scan(text, found.end()) - (self._scanner.state == "halted")
-        self._enter_fence(self._gap)
+        self._in_fence = self._in_fence or left_over.has_fence(self._gap)
         self._emit_call(tool.name, text[found.end() : end])
         self._raw, self._body = [], []
         self._position -= len(text) - end
@@ -211,7 +209,7 @@ class HermesStream(Stream):
         if isinstance(result, Fault):
             self._fail(result.reason, name)
             return
-        self._enter_fence(self._gap)
+        self._in_fence = self._in_fence or left_over.has_fence(self._gap)
         self._emit_call(name or "", result)
         self._raw, self._body = [], []
         self._step = self._read_block_end

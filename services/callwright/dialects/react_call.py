@@ -62,7 +62,7 @@ class PendingCall:
         """The tool's name stands in the object, in place of a line of its own."""
         self._inline: str | Fault | None = None
         """The arguments that stand on the line of the name."""
-        self.scanner: ObjectScanner
+        self.scanner = ObjectScanner(_OUTSIDE)
 
     @property
     def text(self) -> str:
@@ -78,10 +78,6 @@ class PendingCall:
     def may_stream(self) -> bool:
         """Whether the arguments may be sent before they are complete."""
         return self.tool is not None and self.tool is not self._closing_tool
-
-    def begin_object(self) -> None:
-        """Its object is read from here on."""
-        self.scanner = ObjectScanner(_OUTSIDE)
 
     def begin_inline(self, name: str, bracket: str) -> InlineCall | None:
         """The call that the bracket after this text opens; None where it opens none."""

@@ -78,9 +78,11 @@ class ReactStream(Stream):
             found = markers.head(buffer, self._position)
             if found is None and self._may_be_marker():
                 return False
-        found = self._first_that_counts(found or markers.search(buffer, self._position))
+        found = found or markers.search(buffer, self._position)
+        if found is not None:
+            found = self._first_that_counts(found)
         if found is None:
-            self._say_until(self._before_lead(min(self._before_part_of_marker(), self._before_cut_stop())))
+            self._say_until(self._before_lead(self._before_part_of_marker()))
             return False
         self._take_lead(found.start())
         self._at_marker(found)
@@ -102,8 +104,6 @@ class ReactStream(Stream):
     def _before_cut_stop(self) -> int:
         """Where a stop string may have been cut off, white space behind it; the end where none was."""
         end = len(self._buffer)
-        if not self._seen_call:
-            return end
         line = self._buffer.rfind("\n", self._position - 1, self._before_gap(end)) + 1
         return line if line and m.is_cut_stop(self._buffer, line) else end
 
@@ -115,8 +115,9 @@ class ReactStream(Stream):
 
     def _before_part_of_marker(self) -> int:
         """Where a marker may have begun at the end of the text; the end where none has."""
+        end = self._before_cut_stop() if self._seen_call else len(self._buffer)
         line = self._buffer.rfind("\n", self._position - 1) + 1
-        return line if line and self._markers.partial(self._buffer, line) else len(self._buffer)
+        return min(line, end) if line and self._markers.partial(self._buffer, line) else end
 
     def _counts(self, found: re.Match[str]) -> bool:
         """Whether the marker is one here: Observation only after a call, Question only where the turn begins."""
@@ -149,7 +150,7 @@ class ReactStream(Stream):
             case m.OBSERVATION:
                 self._step = self._skip_all
             case _:
-                self._enter_fence(self._gap)
+                self._in_fence = self._in_fence or left_over.has_fence(self._gap)
                 self._line_due = self._formatted = True
                 steps = {m.THOUGHT: self._skip_to_thought, m.FINAL_ANSWER: self._skip_to_answer}
                 self._step = steps.get(word, self._resume)
@@ -371,7 +372,6 @@ class ReactStream(Stream):
         return True
 
     def _begin_object(self) -> None:
-        self._call.begin_object()
         self._may_be_broken_off = self._is_streaming = False
         self._may_stream = self._eager_allowed and self._call.may_stream
         self._step = self._read_object
@@ -449,19 +449,19 @@ class ReactStream(Stream):
                 self._step = self._skip_left_over if self._in_fence else self._resume
 
     def _after_call(self) -> None:
-        self._enter_fence("```" if self._call.fenced else self._gap)
+        self._in_fence = self._in_fence or self._call.fenced or left_over.has_fence(self._gap)
         self._after_marker = _SPACE
         self._call = self._no_call
         self._step = self._skip_junk
 
     def _skip_junk(self) -> bool:
         """Drops brackets and fences that a model closes once too often, on the call's own line."""
-        if self._in_fence and self._buffer.startswith("`", self._position):
-            self._in_fence = False
-        if not self._skip(_JUNK):
+        junk = self._take(self._end_of(_JUNK))
+        self._in_fence = self._in_fence and "`" not in junk
+        if self._position == len(self._buffer):
             return False
         self._step = self._skip_left_over
-        return True
+        return self._skip_left_over()
 
     # The end of the turn.
 

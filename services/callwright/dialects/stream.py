@@ -216,10 +216,6 @@ class Stream:
             self._at_line_start = False
             self._say(self._take(end))
 
-    def _enter_fence(self, lead: str) -> None:
-        """The marker counts, so that a fence in what leads to it is dropped."""
-        self._in_fence = self._in_fence or left_over.has_fence(lead)
-
     def _before_part_of(self, *tags: str) -> int:
         """Where one of the tags may have begun at the end of the text; the end where none has."""
         end = len(self._buffer)
