@@ -619,6 +619,22 @@ _LEFT_OVER = [
         for rest in ("```", "~~~\n", '"', "}", "</tool_call>", "```\nObserv")
     ),
     _input("bare code that ends with a brace", "f() {\n}", ("fire_recognition", {"image": "f() {\n}"})),
+    *(
+        _case(
+            f"a second object, {sign!r} before it",
+            f'{LOOK}{sign}{{"city": "a"}}',
+            f'{sign.strip()}{{"city": "a"}}',
+            PARIS,
+            Bad("more than one object", "get_weather"),
+        )
+        for sign in ("\n", ",", ";", " ")
+    ),
+    _case(
+        "a second object cut short", f'{LOOK}\n{{"city": "a', '{"city": "a', PARIS, Bad("not complete", "get_weather")
+    ),
+    _only("a second input", f'{LOOK}\nAction Input: {{"city": "Paris"}}', PARIS, PARIS),
+    _case("a comma, then prose", f"{LOOK}, as you asked.", ", as you asked.", PARIS),
+    _case("a brace in prose behind a call", f"{LOOK}\n{{so}}", "{so}", PARIS),
     _only("call in a fence of its own", f"```\n{LOOK}\n```", PARIS),
     _only("call in a fence with a language", f"```text\n{LOOK}\n```\nObservation:", PARIS),
     _case("call in a fence, prose around it", f"Look:\n~~~\n{LOOK}\n~~~\nBye.", "Look:\nBye.", PARIS),

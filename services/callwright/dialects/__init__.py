@@ -6,8 +6,9 @@
     d.parser(tools).feed(chunk)      the same, as a stream
 
 Content is what a client shows: prose, thoughts and answers without their markers, malformed calls verbatim. No content
-are the set phrase before an answer, an echo of the question, results that the model invents after a call, and part of a
-stop string. Rendered again, content and calls give the text that they were read from.
+are the set phrase before an answer, an echo of the question, a word for no tool (`Action: None`), results that a model
+invents after a call, part of a stop string, and what is left over around a call: a fence, a tag, a quote or a bracket.
+Rendered again, content and calls give what they were read from.
 """
 
 from functools import cache

@@ -60,6 +60,8 @@ class PendingCall:
         self.fenced = False
         self.is_named_inside = False
         """The tool's name stands in the object, in place of a line of its own."""
+        self.is_further = False
+        """It is an object behind the input of the call before."""
         self._inline: str | Fault | None = None
         """The arguments that stand on the line of the name."""
         self.scanner = ObjectScanner(_OUTSIDE)
@@ -130,6 +132,8 @@ class PendingCall:
     def with_object(self) -> Outcome:
         """Ends it with an object that the scanner has read to its end."""
         body = "".join(self.body)
+        if self.is_further:
+            return Fault("more than one object as the input")
         if self.is_named_inside and not self.scanner.too_deep:
             return self._with_named_object(body)
         if self.tool is None and not self.is_named_inside:

@@ -32,6 +32,7 @@ _INLINE_INPUT = re.compile(r"[ \t]\**Action[ \t_]?Input[ \t]{0,2}\d{0,3}[*_]{0,2
 _FENCE = re.compile(r"`{1,3}(?:[A-Za-z0-9_]{0,12})\s{0,8}")
 _FENCE_LINE = re.compile(r"\s*(?:`{3}|~{3})[A-Za-z0-9_]{0,12}\s*")
 _OBJECT = re.compile(r"[ \t*_]*+(?P<object>\{)\s*+")
+_FURTHER = re.compile(r"(?:[,;]\s{0,64})?(?P<object>\{\s{0,64}(?P<quote>[\"'“])?)?")
 _SPACE = re.compile(r"\s*")
 _SPACE_BOLD = re.compile(r"[\s*_]*")
 _JUNK = re.compile(r"[ \t}\])`]*")
@@ -51,6 +52,8 @@ class ReactStream(Stream):
         """Whether a marker was read, so that the turn is no plain prose."""
         self._after_marker = _SPACE
         """What is skipped after the newest marker or call."""
+        self._called: Tool | None = None
+        """The tool that was called last: a second input right behind the first one is its own."""
         self._echo = ""
         """The marker `Question:` as it was written."""
         self._no_call = self._call = self._new_call("")
@@ -128,7 +131,8 @@ class ReactStream(Stream):
                 begun = self._seen_call or self._last_said or self._line_due
                 return not begun and not self._buffer[self._position : found.start()].strip()
             case m.ACTION_INPUT:
-                return False
+                follows = self._line_due and not self._buffer[self._position : found.start()].strip()
+                return self._called is not None and follows
             case _:
                 return True
 
@@ -144,6 +148,10 @@ class ReactStream(Stream):
             case m.ACTION:
                 self._call = self._new_call(marker)
                 self._step = self._read_name
+            case m.ACTION_INPUT:
+                self._call = self._new_call(marker)
+                self._call.tool = self._called
+                self._step = self._read_input
             case m.QUESTION:
                 self._echo = marker
                 self._step = self._read_echo
@@ -449,6 +457,7 @@ class ReactStream(Stream):
                 self._step = self._skip_left_over if self._in_fence else self._resume
 
     def _after_call(self) -> None:
+        self._called = self._call.tool if self._call.may_stream else None
         self._in_fence = self._in_fence or self._call.fenced or left_over.has_fence(self._gap)
         self._after_marker = _SPACE
         self._call = self._no_call
@@ -462,6 +471,20 @@ class ReactStream(Stream):
             return False
         self._step = self._skip_left_over
         return self._skip_left_over()
+
+    def _end_left_over(self) -> bool:
+        """A second object behind the input is no prose: which of them the model meant is not to be known."""
+        further = _FURTHER.match(self._buffer, self._position) if self._called is not None else None
+        if further is None or (not further["quote"] and further.end() < len(self._buffer)):
+            return super()._end_left_over()
+        if not further["quote"]:
+            return False
+        self._call = self._new_call(self._take(further.start("object")))
+        self._call.tool, self._call.is_further = self._called, True
+        self._gap = ""
+        self._begin_object()
+        self._may_stream = False
+        return True
 
     # The end of the turn.
 
