@@ -14,6 +14,7 @@ import yaml
 from kubectl import HERE, ROOT, Namespace, bucket_store
 
 import callwright
+import kube
 from models import scripted_model
 from versions import publish_version
 
@@ -63,10 +64,7 @@ class Serving:
         """Upgrade, and count the RayClusters that KubeRay makes of it beside the one that is there."""
         before = set(self.clusters())
         self.helm("upgrade", *values)
-
-        deadline = (
-            time.monotonic() + 20
-        )  # KubeRay looks again within seconds, and says nothing where it has nothing to do
+        deadline = time.monotonic() + 20  # KubeRay says nothing where it has nothing to do
         while time.monotonic() < deadline and set(self.clusters()) == before:
             time.sleep(0.5)
         made = len(set(self.clusters()) - before)
@@ -114,8 +112,13 @@ def test_a_new_cluster_takes_over_without_a_refused_request(serving: Serving) ->
 
 @SERVING
 def test_a_lost_head_is_not_noticed_by_clients(serving: Serving) -> None:
+    def workers() -> set[str]:
+        return set(serving.namespace.names("pods", "-l", "ray.io/node-type=worker"))
+
+    before = workers()
     with serving.load("the head is lost") as outcomes:
         serving.namespace.kubectl("delete", "pod", "-l", "ray.io/node-type=head", "--timeout=120s")
+        kube.wait_until(lambda: bool(workers() - before), what="workers of the new head", seconds=240)
         serving.wait_ready()
     assert set(outcomes) == {"called"}
 
