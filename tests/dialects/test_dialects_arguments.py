@@ -144,6 +144,13 @@ def test_what_is_written_can_be_encoded() -> None:
         write_json(float("inf"))
 
 
+def test_lines_that_only_close_are_no_argument_however_many() -> None:
+    city = tool({"properties": {"city": {"type": "string"}}, "required": ["city"]})
+
+    assert read_bare("Oslo\n```\n</tool_call>\n</tool_call>", city) == '{"city": "Oslo"}'
+    assert isinstance(read_bare("Oslo" + "\n}" * 50_000, city), str)
+
+
 def test_names_that_differ_in_case_only_are_not_guessed() -> None:
     names = Names(read_tools([{"name": "Get_it"}, {"name": "get_it"}, {"name": "get_it_all"}]))
 

@@ -19,6 +19,7 @@ _OPENED_BY = {
     **{mark: mark for mark in ("```", "~~~", '"""', "'''", '"', "'", "`")},
     **{"}": "{", "]": "[", ")": "(", "</tool_call>": "<tool_call>"},
 }
+_MOST_LEFT_OVER = 4
 _TRIPLE = ('"""', "'''")
 _FENCE = re.compile(r"\A\s*+`{1,3}(?:\w{1,12}[ \t]*+\n)?(.*?)\s*`{0,3}\s*\Z", re.DOTALL)
 
@@ -129,14 +130,17 @@ def _finish(value: dict[str, Json], tool: Tool) -> str | Fault:
 
 
 def _without_left_over(text: str) -> str:
-    """The text without a last line that only closes what nothing opened: a fence, a quote, a bracket or a tag."""
-    before, _, last = text.rstrip().rpartition("\n")
-    mark = last.strip()
-    opening = _OPENED_BY.get(mark)
-    if opening is None or not before.strip():
-        return text
-    is_opened = before.count(mark) % 2 == 1 if opening == mark else opening in before
-    return text if is_opened else _without_left_over(before)
+    """The text without last lines that only close what nothing opened: a fence, a quote, a bracket or a tag."""
+    for _line in range(_MOST_LEFT_OVER):
+        before, _, last = text.rstrip().rpartition("\n")
+        mark = last.strip()
+        opening = _OPENED_BY.get(mark)
+        if opening is None or not before.strip():
+            break
+        if before.count(mark) % 2 if opening == mark else opening in before:
+            break
+        text = before
+    return text
 
 
 def _unfence(text: str) -> str:

@@ -193,8 +193,9 @@ class ReactStream(Stream):
         """After `Final Answer:` all is content, markers too; but not the end of a fence that was opened before."""
         end = len(self._buffer)
         if self._in_fence:
-            text = self._buffer[self._position : self._before_gap(end)]
-            end = self._before_gap(self._position + len(text.rstrip("`~")))
+            end = self._before_gap(end)
+            start = max(self._position, end - 3)
+            end = self._before_gap(start + len(self._buffer[start:end].rstrip("`~")))
         self._say(self._take(end))
         return False
 
@@ -474,7 +475,8 @@ class ReactStream(Stream):
 
     def _end_left_over(self) -> bool:
         """A second object behind the input is no prose: which of them the model meant is not to be known."""
-        further = _FURTHER.match(self._buffer, self._position) if self._called is not None else None
+        may_follow = self._called is not None and self._buffer[self._position] in ",;{"
+        further = _FURTHER.match(self._buffer, self._position) if may_follow else None
         if further is None or (not further["quote"] and further.end() < len(self._buffer)):
             return super()._end_left_over()
         if not further["quote"]:
