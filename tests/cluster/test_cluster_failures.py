@@ -106,6 +106,19 @@ def test_a_training_that_is_cancelled_gives_its_pods_back(namespace: Namespace, 
     assert gone <= 30
 
 
+@RUNS
+def test_documents_can_be_deleted_when_the_chart_is_gone(namespace: Namespace) -> None:
+    namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "left", resources={"cpusPerWorker": 500}))
+    said(namespace, "left", "Insufficient cpu")
+    namespace.helm("uninstall", "callwright", "--wait", "--timeout", "2m")
+    try:
+        namespace.kubectl("delete", "finetune", "left", "--timeout=20s")
+    finally:
+        if namespace.get("finetune", "left"):
+            free = '{"metadata": {"finalizers": null}}'
+            namespace.kubectl("patch", "finetune", "left", "--type=merge", "--patch", free)
+
+
 def status(namespace: Namespace, name: str) -> dict[str, Any]:
     found: dict[str, Any] = namespace.get("finetune", name).get("status", {})
     return {key: value for key, value in found.items() if value}

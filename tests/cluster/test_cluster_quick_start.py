@@ -5,6 +5,7 @@ The tests stand in the order of a platform engineer's first hour, and each goes 
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -33,6 +34,20 @@ def test_a_run_is_promoted(namespace: Namespace, figures: dict[str, Any]) -> Non
         evaluation = json.loads(store.get_bytes(f"runs/{status['run']}/evaluation.json"))
     assert list(evaluation["reports"]) == ["base", "candidate"]
     kube.wait_until(lambda: not namespace.names("rayclusters"), what="the training's GPUs given back", seconds=30)
+
+
+def test_an_upgraded_controller_trains_nothing_again(namespace: Namespace, chart: Path) -> None:
+    def look() -> list[Any]:
+        made = namespace.get("rayjobs,jobs")["items"]
+        return sorted(each["metadata"]["uid"] for each in made)
+
+    before = look()
+    namespace.helm("upgrade", "callwright", str(chart), "--reuse-values", "--set", "controller.pollSeconds=3", "--wait")
+    # A label's change makes the new controller look at the document once more.
+    namespace.kubectl("label", "finetune", "quick-start", "looked=yes")
+    namespace.helm("test", "callwright", "--timeout", "2m")
+    assert namespace.get("finetune", "quick-start")["status"]["phase"] == "Promoted"
+    assert look() == before
 
 
 def test_the_serving_installs(namespace: Namespace, figures: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from kubectl import HERE, ROOT, Namespace, bucket_store
+from kubectl import HERE, ROOT, Namespace, bucket_store, finetune
 
 import callwright
 import kube
@@ -108,6 +108,33 @@ def test_a_new_cluster_takes_over_without_a_refused_request(serving: Serving) ->
         serving.upgrade("another flag of the sidecar", "sidecar.flags.max-concurrent=100")
         serving.wait_ready()
     assert set(outcomes) == {"called"}
+
+
+@pytest.mark.usefixtures("callwright")
+def test_a_promotion_reaches_clients_in_place(serving: Serving) -> None:
+    before = serving.clusters()
+    with serving.load("a promotion") as outcomes:
+        document = finetune(serving.namespace, "m", deploy={"service": "m"})
+        serving.namespace.kubectl("apply", "-f", "-", stdin=document)
+        serving.namespace.wait("jsonpath={.status.phase}=Promoted", "finetune/m", seconds=600)
+        serving.wait_ready()
+    version = serving.namespace.get("finetune", "m")["status"]["version"]
+    assert version in serving.namespace.get("rayservice", "m")["spec"]["serveConfigV2"]
+    assert serving.clusters() == before
+    assert set(outcomes) == {"called"}
+
+
+@SERVING
+def test_a_node_with_a_replica_can_be_drained(serving: Serving) -> None:
+    (worker,) = serving.namespace.get("pods", "-l", "ray.io/node-type=worker")["items"]
+    node = worker["spec"]["nodeName"]
+    try:
+        serving.namespace.kubectl(
+            "drain", node, "--pod-selector=callwright.io/serving=m", "--delete-emptydir-data", "--timeout=60s"
+        )
+    finally:
+        serving.namespace.kubectl("uncordon", node)
+        serving.wait_ready()
 
 
 @SERVING
