@@ -43,7 +43,7 @@ class Serving:
 
     def __init__(self, namespace: Namespace, chart: Path, figures: dict[str, Any]) -> None:
         self.namespace, self.chart, self.figures = namespace, chart, figures
-        self.values = ["model.name=m", "model.version=v1", "fullnameOverride=m"]
+        self.values = ["model.name=m", "model.version=v1", "fullnameOverride=m", "serve.surgePercent=100"]
         shutil.copytree(ROOT / "charts/serving", chart)
 
     def helm(self, verb: str, *values: str) -> None:
