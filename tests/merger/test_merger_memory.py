@@ -32,8 +32,9 @@ def make_pair(folder: Path, layers: int) -> Path:
     (folder / "base").mkdir(parents=True)
     (folder / "adapter").mkdir()
     shapes = {f"model.layers.{i}.mlp.{p}_proj.weight": (WIDTH, WIDTH) for i in range(layers) for p in ("up", "down")}
+    tables = dict.fromkeys(("model.embed_tokens.weight", "lm_head.weight"), (8, WIDTH))
     table, at = {}, 0
-    for name, shape in shapes.items():
+    for name, shape in (tables | shapes).items():
         nbytes = 4 * math.prod(shape)
         table[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [at, at + nbytes]}
         at += nbytes
