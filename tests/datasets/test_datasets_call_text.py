@@ -97,6 +97,9 @@ OTHERS = {
     "nemotron": f"<TOOLCALL>[{CALL}]</TOOLCALL>",
     "harmony": f"<|channel|>commentary to=functions.get_weather <|message|>{ARGUMENTS}",
     "glm-4": f"get_weather\n{ARGUMENTS}",
+    "qwen-agent": f"✿FUNCTION✿: get_weather\n✿ARGS✿: {ARGUMENTS}",
+    "gorilla": "<<<api_call>>>: get_weather(city='Oslo')",
+    "a name before a fence": f"get_weather\n```json\n{ARGUMENTS}\n```",
     "qwen's xml": "<tool_call>\n<function=get_weather>\n<parameter=city>\nOslo\n</parameter>\n</function>",
     "translated": f"思考：看\n行动：get_weather\n行动输入：{ARGUMENTS}",
     "a result of its own": "<tool_response>\nsnow\n</tool_response>",
@@ -111,6 +114,12 @@ def test_a_call_in_another_format_is_a_finding(tmp_path: Path, format: str, text
     kind = "call_as_text" if kept else "tool_calls"
     assert report.findings == {kind: 1}
     assert "rows.jsonl:1: " in report.examples[kind][0]
+
+
+@FORMATS
+@pytest.mark.parametrize("text", ["Use <Tooltip title='t'>.", "<toolbar>", "List<Function<A>>", "I use get_weather."])
+def test_a_text_on_pages_and_programs_is_no_call(tmp_path: Path, format: str, text: str) -> None:
+    assert read(tmp_path, in_format(format, text, TOOLS))[1].findings == {}
 
 
 def test_text_that_calls_beside_tool_calls_is_a_finding(tmp_path: Path) -> None:

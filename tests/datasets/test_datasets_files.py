@@ -78,6 +78,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "array cut in an element": ("a.json", array(row(1), row(2))[:-9], "no end: after row 1 it is cut off"),
     "array cut at once": ("a.json", b"[", "no end: after row 0"),
     "array whose brackets do not match": ("a.json", array(row(1), '{"a": [', row(2)), "no end: after row 1"),
+    "array named as lines": ("a.jsonl", b"\n[\n" + lines(row(1)) + b"]", "line 2; expected an object in each line"),
     "text after an array": ("a.json", array(row(1)) + b" {}", "got text after the array of 1 rows"),
     "two arrays": ("a.json", array(row(1)) + b"\n" + codecs.BOM_UTF8 + array(row(2)), "got text after the array"),
     "an object over several lines": ("a.json", b'{"data": [\n' + lines(row(1) + ",", row(2)) + b"]}", "an array of"),

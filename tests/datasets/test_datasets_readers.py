@@ -704,8 +704,29 @@ def test_calls_as_text_and_in_other_words_are_read(tmp_path: Path, fields: dict[
     assert outline(found)[1:] == [("assistant", None, [("get_weather", {"city": "Oslo"})]), ("tool", "snow")]
 
 
+@pytest.mark.parametrize("identity", [0, 7, "7"])
+def test_a_calls_id_may_be_a_number(tmp_path: Path, identity: object) -> None:
+    messages = [
+        OPENAI["messages"][1],
+        {"role": "assistant", "tool_calls": [{"id": "x", "function": CALLED}, {"id": identity, "function": CALLED}]},
+        {"role": "tool", "tool_call_id": identity, "content": "snow"},
+        {"role": "tool", "tool_call_id": "x", "content": "rain"},
+    ]
+    found = read_one(tmp_path, {**OPENAI, "messages": messages})
+    assert [message.get("tool_call_id") for message in found.messages[2:]] == [str(identity), "x"]
+
+
 @pytest.mark.parametrize(
-    "calls", ["[{", "get_weather(city='Oslo')", [{"name": "f", "argument": {"city": "Oslo"}}], [5], "[]x"]
+    "calls",
+    [
+        "[{",
+        "get_weather(city='Oslo')",
+        [{"name": "f", "argument": {"city": "Oslo"}}],
+        [{"name": "f", "params": '{"city": "Oslo"}'}],
+        [{"function": {"name": "f"}, "arguments": '{"city": "Oslo"}'}],
+        [5],
+        "[]x",
+    ],
 )
 def test_calls_that_cannot_be_read_are_a_finding(tmp_path: Path, calls: object) -> None:
     messages = [OPENAI["messages"][1], {"role": "assistant", "tool_calls": calls}]

@@ -73,6 +73,7 @@ def test_the_same_tool_in_every_api_s_words(written: Any) -> None:
     ("parameters", "read"),
     [
         (SCHEMA["properties"], OBJECT | {"properties": SCHEMA["properties"]}),
+        ({"required": {"type": "boolean"}}, OBJECT | {"properties": {"required": {"type": "boolean"}}}),
         (OBJECT | {"properties": {"city": "string", "days": "How many"}}, None),
         (OBJECT | {"properties": {"city": '{"type": "string"}', "days": {"description": "How many"}}}, None),
     ],

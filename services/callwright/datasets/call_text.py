@@ -11,15 +11,18 @@ from callwright.datasets.conversation import JSON, Conversation, tool_names
 from callwright.datasets.report import Finding
 
 _TAG = re.compile(
-    r"<[|｜/]?[\w:]*(?:tool|function|invoke|python_)[^<>\n]*>|\[/?TOOL_\w+\]|\bfunctools\[|\bto=functions\.",
+    r"<[|｜/]?[\w:]*?(?:(?:tool|function)s?(?:calls?|[_▁][\w▁]*)?|invoke|python_\w*|api_call)(?!\w)[^<>\n]*>"
+    r"|\[/?TOOL_\w+\]|\bfunctools\[|\bto=functions\.|✿(?:FUNCTION|ARGS|RESULT|RETURN)✿",
     re.IGNORECASE,
 )
-"""Markers of native formats: `<tool_call>`, `<function=f>`, `<|python_tag|>`, `[TOOL_CALLS]` and their kin."""
+"""Markers of native formats: `<tool_call>`, `<function=f>`, `<|python_tag|>`, `[TOOL_CALLS]` and their kin.
+
+Not `<tooltip>` and `<Toolbar>`, which an answer on web pages has."""
 _KEYS = "name|function|function_name|tool|tool_name|action|api|api_name|recipient_name"
 _MEMBER = re.compile(rf"""["'](?:{_KEYS})["']\s*:\s*["']([^"'\n]+)["']""")
 """`"name": "f"`, as in fences of JSON."""
-_CODE = re.compile(r"^[ \t`*\[]*(?:\w+ = )?(?:print\()?(?:\w+\.)?([\w-]+)(?:\(|\s*\n\s*\{)", re.MULTILINE)
-"""`f(x=1)` or `[f(x=1)]` at a line start, or a name alone with an object in the next line."""
+_CODE = re.compile(r"^[ \t`*\[]*(?:\w+ = )?(?:print\()?(?:\w+\.)?([\w-]+)(?:\(|\s*\n\s*(?:\{|```))", re.MULTILINE)
+"""`f(x=1)` or `[f(x=1)]` at a line start, or a name alone with an object or a fence in the next line."""
 _ACTION = re.compile(r"^\W*(?:action|行动|动作|工具)[^\S\n]*\d*\W*?[:：]\W*([\w.\-/]+)", re.IGNORECASE | re.MULTILINE)
 _BLOCK = re.compile(r"<tool_call>\s*\{|<tools>")
 

@@ -63,7 +63,7 @@ def rows(path: str | Path) -> Iterator[Row]:
                     yield from _json(stream)
             case _:
                 with _open(path) as stream:
-                    yield from _lines(stream)
+                    yield from _json_lines(stream)
     except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
         raise InvalidInput(f"reading conversations: {path} cannot be read: {' '.join(str(error).split())}") from None
 
@@ -107,6 +107,19 @@ def _lines(stream: IO[bytes], first: int = 1) -> Iterator[Row]:
         line = line.removeprefix(codecs.BOM_UTF8)  # of a file that was put behind another one
         if text := line.rstrip():
             yield _decoded(number, text)
+
+
+def _json_lines(stream: io.BufferedReader) -> Iterator[Row]:
+    """JSON Lines. Raises `ValueError` for an array over several lines, of which some would be rows, and some not."""
+    opens = stream.peek(1).lstrip()[:1] == b"["
+    lines = _lines(stream)
+    head = list(islice(lines, 1))
+    if opens and (head[0].problem or "").startswith(_NO_JSON):
+        raise ValueError(
+            f"got the beginning of an array in line {head[0].line}; expected an object in each line; name the file "
+            "of an array .json"
+        )
+    yield from chain(head, lines)
 
 
 def _decoded(number: int, text: bytes) -> Row:

@@ -20,9 +20,8 @@ _PARAMETERS = (
 )  # fmt: skip
 _BY_NEED = {"required_parameters": True, "optional_parameters": False}
 """ToolBench's lists, and whether a call must give what stands there."""
-_KEYWORDS = frozenset(
-    ("properties", "required", "additionalProperties", "anyOf", "oneOf", "allOf", "$ref", "$defs", "$schema")
-)
+_OBJECTS = frozenset(("properties", "additionalProperties", "patternProperties", "$defs", "definitions"))
+"""JSON Schema's keywords whose value is an object, as a parameter's schema is; `required` has a list."""
 _RESULTS = ("output", "return", "response", "result")
 _MOST_ENCODED = 4
 
@@ -49,10 +48,11 @@ def list_tools(value: Any) -> Iterator[Any]:
         for item in value:
             yield from list_tools(item)
     elif _is_object(value):
-        inner = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), None)
-        if inner is not None:
+        if _is_wrapped(value):
+            yield value
+        elif (inner := next((value[key] for key in _LISTS if isinstance(value.get(key), list)), None)) is not None:
             yield from list_tools(inner)
-        elif "name" in value or _is_wrapped(value):
+        elif "name" in value:
             yield value
         elif all(map(_may_be_schema, value.values())):
             for name, written in value.items():
@@ -79,6 +79,8 @@ def openai_tool(spec: Any) -> Mapping[str, Any]:
         function = _with_schema(function)
     except ValueError as error:
         raise ValueError(f"{function['name']}: parameters: {error}") from None
+    if _is_object(spec) and function is spec.get("function") and spec.get("type") == "function":
+        return spec
     around = {key: value for key, value in spec.items() if key not in _WRAPPERS} if _is_wrapped(spec) else {}
     return {**around, "type": "function", "function": function}
 
@@ -128,7 +130,7 @@ def read_schema(written: Any) -> Mapping[str, Any]:
         raise ValueError(f"got {str(written)[:80]!r}; expected a JSON schema")
     if set(value) == {"json"} and _is_object(value["json"]):
         value = value["json"]  # Bedrock's
-    if value and _KEYWORDS.isdisjoint(value) and all(map(_is_object, value.values())):
+    if value and _OBJECTS.isdisjoint(value) and all(map(_is_object, value.values())):
         return _object_of({}, value)
     properties = decode(value.get("properties"))
     properties = _by_name(properties) if isinstance(properties, list) else properties
@@ -165,7 +167,7 @@ def _may_be_schema(value: Any) -> bool:
 
 
 def _is_wrapped(spec: Any) -> bool:
-    return _is_object(spec) and any(key in spec for key in _WRAPPERS)
+    return _is_object(spec) and not spec.keys().isdisjoint(_WRAPPERS)
 
 
 def _named(name: str, written: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats.react import read_text
-from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, read_calls, results
+from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, read_calls, read_id, results
 from callwright.datasets.formats.weights import read_weight, weighted_turn
 from callwright.dialects.declarations import list_tools, openai_tool, unread_parameters
 from callwright.dialects.messages import text_of_part
@@ -53,8 +53,9 @@ def tools_of(row: JSON, turns: Sequence[Any]) -> tuple[JSON, ...]:
     found: list[JSON] = []
     for holder in holders:
         for key in ("tools", "functions"):
-            listed = read_tools(holder.get(key))
-            found += listed if not found else [tool for tool in listed if tool not in found]
+            if written := holder.get(key):
+                listed = read_tools(written)
+                found += listed if not found else [tool for tool in listed if tool not in found]
     return tuple(found)
 
 
@@ -76,7 +77,7 @@ def read_message(message: Any, index: int, before: Sequence[JSON], tools: Toolbo
     elif role == "assistant" and text:
         made = read_text(text, tools, calls_before(before))
     elif role == "tool":
-        made = results(text or "", before, message.get("tool_call_id"))
+        made = results(text or "", before, read_id(message.get("tool_call_id")))
     thought = message.get("reasoning_content")
     if role == "assistant" and isinstance(thought, str) and thought.strip():
         made[-1]["reasoning_content"] = thought

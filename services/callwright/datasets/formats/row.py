@@ -54,11 +54,22 @@ def _call(call: Any, number: int, where: str) -> JSON:
         raise RowError("tool_calls", f"{got}; expected name and arguments")
     name = function["name"]
     key = next((key for key in _ARGUMENTS if function.get(key) is not None), None)
-    unread = [other for other, value in function.items() if isinstance(value, dict | list)] if key is None else []
-    if unread:
+    if key is None and (unread := [other for other, value in {**call, **function}.items() if _may_hold(other, value)]):
         raise RowError("tool_calls", f"{where}{name}: got no arguments, and {unread[0]}; expected arguments")
     made = tool_call(number, name, arguments_text(function[key]) if key else "{}")
-    return {**made, "id": call["id"]} if isinstance(call.get("id"), str) and call["id"] else made
+    return {**made, "id": identity} if (identity := read_id(call.get("id"))) else made
+
+
+def read_id(value: object) -> str | None:
+    """A call's id, a number too; None where it has none."""
+    return str(value) if value == 0 or (value and isinstance(value, str | int)) else None
+
+
+def _may_hold(key: str, value: Any) -> bool:
+    """Whether a call's arguments may stand there under a name that is not read."""
+    return key != "function" and (
+        value.lstrip()[:1] in ("{", "[") if isinstance(value, str) else isinstance(value, dict | list)
+    )
 
 
 def _decoded(value: Any, where: str) -> Any:
@@ -111,7 +122,7 @@ def calls_before(messages: Sequence[JSON]) -> int:
     return sum(len(message.get("tool_calls") or ()) for message in messages)
 
 
-def results(text: str, before: Sequence[JSON], identity: object = None) -> list[JSON]:
+def results(text: str, before: Sequence[JSON], identity: str | None = None) -> list[JSON]:
     """The result messages of a text: one, or one for each of the `<tool_response>` blocks that it consists of.
 
     `identity` is the call's that the first answers; the next that have no result yet go with the others.

@@ -5,6 +5,7 @@ row's own holds for all of its turns. What only some programs understand, such a
 """
 
 import math
+import re
 from typing import Any
 
 from callwright.datasets.conversation import JSON
@@ -25,6 +26,11 @@ _MEANT: dict[str, tuple[object, ...]] = {
 """Fields that are not read, each with the values that ask for what is done anyway."""
 
 
+_READ = {*_FACTORS, *_FLAGS, *_MEANT}
+_OF_LOSS = re.compile(r"(?:\A|[_-]|(?<=[a-z])(?=[A-Z]))(?i:loss|train|mask|weights?\b)")
+"""Other names of a turn's fields that speak of its loss: `no_loss`, `isTrain`; not `constraint`."""
+
+
 def read_weight(said: JSON, where: str) -> float | None:
     """The product of what a row or turn says of its loss; None where it says nothing. Raises `RowError`."""
     for name, meant in _MEANT.items():
@@ -33,6 +39,9 @@ def read_weight(said: JSON, where: str) -> float | None:
             raise RowError(
                 "weight", f"{where}{name}: got {value!r:.80}; expected weight, a number from 0, at each assistant turn"
             )
+    for name in filter(_OF_LOSS.search, said.keys() - _READ if where else ()):
+        if said[name] not in _NOTHING:
+            raise RowError("weight", f"{where}{name}: got {said[name]!r:.80}; expected weight, a number from 0")
     given = {name: said.get(name) for name in (*_FACTORS, *_FLAGS)}
     found = [_number(value, f"{where}{name}", name) for name, value in given.items() if value not in _NOTHING]
     return math.prod(found) if found else None
