@@ -318,6 +318,16 @@ _INLINE = [
     _inline("empty parentheses, then an input", 'get_weather()\nAction Input: {"city": "Paris"}', PARIS),
     _inline("arguments, then an empty input", 'get_weather("Paris")\nAction Input: None', PARIS),
     _inline("two calls on two lines", 'get_weather("Paris")\nAction: fire_alert()', PARIS, ALERT),
+    _inline(
+        "triple quotes over lines",
+        'get_weather(city="""print("x")\nprint(1)""")',
+        ("get_weather", {"city": 'print("x")\nprint(1)'}),
+    ),
+    _kept("triple quotes never closed", 'Action: get_weather(city="""a()', Bad("not complete", "get_weather")),
+    _kept("bare text behind a colon", "Action: get_weather: Paris", Bad("line of the tool", "get_weather")),
+    _kept("quoted text behind the name", 'Action: get_weather "Paris"', Bad("line of the tool", "get_weather")),
+    _kept("prose behind the name", "Action: get_weather tells it"),
+    _kept("prose behind a word and a colon", "Action: Move: go two steps."),
     _case("bold marker, call on its line", '**Action:** get_weather("Paris")', None, PARIS),
     _case("prose behind the call", 'Action: get_weather("Paris") to see\nAfter.', "to see\nAfter.", PARIS),
     _kept("empty parentheses, argument needed", "Action: get_weather()", Bad("no arguments", "get_weather")),
@@ -355,10 +365,15 @@ _NO_TOOL = [
     ),
     *(
         _case(f"{name!r} for no tool", f"Thought: a\nAction: {name}", "a", dialects=(*LINES, "agentfabric"))
-        for name in ("finish", "Finish", "No action")
+        for name in (
+            *("finish", "Finish", "No action", "None needed", "no tool is required.", "No action needed."),
+            *("None (no tool needed)", "(none)", "[None]", "-", "n.a.", "not applicable", "不需要", "无需调用工具。"),
+        )
     ),
     _only("no tool at all", "Action: None"),
     _only("no tool and no input", "Action: None\nAction Input: None\nObservation:"),
+    _only("no tool and no input, explained", "Action: None needed\nAction Input: N/A (no input needed)\nObservation:"),
+    _only("dashes for tool and input", "Action: -\nAction Input: -"),
     _case("no tool, prose after it", "Thought: a\nAction: None\nIt is sunny.", "a\nIt is sunny."),
     _case("bold marker, no tool", "**Action:** None\n**Final Answer:** 42", "42"),
     _case("full-width colon, no tool", "action： none\nFinal Answer: 42", "42"),
@@ -607,6 +622,7 @@ _LEFT_OVER = [
             "}",
             "</tool_call>\n</tool_call>",
             "<|im_end|>",
+            "</s>",
             "```\nObservation:",
         )
     ),
@@ -616,8 +632,14 @@ _LEFT_OVER = [
     ),
     *(
         _input(f"{rest!r} left over behind a bare string", f"/tmp/1.jpg\n{rest}", FIRE)
-        for rest in ("```", "~~~\n", '"', "}", "</tool_call>", "```\nObserv")
+        for rest in ("```", "~~~\n", '"', "}", "</tool_call>", "```\nObserv", "</s>")
     ),
+    *(
+        _input(f"{rest!r} left over on the line of a bare string", f"/tmp/1.jpg{rest}", FIRE)
+        for rest in ("```", " ```\n", "</s>", "<|im_end|>", "<|im_end|>\n<|endoftext|>")
+    ),
+    _input("named triple quotes", 'image="""/tmp/1.jpg"""', FIRE),
+    _refused("named triple quotes never closed", "get_weather", 'city="""a', "not complete"),
     _input("bare code that ends with a brace", "f() {\n}", ("fire_recognition", {"image": "f() {\n}"})),
     *(
         _case(
@@ -811,6 +833,7 @@ _HERMES = [
             '"',
             "}",
             "<|im_end|>",
+            "</s>",
             "<tool_resp",
             "</tool_c",
             "<tool_c",

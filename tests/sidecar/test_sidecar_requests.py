@@ -128,6 +128,7 @@ PARTS: list[dict[str, Any]] = [
     {"type": "input_text", "text": "b"}, {"type": "thinking", "thinking": "NO", "signature": "s"},
     {"type": "output_text", "text": "c"}, {"type": "redacted_thinking", "data": "NO"},
     {"type": "refusal", "refusal": "d"}, {"type": "tool_reference", "tool_name": "NO"},
+    {"type": "reasoning_content", "reasoning_content": {"text": "NO"}}, {"type": "thought", "text": "NO"},
 ]  # fmt: skip
 NO_TEXT: list[dict[str, Any]] = [
     {"type": "image_url", "image_url": {"url": "x"}}, {"type": "input_audio", "input_audio": {}},

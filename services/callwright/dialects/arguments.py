@@ -10,6 +10,7 @@ A list, true and false are no text: where the one parameter is a string, a call 
 import re
 from dataclasses import dataclass
 
+from callwright.dialects import left_over
 from callwright.dialects.coercion import alternatives, coerce, fits
 from callwright.dialects.literals import Json, literal_or_text, read_call_arguments, read_literal, write_json
 from callwright.dialects.tools import Names, Tool
@@ -19,6 +20,7 @@ _OPENED_BY = {
     **{mark: mark for mark in ("```", "~~~", '"""', "'''", '"', "'", "`")},
     **{"}": "{", "]": "[", ")": "(", "</tool_call>": "<tool_call>"},
 }
+_END_OF_TEXT = re.compile(rf"(?:{left_over.SPECIAL_TOKEN}\s{{0,8}}){{1,4}}\Z")
 _MOST_LEFT_OVER = 4
 _TRIPLE = ('"""', "'''")
 _FENCE = re.compile(r"\A\s*+`{1,3}(?:\w{1,12}[ \t]*+\n)?(.*?)\s*`{0,3}\s*\Z", re.DOTALL)
@@ -99,10 +101,11 @@ def read_bare(text: str, tool: Tool) -> str | Fault:
         value = inner  # JSON written into a JSON string
     if isinstance(value, str):
         value = _embedded_object(value, tool) or _named_values(value, tool) or value
+        named = value.values() if isinstance(value, dict) else [value] if value == stripped else []
+        if any(isinstance(text, str) and text.startswith(_TRIPLE) and text.count(text[:3]) % 2 for text in named):
+            return Fault(f"the arguments are not complete: got {stripped[:40]!r}")
     if isinstance(value, dict):
         return _finish(value, tool)
-    if isinstance(value, str) and value == stripped and value.startswith(_TRIPLE) and value.count(value[:3]) % 2:
-        return Fault(f"the arguments are not complete: got {stripped[:40]!r}")
     return _read_alone(value, stripped, tool, text=None if isinstance(value, list) else stripped)
 
 
@@ -130,7 +133,8 @@ def _finish(value: dict[str, Json], tool: Tool) -> str | Fault:
 
 
 def _without_left_over(text: str) -> str:
-    """The text without last lines that only close what nothing opened: a fence, a quote, a bracket or a tag."""
+    """The text without what only closes at its end, and what nothing opened: a fence, a quote, a bracket or a tag."""
+    text = _END_OF_TEXT.sub("", text)
     for _line in range(_MOST_LEFT_OVER):
         before, _, last = text.rstrip().rpartition("\n")
         mark = last.strip()
@@ -140,7 +144,7 @@ def _without_left_over(text: str) -> str:
         if before.count(mark) % 2 if opening == mark else opening in before:
             break
         text = before
-    return text
+    return text.rstrip().removesuffix("```") if text.count("```") == 1 else text
 
 
 def _unfence(text: str) -> str:

@@ -17,6 +17,7 @@ from callwright.dialects.tools import Names
 from callwright.dialects.types import MalformedCall
 
 _TAG = re.compile(rf"<tool_(?:call|response)>|^[ \t]{{0,8}}{THINK}", re.MULTILINE)
+_BLOCK_TAG = re.compile(f"{OPEN}|{SHUT}")
 _OUTSIDE = outside("<")
 _SPACE = re.compile(r"\s*")
 _FENCE = re.compile(r"\s*(?:`{1,3}[a-z]{0,8}\s*)?(?:\[\s{0,64}(?=\{|\Z))?")
@@ -99,31 +100,35 @@ class HermesStream(Stream):
 
     def _read_non_object(self) -> bool:
         """What is no object, or stands beside one, ends at a tag."""
-        shut = self._buffer.find(SHUT, self._position)
-        opened = self._buffer.find(OPEN, self._position)
-        if shut < 0 and opened < 0:
-            self._raw.append(self._take(self._before_part_of(SHUT, OPEN)))
+        found = self._next_block_tag()
+        if found is None:
             return False
-        self._raw.append(self._take(min(index for index in (shut, opened) if index >= 0)))
+        self._raw.append(self._take(found.start()))
         self._fault = self._fault or MalformedCall("", "the block holds no JSON object")
         self._step = self._read_block_end
         return True
 
     def _read_beside(self) -> bool:
         """What follows a call in its block is a malformed one, or prose where the block was never closed."""
-        shut = self._buffer.find(SHUT, self._position)
-        opened = self._buffer.find(OPEN, self._position)
-        if shut < 0 and opened < 0:
-            self._raw.append(self._take(self._before_part_of(SHUT, OPEN)))
+        found = self._next_block_tag()
+        if found is None:
             return False
-        if 0 <= opened < shut or shut < 0:
-            self._end_beside(self._take(opened))
+        rest = self._take(found.start())
+        if found[0] == OPEN:
+            self._end_beside(rest)
         else:
-            self._raw.append(self._take(shut))
+            self._raw.append(rest)
             if "".join(self._raw).strip(" \t\r\n\"'"):
                 self._fault = MalformedCall("", "the block holds more than a call")
             self._step = self._read_block_end
         return True
+
+    def _next_block_tag(self) -> re.Match[str] | None:
+        """The first tag from here that opens or closes a block; where none does, what is surely before it is read."""
+        found = _BLOCK_TAG.search(self._buffer, self._position)
+        if found is None:
+            self._raw.append(self._take(self._before_part_of(SHUT, OPEN)))
+        return found
 
     def _end_beside(self, rest: str) -> None:
         self._line_due = True

@@ -8,10 +8,12 @@ OPEN = "<tool_call>"
 SHUT = "</tool_call>"
 RESULT = "<tool_response>"
 
-_CLOSED_TWICE = rf"(?:{SHUT}|<\|\w{{1,24}}\|>|[}}\])\"'`~ \t\r])"
+SPECIAL_TOKEN = r"(?:</s>|<\|\w{1,24}\|>)"
+"""Matches what some models end a turn with, where the engine leaves it in the text."""
+_CLOSED_TWICE = rf"(?:{SHUT}|{SPECIAL_TOKEN}|[}}\])\"'`~ \t\r])"
 is_left_over = re.compile(_CLOSED_TWICE + "{1,40}").fullmatch
 """Matches a line that holds nothing else."""
-may_be_left_over = re.compile(_CLOSED_TWICE + rf"{{0,40}}(?:<\|?\w{{0,24}}\|?|{prefixes(list(SHUT))})").fullmatch
+may_be_left_over = re.compile(_CLOSED_TWICE + rf"{{0,40}}(?:<\|?\w{{0,24}}\|?|</s|{prefixes(list(SHUT))})").fullmatch
 """Matches the beginning of such a line, and of any tag."""
 OPENS_LEFT_OVER = frozenset("<}])\"'`~")
 

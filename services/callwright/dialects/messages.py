@@ -16,7 +16,10 @@ from callwright.errors import InvalidInput
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 """Types of content parts that are text, and the field that has it."""
 _LEFT_OUT_PARTS = frozenset(
-    ("reasoning", "reasoning_text", "summary_text", "thinking", "redacted_thinking", "tool_reference")
+    (
+        *("reasoning", "reasoning_content", "reasoning_text", "summary_text"),
+        *("thinking", "redacted_thinking", "thought", "tool_reference"),
+    )
 )
 """Types of parts that no prompt shows: thoughts of earlier turns, and names of tools, which the prompt lists anyway."""
 

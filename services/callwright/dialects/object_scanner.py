@@ -63,6 +63,11 @@ class ObjectScanner:
         """The closing brackets that are still owed; empty inside a string, which nothing can complete."""
         return "" if self._quote else "".join(reversed(self._stack))
 
+    @property
+    def is_in_triple(self) -> bool:
+        """Whether it is in a string of three quotes, which goes over lines."""
+        return self._triple
+
     def scan(self, text: str, start: int) -> int:
         """Reads on from `start`; sets `state` and returns the index up to which it has read."""
         self.state = "open"

@@ -38,10 +38,16 @@ class NoCall:
 
 
 Outcome = Arguments | Answer | NoCall | Fault
-_NO_TOOL = frozenset({"finish", "no action", "no tool"})
-"""What is written for no tool, beside the words for nothing."""
+_NOTHING = re.compile(
+    r"(?:finish|-+|no|n\.a|n/a|(?:none|nothing|not|no (?:more |further )?(?:action|tool|api|function|input)s?)"
+    r"(?: (?:is |are )?(?:needed|required|necessary|applicable))?|(?:无需|不需要)(?:调用|使用)?(?:工具|操作|行动)?)"
+    r"(?: ?\([^()]{0,80}\))?"
+).fullmatch
+"""Matches what is written for no tool and for its input, beside the words for nothing."""
 _WORD = re.compile(r"[^\W\d][\w.\-]*")
 _EDGES = " \t\r\n`*\"'"
+_ARGUED = re.compile(r"([^\s:：\"']+[^\sa-z:：\"'][^\s:：\"']*)(?:\s*[:：]|\s+[\"'“])\s*\S.*").fullmatch
+"""Matches a name that is no word of prose, and text behind it as a value is written."""
 _NO_PROSE = re.compile(r"[^\W\d]\w*_\w+")
 
 
@@ -113,9 +119,13 @@ class PendingCall:
         return self._complete("{}")
 
     def _without_tool(self, before_result: bool) -> Outcome | None:
-        if self._names_nothing():
+        if _says_none(self.name):
             return NoCall()
         name = self.name.strip(_EDGES)
+        argued = _ARGUED(name)
+        if self._names.known and argued and (tool := self._names.exact(argued[1])) is not None:
+            self.tool = tool
+            return Fault("the input stands on the line of the tool's name, and not as arguments")
         if self._names.known and (_NO_PROSE.fullmatch(name) or (before_result and _WORD.fullmatch(name))):
             return self._unknown()
         return None
@@ -124,7 +134,7 @@ class PendingCall:
         """Ends it with an input that is no object."""
         body = "".join(self.body)
         if self.tool is None:
-            return NoCall() if self._names_nothing() and says_nothing(body) else self._unknown()
+            return NoCall() if _says_none(self.name) and _says_none(body) else self._unknown()
         if self._inline is not None and says_nothing(body):
             return self._complete(self._inline)
         return self._complete(read_bare(body, self.tool))
@@ -137,7 +147,7 @@ class PendingCall:
         if self.is_named_inside and not self.scanner.too_deep:
             return self._with_named_object(body)
         if self.tool is None and not self.is_named_inside:
-            return NoCall() if self._names_nothing() and says_nothing(body) else self._unknown()
+            return NoCall() if _says_none(self.name) and _says_none(body) else self._unknown()
         if self.scanner.too_deep or self.tool is None:
             return Fault(f"the arguments are nested deeper than {MAX_DEPTH} levels")
         return self._complete(read_object(body, self.tool))
@@ -149,10 +159,6 @@ class PendingCall:
             return Fault(f"the call is no JSON object: {error}")
         self.name = name or ""
         return self._complete(result)
-
-    def _names_nothing(self) -> bool:
-        name = self.name.strip(_EDGES)
-        return says_nothing(name) or name.lower().rstrip(".。") in _NO_TOOL
 
     def broken_off(self, why: str) -> Outcome:
         """Ends it in the middle of its object; `why` is added to the reason."""
@@ -186,3 +192,10 @@ class PendingCall:
         if answer is None:
             return Fault("Finish without a final_answer")
         return Answer(answer if isinstance(answer, str) else write_json(answer))
+
+
+def _says_none(text: str) -> bool:
+    said = text.strip(_EDGES)
+    if said[:1] + said[-1:] in ("()", "[]", "<>"):
+        said = said[1:-1]
+    return says_nothing(said) or _NOTHING(said.lower().rstrip(".。!")) is not None

@@ -60,7 +60,9 @@ class InlineCall:
 
     def ends(self) -> bool:
         """Whether the call ends with the line that was read last."""
-        return bool(self._end) or not self._named_alone or self.tool is None or self._closes_line()
+        if self._end or not self._named_alone or self.tool is None:
+            return True
+        return self._closes_line() and not self._scanner.is_in_triple
 
     def read(self) -> tuple[str | Fault, str] | None:
         """The arguments, and the text after them; None where this is prose."""
@@ -74,7 +76,7 @@ class InlineCall:
             return (Fault("more than one call on the line"), "") if _FURTHER.match(after) else (literal, after)
         if not self._named_alone:
             return None
-        if self._closes_line():
+        if self._closes_line() and not self._scanner.is_in_triple:
             return read_bare(text.rstrip(_EDGES)[1:-1], self.tool), ""
         return None if self._end else (Fault("the arguments are not complete"), "")
 
