@@ -67,7 +67,7 @@ def trained(talk: Conversation, dialect: str, tokenizer: Any, **loss: Any) -> li
         ({"loss_mask": 0}, 0),
         ({"weight": 1, "loss": False}, 0),
         ({"loss": ""}, 1),
-        ({"constraint": "none", "train_loss": None, "unmasked": True}, 1),
+        ({"constraint": "none", "train_loss": None, "lossless": True, "trainer": "x"}, 1),
     ],
 )
 def test_a_field_that_says_what_a_turn_counts_is_read(tmp_path: Path, fields: dict[str, Any], weight: float) -> None:

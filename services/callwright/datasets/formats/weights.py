@@ -27,7 +27,7 @@ _MEANT: dict[str, tuple[object, ...]] = {
 
 
 _READ = {*_FACTORS, *_FLAGS, *_MEANT}
-_OF_LOSS = re.compile(r"(?:\A|[_-]|(?<=[a-z])(?=[A-Z]))(?i:loss|train|mask|weights?\b)")
+_OF_LOSS = re.compile(r"(?:\A|[_-]|(?<=[a-z])(?=[A-Z]))(?i:loss|train(?:able|ing|ed)?|mask(?:ed)?|weights?\b)(?![a-z])")
 """Other names of a turn's fields that speak of its loss: `no_loss`, `isTrain`; not `constraint`."""
 
 
