@@ -32,15 +32,19 @@ class Tool:
     @property
     def properties(self) -> Mapping[str, Any]:
         """Schema of each parameter, by name, also where it stands behind a `$ref` or in alternatives."""
-        found = [schema.get("properties") for schema in self._schemas]
-        return {name: schema for inner in found if isinstance(inner, Mapping) for name, schema in inner.items()}
+        written = [schema.get("properties") for schema in self._schemas]
+        found: list[Mapping[str, Any]] = [inner for inner in written if isinstance(inner, Mapping)]
+        if len(found) == 1:
+            return found[0]
+        return {name: schema for inner in found for name, schema in inner.items()}
 
     @property
     def required(self) -> tuple[str, ...]:
         """Names of the parameters that a call must give, whichever alternative it takes."""
         found = [schema.get("required") for schema in self._schemas]
         first, *others = (names if isinstance(names, list | tuple) else () for names in found)
-        return tuple(name for name in first if isinstance(name, str) and all(name in other for other in others))
+        names = tuple(name for name in first if isinstance(name, str))
+        return tuple(name for name in names if all(name in other for other in others)) if others else names
 
     @property
     def _schemas(self) -> Sequence[Mapping[str, Any]]:
