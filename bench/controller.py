@@ -2,7 +2,7 @@
 
 `python bench/controller.py [DOCUMENTS] [CHANGED]` on the cluster of KUBECONFIG, which has KubeRay and, for the pods of
 what is changed, nodes of kwok (`type: kwok`). All documents are promoted; those changed get another training at once.
-Writes `bench/results/controller.json`.
+Writes `bench/results/controller.json`, and leaves its namespace, which must not be there before.
 """
 
 import json
@@ -16,9 +16,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,11 @@ class Looks(threading.Thread):
         self.start()
 
     def run(self) -> None:
+        while True:
+            with suppress(kubernetes.client.ApiException):  # the server's cache of watches may lag: begin anew
+                self._watch()
+
+    def _watch(self) -> None:
         group, version = spec.API_VERSION.split("/")
         for event in kubernetes.watch.Watch().stream(
             self._api.list_namespaced_custom_object, group, version, NAMESPACE, FINE_TUNE.plural
@@ -110,7 +115,8 @@ class Looks(threading.Thread):
 
 def requests(api: kubernetes.client.ApiClient) -> Counter[str]:
     """Requests that the API server has answered, by resource."""
-    text = api.call_api("/metrics", "GET", response_type="str", auth_settings=["BearerToken"])[0]
+    request = api.param_serialize("GET", "/metrics", auth_settings=["BearerToken"])
+    text = api.call_api(*request).read().decode()
     counted: Counter[str] = Counter()
     for line in text.splitlines():
         if line.startswith("apiserver_request_total{"):
@@ -119,11 +125,11 @@ def requests(api: kubernetes.client.ApiClient) -> Counter[str]:
     return counted
 
 
-def wait(holds: Any, seconds: float = 600) -> None:
+def wait(holds: Callable[[], bool], what: str, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
-            sys.exit("the controller did not look at every document")
+            sys.exit(f"the controller did not {what}")
         time.sleep(0.1)
 
 
@@ -131,6 +137,8 @@ def measure(total: int, changed: int) -> dict[str, Any]:
     api = kubernetes.config.new_client_from_config()
     cluster = Cluster(api)
     cluster.apply(CRD, yaml.safe_load((ROOT / "charts/callwright/files/finetunes.callwright.io.yaml").read_text()))
+    if cluster.find(FINE_TUNE, NAMESPACE):
+        sys.exit(f"there are FineTunes in the namespace {NAMESPACE}; expected none; delete them first")
     cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     made = [document(number) for number in range(total)]
 
@@ -152,14 +160,16 @@ def measure(total: int, changed: int) -> dict[str, Any]:
             resting, looks = process.memory_info().rss, Looks(api)
             before, began = requests(api), time.monotonic()
             changes = list(pool.map(change, made[:changed]))
-            wait(lambda: all((name, generation) in looks.seen for name, generation, _ in changes))
+            wait(
+                lambda: all((name, generation) in looks.seen for name, generation, _ in changes), "look at each change"
+            )
             seconds = [looks.seen[name, generation] - at for name, generation, at in changes]
             time.sleep(max(0.0, 60 - (time.monotonic() - began)))
             window, after = time.monotonic() - began, requests(api)
             peak = process.memory_info().rss
     resources = ("finetunes", "rayjobs", "configmaps", "networkpolicies")
     by_resource = {name: after[name] - before[name] for name in resources}
-    p95 = statistics.quantiles(seconds, n=20)[-1]
+    p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
     return {
         "documents": total, "changed_at_once": changed,
         "first_look_seconds": {
