@@ -81,6 +81,10 @@ def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cl
     assert document is not None
     assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (document["metadata"]["uid"], True, True)
 
+    play.trained(run, step=120, loss=0.1)  # what an earlier try has left
+    play.ray_job("Initializing")
+    play.wait_until(lambda: "Initializing" in str(play.status()), "what it waits for")
+    assert not {"progress", "loss"} & play.status().keys()
     play.trained(run, step=40, loss=1.5)
     play.ray_job("Running", "RUNNING")
     play.wait_until(lambda: play.status().get("progress") == "40/120", "progress")
