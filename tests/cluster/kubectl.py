@@ -19,14 +19,6 @@ from callwright.store import Store
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-TOOL: Any = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "The weather of a city.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,19 @@ from typing import Any
 
 import openai
 import pytest
-from kubectl import HERE, ROOT, TOOL, Namespace, bucket_store, finetune
+from kubectl import HERE, ROOT, Namespace, bucket_store, finetune
 
 import kube
 from callwright.store import Registry
 
+TOOL: Any = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
 pytestmark = pytest.mark.timeout(1200)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,22 +181,26 @@ def test_law_ids_are_the_servers_and_weights_follow_first_characters(
         assert word in weighted or json.dumps(word, ensure_ascii=False)[1:-1] in weighted
 
 
+def served_prompts(dialect: dialects.Dialect, talk: Conversation, tokenizer: Any) -> Iterator[str]:
+    """What the engine is sent at each of the assistant's turns."""
+    for index, message in enumerate(talk.messages):
+        if message["role"] == "assistant":
+            sent = dialect.render(talk.messages[:index], talk.tools)
+            yield tokenizer.apply_chat_template(
+                list(sent.messages),
+                tokenize=False,
+                add_generation_prompt=not sent.continue_final,
+                continue_final_message=sent.continue_final,
+            )
+
+
 @pytest.mark.parametrize("name", dialects.NAMES)
 @RELAXED
 @given(talk=conversations())
 def test_law_training_text_begins_with_every_serving_prompt(tokenizer: Any, name: str, talk: Conversation) -> None:
     dialect = dialects.load(name)
     text = LayoutMaker(dialect, ChatTemplate(tokenizer), REACT).lay_out(talk).text
-    for index, message in enumerate(talk.messages):
-        if message["role"] != "assistant":
-            continue
-        sent = dialect.render(talk.messages[:index], talk.tools)
-        prompt = tokenizer.apply_chat_template(
-            list(sent.messages),
-            tokenize=False,
-            add_generation_prompt=not sent.continue_final,
-            continue_final_message=sent.continue_final,
-        )
+    for prompt in served_prompts(dialect, talk, tokenizer):
         assert text.startswith(prompt)
 
 
@@ -232,14 +236,7 @@ def test_a_turn_that_goes_on_after_a_result_is_trained_as_it_is_served_or_refuse
         text = LayoutMaker(dialect, ChatTemplate(tokenizer), REACT).lay_out(talk).text
     except RefusedError:
         return
-    for index in (i for i, message in enumerate(talk.messages) if message["role"] == "assistant"):
-        sent = dialect.render(talk.messages[:index], talk.tools)
-        prompt = tokenizer.apply_chat_template(
-            list(sent.messages),
-            tokenize=False,
-            add_generation_prompt=not sent.continue_final,
-            continue_final_message=sent.continue_final,
-        )
+    for prompt in served_prompts(dialect, talk, tokenizer):
         assert text.startswith(prompt)
 
 
