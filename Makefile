@@ -15,7 +15,7 @@ CLUSTER_TESTS ?= tests/cluster
 NODES ?= 2
 BUILDER ?=
 
-.PHONY: help setup demo test test-clients test-cluster lint typecheck verify bench fuzz crd base lock images kind-up clean
+.PHONY: help setup demo test test-clients test-faults test-cluster lint typecheck verify bench fuzz crd base lock images kind-up clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: $(STAMP) ## All tests, the end-to-end run included
 
 test-clients: $(CLIENTS)/.installed ## The sidecar with real clients: LangChain, LiteLLM, the Vercel AI SDK and others
 	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
+
+test-faults: $(STAMP) ## What hostile clients, documents and networks can do, the slow variants included; prints a table of figures
+	CALLWRIGHT_SLOW=1 $(BIN)/python -m pytest tests/faults $(ARGS)
 
 test-cluster: $(STAMP) ## On a real cluster (CALLWRIGHT_KUBECONFIG, or one that is brought up, as root): the quick start, failures, upgrades
 	$(if $(CALLWRIGHT_KUBECONFIG),,tests/cluster/up $(NODES))
