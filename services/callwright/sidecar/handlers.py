@@ -227,11 +227,8 @@ class Chat(Relay):
         except MALFORMED_COMPLETION:
             raise Unavailable(_NO_COMPLETION) from None
         except CallwrightError:
-            if stream.done:
-                return
-            if not stream.failed:
+            if not stream.done and not stream.failed:  # else the engine has said what is wrong
                 raise
-            await self._write([sse.DONE])  # the engine has said what is wrong
 
     async def _write(self, events: list[bytes]) -> None:
         if events:

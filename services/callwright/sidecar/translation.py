@@ -74,7 +74,7 @@ class StreamTranslation:
         self.done = False
         """The engine has ended the stream properly."""
         self.failed = False
-        """The engine has sent an error, which was passed on."""
+        """The engine has sent an error, which was passed on, and after which nothing follows."""
         self.malformed_turn: MalformedTurn | None = None
         """The turn, where it is to be tried again."""
         self._head: Json = {}
@@ -90,12 +90,14 @@ class StreamTranslation:
             return [data]
         if data == DONE:
             self.done = True
-            return [data] if self.malformed_turn is None else []
+            return [data] if self.malformed_turn is None and not self.failed else []
+        if self.failed:
+            return []
         try:
             chunk = loads(data)
             choices = chunk["choices"]
         except (ValueError, KeyError, TypeError):
-            self.failed, self.malformed_turn = True, None  # no second try either
+            self.failed, self.malformed_turn, self._speaker = True, None, None  # no second try either
             return [data]
         if not choices:
             return self._usage_event(chunk, data)

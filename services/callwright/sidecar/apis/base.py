@@ -86,8 +86,8 @@ class ChatCompletions:
         return error
 
     def error_event(self, error: Json, status: int) -> bytes:
-        """Return the error as an event, and the end."""
-        return sse.event(sse.dumps(error)) + sse.event(sse.DONE)
+        """Return the error as an event. No `[DONE]`: to many clients that means a whole answer."""
+        return sse.event(sse.dumps(error))
 
 
 def same_fields(request: Json, *, refused: Collection[str], further: Collection[str] = ()) -> Json:
