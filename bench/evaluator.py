@@ -20,8 +20,7 @@ from pathlib import Path
 
 import httpx
 
-from callwright import evaluator
-from callwright.evaluator import Call, Row
+from callwright.evaluator.row import Call, Row
 
 RESULTS = Path(__file__).parent / "results"
 TOOLS = tuple(
@@ -106,7 +105,7 @@ def main() -> None:
     def evaluate(count: int) -> tuple[float, float]:
         with tempfile.TemporaryDirectory() as folder:
             cpu, wall = time.process_time(), time.perf_counter()
-            report = evaluator.evaluate(
+            report = evaluate(
                 base_url=base_url,
                 model="m",
                 rows=rows(count),

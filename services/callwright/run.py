@@ -7,7 +7,7 @@ the store, writes its result to the store, and goes on where it was interrupted.
 |---|---|---|---|
 | data | `datasets.prepare.prepare_run` | nothing: Arrow files in the scratch folder | is made anew |
 | train | `trainer.stage.train_run` | `runs/<run>/adapter/`, `report.json` | goes on from the newest checkpoint |
-| merge | `merger.stage.merge_run` | `models/<model>/versions/<run>/` | keeps the files that are whole |
+| merge | `merger.stage.merge_run` | `models/<model>/versions/<version>/` | keeps the files that are whole |
 | evaluate | `evaluator.stage.evaluate_run` | `runs/<run>/evaluation.json` | keeps the answers that it has |
 
 Knows no stage's work.
@@ -47,6 +47,11 @@ class Run:
     def model(self) -> str:
         """Name of the model that the run makes a version of."""
         return self.finetune.model_name
+
+    @property
+    def version(self) -> str:
+        """Name of the version that its adapter becomes."""
+        return spec.version_name(self.finetune, self.name)
 
     @cached_property
     def base_dir(self) -> Path:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from callwright.evaluator import Call, Row
+from callwright.evaluator.row import Call, Row
 
 TOOLS = (
     {

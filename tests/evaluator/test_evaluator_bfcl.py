@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from callwright.datasets import readers
 from callwright.datasets.formats.bfcl import GoldCall
 from callwright.errors import InvalidInput
-from callwright.evaluator import Reading, Row, bfcl_rule, evaluate, scoring, sets
+from callwright.evaluator import bfcl_rule, scoring, sets
+from callwright.evaluator.evaluation import evaluate
+from callwright.evaluator.row import Row
+from callwright.evaluator.sets import Reading
 from fakes import OpenAIServer, completion
 
 

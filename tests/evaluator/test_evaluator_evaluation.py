@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from cases import city_of, follow_up, general, row, small_talk
 
-from callwright import evaluator
 from callwright.errors import InvalidInput, NotFound, Unavailable
-from callwright.evaluator import Judge, Report, Row
+from callwright.evaluator.evaluation import Judge, evaluate
+from callwright.evaluator.report import Report
+from callwright.evaluator.row import Row
 from fakes import OpenAIServer, Raw, completion
 
 
@@ -22,7 +23,7 @@ def right(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(server: OpenAIServer, rows: Any, **options: Any) -> Report:
-    return evaluator.evaluate(
+    return evaluate(
         **{"base_url": server.base_url, "model": "m", "rows": rows, "concurrency": 2, "retry_seconds": 0.0} | options
     )
 
@@ -140,24 +141,24 @@ def test_an_endpoint_that_is_down_is_said_at_once():
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(Unavailable, match="start the server or correct the base URL"):
-        evaluator.evaluate(base_url=url, model="m", rows=[row("0", "Oslo")], retry_seconds=0.0)
+        evaluate(base_url=url, model="m", rows=[row("0", "Oslo")], retry_seconds=0.0)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "", "ftp://x/v1", "http://[::1", "http://x:99999", "http:///v1"])
 def test_a_base_url_that_is_none(url: str):
     with pytest.raises(InvalidInput, match="expected http://HOST:PORT/v1"):
-        evaluator.evaluate(base_url=url, model="m", rows=[row("0", "Oslo")])
+        evaluate(base_url=url, model="m", rows=[row("0", "Oslo")])
 
 
 def test_a_key_that_no_header_can_hold_is_named_without_being_shown():
     with pytest.raises(InvalidInput, match="line break") as caught:
-        evaluator.evaluate(base_url="http://x", model="m", rows=[row("0", "Oslo")], api_key="sk-secret\n")
+        evaluate(base_url="http://x", model="m", rows=[row("0", "Oslo")], api_key="sk-secret\n")
     assert "sk-secret" not in str(caught.value)
 
 
 def test_a_dialect_that_is_none_is_said_before_anything_is_asked():
     with pytest.raises(InvalidInput, match="got dialect 'klingon'; expected one of react_en, "):
-        evaluator.evaluate(base_url="http://x", model="m", rows=[row("0", "Oslo")], dialect="klingon")
+        evaluate(base_url="http://x", model="m", rows=[row("0", "Oslo")], dialect="klingon")
 
 
 def test_a_model_that_is_not_served_is_named_with_those_that_are():

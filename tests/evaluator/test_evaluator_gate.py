@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from callwright.errors import Unavailable
-from callwright.evaluator import decide
+from callwright.evaluator.gate import decide
 from callwright.evaluator.measures import measure
 from callwright.evaluator.report import Report
 from callwright.spec.model import Gate
@@ -83,7 +83,12 @@ def test_the_message_says_which_measure_and_by_how_much():
 )
 def test_an_endpoint_that_does_not_answer_is_no_verdict_on_the_model(candidate: Report, others: dict[str, Any]):
     with pytest.raises(Unavailable, match=r"requests to 'm' got no answer \(HTTP 500: \d+\); expected at most 1%"):
-        decide(Gate(min_accuracy=0.99), candidate, **others)
+        decide(Gate(min_accuracy=0.99, max_regression=0.1, max_forgetting=0.1), candidate, **others)
+
+
+def test_what_a_gate_asks_nothing_of_may_be_unanswered():
+    silent = report(0, 100, errors=100)
+    assert decide(Gate(min_accuracy=0.99), report(99, 1), promoted=silent, base=silent).passed
 
 
 def test_requests_that_the_model_has_no_room_for_are_wrong_but_no_fault_of_the_endpoint():

@@ -10,11 +10,14 @@ import pytest
 from cases import city_of, general, row, small_talk
 from rich.console import Console
 
-from callwright import evaluator
 from callwright.errors import InvalidInput, NotFound
-from callwright.evaluator import Findings, Report, findings, pages
+from callwright.evaluator import findings, pages
 from callwright.evaluator.compare import compare
+from callwright.evaluator.evaluation import evaluate
+from callwright.evaluator.figures import comparison
+from callwright.evaluator.findings import Findings
 from callwright.evaluator.gate import decide
+from callwright.evaluator.report import Report
 from callwright.spec.model import Gate
 from fakes import OpenAIServer, completion
 
@@ -37,7 +40,7 @@ def measure(knows: set[str], loss: float) -> Report:
     unseen = [row(str(n), f"U{n}", set="unseen") for n in range(10)]
     talk = [small_talk(str(n)) for n in range(4)]
     with OpenAIServer(answer) as server:
-        return evaluator.evaluate(
+        return evaluate(
             base_url=server.base_url, model="m", rows=[*seen, *unseen, *talk, general(), general("1")], concurrency=4
         )
 
@@ -77,7 +80,7 @@ def test_reports_on_other_requests_are_not_compared(found: Findings):
 
 def test_the_table_for_a_terminal(found: Findings):
     console = Console(file=io.StringIO(), width=100)
-    console.print(evaluator.comparison(found.reports, title="Demo"))
+    console.print(comparison(found.reports, title="Demo"))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert re.search(r"accuracy, seen +│ +6\.7 % \(2/30\) +│ +93\.3 % \(28/30\)", text)
     assert re.search(r"accuracy, unseen +│ +10\.0 % \(1/10\) +│ +10\.0 % \(1/10\)", text)
@@ -158,7 +161,7 @@ def test_half_surrogates_and_formulas_can_be_written_and_read(tmp_path: Path):
     answer = completion("\ud83d odd", calls=[("weather", {"city": "\ud800", "\udc00": 1})])
     answer["choices"][0]["message"]["malformed_tool_calls"] = [{"reason": "\ud800"}]
     with OpenAIServer(lambda body: answer) as server:
-        report = evaluator.evaluate(base_url=server.base_url, model="m", rows=asked, results_path=tmp_path / "r.jsonl")
+        report = evaluate(base_url=server.base_url, model="m", rows=asked, results_path=tmp_path / "r.jsonl")
     made = findings.gather({"m $a$": report})
     pages.write(tmp_path, made)
     assert len(findings.load(tmp_path).candidate.failures) == 3
@@ -167,7 +170,7 @@ def test_half_surrogates_and_formulas_can_be_written_and_read(tmp_path: Path):
 
 def test_a_report_without_calls_draws_nothing_and_still_reads(found: Findings, tmp_path: Path):
     with OpenAIServer(lambda body: completion("fine")) as server:
-        report = evaluator.evaluate(base_url=server.base_url, model="m", rows=[general()])
+        report = evaluate(base_url=server.base_url, model="m", rows=[general()])
     pages.write(tmp_path, findings.gather({"m": report}))
     assert not list(tmp_path.glob("*.png"))
     assert "general overlap with the reference" in (tmp_path / "report.html").read_text()

@@ -8,7 +8,9 @@ import pytest
 from cases import TOOLS
 
 from callwright.errors import InvalidInput, NotFound
-from callwright.evaluator import Call, Reading, Row, sets
+from callwright.evaluator import sets
+from callwright.evaluator.row import Call, Row
+from callwright.evaluator.sets import Reading
 
 
 def write(path: Path, *documents: Any) -> Path:

@@ -8,8 +8,9 @@ from cases import TOOLS, follow_up, row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callwright.evaluator import Call, Row, answers, compare, measures, scoring
+from callwright.evaluator import answers, compare, measures, scoring
 from callwright.evaluator.answers import Answer
+from callwright.evaluator.row import Call, Row
 
 
 def answer(*calls: Call, content: str | None = None, malformed: tuple[str, ...] = ()) -> Answer:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ from typer.testing import CliRunner
 
 from callwright import spec
 from callwright.cli import evaluate as command
-from callwright.errors import CallwrightError, GateFailed, InvalidInput
-from callwright.evaluator import Findings, findings, sets
+from callwright.errors import CallwrightError, GateFailed, InvalidInput, NotFound
+from callwright.evaluator import findings, sets
+from callwright.evaluator.decision import decide_again
+from callwright.evaluator.findings import Findings
 from callwright.evaluator.stage import OWN_SPLIT, evaluate_run
 from callwright.run import Run
 from callwright.store import Registry, Store
@@ -151,6 +154,56 @@ def test_a_promoted_version_without_a_record_fails_a_gate_on_regression(tmp_path
     assert findings.gate.passed
 
 
+def decided(finetune: spec.FineTune, store: Store, version: str = "v1") -> bool | None:
+    """What the stored reports say under the document's gate; None where they say nothing."""
+    decision = decide_again(store, finetune, run=f"run-{version}", version=version)
+    return None if decision is None else decision.gate.passed
+
+
+def test_a_changed_gate_is_decided_over_the_stored_reports(tmp_path: Path, store: Store):
+    publish(store, "v1")
+    assert decided(document(tmp_path), store) is None
+    with OpenAIServer(knowing(8)) as server:
+        run(document(tmp_path, minAccuracy=0.9), server, store)
+    assert decided(document(tmp_path, minAccuracy=0.9), store) is False
+    assert decided(document(tmp_path, minAccuracy=0.8), store) is True
+    written = json.loads(store.get_bytes("runs/run-v1/evaluation.json"))
+    assert (written["gate"]["passed"], Findings.model_validate(written).accuracy) == (True, 0.8)
+
+
+def test_other_requests_or_another_promoted_version_are_measured_again(tmp_path: Path, store: Store):
+    finetune = document(tmp_path, maxRegression=0.1)
+    for version in ("v1", "v2", "v3"):
+        publish(store, version)
+    with OpenAIServer(knowing(9)) as server:
+        run(finetune, server, store, "v1")
+        Registry(store).promote("m", "v1")
+        run(finetune, server, store, "v3")
+        run(finetune, server, store, "v2")
+    assert decided(finetune, store, "v2") is True
+    fewer = finetune.model_dump(by_alias=True)
+    fewer["spec"]["evaluate"]["sets"][0]["limit"] = 3
+    assert decided(spec.FineTune.model_validate(fewer), store, "v2") is None
+    Registry(store).promote("m", "v3")
+    assert decided(finetune, store, "v2") is None
+    Registry(store).promote("m", "v2")
+    assert decided(finetune, store, "v2") is True
+
+
+def test_an_interrupted_evaluation_asks_no_model_twice(tmp_path: Path, store: Store):
+    publish(store, "v1")
+    finetune = document(tmp_path)
+    with OpenAIServer(knowing(9), models=("base",)) as server, pytest.raises(NotFound):
+        run(finetune, server, store, base_id="base")
+    with OpenAIServer(knowing(9), models=("m", "base")) as server:
+        findings = run(finetune, server, store, base_id="base")
+        assert {body["model"] for body in server.requests} == {"m"}
+    assert list(findings.reports) == ["base", "candidate"]
+    with OpenAIServer(knowing(0), models=("m", "base")) as server:
+        assert run(finetune, server, store, base_id="base").accuracy == findings.accuracy == 0.9
+        assert server.requests == []
+
+
 def test_without_sets_the_runs_own_test_split_is_measured(tmp_path: Path, store: Store):
     notes: list[str] = []
     with OpenAIServer(knowing(10)) as server:
@@ -239,6 +292,7 @@ def test_the_job_exits_by_the_gate(tmp_path: Path, store: Store):
 
 def test_an_engine_that_fails_is_no_verdict_and_leaves_no_earlier_one(tmp_path: Path, store: Store):
     evaluated(tmp_path, store, knowing(8))
+    shutil.rmtree(tmp_path / "runs" / "m-0123")  # a pod's scratch folder goes with it
     done, _ = evaluated(tmp_path, store, lambda body: Raw("the engine is dead", status=500))
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1].startswith(

@@ -206,13 +206,3 @@ def test_what_is_no_document_is_said_to_be_none(text: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"gone\.yaml"):
         spec.load(tmp_path / "gone.yaml")
-
-
-def test_a_run_is_named_by_what_shapes_its_result() -> None:
-    one = spec.parse(GOOD)
-    assert spec.run_name(one) == spec.run_name(spec.parse(GOOD))
-    assert spec.run_name(one) != spec.run_name(spec.parse(GOOD.replace("./base", "./other")))
-    assert spec.run_name(one) != spec.run_name(one, "digest")
-    more = GOOD + "  resources: {memoryPerWorker: 32Gi}\n  suspend: true\n"
-    assert spec.run_name(one) == spec.run_name(spec.parse(more))
-    assert spec.run_name(one).startswith("demo-")

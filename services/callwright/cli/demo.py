@@ -24,7 +24,7 @@ from callwright.server.local import Stack
 from callwright.server.preflight import check_port
 
 if TYPE_CHECKING:
-    from callwright.evaluator import Findings
+    from callwright.evaluator.findings import Findings
 
 _QUESTION = "How do I get from Trondheim to Valencia?"
 _TOOL = "find_route"
@@ -101,7 +101,7 @@ def _play(run: Run, seconds: dict[str, float], *, root: Path, keep: bool, port: 
 
 
 def _show_table(findings: "Findings") -> None:
-    from callwright.evaluator import comparison
+    from callwright.evaluator.figures import comparison
 
     output.out.print()
     output.out.print(comparison(findings.reports, title="measured through the served endpoint"))
@@ -147,7 +147,7 @@ def _report(
     peaks = stack.peak_bytes()
     return {
         "model": run.model,
-        "version": run.name,
+        "version": run.version,
         "evaluation": run.read_json("evaluation.json"),
         "request": shown,
         "seconds": seconds | {"total": round(sum(seconds.values()), 1)},

@@ -12,7 +12,9 @@ from callwright.cli import output
 from callwright.errors import GateFailed, InvalidInput
 
 if TYPE_CHECKING:
-    from callwright.evaluator import Findings, Report, Row
+    from callwright.evaluator.findings import Findings
+    from callwright.evaluator.report import Report
+    from callwright.evaluator.row import Row
 
 _CACHE = Path(".callwright/cache/corpora")
 """Remote corpora are copied here."""
@@ -47,7 +49,8 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Measure how well a model calls tools."""
-    from callwright import evaluator
+    from callwright.evaluator import evaluation
+    from callwright.evaluator.findings import gather
 
     rows: list[Row] = []
     notes: list[str] = []
@@ -57,10 +60,10 @@ def evaluate(
             raise InvalidInput(f"evaluating {model}: got no --base-url; expected the OpenAI endpoint that serves it")
         if not rows:
             rows.extend(_read(sets or [], limit, training or [], notes))
-        judge = evaluator.Judge(judge_url or base_url, judge_model, judge_api_key) if judge_model else None
+        judge = evaluation.Judge(judge_url or base_url, judge_model, judge_api_key) if judge_model else None
         results = out / f"results-{re.sub('[^A-Za-z0-9._-]+', '_', model)}.jsonl" if out else None
         with output.progress(model) as advance:
-            return evaluator.evaluate(
+            return evaluation.evaluate(
                 base_url=base_url,
                 model=model,
                 rows=rows,
@@ -75,7 +78,7 @@ def evaluate(
                 results_path=results,
             )
 
-    findings = evaluator.gather(_reports(model, compare, measure))
+    findings = gather(_reports(model, compare, measure))
     if compare and not findings.comparisons:
         raise InvalidInput("comparing: the two share no request; expected evaluations on the same sets")
     try:
@@ -88,15 +91,14 @@ def evaluate(
 
 def _read(sets: list[str], limit: int | None, training: list[str], notes: list[str]) -> "list[Row]":
     """The rows of all sets. What is to be known of them is added to `notes`, and shown before the work begins."""
-    from callwright import evaluator
     from callwright.evaluator import sets as evaluation_sets
 
     if not sets:
         raise InvalidInput("evaluating: got no set; expected files with gold calls, such as requests.jsonl")
     rows: list[Row] = []
     for path in sets:
-        reading = evaluator.Reading()
-        rows.extend(evaluator.read(path, limit=limit, reading=reading, cache_dir=_CACHE))
+        reading = evaluation_sets.Reading()
+        rows.extend(evaluation_sets.read(path, limit=limit, reading=reading, cache_dir=_CACHE))
         notes.extend(reading.notes(path))
     if training:
         from callwright.datasets import readers

@@ -77,9 +77,10 @@ def do_stages(run: Run, until: Stage) -> dict[str, Any]:
                     result["version"] = manifest.version
                     said = f"published {manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB"
                 case "evaluate":
+                    from callwright.evaluator.decision import decide_again
                     from callwright.evaluator.stage import evaluate_run
 
-                    if not run.read_json("evaluation.json"):
+                    if decide_again(run.store, run.finetune, run=run.name, version=run.version) is None:
                         output.note("evaluate: starting the engine for the candidate")
                         with serving_candidate(run) as (stack, trial):
                             evaluate_run(
@@ -102,7 +103,7 @@ def open_run(file: Path, *, store: str | None = None, root: Path = Path(".callwr
         from callwright.datasets import prepare
 
         base_dir = resolve_base(base.model, base.revision, root / "cache")
-        name = spec.run_name(finetune, prepare.digest(finetune.spec.data, finetune.spec.dialect, base_dir))
+        name = spec.run_name(finetune, prepare.corpora_digest(finetune.spec.data, base_dir))
     return Run(finetune, name, opened, root)
 
 
@@ -110,9 +111,9 @@ def plan_trial_here(run: Run) -> Trial:
     """Plan what is served on this machine while the run's candidate is measured."""
     return plan_trial(
         run.finetune,
-        version=run.name,
+        version=run.version,
         base_path=str(run.base_dir),
-        promoted=promoted_to_serve(run.finetune, Registry(run.store), other_than=run.name),
+        promoted=promoted_to_serve(run.finetune, Registry(run.store), other_than=run.version),
         store=run.store.url,
         cache_dir=str(run.cache),
     )
@@ -131,23 +132,23 @@ def serving_candidate(
 
 def promote(run: Run) -> str:
     """Promote as the document says. Returns a line on what happened. Raises `GateFailed` for a failed gate."""
-    gate, model = run.read_json("evaluation.json").get("gate"), run.model
-    if gate is None:
-        raise NotFound(f"promoting {run.name}: it was not evaluated; run `callwright run` from stage evaluate")
-    if not gate["passed"]:
-        raise GateFailed(f"the gate keeps {model} {run.name} back: {gate['message']}")
-    registry = Registry(run.store)
+    model, version, registry = run.model, run.version, Registry(run.store)
     standing = registry.promoted(model)
+    if standing == version:
+        return f"{model} {version} is promoted"
+    gate = run.read_json("evaluation.json").get("gate")
+    if gate is None:
+        raise NotFound(f"promoting {version}: it was not evaluated; run `callwright run` from stage evaluate")
+    if not gate["passed"]:
+        raise GateFailed(f"the gate keeps {model} {version} back: {gate['message']}")
     match run.finetune.spec.evaluate.promote:
-        case _ if standing == run.name:
-            return f"{model} {run.name} is promoted"
         case "auto":
-            registry.promote(model, run.name, expect=standing)
-            return f"promoted {model} {run.name}"
+            registry.promote(model, version, expect=standing)
+            return f"promoted {model} {version}"
         case "manual":
-            return f"{model} {run.name} passed the gate; promote it with `callwright promote {model} {run.name}`"
+            return f"{model} {version} passed the gate; promote it with `callwright promote {model} {version}`"
         case "never":
-            return f"{model} {run.name} passed the gate; evaluate.promote is never, so nothing is promoted"
+            return f"{model} {version} passed the gate; evaluate.promote is never, so nothing is promoted"
 
 
 def redo_from(run: Run, stage: Stage) -> None:
@@ -155,14 +156,14 @@ def redo_from(run: Run, stage: Stage) -> None:
 
     Raises `Conflict` where the run's version is promoted.
     """
-    first, model = STAGES.index(stage), run.model
+    first, model, version = STAGES.index(stage), run.model, run.version
     if first <= STAGES.index("merge"):
-        if Registry(run.store).promoted(model) == run.name:
+        if Registry(run.store).promoted(model) == version:
             raise Conflict(
-                f"running again from {stage}: {model} {run.name} is promoted and stays as it is; "
+                f"running again from {stage}: {model} {version} is promoted and stays as it is; "
                 f"promote another version first (`callwright rollback {model}`) or change metadata.name"
             )
-        run.store.delete(f"models/{model}/versions/{run.name}")
+        run.store.delete(f"models/{model}/versions/{version}")
     if first <= STAGES.index("evaluate"):
         run.store.delete(run.key("evaluation.json"))
         for journal in (run.workdir / "evaluation").glob("*.jsonl"):

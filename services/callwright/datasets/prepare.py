@@ -172,8 +172,14 @@ def prepare(
 
 
 def digest(data: Data, dialect: str, base_dir: Path) -> str:
-    """Hexadecimal SHA-256 of all input: settings, corpora, dialect, tokenizer. Raises as `sources.state` does."""
-    parts = [dialect, data.model_dump_json(), *(sources.state(source.path) for source in data.sources)]
+    """Hexadecimal SHA-256 of all input: settings, dialect, corpora, tokenizer. Raises as `sources.state` does."""
+    parts = [dialect, data.model_dump_json(), corpora_digest(data, base_dir)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def corpora_digest(data: Data, base_dir: Path) -> str:
+    """Hexadecimal SHA-256 of the input that stands outside the document: corpora and tokenizer. Raises likewise."""
+    parts = [sources.state(source.path) for source in data.sources]
     parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in _tokenizer_files(base_dir)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -23,7 +23,7 @@ def _evaluate(run: Run, config: EvaluatorConfig, log: logging.Logger) -> None:
         on_note=log.info,
     )
     if findings.gate and not findings.gate.passed:
-        version = config.version or run.name
+        version = config.version or run.version
         raise GateFailed(f"the gate keeps {run.model} {version} back: {findings.gate.message}")
 
 

@@ -20,8 +20,8 @@ from typing import Any, Self
 import httpx
 
 from callwright.errors import InvalidInput, NotFound, Unavailable
+from callwright.evaluator.report import TOO_LONG
 
-TOO_LONG = "prompt too long"
 """Reason of a request that the model has no room for: a wrong answer, no fault of the endpoint."""
 _SHOWN = 200
 

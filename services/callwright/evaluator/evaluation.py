@@ -56,13 +56,15 @@ def evaluate(
     judge: Judge | None = None,
     on_progress: Advance | None = None,
     results_path: Path | None = None,
+    keep_finished: bool = False,
 ) -> Report:
     """Measure `model` at the OpenAI endpoint `base_url` on `rows`, `concurrency` requests under way at once.
 
     `notes` on how the rows were read stand in the report. `dialect` goes along as a header, for a model whose own
-    dialect the endpoint does not know. With `results_path`, an evaluation that was interrupted carries on. `judge`
-    gives its word on final answers. Raises `Unavailable` when the endpoint is or goes down, `NotFound` when it has no
-    such model, `InvalidInput` when there is no row, no such dialect, or the key is refused.
+    dialect the endpoint does not know. With `results_path`, an evaluation that was interrupted carries on; with
+    `keep_finished` one that was finished gives its results too. `judge` gives its word on final answers. Raises
+    `Unavailable` when the endpoint is or goes down, `NotFound` when it has no such model, `InvalidInput` when there is
+    no row, no such dialect, or the key is refused.
     """
     if dialect not in (None, *dialects.NAMES):
         expected = ", ".join(dialects.NAMES)
@@ -79,7 +81,7 @@ def evaluate(
             for each in filter(None, (endpoint, grader)):
                 await stack.enter_async_context(each)
                 await each.check()
-            journal = stack.enter_context(Journal(results_path, settings))
+            journal = stack.enter_context(Journal(results_path, settings, keep_finished=keep_finished))
             run = _Run(endpoint, grader, journal, dialect, max_tokens, concurrency, on_progress, worst)
             await run.all(iter(rows), len(rows) if isinstance(rows, Sized) else 0)
             return run.report(version, notes)

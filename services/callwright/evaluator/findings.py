@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from callwright.errors import Conflict, InvalidInput, NotFound
 from callwright.evaluator.compare import Comparison, compare
+from callwright.evaluator.decision import stored_at
 from callwright.evaluator.gate import GateResult
 from callwright.evaluator.report import Report, ReportModel
 from callwright.store import Manifest, Registry, Store
@@ -32,6 +33,8 @@ class Findings(ReportModel):
     """The candidate against each other report."""
     gate: GateResult | None = None
     """The decision, where there is a gate."""
+    measurement: str | None = None
+    """What was measured, as `callwright.spec.measurement` says it, where a run was."""
 
     @property
     def candidate(self) -> Report:
@@ -45,7 +48,7 @@ class Findings(ReportModel):
         }
 
 
-def gather(reports: Mapping[str, Report], gate: GateResult | None = None) -> Findings:
+def gather(reports: Mapping[str, Report], gate: GateResult | None = None, measurement: str | None = None) -> Findings:
     """Put reports together and compare the last with every other that was asked any of the same requests."""
     *others, candidate = reports
     return Findings(
@@ -53,6 +56,7 @@ def gather(reports: Mapping[str, Report], gate: GateResult | None = None) -> Fin
         reports=dict(reports),
         comparisons=tuple(made for other in others if (made := compare(reports, other, candidate))),
         gate=gate,
+        measurement=measurement,
     )
 
 
@@ -65,11 +69,6 @@ def load(path: Path) -> Findings:
         raise NotFound(f"reading an evaluation: no file {path}; expected the report.json of `evaluate --out`") from None
     except (OSError, ValidationError) as error:
         raise InvalidInput(f"reading an evaluation: {path} holds none: {str(error).splitlines()[0]}") from None
-
-
-def stored_at(run: str) -> str:
-    """Key of a run's findings in the store."""
-    return f"runs/{run}/evaluation.json"
 
 
 def store_findings(store: Store, run: str, findings: Findings) -> None:

@@ -6,8 +6,7 @@ The caller records the `GateResult`, or raises `GateFailed` with its `message`.
 from typing import Literal
 
 from callwright.errors import Unavailable
-from callwright.evaluator.endpoint import TOO_LONG
-from callwright.evaluator.report import Report, ReportModel
+from callwright.evaluator.report import TOO_LONG, Report, ReportModel
 from callwright.spec.model import Gate
 
 MAX_UNANSWERED = 0.01
@@ -53,9 +52,10 @@ def decide(
 
     `promoted` is the promoted version's report and `base` the base model's, both on the same requests.
     `expects_promoted` says that a version is promoted: without a report of it, a gate on regression fails.
-    Raises `Unavailable` where too few requests were answered to say anything of a model.
+    Raises `Unavailable` where too few requests were answered to say anything of a model that the gate asks of.
     """
-    for report in filter(None, (candidate, promoted, base)):
+    asked_of = (candidate, promoted if gate.max_regression < 1 else None, None if gate.max_forgetting is None else base)
+    for report in filter(None, asked_of):
         _check_answered(report)
     total = candidate.total
     measures = [

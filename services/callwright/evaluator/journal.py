@@ -4,8 +4,8 @@
     {"row": "seen/3 0f3a…", "outcome": {"verdict": …}}       the row's key and digest, and its result
     {"done": true}                                           after the last one
 
-A finished evaluation's file is written anew by the next; an unfinished one of another model or other settings is
-refused rather than lost. Only offsets are held in memory.
+A finished evaluation's file is written anew by the next, unless that takes its results over; an unfinished one of
+another model or other settings is refused rather than lost. Only offsets are held in memory.
 """
 
 import json
@@ -48,11 +48,11 @@ _OUTCOME = TypeAdapter(Outcome)
 class Journal:
     """Results at `path` (none are kept when it is None) of an evaluation with these `settings`.
 
-    Raises `InvalidInput` when the file cannot be written, is none of these, or holds an unfinished evaluation with
-    other settings.
+    With `keep_finished` those of a finished evaluation are taken over too. Raises `InvalidInput` when the file cannot
+    be written, is none of these, or holds an unfinished evaluation with other settings.
     """
 
-    def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
+    def __init__(self, path: Path | None, settings: dict[str, Any], *, keep_finished: bool = False) -> None:
         self._offsets: dict[str, int] = {}
         self._file: BinaryIO | None = None
         if path is None:
@@ -63,7 +63,7 @@ class Journal:
         except OSError as error:
             raise InvalidInput(f"keeping results: {path} cannot be written: {error}") from None
         try:
-            self._resume(self._file, path, settings)
+            self._resume(self._file, path, settings, keep_finished)
         except InvalidInput:
             self._file.close()
             raise
@@ -102,11 +102,11 @@ class Journal:
             self._file.write(json.dumps(document).encode() + b"\n")
             self._file.flush()
 
-    def _resume(self, file: BinaryIO, path: Path, settings: dict[str, Any]) -> None:
-        """Index the results of an unfinished evaluation; a line cut short is cut off."""
+    def _resume(self, file: BinaryIO, path: Path, settings: dict[str, Any], keep_finished: bool) -> None:
+        """Index the results that are taken over; a line cut short is cut off."""
         header, end = None, 0
         for start, end, document in _whole_lines(file):
-            if document == _DONE:
+            if document == _DONE and not keep_finished:
                 header, end = settings, 0
                 self._offsets.clear()
                 break

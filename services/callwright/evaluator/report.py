@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Share = float
 """Between 0 and 1."""
+TOO_LONG = "prompt too long"
+"""The one reason of an error that is the model's own: it has no room for the request."""
 
 
 class ReportModel(BaseModel):

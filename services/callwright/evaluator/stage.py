@@ -15,6 +15,7 @@ from callwright.datasets.conversation import Conversation
 from callwright.datasets.formats.row import RowError
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.evaluator import findings, sets
+from callwright.evaluator.decision import stored_at
 from callwright.evaluator.evaluation import evaluate
 from callwright.evaluator.findings import Findings
 from callwright.evaluator.formats import split
@@ -23,6 +24,7 @@ from callwright.evaluator.report import Report
 from callwright.evaluator.row import Row
 from callwright.progress import Advance, silent
 from callwright.run import Run
+from callwright.spec import measurement
 from callwright.spec.model import EvaluationSet
 
 OWN_SPLIT = "test-split"
@@ -44,14 +46,14 @@ def evaluate_run(
 ) -> Findings:
     """Measure a run's candidate, decide by the gate, and record both in the store.
 
-    The endpoint serves the candidate under the model's name; `version` defaults to the run's name. Base and promoted
+    The endpoint serves the candidate under the model's name; `version` defaults to the run's own. Base and promoted
     version are measured beside it where they are served, under `base_id` and `promoted_id`; the promoted version's
     report is otherwise taken from the store. `run.workdir` keeps what an interrupted evaluation
     carries on from. `rows` replaces the document's sets. The caller promotes, or raises `GateFailed` with
     `findings.gate.message`. Raises `Unavailable` where the endpoint answered too little for a decision.
     """
-    finetune, store, version = run.finetune, run.store, version or run.name
-    store.delete_keys([run.key("evaluation.json")])  # an earlier decision is not this one's, should it not be reached
+    finetune, store, version = run.finetune, run.store, version or run.version
+    store.delete_keys([stored_at(run.name)])  # an earlier decision is not this one's, should it not be reached
     spec = finetune.spec.evaluate
     notes: list[str] = []
 
@@ -61,7 +63,9 @@ def evaluate_run(
 
     rows = list(rows) if rows is not None else _rows(run, note)
 
-    def measure(heading: str, model: str, *, dialect: str | None = None) -> Report:
+    measured = measurement(finetune, version)
+
+    def measure(heading: str, model: str, *, version: str | None = None, dialect: str | None = None) -> Report:
         return evaluate(
             base_url=base_url,
             model=model,
@@ -72,9 +76,10 @@ def evaluate_run(
             dialect=dialect,
             api_key=api_key,
             timeout_seconds=timeout_seconds,
-            version=version if heading == "candidate" else None,
+            version=version,
             on_progress=lambda done, total, words: on_progress(done, total, f"{heading}: {words}"),
-            results_path=run.workdir / "evaluation" / f"{version}-{heading}.jsonl",
+            results_path=run.workdir / "evaluation" / f"{measured}-{heading}{f'-{version}' if version else ''}.jsonl",
+            keep_finished=True,
         )
 
     reports: dict[str, Report] = {}
@@ -84,12 +89,12 @@ def evaluate_run(
         on_note("the base is not served here: the candidate is not compared with it")
     standing, promoted = findings.promoted_report(store, finetune.model_name, other_than=version)
     if standing and promoted_id:
-        promoted = measure("promoted", promoted_id)
+        promoted = measure("promoted", promoted_id, version=standing)
     if promoted:
         reports["promoted"] = promoted
-    candidate = reports["candidate"] = measure("candidate", run.model)
+    candidate = reports["candidate"] = measure("candidate", run.model, version=version)
     gate = decide(spec.gate, candidate, promoted=promoted, expects_promoted=bool(standing), base=reports.get("base"))
-    found = findings.gather(reports, gate)
+    found = findings.gather(reports, gate, measured)
     findings.store_findings(store, run.name, found)
     try:
         findings.store_figures(store, run.model, version, run.name, found)

@@ -26,7 +26,7 @@ def merge_run(
 ) -> Manifest:
     """Merge the run's adapter into its base and publish it as a version of the model, or find it published.
 
-    `version` defaults to the run's name, and `adapter_dir` is a local adapter to merge instead of the run's. Progress
+    `version` defaults to the run's own, and `adapter_dir` is a local adapter to merge instead of the run's. Progress
     is in bytes. Raises `NotFound` when the run has no adapter or the base is not there, and what `merge` raises.
     """
     spec = run.finetune.spec
@@ -37,7 +37,7 @@ def merge_run(
             adapter_dir=adapter,
             store=run.store,
             name=run.model,
-            version=version or run.name,
+            version=version or run.version,
             dialect=spec.dialect,
             stop=tuple(dialects.load(spec.dialect).stop),
             base=spec.base.model_dump(),

@@ -1,6 +1,7 @@
 """The FineTune document: the one YAML file that describes a run, for `callwright run` and for a cluster alike."""
 
-from callwright.spec.document import load, parse, run_name
+from callwright.spec.document import load, parse
+from callwright.spec.identity import measurement, run_name, version_name
 from callwright.spec.model import API_VERSION, FineTune, FineTuneSpec
 
-__all__ = ["API_VERSION", "FineTune", "FineTuneSpec", "load", "parse", "run_name"]
+__all__ = ["API_VERSION", "FineTune", "FineTuneSpec", "load", "measurement", "parse", "run_name", "version_name"]

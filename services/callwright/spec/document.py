@@ -1,14 +1,11 @@
-"""Reads a FineTune document from YAML, and names the run that it asks for.
+"""Reads a FineTune document from YAML.
 
     finetune = load("finetune.yaml")
-    run_name(finetune)                  "demo-3f9c2a1b"
 
 A wrong document raises `InvalidInput` with one line per problem: YAML path, what was found, what was expected.
 """
 
 import difflib
-import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +16,6 @@ from pydantic_core import ErrorDetails
 from callwright.errors import InvalidInput, NotFound
 from callwright.spec import strict_yaml
 from callwright.spec.model import FineTune
-
-# KubeRay refuses RayJob names over 47 characters: name + "-" + digest + "-train-" + attempt digits.
-_NAME_LENGTH = 29
 
 
 def load(path: str | Path) -> FineTune:
@@ -48,22 +42,6 @@ def parse(text: str, *, where: str = "FineTune") -> FineTune:
         problems = tuple(_lines(error.errors(include_url=False), document))
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise InvalidInput(f"{where}: {count}", problems) from None
-
-
-def run_name(finetune: FineTune, data_digest: str = "") -> str:
-    """Name of the run that `finetune` asks for; the same document gives the same name.
-
-    Resources, pods, serving and suspension are left out: more memory after an OOM carries the same run on.
-    `data_digest` makes a new run of changed corpora, where the caller can see them.
-    """
-    shaping = finetune.spec.model_dump(
-        mode="json", by_alias=True, exclude={"suspend", "resources", "cluster", "deploy"}
-    )
-    parts = [finetune.model_name, shaping, *([data_digest] if data_digest else [])]
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    name = finetune.metadata.name
-    prefix = name if name[0].isalpha() else f"r{name}"  # a RayJob's name is a DNS-1035 label
-    return f"{prefix[:_NAME_LENGTH].rstrip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _lines(details: list[ErrorDetails], document: Any) -> Iterator[str]:

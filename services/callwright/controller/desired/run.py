@@ -8,7 +8,7 @@ import yaml
 
 from callwright.controller.config import ControllerConfig
 from callwright.server.trial import Trial, plan_trial
-from callwright.spec import API_VERSION, FineTune
+from callwright.spec import API_VERSION, FineTune, version_name
 
 Manifest = dict[str, Any]
 
@@ -49,8 +49,8 @@ class Run:
 
     @property
     def version(self) -> str:
-        """Version under which the merged model is published: the run's own name, so that a rerun publishes the same."""
-        return self.name
+        """Version under which the merged model is published; a rerun publishes the same."""
+        return version_name(self.finetune, self.name)
 
     @cached_property
     def trial(self) -> Trial:

@@ -1,0 +1,61 @@
+"""The gate's decision over an evaluation that the store has: taken again in seconds, without a model, a GPU or a pod.
+
+    decision = decide_again(store, finetune, run="demo-3f9c2a1b", version="demo-3f9c2a1b")
+    decision is None or decision.gate.passed
+
+So a changed gate is a decision, and nothing is measured anew.
+"""
+
+import json
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from callwright.errors import NotFound
+from callwright.evaluator.gate import GateResult, decide
+from callwright.evaluator.report import Report
+from callwright.spec import FineTune, measurement
+from callwright.store import Registry, Store
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate says, and the candidate's accuracy."""
+
+    gate: GateResult
+    accuracy: float | None
+
+
+def stored_at(run: str) -> str:
+    """Return the key of a run's findings in the store."""
+    return f"runs/{run}/evaluation.json"
+
+
+def decide_again(store: Store, finetune: FineTune, *, run: str, version: str) -> Decision | None:
+    """Hold the stored reports of a run's version against the document's gate as it is now, and record the decision.
+
+    Returns None where the store has no reports, those of other requests, or the promoted version is another than the
+    one that they were held against: then the version has to be measured. Raises as `decide` does.
+    """
+    key = stored_at(run)
+    try:
+        found = json.loads(store.get_bytes(key))
+        reports = {heading: Report.model_validate(report) for heading, report in found["reports"].items()}
+        candidate = reports["candidate"]
+    except (NotFound, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+        return None
+    if found.get("measurement") not in (None, measurement(finetune, version)):  # None: an older release's
+        return None
+    promoted, standing = reports.get("promoted"), Registry(store).promoted(finetune.model_name)
+    if standing == version:
+        promoted = standing = None
+    elif promoted is not None and promoted.version not in (None, standing):
+        return None
+    result = decide(
+        finetune.spec.evaluate.gate, candidate, promoted=promoted, expects_promoted=standing is not None,
+        base=reports.get("base"),
+    )  # fmt: skip
+    gate = result.model_dump(mode="json")
+    if gate != found.get("gate"):
+        store.put_bytes(key, json.dumps(found | {"gate": gate}, indent=2, ensure_ascii=False).encode())
+    return Decision(result, candidate.total.accuracy)

@@ -1,0 +1,99 @@
+"""What a run, its version and its evaluation are named by: digests of what each depends on, and of nothing else.
+
+    name = run_name(finetune)                    "demo-3f9c2a1b": the training, of base, corpora and settings
+    version = version_name(finetune, name)       the same, or another one where `merge` shapes the weights
+    measurement(finetune, version)               "9c1f0a77d2e4": the requests that a version is measured with
+
+Only what a document sets counts, save where it sets what is the default anyway: a field that a later release adds, or
+whose default it changes, names no existing run anew, also where the API server has written all defaults into it. The
+gate, what training tells of itself, and what it runs on are no part of any of them.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from callwright.spec.model import FineTune
+
+_Fields = Mapping[str, tuple[str, ...]]
+# KubeRay refuses RayJob names over 47 characters: name + "-" + digest + "-train-" + attempt digits.
+_NAME_LENGTH = 29
+_SCHEME = "2"
+"""Changes with how digests are made. Every document's run is then a new one: do not change it."""
+TRAINING: _Fields = {
+    "base": (),
+    "dialect": (),
+    "data": (),
+    "lora": (),
+    "train": ("log_steps", "report_to", "max_failures", "save_total_limit"),
+}
+"""Fields of `spec` that shape the adapter, and which of their parts do not."""
+MERGE: _Fields = {"merge": ("tolerance",)}
+"""Those that shape the merged weights beside it."""
+MEASUREMENT: _Fields = {"evaluate": ("concurrency", "gate", "promote")}
+"""Those that shape an evaluation's figures."""
+FIRST_DEFAULTS: dict[str, Any] = {}
+"""The default that a field had when it was added, where that is another one today: `{"Train.seed": 42}`."""
+
+
+def run_name(finetune: FineTune, corpora_digest: str = "") -> str:
+    """Return the name of the run that `finetune` asks for; the same document gives the same name.
+
+    `corpora_digest` makes a new run of changed corpora, where the caller can see them.
+    """
+    return _name(finetune, _digest(finetune.model_name, _chosen(finetune, TRAINING), corpora_digest))
+
+
+def version_name(finetune: FineTune, run: str) -> str:
+    """Return the name of the version that the run's adapter becomes: the run's own where `merge` is as it comes."""
+    settings = _chosen(finetune, MERGE)
+    return _name(finetune, _digest(run, settings)) if settings else run
+
+
+def measurement(finetune: FineTune, version: str) -> str:
+    """Return what tells evaluations of `version` apart: 12 hexadecimal digits."""
+    return _digest(version, _chosen(finetune, MEASUREMENT))[:12]
+
+
+def _name(finetune: FineTune, digest: str) -> str:
+    name = finetune.metadata.name
+    prefix = name if name[0].isalpha() else f"r{name}"  # a RayJob's name is a DNS-1035 label
+    return f"{prefix[:_NAME_LENGTH].rstrip('-')}-{digest[:8]}"
+
+
+def _digest(*parts: object) -> str:
+    text = json.dumps([_SCHEME, *parts], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _chosen(finetune: FineTune, fields: _Fields) -> dict[str, Any]:
+    """What the document chooses of these fields, as JSON; keys are attributes' names."""
+    chosen = _choices(finetune.spec)
+    return {
+        name: value for name, left_out in fields.items() if (value := _without(chosen.get(name, {}), left_out)) != {}
+    }
+
+
+def _without(value: Any, left_out: tuple[str, ...]) -> Any:
+    return {key: part for key, part in value.items() if key not in left_out} if left_out else value
+
+
+def _choices(model: BaseModel) -> dict[str, Any]:
+    """The fields that are set, and to another value than their first default."""
+    chosen: dict[str, Any] = {}
+    for name in sorted(model.model_fields_set):
+        value, field = getattr(model, name), type(model).model_fields[name]
+        default = FIRST_DEFAULTS.get(f"{type(model).__name__}.{name}", field.get_default(call_default_factory=True))
+        if value == default:
+            continue
+        if isinstance(value, BaseModel):
+            if inner := _choices(value):
+                chosen[name] = inner
+        elif isinstance(value, tuple) and any(isinstance(each, BaseModel) for each in value):
+            chosen[name] = [_choices(each) for each in value]
+        else:
+            chosen[name] = model.model_dump(mode="json", include={name})[name]
+    return chosen
