@@ -66,6 +66,16 @@ def test_a_port_in_use_is_told_at_once(tmp_path: Path) -> None:
         refused(callwright("demo", "--port", port, "--root", tmp_path / "demo", cwd=tmp_path), str(port), "in use")
 
 
+@pytest.mark.parametrize("theirs", ["file", "folder"])
+def test_the_demo_deletes_nothing_but_an_earlier_demo(theirs: str, tmp_path: Path) -> None:
+    root = tmp_path / "thesis"
+    kept = root if theirs == "file" else root / "chapter.tex"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("years of work")
+    refused(callwright("demo", "--root", root, cwd=tmp_path), "thesis holds other files", "--root")
+    assert kept.read_text() == "years of work"
+
+
 @pytest.mark.parametrize("command", ["run", "train", "merge", "evaluate", "promote", "serve", "demo", "data", "models"])
 def test_help_teaches_every_command(command: str, tmp_path: Path) -> None:
     done = callwright(command, "--help", cwd=tmp_path)

@@ -327,6 +327,23 @@ def test_the_command_prints_a_table_writes_a_report_and_carries_on(tmp_path: Pat
     assert document["accuracy"] == 0.8
 
 
+def test_an_interrupted_command_carries_on_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    path = str(requests(tmp_path / "seen.jsonl"))
+    refusing = True
+
+    def answer(body: dict[str, Any]) -> dict[str, Any] | Raw:
+        return Raw("no", status=401) if refusing and city_of(body) in CITIES[4:] else knowing(9)(body)
+
+    with OpenAIServer(answer) as server:
+        arguments = (path, "--base-url", server.base_url, "--model", "m", "--concurrency", "1", "--json")
+        assert isinstance(callwright(*arguments).exception, InvalidInput)
+        refusing, asked = False, len(server.requests)
+        assert json.loads(callwright(*arguments).stdout)["accuracy"] == 0.9
+        assert len(server.requests) - asked == 6
+    assert not list(tmp_path.glob(".callwright/evaluations/*"))
+
+
 def test_the_command_compares_models_and_saved_evaluations(tmp_path: Path):
     path = str(requests(tmp_path / "seen.jsonl"))
     with OpenAIServer(knowing(8), models=("m", "base")) as server:

@@ -206,3 +206,12 @@ def test_what_is_no_document_is_said_to_be_none(text: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"gone\.yaml"):
         spec.load(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize("part", ["data: {sources: [{path: a}], seed: SEED}", "train: {seed: SEED}"])
+def test_a_seed_that_no_generator_takes_is_refused(part: str) -> None:
+    kept = GOOD if part.startswith("train") else GOOD.partition("  data:")[0]
+    assert spec.parse(f"{kept}  {part}\n".replace("SEED", str(2**32 - 1)))
+    with pytest.raises(InvalidInput) as caught:
+        spec.parse(f"{kept}  {part}\n".replace("SEED", "5000000000"))
+    assert "seed: got 5000000000" in "\n".join(caught.value.problems)

@@ -16,7 +16,7 @@ import typer
 
 from callwright.cli import output
 from callwright.cli.run import open_run, promote, serving_candidate
-from callwright.errors import GateFailed, Interrupted
+from callwright.errors import GateFailed, Interrupted, InvalidInput
 from callwright.merger.stage import merge_run
 from callwright.progress import in_bytes
 from callwright.run import Run
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _QUESTION = "How do I get from Trondheim to Valencia?"
 _TOOL = "find_route"
 _RESULT = {"result": 31}
+_MARK = ".callwright-demo"
+"""File by which the demo knows its own folder."""
 
 
 def demo(
@@ -47,7 +49,7 @@ def demo(
     for each in (port, engine_port):
         check_port("127.0.0.1", each)
     root = root.absolute()
-    shutil.rmtree(root, ignore_errors=True)
+    _clear(root)
     seconds: dict[str, float] = {}
     with _timed(seconds, "corpus"):
         corpus = write_corpus(root / "data")
@@ -59,6 +61,19 @@ def demo(
     except (KeyboardInterrupt, Interrupted) as stop:
         command = shlex.join([*_program(), "run", _short(file), "--root", _short(root), "--store", run.store.url])
         raise Interrupted.told(stop, f"what is done stays in {_short(root)}; to carry on: {command}") from None
+
+
+def _clear(root: Path) -> None:
+    """Make `root` an empty folder. Raises `InvalidInput` where it holds anything but what an earlier demo made."""
+    if root.exists() and not (root / _MARK).is_file() and (not root.is_dir() or any(root.iterdir())):
+        raise InvalidInput(
+            f"demo: {_short(root)} holds other files, which the demo would delete; expected a new folder, an empty one "
+            "or an earlier demo's; choose another --root"
+        )
+    if root.exists():
+        shutil.rmtree(root)
+    root.mkdir(parents=True)
+    (root / _MARK).touch()
 
 
 def _play(run: Run, seconds: dict[str, float], *, root: Path, keep: bool, port: int, engine_port: int) -> None:

@@ -1,6 +1,8 @@
 """`callwright evaluate`: measure a model behind an OpenAI endpoint, hold it against a gate, or compare evaluations."""
 
+import hashlib
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 _CACHE = Path(".callwright/cache/corpora")
 """Remote corpora are copied here."""
+_KEPT = Path(".callwright/evaluations")
+"""Results of an evaluation without `--out`, for as long as it is not finished."""
 
 
 def evaluate(
@@ -45,7 +49,10 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="First requests of each set to use.")] = None,
     timeout_seconds: Annotated[float, typer.Option(min=0.1, help="Time that an answer may take.")] = 120.0,
     api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="Key of the endpoint.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the report, and to carry on from.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report and results; without it only an interrupted one leaves any."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Measure how well a model calls tools."""
@@ -61,9 +68,9 @@ def evaluate(
         if not rows:
             rows.extend(_read(sets or [], limit, training or [], notes))
         judge = evaluation.Judge(judge_url or base_url, judge_model, judge_api_key) if judge_model else None
-        results = out / f"results-{re.sub('[^A-Za-z0-9._-]+', '_', model)}.jsonl" if out else None
+        results = (out or _kept(base_url, model, sets, limit, dialect, max_tokens, judge_model)) / _file(model)
         with output.progress(model) as advance:
-            return evaluation.evaluate(
+            report = evaluation.evaluate(
                 base_url=base_url,
                 model=model,
                 rows=rows,
@@ -77,6 +84,9 @@ def evaluate(
                 on_progress=advance,
                 results_path=results,
             )
+        if out is None:
+            shutil.rmtree(results.parent, ignore_errors=True)
+        return report
 
     findings = gather(_reports(model, compare, measure))
     if compare and not findings.comparisons:
@@ -87,6 +97,15 @@ def evaluate(
         _show(findings, out, json)
     if findings.gate and not findings.gate.passed:
         raise GateFailed(f"the gate of {spec} keeps {list(findings.reports)[-1]} back: {findings.gate.message}")
+
+
+def _kept(*settings: object) -> Path:
+    """Return the folder of what an evaluation with these settings carries on from where no `--out` names one."""
+    return _KEPT / hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
+
+
+def _file(model: str) -> str:
+    return f"results-{re.sub('[^A-Za-z0-9._-]+', '_', model)}.jsonl"
 
 
 def _read(sets: list[str], limit: int | None, training: list[str], notes: list[str]) -> "list[Row]":

@@ -157,6 +157,10 @@ def redo_from(run: Run, stage: Stage) -> None:
     Raises `Conflict` where the run's version is promoted.
     """
     first, model, version = STAGES.index(stage), run.model, run.version
+    if stage == "data":
+        from callwright.datasets.prepare import discard_run
+
+        discard_run(run)
     if first <= STAGES.index("merge"):
         if Registry(run.store).promoted(model) == version:
             raise Conflict(

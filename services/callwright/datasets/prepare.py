@@ -81,6 +81,12 @@ def prepare_run(run: Run, *, processes: int | None = None, on_progress: Advance 
     )  # fmt: skip
 
 
+def discard_run(run: Run) -> None:
+    """Delete what `prepare_run` has made of a run's document, so that the corpora are read anew."""
+    spec = run.finetune.spec
+    shutil.rmtree(_target(run.data, digest(spec.data, spec.dialect, run.base_dir)), ignore_errors=True)
+
+
 class _Job(NamedTuple):
     """What a process needs to encode rows."""
 
@@ -154,8 +160,7 @@ def prepare(
     `processes` defaults to the machine's. Raises `NotFound` and `InvalidInput` for what is wrong with the sources, the
     base's tokenizer or its template.
     """
-    input_digest = digest(data, dialect, base_dir)
-    target = folder / f"{input_digest[:12]}-{_code_digest()[:6]}"
+    target = _target(folder, digest(data, dialect, base_dir))
     if not (target / "report.json").is_file():
         making = folder / f"{target.name}.{os.getpid()}.part"
         making.mkdir(parents=True, exist_ok=True)
@@ -182,6 +187,10 @@ def corpora_digest(data: Data, base_dir: Path) -> str:
     parts = [sources.state(source.path) for source in data.sources]
     parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in _tokenizer_files(base_dir)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _target(folder: Path, input_digest: str) -> Path:
+    return folder / f"{input_digest[:12]}-{_code_digest()[:6]}"
 
 
 def _code_digest() -> str:

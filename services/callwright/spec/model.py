@@ -116,7 +116,7 @@ class Data(SpecModel):
     loss: LossWeights = LossWeights()
     """The loss weight of each kind of token; times that of its turn, where the row gives one as `weight` (also
     `loss_weight`, `loss_scale`), or as `train` or `loss`, true or false."""
-    seed: int = Field(default=42, ge=0)
+    seed: int = Field(default=42, ge=0, le=2**32 - 1)
     """Seed of sampling, splitting and shuffling."""
 
 
@@ -188,7 +188,7 @@ class Train(SpecModel):
     starts, and its own variables, such as MLFLOW_TRACKING_URI or WANDB_API_KEY."""
     max_failures: int = Field(default=3, ge=0)
     """Times that a broken training is restarted from its newest checkpoint."""
-    seed: int = Field(default=42, ge=0)
+    seed: int = Field(default=42, ge=0, le=2**32 - 1)
     """Seed of adapter weights, dropout and order."""
 
 

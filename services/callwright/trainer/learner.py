@@ -87,7 +87,7 @@ class Learner:
 
     def _backward(self, *, stop: bool = False) -> tuple[Tensor, int, int]:
         """Gradients of the step's loss in every parameter; a `StepResult`'s figures, tokens and places."""
-        torch.manual_seed((self.plan.train.seed * 1_000_003 + self.step) * 4099 + self.rank)
+        torch.manual_seed(((self.plan.train.seed * 1_000_003 + self.step) * 4099 + self.rank) % 2**63)
         self.model.train()
         total = max(sum(self.rows.totals[row] for row in self.plan.sequences(self.step)), 1e-9)
         figures = torch.tensor([0.0, 0.0, 0.0, float(stop)], device=self.device)
