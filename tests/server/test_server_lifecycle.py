@@ -34,3 +34,16 @@ def test_a_model_is_looked_for_among_those_served() -> None:
             lifecycle.check(f"{server.base_url}/models", "c")
     with pytest.raises(StageFailed, match="Connection refused"):
         lifecycle.check("http://127.0.0.1:1/v1/models", "c")
+
+
+def test_the_first_key_that_is_no_comment_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, str]] = []
+
+    def get(url: str, *, timeout: float, headers: dict[str, str]) -> bytes:
+        sent.append(headers)
+        return b'{"data": [{"id": "b"}]}'
+
+    monkeypatch.setattr(lifecycle, "get", get)
+    lifecycle.check("http://x", "b", "# the team's\n\n  # two\n ключ \nsecond\n")
+    lifecycle.check("http://x", "b", " \n")
+    assert sent == [{"Authorization": "Bearer " + "ключ".encode().decode("latin-1")}, {}]

@@ -10,9 +10,6 @@ from asking import ANSWER, CALL, TWO, USER, WEATHER, Bench, bench, joined
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from callwright import dialects
-from callwright.sidecar.admission import Keys
-from callwright.sidecar.config import SidecarConfig
-from callwright.sidecar.errors import Refused
 from fakes import Raw, Text
 
 TEXTS = {
@@ -194,18 +191,3 @@ def test_an_engine_that_does_not_say_gets_the_tool_role() -> None:
     with bench("Thought: done.", dialects={"m": "toolbench"}) as b:
         b.ask(messages=SECOND)
     assert b.engine.requests[0]["messages"][-1] == {"role": "tool", "content": "rain"}
-
-
-# --- keys ------------------------------------------------------------------------------------------------------------
-
-
-def test_given_keys_are_checked_and_not_shown() -> None:
-    config = SidecarConfig(api_keys=["first", "second"])
-    keys = Keys(None, config.api_keys)
-    for good in ("Bearer first", "bearer second"):
-        keys.check(good)
-    for bad in (None, "", "first", "Bearer", "Bearer ", "Bearer third", "Basic first", "Bearer firs", "Bearer ü"):
-        with pytest.raises(Refused) as refused:
-            keys.check(bad)
-        assert refused.value.status == 401
-    assert "first" not in repr(config)

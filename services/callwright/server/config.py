@@ -61,7 +61,7 @@ class ServedModel(SpecModel):
 class ServerConfig(SpecModel):
     models: tuple[ServedModel, ...] = Field(min_length=1)
     """Models that share a replica. Models to be scaled apart belong into applications of their own."""
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen on. On a cluster the RayService decides."""
     port: Port = 8000
     """Port to listen on. On a cluster the RayService decides."""

@@ -73,10 +73,11 @@ def drain(url: str, seconds: float) -> None:
 def check(url: str, model: str, api_keys: Annotated[str, typer.Option(envvar="API_KEYS")] = "") -> None:
     """Raise `StageFailed` when nothing answers at `url`, or the models that it lists lack `model`.
 
-    The first of `api_keys` is sent.
+    The first of `api_keys`, one a line as the sidecar reads them, is sent.
     """
-    keys = api_keys.split()
-    headers = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
+    lines = (line.strip() for line in api_keys.split("\n"))
+    key = next((line for line in lines if line and not line.startswith("#")), None)
+    headers = {"Authorization": f"Bearer {key}".encode().decode("latin-1")} if key else {}
     try:
         served = [each["id"] for each in json.loads(get(url, timeout=60, headers=headers))["data"]]
     except OSError as error:

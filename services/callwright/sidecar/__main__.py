@@ -25,8 +25,10 @@ def main() -> int:
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     watch = given.pop("until_stdin_closes")
     try:
-        keys = os.environ.get("CALLWRIGHT_API_KEYS", "").replace(",", " ").split()
-        config = check({"store": os.environ.get("CALLWRIGHT_STORE") or None, "api_keys": keys} | given)
+        keys = os.environ.get("CALLWRIGHT_API_KEYS")
+        if keys is not None:
+            given["api_keys"] = keys.replace(",", " ").split()
+        config = check({"store": os.environ.get("CALLWRIGHT_STORE") or None} | given)
         app = create_app(config, Registry(Store.open(config.store)) if config.store else None)
         listening = _listen(config)
     except CallwrightError as error:

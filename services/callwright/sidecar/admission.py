@@ -4,7 +4,9 @@ Keys are given, or stand in a file, one a line, and change without a restart. Kn
 """
 
 import asyncio
+import contextlib
 import hmac
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -15,21 +17,30 @@ from pydantic import SecretStr
 from callwright.errors import InvalidInput
 from callwright.sidecar.errors import Overloaded, Refused
 
+_LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
+_KEPT_SECONDS = 60.0
+"""How long the keys of a file that can't be read any more stay valid."""
 
 
 class Keys:
-    """The keys in the file at `path` and those `given`; with neither everybody may come in.
+    """The keys in the file at `path` and those `given`; where both are None everybody may come in.
 
-    Raises `InvalidInput` when the file is unreadable or holds none.
+    Raises `InvalidInput` when the file is unreadable, and when a file or what is given holds none.
     """
 
-    def __init__(self, path: str | None, given: Iterable[SecretStr] = ()) -> None:
-        self._path = Path(path) if path else None
-        self._given = tuple(key.get_secret_value().encode() for key in given)
+    def __init__(self, path: str | None, given: Iterable[SecretStr] | None = None) -> None:
+        self._path = None if path is None else Path(path)
+        self._is_open = path is None and given is None
+        self._given = _spelled(key.get_secret_value() for key in given or ())
         self._keys: tuple[bytes, ...] = ()
-        self._stamp: tuple[int, int] | None = None
-        self._looked = 0.0
+        self._stamp: tuple[int, int, int] | None = None
+        self._looked = self._seen = 0.0
+        self._is_lost = False
+        if given is not None and not self._given:
+            raise InvalidInput(
+                "reading the API keys: CALLWRIGHT_API_KEYS holds none; give at least one, or leave it out"
+            )
         if self._path:
             self._look(self._path)
             if not self._keys:
@@ -38,33 +49,53 @@ class Keys:
     def check(self, authorization: str | None, x_api_key: str | None = None) -> None:
         """Raise `Refused` with status 401 unless `authorization` is `Bearer` and a key, or `x_api_key` is one.
 
-        Keys are compared in constant time.
+        Headers are texts in latin-1, as servers read them. Keys are compared in constant time.
         """
-        if self._path is None and not self._given:
+        if self._is_open:
             return
-        if self._path is not None and time.monotonic() - self._looked > _LOOK_SECONDS:
+        if self._path and time.monotonic() - self._looked > _LOOK_SECONDS:
             self._look(self._path)
         scheme, _, bearer = (authorization or "").partition(" ")
-        given = [key for key in (bearer if scheme.lower() == "bearer" else None, x_api_key) if key]
+        headers = (bearer if scheme.lower() == "bearer" else "", x_api_key or "")
+        given = [each.encode("latin-1", "replace").strip(b" \t") for each in headers]
         known = False
         for key in (*self._given, *self._keys):  # all of them, whichever it is
             for each in given:
-                known |= hmac.compare_digest(key, each.strip().encode())
+                known |= hmac.compare_digest(key, each)
         if not known:
             raise Refused("the API key is missing or unknown", code="invalid_api_key", status=401)
 
     def _look(self, path: Path) -> None:
+        """Read the file where it has changed. One that can't be read is told, and after a while admits nobody."""
         self._looked = time.monotonic()
         try:
             status = path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
+            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
             if stamp != self._stamp:
-                lines = path.read_text(encoding="utf-8").splitlines()
-                self._keys = tuple(line.strip().encode() for line in lines if line.strip() and not line.startswith("#"))
-                self._stamp = stamp
-        except (OSError, UnicodeDecodeError) as error:
+                lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n"))
+                self._keys = _spelled(line for line in lines if not line.startswith("#"))
+                if self._stamp and not self._keys:
+                    _LOG.error("reading the API keys: %s holds none; it admits nobody", path)
+            self._stamp, self._seen, self._is_lost = stamp, self._looked, False
+        except (OSError, ValueError) as error:
             if self._stamp is None:
                 raise InvalidInput(f"reading the API keys: {path}: {error}") from None
+            if self._looked - self._seen > _KEPT_SECONDS and self._keys:
+                self._keys, self._stamp = (), (0, 0, 0)
+                _LOG.error("reading the API keys: %s: %s; it admits nobody any more", path, error)
+            elif not self._is_lost:
+                _LOG.warning("reading the API keys: %s: %s; in %d s it admits nobody", path, error, _KEPT_SECONDS)
+            self._is_lost = True
+
+
+def _spelled(keys: Iterable[str]) -> tuple[bytes, ...]:
+    """Return what clients send for `keys`: UTF-8, or latin-1 where a key can be written so; nothing for blank ones."""
+    spelled: list[bytes] = []
+    for key in filter(None, map(str.strip, keys)):
+        spelled.append(key.encode("utf-8", "surrogateescape"))
+        with contextlib.suppress(UnicodeEncodeError):
+            spelled.append(key.encode("latin-1"))
+    return tuple(dict.fromkeys(spelled))
 
 
 class Gate:

@@ -25,7 +25,7 @@ class SidecarConfig(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, hide_input_in_errors=True
     )
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen on."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8100
     """Port to listen on."""
@@ -73,10 +73,12 @@ class SidecarConfig(BaseModel):
     """How long open streams may go on after SIGTERM."""
     otlp_endpoint: Annotated[str, Field(pattern=r"^https?://.+$")] | None = None
     """OpenTelemetry collector, such as `http://collector:4318`, that gets a span for each request."""
-    api_keys_file: str | None = None
-    """File with one API key a line, read again when it changes; everybody may come in without this and `api_keys`."""
-    api_keys: tuple[SecretStr, ...] = ()
-    """Further keys. No flag: the environment variable `CALLWRIGHT_API_KEYS` holds them, parted by commas or spaces."""
+    api_keys_file: str | None = Field(default=None, min_length=1)
+    """File with one API key a line, `#` before a comment, read again when it changes; a minute after it has gone nobody
+    may come in by it. Everybody may without this and `api_keys`."""
+    api_keys: tuple[SecretStr, ...] | None = None
+    """Further keys. No flag: the environment variable `CALLWRIGHT_API_KEYS` holds them, parted by commas or spaces; set
+    without one it is an error."""
 
     cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\sA-Z]+)$")], ...] = ()
     """Origins whose pages may ask, such as `https://chat.example.com`, parted by commas; `*` for all. Without it the
@@ -85,8 +87,12 @@ class SidecarConfig(BaseModel):
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _from_commas(cls, value: Any) -> Any:
-        """A flag's text is a list too."""
-        return value.replace(",", " ").split() if isinstance(value, str) else value
+        """A flag's text is a list too, but none of nothing: without origins the engine's own answer would stand."""
+        if not isinstance(value, str):
+            return value
+        if not (origins := value.replace(",", " ").split()):
+            raise ValueError("got none; expected at least one origin, or no such flag")
+        return origins
 
     @field_validator("models", "dialects", mode="before")
     @classmethod
