@@ -13,7 +13,15 @@ from typing import Literal, Self
 import pytest
 
 BUCKET = "callwright-tests"
-Fault = Literal["500", "slow down", "reset", "truncated", "upload reset"]
+Fault = Literal["500", "slow down", "400", "412", "reset before", "upload reset", "answer lost", "reset", "truncated"]
+_STATUSES: dict[Fault, tuple[int, str]] = {
+    "500": (500, "InternalError"),
+    "slow down": (503, "SlowDown"),
+    "400": (400, "InvalidRequest"),
+    "412": (412, "PreconditionFailed"),
+}
+RESETS: tuple[Fault, ...] = ("reset before", "upload reset", "answer lost", "reset")
+"""Before, in the middle of and after the request, and in the middle of its answer."""
 
 
 @contextlib.contextmanager
@@ -99,24 +107,40 @@ def answer(request: BaseHTTPRequestHandler, status: int, data: bytes, headers: d
 class FaultyProxy(Front):
     """Passes requests on to a server, except those that `choose` answers with a fault."""
 
-    def __init__(self, upstream: str, choose: Callable[[str, str], Fault | None]) -> None:
+    def __init__(
+        self,
+        upstream: str,
+        choose: Callable[[str, str], Fault | None],
+        *,
+        change_etag: Callable[[str], str | None] = lambda etag: etag,
+    ) -> None:
         super().__init__(upstream)
         self.choose = choose
         """Called with method and path of every request."""
+        self.change_etag = change_etag
+        """What an answer's ETag becomes."""
+        self._put = threading.Lock()  # moto compares and writes in two steps
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         fault = self.choose(request.command, request.path)
         length = int(request.headers.get("Content-Length") or 0)
+        if fault == "reset before":
+            return _reset(request)
         if fault == "upload reset":
             request.rfile.read(length // 2)
             return _reset(request)
         body = request.rfile.read(length)
-        if fault in ("500", "slow down"):
-            status, code = (500, "InternalError") if fault == "500" else (503, "SlowDown")
+        if fault in _STATUSES:
+            status, code = _STATUSES[fault]
             return answer(request, status, f"<Error><Code>{code}</Code></Error>".encode(), {})
         sent = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
-        status, headers, data = self.forward(request, request.path, body, sent)
+        with self._put if request.command == "PUT" else contextlib.nullcontext():
+            status, headers, data = self.forward(request, request.path, body, sent)
+        if fault == "answer lost":
+            return _reset(request)
         headers = {name: value for name, value in headers.items() if name not in ("connection", "transfer-encoding")}
+        if (etag := headers.pop("etag", None)) and (etag := self.change_etag(etag)):
+            headers["etag"] = etag
         if request.command != "HEAD":
             headers["content-length"] = str(len(data))
         if fault in ("reset", "truncated"):

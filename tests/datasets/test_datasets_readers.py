@@ -541,7 +541,7 @@ def test_a_corpus_in_a_store_is_copied_once(tmp_path: Path) -> None:
 
     first = sources.resolve(url, tmp_path / "cache", open_store=open_store)
     assert sources.resolve(url, tmp_path / "cache", open_store=open_store) == first
-    assert len(opened) == 3
+    assert len(opened) == 2
     assert [c.id for c in readers.read(url, cache_dir=tmp_path / "cache")] == ["MS_1"]
     before = sources.state(url)
     write(tmp_path / "bucket" / "a.jsonl", MS_AGENT, MS_AGENT)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from callwright.datasets.files import SUFFIXES, plain_suffix
 from callwright.errors import InvalidInput, NotFound, Unavailable
-from callwright.store import Store, located
+from callwright.store import Store, fetch_file, located
 
 _HUBS = "hf://datasets/OWNER/NAME[/FILE] or modelscope://OWNER/NAME/FILE"
 
@@ -60,13 +60,7 @@ def state(path: str, *, open_store: Callable[[str], Store] = Store.open) -> str:
 
 def _from_store(url: str, cache_dir: Path, open_store: Callable[[str], Store]) -> Path:
     folder, name = located(url)
-    # What is there decides the copy's folder: a corpus that changes in place is copied anew.
-    now = state(url, open_store=open_store)
-    target = cache_dir / hashlib.sha256(now.encode()).hexdigest()[:24] / name
-    if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        open_store(folder).get_file(name, target)
-    return target
+    return fetch_file(open_store(folder), name, cache_dir)
 
 
 def _from_hugging_face(repository: str, name: str, cache_dir: Path) -> Path:

@@ -3,7 +3,7 @@
 from callwright.store.adapter_config import AdapterConfig
 from callwright.store.base_model import resolve_base
 from callwright.store.claim import claimed
-from callwright.store.fetch import fetch, fetch_folder
+from callwright.store.fetch import fetch, fetch_file, fetch_folder
 from callwright.store.manifest import PROMOTED, BaseModelRef, FileEntry, Manifest, Promotion, Verification
 from callwright.store.registry import Registry
 from callwright.store.storage import Store
@@ -11,5 +11,5 @@ from callwright.store.url import located
 
 __all__ = [
     "PROMOTED", "AdapterConfig", "BaseModelRef", "FileEntry", "Manifest", "Promotion", "Registry", "Store",
-    "Verification", "claimed", "fetch", "fetch_folder", "located", "resolve_base",
+    "Verification", "claimed", "fetch", "fetch_file", "fetch_folder", "located", "resolve_base",
 ]  # fmt: skip

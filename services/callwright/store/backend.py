@@ -4,6 +4,7 @@
 no manifests and no URLs.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,10 +27,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stored:
-    """An object's bytes and the tag that a compare-and-swap of it needs."""
+    """An object's bytes and the tag that a compare-and-swap of it needs, `etag_of` them."""
 
     data: bytes
     etag: str
+
+
+def etag_of(data: bytes) -> str:
+    """The tag of an object with these bytes: a digest, the same in every backend and behind every proxy."""
+    return hashlib.sha256(data).hexdigest()
 
 
 class Writer(ABC):

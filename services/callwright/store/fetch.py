@@ -63,8 +63,17 @@ def fetch_folder(store: Store, prefix: str, cache_dir: Path, label: str) -> Path
     """
     state = [f"{store.url}/{prefix}"]
     state += (f"{entry.key} {entry.size} {entry.modified.isoformat()}" for entry in store.list(prefix))
-    target = cache_dir / f"{label}-{hashlib.sha256(chr(10).join(state).encode()).hexdigest()[:16]}"
+    target = cache_dir / f"{label}-{hashlib.sha256(os.fsencode(chr(10).join(state))).hexdigest()[:16]}"
     return _cached(target, lambda staged: store.get_tree(prefix, staged))
+
+
+def fetch_file(store: Store, key: str, cache_dir: Path) -> Path:
+    """A local copy of an object under its own name, `<cache_dir>/<digest>/<name>`, copied once; see `fetch_folder`."""
+    entry = store.entry(key)
+    name = key.rpartition("/")[2]
+    state = f"{store.url}/{key} {entry.size} {entry.modified.isoformat()}"
+    target = cache_dir / hashlib.sha256(os.fsencode(state)).hexdigest()[:24]
+    return _cached(target, lambda staged: store.get_file(key, staged / name)) / name
 
 
 def _cached(target: Path, fill: Callable[[Path], object]) -> Path:

@@ -7,7 +7,6 @@ Conditional writes hold the lock `lock#0` in the root.
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import secrets
@@ -16,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from callwright.errors import CallwrightError, Conflict, InvalidInput, NotFound, Unavailable
-from callwright.store.backend import Buffer, Entry, Stored, Writer
+from callwright.store.backend import Buffer, Entry, Stored, Writer, etag_of
 from callwright.store.files import locked, open_in_folder, sync_folder
 
 STAGED = re.compile(r"#\d+$")
@@ -32,7 +31,7 @@ class LocalBackend:
     def read(self, key: str) -> Stored:
         with _explained("reading", self.root / key):
             data = (self.root / key).read_bytes()
-        return Stored(data=data, etag=_etag(data))
+        return Stored(data=data, etag=etag_of(data))
 
     def read_range(self, key: str, start: int, length: int) -> Buffer:
         with _explained("reading", self.root / key), (self.root / key).open("rb", buffering=0) as file:
@@ -43,7 +42,7 @@ class LocalBackend:
         return data
 
     def write(self, key: str, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
-        if not if_match and not if_absent:
+        if if_match is None and not if_absent:
             return self._write(key, data)
         with _explained("writing", self.root), locked(self.root / "lock#0"):
             self._check(key, if_match)
@@ -106,7 +105,7 @@ class LocalBackend:
     def _write(self, key: str, data: bytes) -> str:
         with self.writer(key) as writer:
             writer.write(data)
-        return _etag(data)
+        return etag_of(data)
 
     def _check(self, key: str, if_match: str | None) -> None:
         try:
@@ -148,10 +147,6 @@ class LocalWriter(Writer):
             os.close(self._handle)
             self._handle = -1
         self._staged.unlink(missing_ok=True)
-
-
-def _etag(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _unless_absent(error: OSError) -> None:

@@ -58,8 +58,9 @@ class Store:
         """Write a small object and return its etag.
 
         With `if_match` only when its etag is still that one, with `if_absent` only when there is none: else `Conflict`.
-        A bucket that holds these very bytes counts as written by this call, whose answer may have been lost: put
-        something of your own into what you write on a condition.
+        Where the outcome is not known the object is read back, and written again if it is as it was. An object that
+        holds these very bytes counts as written by this call, whose answer may have been lost: put something of your
+        own into what you write on a condition.
         """
         return self.backend.write(_checked(key), data, if_match=if_match, if_absent=if_absent)
 
