@@ -61,6 +61,7 @@ class Case:
     dialects: tuple[str, ...] = REACT
     cut: bool = False
     tools: tuple[dict[str, Any], ...] | None = tuple(TOOLS)
+    thought: str | None = None
 
 
 FIRE = ("fire_recognition", {"image": "/tmp/1.jpg"})
@@ -222,23 +223,28 @@ _ECHO = [
 
 
 _THINK = [
+    _case("think block that mentions a call", f"<think>\n{RING}\n</think>\n{PHONE}", None, POLICE, thought=RING),
     _case(
-        "think block that mentions a call", f"<think>\n{RING}\n</think>\n{PHONE}", f"<think>\n{RING}\n</think>", POLICE
+        "think block that mentions a result", "<think>\nObservation: x\n</think>\n\nHi", "Hi", thought="Observation: x"
     ),
-    _kept("think block that mentions a result", "<think>\nObservation: x\n</think>\n\nHi"),
     _case(
         "think block with a final answer in it",
         "<think>\nFinal Answer: 1\n</think>\nFinal Answer: 2",
-        "<think>\nFinal Answer: 1\n</think>\n2",
+        "2",
+        thought="Final Answer: 1",
     ),
-    _kept("think block never closed", f"<think>\n{RING}"),
-    _case("marker right behind the block", "<think>a</think>Action: fire_alert", "<think>a</think>", ALERT),
+    _case("think block never closed", f"<think>\n{RING}", None, thought=RING),
+    _case("marker right behind the block", "<think>a</think>Action: fire_alert", None, ALERT, thought="a"),
     _case(
         "think block after a thought",
         "Thought: a\n<think>\nObservation:\n</think>\nAction: fire_alert",
-        "a\n<think>\nObservation:\n</think>",
+        "a",
         ALERT,
+        thought="Observation:",
     ),
+    _case("two think blocks", "<think>\na\n</think>\n\n<think>b</think>c\nd", "c\nd", thought="a\nb"),
+    _case("empty think block", "<think>\n\n</think>\n\nHi", "Hi"),
+    _case("prose around a think block", "a\n<think>b</think>\n\nc", "a\nc", thought="b"),
     _case("the word in prose", "Use the <think> tag.\nAction: fire_alert", "Use the <think> tag.", ALERT),
 ]
 
@@ -577,8 +583,8 @@ _CUT = [
         ALERT,
         cut=True,
     ),
-    _kept("cut in a think block", "<think>\nActio", cut=True),
-    _kept("cut in the closing tag", "<think>a</thi", cut=True),
+    _case("cut in a think block", "<think>\nActio", None, cut=True, thought="Actio"),
+    _case("cut in the closing tag", "<think>a</thi", None, cut=True, thought="a</thi"),
     _case("cut in prose", "Thought: I now know the fin", "I now know the fin", cut=True),
     _kept("cut in an echo", "Question: What", cut=True),
     _refused("ended in an object", "get_weather", '{"city": "Par', "not complete"),
@@ -719,8 +725,8 @@ _AGENTFABRIC = [
 ]
 
 
-def _hermes(trouble: str, text: str, content: str | None, *calls: Made, cut: bool = False) -> Case:
-    return Case(trouble, text, content, calls, HERMES, cut)
+def _hermes(trouble: str, text: str, content: str | None, *calls: Made, **more: Any) -> Case:
+    return Case(trouble, text, content, calls, HERMES, **more)
 
 
 def _in_tags(written: str) -> str:
@@ -866,8 +872,8 @@ _HERMES = [
     _kept("tag that begins in prose", "a <tool_ b <to", dialects=HERMES),
     _kept("less-than signs", "1 < 2 << 3 <", dialects=HERMES),
     _kept("stray closing tag", "a</tool_call>b", dialects=HERMES),
-    _kept("think block that mentions a call", f"<think>\n{_WEATHER}\n</think>\nHi", dialects=HERMES),
-    _hermes("think block, then a call", f"<think>\nx\n</think>\n{_WEATHER}", "<think>\nx\n</think>", PARIS),
+    _hermes("think block that mentions a call", f"<think>\n{_WEATHER}\n</think>\nHi", "Hi", thought=_WEATHER),
+    _hermes("think block, then a call", f"<think>\nx\n</think>\n{_WEATHER}", None, PARIS, thought="x"),
     _kept("ReAct words in prose", "Action: fire_alert\nObservation: x", dialects=HERMES),
     _bad_block("unknown tool", '{"name": "open", "arguments": {}}', Bad("unknown tool 'open'", "open")),
     _bad_block("no JSON", "get_weather(Paris)", Bad("no JSON object")),

@@ -3,7 +3,17 @@
 import json
 from collections.abc import Sequence
 
-from callwright.dialects import CallDelta, ContentDelta, Delta, Dialect, MalformedCall, ToolCall, Turn, accumulate
+from callwright.dialects import (
+    CallDelta,
+    ContentDelta,
+    Delta,
+    Dialect,
+    MalformedCall,
+    ThoughtDelta,
+    ToolCall,
+    Turn,
+    accumulate,
+)
 
 
 def stream(dialect: Dialect, pieces: Sequence[str], tools, *, eager: bool = False, cut: bool = False) -> list[Delta]:
@@ -53,7 +63,9 @@ def check_deltas(deltas: Sequence[Delta], text: str) -> None:
     """Ids and names only in a call's first delta, indices in order, nothing empty."""
     last = -1
     for delta in deltas:
-        if isinstance(delta, ContentDelta):
+        if isinstance(delta, ThoughtDelta):
+            assert delta.text, text
+        elif isinstance(delta, ContentDelta):
             assert delta.text, text
             assert delta.malformed is None or delta.text.endswith(delta.malformed.text), text
         else:

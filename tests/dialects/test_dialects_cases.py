@@ -23,6 +23,7 @@ def test_case(case: Case) -> None:
         turn = dialect.parse(case.text, case.tools, cut=case.cut)
 
         assert turn.content == case.content, name
+        assert turn.thought == case.thought, name
         assert [_seen(call) for call in turn.calls] == [_wanted(call) for call in case.calls], name
         for call, wanted in zip(turn.calls, case.calls, strict=True):
             if isinstance(wanted, Bad):

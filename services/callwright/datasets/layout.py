@@ -11,7 +11,7 @@ from callwright.datasets.conversation import Conversation
 from callwright.datasets.template import ChatTemplate, RefusedError, Slot
 from callwright.datasets.tokenizer import Tokens
 from callwright.dialects.agentfabric import AgentFabric, roleplay_steps
-from callwright.dialects.types import Dialect, Rendered, Segment
+from callwright.dialects.types import REASONING, Dialect, Rendered, Segment
 from callwright.errors import InvalidInput
 from callwright.spec.model import LossWeights
 
@@ -70,7 +70,8 @@ class LayoutMaker:
 
     def _rendered(self, conversation: Conversation) -> Rendered:
         try:
-            rendered = self._dialect.render(conversation.messages, conversation.tools)
+            without_reasoning = [{k: v for k, v in m.items() if k != REASONING} for m in conversation.messages]
+            rendered = self._dialect.render(without_reasoning, conversation.tools)
         except InvalidInput as error:
             raise RefusedError(f"the dialect {self._dialect.name} refuses it: {error}") from None
         if any(message["role"] == "tool" for message in rendered.messages) and not self._template.has_tool_role:
@@ -95,7 +96,8 @@ class LayoutMaker:
 
 def weight_table(loss: LossWeights) -> dict[str, float]:
     """Weight of each kind of piece in an assistant turn."""
-    written = dict.fromkeys(("thought", "action", "action_input", "final", "text", "observation_marker"), 1.0)
+    kinds = ("reasoning", "thought", "action", "action_input", "final", "text", "observation_marker")
+    written = dict.fromkeys(kinds, 1.0)
     match loss.preset:
         case "none":
             return {**written, "observation": 1.0}
@@ -103,6 +105,7 @@ def weight_table(loss: LossWeights) -> dict[str, float]:
             return written
         case "react":
             return {
+                "reasoning": loss.reasoning,
                 "thought": loss.thought,
                 "action": loss.action,
                 "action_input": loss.action_input,

@@ -5,10 +5,11 @@
     d.parse(text, tools)             an assistant's text as content and calls
     d.parser(tools).feed(chunk)      the same, as a stream
 
-Content is what a client shows: prose, thoughts and answers without their markers, malformed calls verbatim. No content
-are the set phrase before an answer, an echo of the question, a word for no tool (`Action: None`), results that a model
-invents after a call, part of a stop string, and what is left over around a call: a fence, a tag, a quote or a bracket.
-Rendered again, content and calls give what they were read from.
+A turn is its parts in order. Content is what a client shows: prose, ReAct's thoughts and answers without their markers,
+malformed calls verbatim. What stands in think blocks is reasoning, and no content. Nor are the set phrase before an
+answer, an echo of the question, a word for no tool (`Action: None`), results that a model invents after a call, part of
+a stop string, and what is left over around a call: a fence, a tag, a quote or a bracket. Rendered again, a turn's parts
+give what they were read from.
 """
 
 from functools import cache
@@ -26,9 +27,13 @@ from callwright.dialects.types import (
     Dialect,
     Kind,
     MalformedCall,
+    Part,
     Rendered,
     Segment,
     StreamParser,
+    Text,
+    Thought,
+    ThoughtDelta,
     ToolCall,
     Turn,
     accumulate,
@@ -42,9 +47,13 @@ __all__ = [
     "Dialect",
     "Kind",
     "MalformedCall",
+    "Part",
     "Rendered",
     "Segment",
     "StreamParser",
+    "Text",
+    "Thought",
+    "ThoughtDelta",
     "ToolCall",
     "Turn",
     "accumulate",

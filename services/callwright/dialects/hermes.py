@@ -5,14 +5,12 @@ in a user message in `<tool_response>` tags; those of one turn share a message.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from typing import ClassVar
 
 from callwright.dialects.hermes_stream import HermesStream
 from callwright.dialects.left_over import OPEN, SHUT
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
-from callwright.dialects.object_scanner import find_object_end
 from callwright.dialects.tools import Tool, choose, read_names, read_tools
 from callwright.dialects.types import Message, Rendered, Segment, ToolSpec, Turn
 
@@ -31,8 +29,6 @@ For each function call, return a json object with function name and arguments wi
 {{"name": <function-name>, "arguments": <args-json-object>}}
 </tool_call>"""
 
-_ARGUMENTS = re.compile(r'"arguments"\s*:')
-
 
 class Hermes:
     """The dialect `hermes`; its methods are documented in `Dialect`."""
@@ -46,11 +42,11 @@ class Hermes:
     def answer_frame(self) -> tuple[str, str]:
         return "", ""
 
-    def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> HermesStream:
-        return HermesStream(read_names(tools), eager=eager)
+    def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> HermesStream:
+        return HermesStream(read_names(tools), eager=eager, opened=opened)
 
-    def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
-        return self.parser(tools).read(text, cut=cut)
+    def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False, opened: bool = False) -> Turn:
+        return self.parser(tools, opened=opened).read(text, cut=cut)
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"
@@ -70,6 +66,7 @@ class Hermes:
 
     def _write_turn(self, page: Page, turn: Assistant) -> None:
         page.open("assistant")
+        page.reason(turn.reasoning)
         page.turn = turn.index
         for segment in self.segment(turn.text):
             page.write(segment.kind, segment.text)
@@ -84,25 +81,10 @@ class Hermes:
             page.open("user")
             page.write("user", "\n".join(f"<tool_response>\n{result}\n</tool_response>" for result in turn.results))
 
-    def segment(self, text: str) -> tuple[Segment, ...]:
-        """Splits an assistant's text at its blocks."""
-        segments: list[Segment] = []
-        position = 0
-        closes = True
-        while (start := text.find(OPEN, position)) >= 0:
-            inner = find_object_end(text, start + len(OPEN)) if closes else None
-            closes = inner is not None  # one that never ends is looked for once: time stays linear
-            shut = text.find(SHUT, inner or start)
-            end = shut + len(SHUT) if shut >= 0 else len(text)
-            start -= text.startswith("\n", start - 1) and start > position
-            segments.append(Segment("text", text[position:start]))
-            arguments = _ARGUMENTS.search(text, start, end)
-            middle = arguments.start() if arguments else end
-            segments.append(Segment("action", text[start:middle]))
-            segments.append(Segment("action_input", text[middle:end]))
-            position = end
-        segments.append(Segment("text", text[position:]))
-        return tuple(segment for segment in segments if segment.text)
+    def segment(self, text: str, tools: Sequence[ToolSpec] | None = None) -> tuple[Segment, ...]:
+        stream = self.parser(tools)
+        stream.read(text)
+        return stream.segments(text)
 
 
 def _tools_text(tools: tuple[Tool, ...]) -> str:

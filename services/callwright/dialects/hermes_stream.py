@@ -10,13 +10,13 @@ from callwright.dialects import left_over
 from callwright.dialects.arguments import Fault, read_call
 from callwright.dialects.left_over import OPEN, RESULT, SHUT
 from callwright.dialects.literals import MAX_DEPTH, read_literal
-from callwright.dialects.markers import THINK
 from callwright.dialects.object_scanner import ObjectScanner, outside
 from callwright.dialects.stream import Stream
 from callwright.dialects.tools import Names
-from callwright.dialects.types import MalformedCall
+from callwright.dialects.types import THINK, MalformedCall
 
 _TAG = re.compile(rf"<tool_(?:call|response)>|^[ \t]{{0,8}}{THINK}", re.MULTILINE)
+_ARGUMENTS = re.compile(r'"arguments"\s*:')
 _BLOCK_TAG = re.compile(f"{OPEN}|{SHUT}")
 _OUTSIDE = outside("<")
 _SPACE = re.compile(r"\s*")
@@ -32,10 +32,12 @@ _MOST_MISSING = 2
 class HermesStream(Stream):
     """Reads one turn."""
 
-    def __init__(self, names: Names, *, eager: bool) -> None:
-        super().__init__()
+    def __init__(self, names: Names, *, eager: bool, opened: bool = False) -> None:
+        super().__init__(opened=opened)
         self._names = names
         self._eager = eager
+        self._block_start = 0
+        """Where the text of the call that is being read begins."""
         self._raw: list[str] = []
         """The block's text, to be content if it is no call; the object is in `_body`."""
         self._body: list[str] = []
@@ -55,16 +57,14 @@ class HermesStream(Stream):
         if found[0] == RESULT and not self._is_invented(found.start()):
             self._say_until(found.end())
             return True
+        if found[0] not in (OPEN, RESULT):
+            self._at_think(found.start(), found.end())
+            return True
+        follows_line = self._buffer[found.start() - 1] == "\n" and found.start() > self._position
+        self._block_start = found.start() - follows_line
         self._take_lead(found.start())
-        tag = self._take(found.end())
-        if tag == OPEN:
-            self._raw = [tag]
-            self._step = self._read_block_start
-        elif tag == RESULT:
-            self._step = self._skip_all  # the model invents a result
-        else:
-            self._say(self._gap + tag)
-            self._step = self._read_think_block
+        self._raw = [self._take(found.end())]
+        self._step = self._read_block_start if found[0] == OPEN else self._skip_all  # the model invents a result
         return True
 
     def _is_invented(self, start: int) -> bool:
@@ -215,6 +215,7 @@ class HermesStream(Stream):
             self._fail(result.reason, name)
             return
         self._in_fence = self._in_fence or left_over.has_fence(self._gap)
+        self._mark_call()
         self._emit_call(name or "", result)
         self._raw, self._body = [], []
         self._step = self._read_block_end
@@ -248,21 +249,30 @@ class HermesStream(Stream):
         self._line_due = True
         if rest[0] == "{":
             self._gap = ""
+            self._block_start = self._position
             self._begin_object()
         return True
 
     def _emit_fault(self) -> None:
         if self._fault is not None:
+            self._mark_call()
             text = "".join(self._raw).rstrip()
             self._emit_malformed(MalformedCall(text, self._fault.reason, self._fault.name), gap=self._gap)
             self._fault, self._raw = None, []
+
+    def _mark_call(self) -> None:
+        """Notes where the call that ends here begins, and its arguments."""
+        self._mark("action", self._block_start)
+        found = _ARGUMENTS.search(self._buffer, self._block_start, self._position)
+        if found:
+            self._mark("action_input", found.start())
 
     def _finish(self, rest: str, *, cut: bool) -> None:
         match self._step:
             case self._read_prose:
                 self._finish_text(rest)
-            case self._read_think_block:
-                self._say(rest)
+            case self._read_thought:
+                self._think(rest.rstrip())
             case self._skip_left_over | self._read_after_fence:
                 self._finish_left_over(rest)
             case self._read_beside:

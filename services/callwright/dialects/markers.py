@@ -7,11 +7,11 @@ at a line start is one too.
 import re
 from collections.abc import Sequence
 
+from callwright.dialects.types import THINK
+
 _DECOR_FULL = r"[ \t]{0,8}(?:\*\*|__|#{1,6}[ \t])?"
 _DECOR_PART = r"[ \t]{0,8}(?:\*{0,2}|_{0,2}|#{1,6}[ \t]?)"
 _TAIL = ["[ \\t]{0,2}", "\\d{0,3}", "[ \\t]{0,2}", "[*_]{0,2}", "[ \\t]{0,2}", "[:：]"]
-THINK = "<think>"
-THINK_END = "</think>"
 
 ACTION = "action"
 ACTION_INPUT = "action input"

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from callwright.dialects.literals import encodable, read_literal, write_json
-from callwright.dialects.types import Kind, Message, Rendered, Segment
+from callwright.dialects.types import REASONING, Kind, Message, Rendered, Segment
 from callwright.errors import InvalidInput
 
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 """Types of content parts that are text, and the field that has it."""
-_LEFT_OUT_PARTS = frozenset(
-    (
-        *("reasoning", "reasoning_content", "reasoning_text", "summary_text"),
-        *("thinking", "redacted_thinking", "thought", "tool_reference"),
-    )
-)
-"""Types of parts that no prompt shows: thoughts of earlier turns, and names of tools, which the prompt lists anyway."""
+_REASONING_PARTS = ("reasoning", "reasoning_content", "reasoning_text", "thinking", "thought")
+"""Types of content parts that are reasoning; its text is in the field `text`, or in that of the type's name."""
+_LEFT_OUT_PARTS = frozenset((*_REASONING_PARTS, "summary_text", "redacted_thinking", "tool_reference"))
+"""Types of parts that are no text: reasoning, and names of tools, which the prompt lists anyway."""
+_REASONING_KEYS = (REASONING, "reasoning", "thinking")
+"""Keys of a message under which clients send back its reasoning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,8 @@ class Assistant:
     results: tuple[str, ...]
     index: int
     """Of its message in the conversation."""
+    reasoning: str = ""
+    """What it thought before, as far as it is not in the text."""
 
 
 Item = System | User | Assistant
@@ -115,6 +116,22 @@ def text_of_part(part: object) -> str | None:
     return text if isinstance(text, str) else None
 
 
+def reasoning_of(message: Message) -> str:
+    """The reasoning that a client sends back of a message: under its keys, or else in parts of its content."""
+    said = next((said for key in _REASONING_KEYS if isinstance(said := message.get(key), str) and said.strip()), None)
+    content = message.get("content")
+    parts = content if said is None and isinstance(content, list | tuple) else ()
+    return (said or "\n".join(filter(None, map(_reasoning_of_part, parts)))).strip()
+
+
+def _reasoning_of_part(part: object) -> str:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if not isinstance(part, Mapping) or kind not in _REASONING_PARTS:
+        return ""
+    told = part.get(kind) or part.get("text")
+    return _text({"content": told}, "") if isinstance(told, str | list) else ""
+
+
 def _is_result(message: Message) -> bool:
     return isinstance(message, Mapping) and message.get("role") in ("tool", "function")
 
@@ -126,7 +143,8 @@ def _assistant(message: Message, results: Sequence[Message], first: int, where: 
         (order.get(str(result.get("tool_call_id")), len(order)), index) for index, result in enumerate(results)
     )
     texts = [_text(result, f"messages[{first + index}]") for index, result in enumerate(results)]
-    return Assistant(_text(message, where), calls, tuple(texts[index] for _, index in ranked), first - 1)
+    results = tuple(texts[index] for _, index in ranked)
+    return Assistant(_text(message, where), calls, results, first - 1, reasoning_of(message))
 
 
 def _calls(message: Message, where: str) -> Iterator[Call]:
@@ -182,6 +200,7 @@ class Page:
         self._roles: list[str] = []
         self._contents: list[object] = []
         self._segments: list[Segment] = []
+        self._reasoning: dict[int, str] = {}
         self.turn: int | None = None
         """Index of the assistant's message that is being written; segments bear it."""
 
@@ -196,6 +215,11 @@ class Page:
         if text:
             self._segments.append(Segment(kind, text, len(self._roles) - 1, self.turn))
 
+    def reason(self, reasoning: str) -> None:
+        """Adds reasoning to the message that was opened last, beside its text."""
+        if reasoning:
+            self._reasoning[len(self._roles) - 1] = reasoning
+
     @property
     def text(self) -> str:
         """What was written to the message that was opened last."""
@@ -209,7 +233,8 @@ class Page:
             texts[segment.message] += segment.text
         messages: tuple[dict[str, Any], ...] = tuple(
             {"role": role, "content": text if content is None else content}
-            for role, text, content in zip(self._roles, texts, self._contents, strict=True)
+            | ({REASONING: self._reasoning[index]} if index in self._reasoning else {})
+            for index, (role, text, content) in enumerate(zip(self._roles, texts, self._contents, strict=True))
         )
         return Rendered(messages, continue_final, tuple(self._segments))
 

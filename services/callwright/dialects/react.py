@@ -15,21 +15,12 @@ from typing import ClassVar
 
 from callwright.dialects import markers as m
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
-from callwright.dialects.object_scanner import find_object_end
 from callwright.dialects.react_stream import ReactStream
-from callwright.dialects.tools import Tool, choose, read_names, read_tools
+from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
 from callwright.dialects.types import Kind, Message, Rendered, Segment, ToolSpec, Turn
 
 Piece = tuple[Kind, str]
 _WORDS = (m.ACTION_INPUT, m.ACTION, m.OBSERVATION, m.THOUGHT, m.FINAL_ANSWER, m.QUESTION)
-_KINDS: dict[str, Kind] = {
-    m.ACTION: "action",
-    m.ACTION_INPUT: "action_input",
-    m.OBSERVATION: "observation",
-    m.THOUGHT: "thought",
-    m.FINAL_ANSWER: "final",
-    m.ANSWER: "final",
-}
 
 
 class ReactDialect:
@@ -87,11 +78,23 @@ class ReactDialect:
     def call_frame(self, name: str) -> tuple[str, str]:
         return f"Action: {name}\nAction Input: ", "\n"
 
-    def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> ReactStream:
-        return ReactStream(self._markers, read_names(tools), eager=eager, closing_tool=self.closing_tool)
+    def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> ReactStream:
+        return self._stream(read_names(tools), eager=eager, opened=opened)
 
-    def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
-        return self.parser(tools).read(text, cut=cut)
+    def _stream(
+        self, names: Names, *, eager: bool = False, opened: bool = False, with_results: bool = False
+    ) -> ReactStream:
+        return ReactStream(
+            self._markers,
+            names,
+            eager=eager,
+            opened=opened,
+            closing_tool=self.closing_tool,
+            with_results=with_results,
+        )
+
+    def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False, opened: bool = False) -> Turn:
+        return self.parser(tools, opened=opened).read(text, cut=cut)
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"
@@ -125,6 +128,7 @@ class ReactDialect:
     def _write_turn(self, page: Page, turn: Assistant, tools: tuple[Tool, ...], *, resumed: bool) -> None:
         if not resumed:
             page.open("assistant")
+            page.reason(turn.reasoning)
         page.turn = turn.index
         pieces = self._turn_pieces(turn, tools, resumed=resumed)
         pieces = self._with_results(pieces, turn) if self.results_inside else _without_line_end(pieces)
@@ -178,34 +182,10 @@ class ReactDialect:
         last = segments[-1] if segments else None
         return last is not None and last.kind == "observation" and not awaits_result(last.text)
 
-    def segment(self, text: str) -> tuple[Segment, ...]:
-        """Splits an assistant's text, results included, at the markers that count."""
-        starts: list[tuple[int, Kind]] = []
-        seen_action = False
-        closes = True
-        found = self._markers.search(text, 0)
-        while found is not None:
-            word, end = m.word_of(found), found.end()
-            kind = _KINDS.get(word)
-            if word == m.THINK:
-                closing = text.find(m.THINK_END, end)
-                end = closing if closing >= 0 else len(text)
-            elif word == m.ACTION_INPUT and closes:
-                inner = find_object_end(text, end)
-                closes = inner is not None  # one that never ends is looked for once: time stays linear
-                end = inner or end
-            if kind is not None and (seen_action or kind != "observation"):
-                starts.append((found.start(), kind))
-                seen_action = seen_action or kind == "action"
-            if word == m.FINAL_ANSWER:
-                break
-            found = self._markers.search(text, end)
-        if not starts or text[: starts[0][0]].strip():
-            starts.insert(0, (0, "text"))
-        starts[0] = (0, starts[0][1])
-        bounds = [*(start for start, _ in starts[1:]), len(text)]
-        pieces = ((kind, text[start:end]) for (start, kind), end in zip(starts, bounds, strict=True))
-        return tuple(Segment(kind, piece) for kind, piece in pieces if piece)
+    def segment(self, text: str, tools: Sequence[ToolSpec] | None = None) -> tuple[Segment, ...]:
+        stream = self._stream(read_names(tools), with_results=True)
+        stream.read(text)
+        return stream.segments(text)
 
 
 def _end_line(pieces: list[Piece]) -> list[Piece]:

@@ -20,6 +20,7 @@ from callwright.dialects.react_call import Answer, Arguments, NoCall, Outcome, P
 from callwright.dialects.react_inline import BRACKET, InlineCall
 from callwright.dialects.stream import Stream
 from callwright.dialects.tools import Names, Tool
+from callwright.dialects.types import Kind
 
 LONGEST_NAME = 512
 """Characters of an Action line; a longer one is prose."""
@@ -39,10 +40,22 @@ _JUNK = re.compile(r"[ \t}\])`]*")
 
 
 class ReactStream(Stream):
-    """Reads one turn. `closing_tool` is ToolBench's Finish, whose answer is content."""
+    """Reads one turn. `closing_tool` is ToolBench's Finish, whose answer is content.
 
-    def __init__(self, markers: m.Markers, names: Names, *, eager: bool, closing_tool: Tool | None = None) -> None:
-        super().__init__()
+    `with_results`: the text holds results, and turns after them, so it is read to its end.
+    """
+
+    def __init__(
+        self,
+        markers: m.Markers,
+        names: Names,
+        *,
+        eager: bool,
+        opened: bool = False,
+        closing_tool: Tool | None = None,
+        with_results: bool = False,
+    ) -> None:
+        super().__init__(opened=opened)
         self._markers = markers
         self._names = names
         self._closing_tool = closing_tool
@@ -64,7 +77,11 @@ class ReactStream(Stream):
         """Whether the call's arguments are emitted as they come."""
         self._may_stream = False
         """Whether that is still to be decided."""
-        self._step = self._resume
+        self._with_results = with_results
+        self._pending: list[tuple[int, Kind]] = []
+        """Where the call that is being read begins, and its input."""
+        if not opened:
+            self._step = self._resume
 
     def _new_call(self, marker: str) -> PendingCall:
         return PendingCall(self._names, self._closing_tool, marker)
@@ -87,6 +104,9 @@ class ReactStream(Stream):
         if found is None:
             self._say_until(self._before_lead(self._before_part_of_marker()))
             return False
+        if m.word_of(found) == m.THINK:
+            self._at_think(found.start(), found.end())
+            return True
         self._take_lead(found.start())
         self._at_marker(found)
         return True
@@ -138,17 +158,16 @@ class ReactStream(Stream):
 
     def _at_marker(self, found: re.Match[str]) -> None:
         word = m.word_of(found)
-        bold = not found[0].lstrip().startswith(found["word"] or m.THINK)
+        bold = not found[0].lstrip().startswith(found["word"])
         self._after_marker = _SPACE_BOLD if bold else _SPACE
         marker = self._take(found.end())
         match word:
-            case m.THINK:
-                self._say(self._gap + marker)
-                self._step = self._read_think_block
             case m.ACTION:
+                self._pending = [(found.start(), "action")]
                 self._call = self._new_call(marker)
                 self._step = self._read_name
             case m.ACTION_INPUT:
+                self._pending = [(found.start(), "action_input")]
                 self._call = self._new_call(marker)
                 self._call.tool = self._called
                 self._step = self._read_input
@@ -156,12 +175,22 @@ class ReactStream(Stream):
                 self._echo = marker
                 self._step = self._read_echo
             case m.OBSERVATION:
-                self._step = self._skip_all
+                self._mark("observation", found.start())
+                self._step = self._read_result if self._with_results else self._skip_all
             case _:
+                self._mark("thought" if word == m.THOUGHT else "final", found.start())
                 self._in_fence = self._in_fence or left_over.has_fence(self._gap)
                 self._line_due = self._formatted = True
                 steps = {m.THOUGHT: self._skip_to_thought, m.FINAL_ANSWER: self._skip_to_answer}
                 self._step = steps.get(word, self._resume)
+
+    def _read_result(self) -> bool:
+        """Drops a result, which ends at the next marker."""
+        found = self._markers.search(self._buffer, self._position)
+        self._position = found.start() if found else len(self._buffer)
+        self._called = None
+        self._step = self._read_prose
+        return found is not None
 
     def _skip_to(self, then: Callable[[], bool]) -> bool:
         """Drops the white space after a marker or a call; what comes next stands at a line start."""
@@ -198,10 +227,6 @@ class ReactStream(Stream):
             end = self._before_gap(start + len(self._buffer[start:end].rstrip("`~")))
         self._say(self._take(end))
         return False
-
-    def _read_think_block(self) -> bool:
-        self._at_line_start = super()._read_think_block()
-        return self._at_line_start
 
     def _read_echo(self) -> bool:
         """An echo of the user's question is dropped, if a marker follows it; anything else after it makes it prose."""
@@ -283,7 +308,7 @@ class ReactStream(Stream):
             self._step = self._read_inline
         elif inline is not None:
             self._call.name = self._buffer[start : inline.start()]
-            self._begin_input(inline.end())
+            self._begin_input(inline)
         elif newline >= 0:
             line = self._take(newline)
             self._call.head.append(line)
@@ -339,7 +364,7 @@ class ReactStream(Stream):
         if found is True:
             return False
         if found and m.word_of(found) == m.ACTION_INPUT:
-            self._begin_input(found.end())
+            self._begin_input(found)
         else:
             self._end_without_input(found or None)
         return True
@@ -354,8 +379,9 @@ class ReactStream(Stream):
         else:
             self._conclude(outcome)
 
-    def _begin_input(self, marker_end: int) -> None:
-        self._call.head.append(self._take(marker_end))
+    def _begin_input(self, marker: re.Match[str]) -> None:
+        self._pending.append((marker.start(), "action_input"))
+        self._call.head.append(self._take(marker.end()))
         self._call.resolve()
         self._step = self._read_input
 
@@ -440,6 +466,8 @@ class ReactStream(Stream):
     def _conclude(self, outcome: Outcome) -> None:
         """Emits the call, or its text as content with the reason why it is none."""
         self._seen_call = self._formatted = True
+        self._marks += self._pending
+        self._pending = []
         match outcome:
             case Arguments(json):
                 self._emit_call(self._call.tool.name if self._call.tool else "", json)
@@ -504,8 +532,8 @@ class ReactStream(Stream):
                 self._finish_input(rest, cut)
             case self._read_object:
                 self._finish_object(rest, cut)
-            case self._read_think_block:
-                self._say(rest)
+            case self._read_thought:
+                self._think(rest.rstrip())
             case self._read_answer:
                 self._say("" if left_over.has_fence(rest) else rest)
             case self._skip_left_over | self._read_after_fence:

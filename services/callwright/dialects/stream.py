@@ -10,8 +10,18 @@ import secrets
 from collections.abc import Callable
 
 from callwright.dialects import left_over
-from callwright.dialects.markers import THINK_END
-from callwright.dialects.types import CallDelta, ContentDelta, Delta, MalformedCall, Turn, accumulate
+from callwright.dialects.types import (
+    THINK_END,
+    CallDelta,
+    ContentDelta,
+    Delta,
+    Kind,
+    MalformedCall,
+    Segment,
+    ThoughtDelta,
+    Turn,
+    accumulate,
+)
 
 LONGEST_GAP = 256
 """Characters of white space before a marker that are dropped with it; more of a longer run is sent as content."""
@@ -22,12 +32,15 @@ _SPACE = re.compile(r"\s*")
 
 
 class Stream:
-    """Reads one turn. `_buffer[_position - 1]` is the last character read, so that a line start is always known."""
+    """Reads one turn. `_buffer[_position - 1]` is the last character read, so that a line start is always known.
 
-    def __init__(self) -> None:
+    `opened`: the text begins within a think block.
+    """
+
+    def __init__(self, *, opened: bool) -> None:
         self._buffer = "\n"
         self._position = 1
-        self._step: Callable[[], bool] = self._read_prose
+        self._step: Callable[[], bool] = self._open_thought if opened else self._read_prose
         self._deltas: list[Delta] = []
         self._content: list[str] = []
         """Content that is not in `_deltas` yet."""
@@ -45,6 +58,11 @@ class Stream:
         """Whether an opening fence was dropped, so that the next closing one is no content either."""
         self._fence_length = 0
         """Of the fence after a call, of which it is to be seen whether it opens a code block."""
+        self._has_thought = False
+        self._thought_due = False
+        """Whether reasoning that comes now begins a new line, since other reasoning stands before it."""
+        self._marks: list[tuple[int, Kind]] = [(1, "reasoning")] if opened else []
+        """Where a segment begins, and its kind; right in a text that was fed in one piece."""
 
     def feed(self, chunk: str) -> list[Delta]:
         """Takes the next piece; returns what is certain by now."""
@@ -76,10 +94,19 @@ class Stream:
         """Reads a whole turn, fed in one piece."""
         return accumulate([*self.feed(text), *self.close(cut=cut)])
 
+    def segments(self, text: str) -> tuple[Segment, ...]:
+        """Splits a text that was read at what begins in it: marks of no text are left out, the first is at its head."""
+        marks = [(0, "text"), *((position - 1, kind) for position, kind in self._marks)]
+        ends = [*(position for position, _ in marks[1:]), len(text)]
+        pieces = [(kind, text[start:end]) for (start, kind), end in zip(marks, ends, strict=True) if start < end]
+        if len(pieces) > 1 and pieces[0][0] == "text" and not pieces[0][1].strip():
+            pieces[:2] = [(pieces[1][0], pieces[0][1] + pieces[1][1])]
+        return tuple(Segment(kind, piece) for kind, piece in pieces)
+
     # What a parser defines.
 
     def _read_prose(self) -> bool:
-        """The first step, and the one that every other leads back to."""
+        """The step that every other leads back to."""
         raise NotImplementedError
 
     def _is_prose(self, chunk: str) -> bool:
@@ -128,6 +155,7 @@ class Stream:
         return True
 
     def _end_left_over(self) -> bool:
+        self._mark("text", self._position)
         self._at_line_start = True
         self._step = self._read_prose
         return True
@@ -151,14 +179,31 @@ class Stream:
         if self._step == self._read_after_fence:
             self._finish_text(rest[self._fence_length :].lstrip())
 
-    def _read_think_block(self) -> bool:
-        """A think block is content, whatever stands in it."""
-        end = self._buffer.find(THINK_END, self._position)
-        if end < 0:
-            self._say(self._take(self._before_part_of(THINK_END)))
+    def _at_think(self, start: int, end: int) -> None:
+        """Reads the tag of a think block."""
+        self._say_until(self._before_gap(start))
+        self._mark("reasoning", start)
+        self._position = end
+        self._thought_due = self._has_thought
+        self._step = self._open_thought
+
+    def _open_thought(self) -> bool:
+        """Skips the white space before reasoning."""
+        if not self._skip(_SPACE):
             return False
-        self._say(self._take(end + len(THINK_END)))
-        self._step = self._read_prose
+        self._step = self._read_thought
+        return True
+
+    def _read_thought(self) -> bool:
+        """What stands in a think block is reasoning, whatever it is."""
+        end = self._buffer.find(THINK_END, self._position)
+        self._think(self._take(self._before_gap(end if end >= 0 else self._before_part_of(THINK_END))))
+        if end < 0:
+            return False
+        self._position = end + len(THINK_END)
+        self._mark("text", self._end_of(_SPACE))
+        self._line_due = True
+        self._step = self._resume
         return True
 
     def _skip_all(self) -> bool:
@@ -233,6 +278,17 @@ class Stream:
         self._line_due = False
         self._content.append(text)
         self._last_said = text[-1]
+
+    def _think(self, text: str) -> None:
+        """Adds reasoning."""
+        if text:
+            self._emit_content()
+            self._deltas.append(ThoughtDelta("\n" + text if self._thought_due else text))
+            self._has_thought, self._thought_due = True, False
+
+    def _mark(self, kind: Kind, start: int) -> None:
+        """Notes that a segment begins there."""
+        self._marks.append((start, kind))
 
     def _emit_malformed(self, call: MalformedCall, *, gap: str) -> None:
         """Emits a malformed call's text as content, in one delta that gives the reason; `gap` stands before it."""

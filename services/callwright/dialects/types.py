@@ -1,10 +1,15 @@
-"""The protocol of a dialect, and the types that it takes and returns: segments, calls, turns, deltas."""
+"""The protocol of a dialect, and the types that it takes and returns: segments, turns and their parts, deltas."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, Protocol
 
-Kind = Literal["system", "user", "thought", "action", "action_input", "observation", "final", "text"]
+Kind = Literal["system", "user", "reasoning", "thought", "action", "action_input", "observation", "final", "text"]
+REASONING = "reasoning_content"
+"""The key of a message that holds the model's reasoning, which is no part of its content."""
+THINK = "<think>"
+THINK_END = "</think>"
 Message = Mapping[str, Any]
 """An OpenAI chat message: what `json.loads` gives."""
 ToolSpec = Mapping[str, Any]
@@ -15,7 +20,8 @@ ToolSpec = Mapping[str, Any]
 class Segment:
     """A piece of a message's text whose tokens have one loss weight.
 
-    An `observation` segment opens with its marker, `Observation:`; results that stand in a message of their own
+    `reasoning` is what stands in a think block, its tags included; `thought` is what follows ReAct's `Thought:`. An
+    `observation` segment opens with its marker, `Observation:`; results that stand in a message of their own
     (toolbench, hermes) have the kind `user`.
     """
 
@@ -32,6 +38,7 @@ class Rendered:
     """A conversation as the chat template gets it."""
 
     messages: tuple[dict[str, Any], ...]
+    """Each has a role and a content; an assistant's may have `reasoning_content`, for templates that show it."""
     continue_final: bool
     """The last message is an assistant's text that the model goes on writing, not a finished turn."""
     segments: tuple[Segment, ...]
@@ -48,6 +55,40 @@ class Rendered:
         """The same for a chat template without a tool role: results become user messages."""
         messages = tuple(m | {"role": "user"} if m["role"] == "tool" else m for m in self.messages)
         return Rendered(messages, self.continue_final, self.segments)
+
+    def reasoning_as_text(self) -> "Rendered":
+        """The same for a chat template that does not show reasoning: it opens the message's content."""
+        if not any(REASONING in message for message in self.messages):
+            return self
+        messages: list[dict[str, Any]] = []
+        segments: list[Segment] = []
+        for index, (message, own) in enumerate(zip(self.messages, self.by_message(), strict=True)):
+            if reasoning := message.get(REASONING):
+                block = write_reasoning(reasoning)
+                message = {"role": message["role"], "content": block + message["content"]}
+                segments.append(Segment("reasoning", block, index, own[0].turn if own else None))
+            messages.append(message)
+            segments += own
+        return replace(self, messages=tuple(messages), segments=tuple(segments))
+
+
+def write_reasoning(reasoning: str) -> str:
+    """Reasoning as a think block, with the white space that separates it from what follows."""
+    return f"{THINK}\n{reasoning}\n{THINK_END}\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text that a client shows."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """Reasoning, without the tags around it."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +111,29 @@ class MalformedCall:
     """The tool's name as far as it could be read."""
 
 
+Part = Text | Thought | ToolCall | MalformedCall
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One assistant turn, read. The text of a malformed call is part of the content too."""
+    """One assistant turn, read: its parts in order."""
 
-    content: str | None
-    calls: tuple[ToolCall | MalformedCall, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def content(self) -> str | None:
+        """What a client shows as text, that of malformed calls included; None where there is none."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text | MalformedCall)) or None
+
+    @property
+    def thought(self) -> str | None:
+        """All reasoning; None where there is none."""
+        return "".join(part.text for part in self.parts if isinstance(part, Thought)) or None
+
+    @property
+    def calls(self) -> tuple[ToolCall | MalformedCall, ...]:
+        """The calls, malformed ones too."""
+        return tuple(part for part in self.parts if isinstance(part, ToolCall | MalformedCall))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +142,13 @@ class ContentDelta:
 
     text: str
     malformed: MalformedCall | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtDelta:
+    """More reasoning."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +161,7 @@ class CallDelta:
     arguments: str = ""
 
 
-Delta = ContentDelta | CallDelta
+Delta = ContentDelta | ThoughtDelta | CallDelta
 
 
 class StreamParser(Protocol):
@@ -131,8 +196,8 @@ class Dialect(Protocol):
     ) -> Rendered:
         """Writes a conversation, its tools and results included. Raises InvalidInput on what is no conversation."""
 
-    def segment(self, text: str) -> tuple[Segment, ...]:
-        """Splits an assistant's text, results included, at this dialect's markers."""
+    def segment(self, text: str, tools: Sequence[ToolSpec] | None = None) -> tuple[Segment, ...]:
+        """Splits an assistant's text, results included, as it is read. `tools` None: any name is a tool."""
 
     def call_frame(self, name: str) -> tuple[str, str]:
         """What stands before and after the JSON arguments of a call, for a grammar that constrains decoding."""
@@ -140,31 +205,39 @@ class Dialect(Protocol):
     def answer_frame(self) -> tuple[str, str]:
         """What stands before and after an answer that is JSON, for the same; read back, the JSON is all there is."""
 
-    def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False) -> Turn:
+    def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False, opened: bool = False) -> Turn:
         """Reads a whole turn: feeds a parser the text in one piece and accumulates its deltas."""
 
-    def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False) -> StreamParser:
-        """A parser for one turn. `tools` None: any name is a tool. `eager`: arguments are sent as they arrive."""
+    def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> StreamParser:
+        """A parser for one turn. `tools` None: any name is a tool. `eager`: arguments are sent as they arrive.
+
+        `opened`: the prompt has ended within a think block, so the text begins in it.
+        """
 
 
 def accumulate(deltas: Iterable[Delta]) -> Turn:
     """Adds deltas up to the turn that a client of the stream sees."""
-    content: list[str] = []
-    calls: list[ToolCall | MalformedCall | int] = []
-    heads: dict[int, tuple[str, str]] = {}
-    arguments: dict[int, list[str]] = {}
+    parts: list[tuple[Callable[[str], Part], list[str]]] = []
+    calls: dict[int, list[str]] = {}
     for delta in deltas:
-        if isinstance(delta, ContentDelta):
-            content.append(delta.text)
-            if delta.malformed is not None:
-                calls.append(delta.malformed)
-        else:
-            if delta.index not in heads:
-                heads[delta.index] = (delta.id or "", delta.name or "")
-                arguments[delta.index] = []
-                calls.append(delta.index)
-            arguments[delta.index].append(delta.arguments)
-    return Turn(
-        content="".join(content) or None,
-        calls=tuple(ToolCall(*heads[c], "".join(arguments[c])) if isinstance(c, int) else c for c in calls),
-    )
+        match delta:
+            case CallDelta(index, call_id, name, arguments):
+                if index not in calls:
+                    calls[index] = []
+                    parts.append((partial(ToolCall, call_id or "", name or ""), calls[index]))
+                calls[index].append(arguments)
+            case ThoughtDelta(text):
+                _add(parts, Thought, text)
+            case ContentDelta(text, None):
+                _add(parts, Text, text)
+            case ContentDelta(text, MalformedCall(written, reason, name)):
+                _add(parts, Text, text.removesuffix(written))
+                parts.append((partial(MalformedCall, reason=reason, name=name), [written]))
+    return Turn(tuple(make("".join(texts)) for make, texts in parts))
+
+
+def _add(parts: list[tuple[Callable[[str], Part], list[str]]], make: type[Text | Thought], text: str) -> None:
+    if text and (not parts or parts[-1][0] is not make):
+        parts.append((make, []))
+    if text:
+        parts[-1][1].append(text)

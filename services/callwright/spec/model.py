@@ -92,6 +92,8 @@ class LossWeights(SpecModel):
     """Weight of `Action Input:` and the arguments (preset `react`)."""
     thought: float = Field(default=1.0, ge=0)
     """Weight of `Thought:` and what follows (preset `react`)."""
+    reasoning: float = Field(default=1.0, ge=0)
+    """Weight of what stands in a think block, `<think>` and `</think>` included (preset `react`)."""
     final: float = Field(default=1.0, ge=0)
     """Weight of `Final Answer:` or `Answer:`, of what follows, and of plain replies (preset `react`)."""
     observation_marker: float = Field(default=2.0, ge=0)
