@@ -143,8 +143,8 @@ def _assistant(message: Message, results: Sequence[Message], first: int, where: 
         (order.get(str(result.get("tool_call_id")), len(order)), index) for index, result in enumerate(results)
     )
     texts = [_text(result, f"messages[{first + index}]") for index, result in enumerate(results)]
-    results = tuple(texts[index] for _, index in ranked)
-    return Assistant(_text(message, where), calls, results, first - 1, reasoning_of(message))
+    ordered = tuple(texts[index] for _, index in ranked)
+    return Assistant(_text(message, where), calls, ordered, first - 1, reasoning_of(message))
 
 
 def _calls(message: Message, where: str) -> Iterator[Call]:

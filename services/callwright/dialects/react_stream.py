@@ -20,7 +20,7 @@ from callwright.dialects.react_call import Answer, Arguments, NoCall, Outcome, P
 from callwright.dialects.react_inline import BRACKET, InlineCall
 from callwright.dialects.stream import Stream
 from callwright.dialects.tools import Names, Tool
-from callwright.dialects.types import Kind
+from callwright.dialects.types import THINK, Kind
 
 LONGEST_NAME = 512
 """Characters of an Action line; a longer one is prose."""
@@ -104,7 +104,7 @@ class ReactStream(Stream):
         if found is None:
             self._say_until(self._before_lead(self._before_part_of_marker()))
             return False
-        if m.word_of(found) == m.THINK:
+        if m.word_of(found) == THINK:
             self._at_think(found.start(), found.end())
             return True
         self._take_lead(found.start())

@@ -71,7 +71,7 @@ class WithholdingParser:
             elif self._withheld or (not self._called and _malformed_call(delta)):
                 self._withheld.append(delta)
             else:
-                self.last_character = delta.text[-1:]
+                self.last_character = delta.text[-1:] if isinstance(delta, ContentDelta) else self.last_character
                 out.append(delta)
         return out
 

@@ -7,7 +7,16 @@ Pure: knows the OpenAI protocol and dialect parsers, nothing of HTTP. What is no
 import re
 from typing import Any
 
-from callwright.dialects.types import CallDelta, ContentDelta, Delta, MalformedCall, StreamParser, ToolCall
+from callwright.dialects.types import (
+    REASONING,
+    CallDelta,
+    ContentDelta,
+    Delta,
+    MalformedCall,
+    StreamParser,
+    ThoughtDelta,
+    ToolCall,
+)
 from callwright.sidecar.plan import ChatPlan
 from callwright.sidecar.retry import MalformedTurn, WithholdingParser, summed_usage
 from callwright.sidecar.sse import DONE, dumps, loads
@@ -33,6 +42,8 @@ def translate_completion(completion: Json, plan: ChatPlan, metrics: Metrics) -> 
         malformed = [call for call in turn.calls if isinstance(call, MalformedCall)]
         calls = calls[:1] if plan.single_call else calls
         message["content"] = turn.content if turn.content or calls else ""
+        if turn.thought:
+            message[REASONING] = turn.thought
         message.pop("tool_calls", None)
         if malformed and plan.may_call:
             message["malformed_tool_calls"] = [_malformed_entry(n, call) for n, call in enumerate(malformed)]
@@ -272,6 +283,8 @@ class _ChoiceTranslation:
 
     def _deltas(self, delta: Delta) -> list[Json]:
         match delta:
+            case ThoughtDelta(text):
+                return [{REASONING: text}]
             case ContentDelta(text, malformed):
                 made: Json = {"content": text}
                 if malformed is not None and self._plan.may_call:
