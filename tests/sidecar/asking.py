@@ -9,6 +9,7 @@ import openai
 
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.connections import connection_class
 from fakes import Engine, Raw, Served, Text
 
 WEATHER = {
@@ -89,7 +90,7 @@ def bench(answer: Callable[[dict[str, Any]], Text | Raw] | str, **settings: Any)
     with Served(engine) as upstream:
         config = SidecarConfig(upstream=upstream.url, **({"dialects": {"m": "react_en"}} | settings))
         with (
-            Served(create_app(config)) as served,
+            Served(create_app(config), http=connection_class(config)) as served,
             openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client,
         ):
             yield Bench(client, engine, served.url)

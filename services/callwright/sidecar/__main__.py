@@ -1,8 +1,10 @@
 """`python -m callwright.sidecar --upstream URL [--store URL] [--model ID=NAME@VERSION] [--dialect ID=NAME]`."""
 
 import argparse
+import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -13,6 +15,7 @@ import uvicorn
 from callwright.errors import CallwrightError, InvalidInput
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig, check
+from callwright.sidecar.connections import connection_class
 from callwright.store import Registry, Store
 
 
@@ -43,13 +46,17 @@ def main() -> int:
     gc.freeze()  # what is loaded by now stays: the collector need not look at it during requests
     drain = int(config.drain_seconds)
     settings = uvicorn.Config(
-        app, access_log=False, log_level="warning", ws="none", proxy_headers=False, timeout_graceful_shutdown=drain
-    )
+        app, http=connection_class(config), access_log=False, log_level="warning", ws="none", proxy_headers=False,
+        timeout_graceful_shutdown=drain,
+    )  # fmt: skip
     uvicorn.Server(settings).run(sockets=[listening])
     return 0
 
 
 def _listen(config: SidecarConfig) -> socket.socket:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError):  # macOS says that there is no limit, and has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is an open file
     try:
         return socket.create_server((config.host, config.port), backlog=2048)
     except OSError as error:

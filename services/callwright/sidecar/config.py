@@ -48,6 +48,18 @@ class SidecarConfig(BaseModel):
     says otherwise in its field of that name. Not with `n` over 1."""
     manifest_seconds: float = Field(default=10.0, gt=0)
     """How long a manifest, and which version is promoted, is remembered."""
+    max_connections: int = Field(default=2048, ge=1)
+    """Open connections; a further one takes the place of the one that has asked nothing for longest, and gets 503 where
+    all ask."""
+    max_head_bytes: int = Field(default=64 * 1024, ge=1024)
+    """Largest head of a request, its URL included: 431 above it."""
+    head_seconds: float = Field(default=15.0, gt=0)
+    """Time for a head, from the opening of the connection or the head's first byte on: then 408, or without a byte the
+    connection's end."""
+    body_silent_seconds: float = Field(default=30.0, gt=0)
+    """Longest silence of a client within a body: then 408."""
+    unread_seconds: float = Field(default=300.0, gt=0)
+    """Time in which a client must take some of an answer that waits for it; then its connection is ended."""
     max_body_bytes: int = Field(default=8 * 1024**2, ge=1024)
     """Largest request body."""
     max_messages: int = Field(default=4096, ge=1)

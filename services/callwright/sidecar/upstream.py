@@ -39,7 +39,8 @@ _NOT_HTTP = "the engine's answer is not HTTP, or its head is too large; look whe
 
 def request_headers(headers: Headers, ours: Headers) -> Headers:
     """Return the headers to send on: none of the connection's or the sidecar's own, and `ours` instead of theirs."""
-    dropped = _HOP_BY_HOP.union(name for name, _ in ours)
+    named = (token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b","))
+    dropped = _HOP_BY_HOP.union(named, (name for name, _ in ours))
     return [pair for pair in headers if pair[0] not in dropped] + ours
 
 
