@@ -11,9 +11,12 @@ import pytest
 import yaml
 
 import kube
+from callwright import spec
 from callwright.controller.cluster import FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster, Kind
 from callwright.controller.config import ControllerConfig, Images
 from callwright.controller.reconcile import Reconciler
+from callwright.evaluator.measures import measure
+from callwright.evaluator.report import Report
 from callwright.store import Store
 from versions import publish_version
 
@@ -58,21 +61,26 @@ class Play:
 
     # --- the user ---
 
-    def document(self, name: str = "weather", **spec: Any) -> Object:
+    def document(self, name: str = "weather", **parts: Any) -> Object:
         base = {"base": {"model": "Qwen/Qwen2.5-7B-Instruct"}, "data": {"sources": [{"path": "s3://data/tools.jsonl"}]}}
         return {
             "apiVersion": "callwright.io/v1alpha1",
             "kind": "FineTune",
             "metadata": {"name": name, "namespace": self.namespace},
-            "spec": base | spec,
+            "spec": base | parts,
         }
 
     def apply(self, document: Object) -> None:
         """As `kubectl apply` does it."""
         self.cluster.apply(FINE_TUNE, document)
 
-    def change(self, name: str = "weather", **spec: Any) -> None:
-        self.cluster.merge(FINE_TUNE, self.namespace, name, {"spec": spec})
+    def parsed(self, name: str = "weather") -> spec.FineTune:
+        """The document as it is on the cluster."""
+        found = self.cluster.get(FINE_TUNE, self.namespace, name) or {}
+        return spec.FineTune.model_validate({key: found[key] for key in ("apiVersion", "kind", "metadata", "spec")})
+
+    def change(self, name: str = "weather", **parts: Any) -> None:
+        self.cluster.merge(FINE_TUNE, self.namespace, name, {"spec": parts})
 
     def status(self, name: str = "weather") -> Object:
         found = self.cluster.get(FINE_TUNE, self.namespace, name)
@@ -175,11 +183,18 @@ class Play:
         """A version as the merge leaves it."""
         publish_version(self.store, version, {"config.json": b"{}"}, name=model)
 
-    def evaluated(self, run: str, *, passed: bool = True) -> None:
+    def evaluated(self, run: str, *, passed: bool = True, name: str = "weather") -> None:
         """The record that the evaluator leaves."""
-        measure = {"name": "minAccuracy", "got": 0.93, "allowed": 0.9 if passed else 0.95, "passed": passed}
-        report = {"accuracy": 0.93, "gate": {"passed": passed, "measures": [measure]}}
-        self.store.put_bytes(f"runs/{run}/evaluation.json", json.dumps(report).encode())
+        measured = {"name": "minAccuracy", "got": 0.93, "allowed": 0.9 if passed else 0.95, "passed": passed}
+        total = measure([]).model_copy(update={"requests": 100, "calls_due": 100, "accuracy": 0.93})
+        report = Report(model="m", base_url="u", dialect=None, created_at=NOW, seconds=1, total=total, sets={})
+        found = {
+            "accuracy": 0.93,
+            "reports": {"candidate": report.model_dump(mode="json")},
+            "gate": {"passed": passed, "measures": [measured]},
+            "measurement": spec.measurement(self.parsed(name), spec.version_name(self.parsed(name), run)),
+        }
+        self.store.put_bytes(f"runs/{run}/evaluation.json", json.dumps(found).encode())
 
     # --- all of them, beside a controller that runs by itself ---
 
@@ -220,10 +235,10 @@ class Play:
             reconciler.reconcile(self.namespace, name)
             if self.status(name).get("phase") == until:
                 return self.status(name)
-            self._turn(str(self.status(name).get("run")), model or name, but)
+            self._turn(str(self.status(name).get("run")), name, model or name, but)
         pytest.fail(f"not {until} after 40 turns: {self.status(name)}")
 
-    def _turn(self, run: str, model: str, but: str) -> None:
+    def _turn(self, run: str, name: str, model: str, but: str) -> None:
         """What has been started comes to its end, with what it leaves in the store."""
         for stage, (kind, status) in _SUCCEEDED.items():
             labels = {"callwright.io/run": run, "callwright.io/stage": stage}
@@ -231,9 +246,9 @@ class Play:
                 if stage == but or child.get("status", {}).keys() & status.keys():
                     continue
                 if stage == "merge":
-                    self.publish(model, run)
+                    self.publish(model, spec.version_name(self.parsed(name), run))
                 if stage == "evaluate":
-                    self.evaluated(run)
+                    self.evaluated(run, name=name)
                 self.report(kind, child["metadata"]["name"], status)
         if but != "deploy" and self.cluster.get(RAY_SERVICE, self.namespace, SERVICE):
             self.rolled_out()

@@ -4,9 +4,10 @@ It keeps all state in the API server and the store, so it may be killed between 
 next call carries on. Blocking; knows nothing of kopf.
 """
 
+import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from callwright.controller.context import Context
 from callwright.controller.desired import Run
 from callwright.controller.run_store import RunStore
 from callwright.errors import InvalidInput
+from callwright.spec import FineTune
 from callwright.spec.status import FINAL, Status
 
 
@@ -69,16 +71,39 @@ class Reconciler:
             self.cancel(namespace, metadata["name"])
             status = Status(observed_generation=generation)
             return transitions.fail(status, "Accepted", "InvalidInput", str(error), now=now)
-        name = spec.run_name(finetune)
+        name = self._run_name(finetune, namespace, generation, status)
+        changed = status.observed_generation != generation
         if status.run != name:
             self.cancel(namespace, metadata["name"], keep_run=name)
             status = transitions.begin(run=name, generation=generation, now=now)
-        elif status.observed_generation != generation:
+        elif changed:
             status = transitions.resume(status, generation=generation, now=now)
         if status.phase in FINAL:
             return status
         run = Run(finetune, namespace, metadata["uid"], name, status.attempt, self.config)
-        return _advance(Context(run, self.cluster, self.open_store(run.store), now), status)
+        context = Context(run, self.cluster, self.open_store(run.store), now)
+        if changed:
+            status = stages.revisit(context, status)
+            context = replace(context, run=replace(run, attempt=status.attempt))
+        return status if status.phase in FINAL else _advance(context, status)
+
+    def _run_name(self, finetune: FineTune, namespace: str, generation: int, status: Status) -> str:
+        """The name of the document's run: the one that it has, for as long as it asks for the same adapter.
+
+        So a release that names runs otherwise trains nothing again: the document that a run began with stands in its
+        ConfigMap, and is named by the same release as the document of now.
+        """
+        if status.run and status.observed_generation == generation:
+            return status.run
+        asked = spec.run_name(finetune)
+        if status.run in (None, asked):
+            return asked
+        labels = {desired.FINE_TUNE_LABEL: finetune.metadata.name, desired.RUN_LABEL: status.run}
+        for began in self.cluster.find(CONFIG_MAP, namespace, labels=labels):
+            with contextlib.suppress(InvalidInput, KeyError):
+                if spec.run_name(spec.parse(began["data"]["finetune.yaml"])) == asked:
+                    return status.run
+        return asked
 
 
 def _advance(context: Context, status: Status) -> Status:

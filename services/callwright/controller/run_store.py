@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from callwright.errors import NotFound, Temporary
+from callwright.evaluator.decision import decide_again
+from callwright.spec import FineTune
 from callwright.store import Registry, Store
 
 
@@ -46,6 +48,13 @@ class RunStore:
         if not isinstance(gate, dict) or not isinstance(gate.get("passed"), bool):
             return None
         return Evaluation(gate["passed"], _failed_measures(gate), _real(report.get("accuracy")))
+
+    def decide_again(self, finetune: FineTune, run: str, version: str) -> Evaluation | None:
+        """The document's gate over the stored reports; None where the version has to be measured first."""
+        decision = decide_again(self._store, finetune, run=run, version=version)
+        if decision is None:
+            return None
+        return Evaluation(decision.gate.passed, decision.gate.message, decision.accuracy)
 
     def published(self, model: str, version: str) -> bool:
         """Whether the registry has the complete version."""

@@ -80,6 +80,23 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
     return _end(context, stage, status, seen)
 
 
+def revisit(context: Context, status: Status) -> Status:
+    """Return the status of a run whose document has changed: what depends on the change is done anew.
+
+    Other merge settings make another version, other requests another evaluation; a gate is held against the reports
+    that are there.
+    """
+    run = context.run
+    if status.holds("Merged") and status.version != run.version:
+        return transitions.redo(status, "Merged")
+    if not status.holds("Evaluated") or status.holds("Promoted"):
+        return status
+    decision = context.store.decide_again(run.finetune, run.name, run.version)
+    if decision is None:
+        return transitions.redo(status, "Evaluated")
+    return status if decision.passed else _reject(context, status, decision.message)
+
+
 def _ours(context: Context, found: Object) -> bool:
     owners = {owner["uid"] for owner in found["metadata"].get("ownerReferences", ())}
     return context.run.uid in owners and "deletionTimestamp" not in found["metadata"]

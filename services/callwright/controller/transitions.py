@@ -10,6 +10,7 @@ from callwright.spec import API_VERSION
 from callwright.spec.status import FINAL, Condition, ConditionType, Phase, Status
 
 Truth = Literal["True", "False", "Unknown"]
+_STAGES: tuple[ConditionType, ...] = ("Trained", "Merged", "Evaluated", "Promoted", "Deployed")
 _MESSAGE_LENGTH = 1000
 """Characters of an Event's message; Kubernetes takes 1,024 bytes."""
 
@@ -29,6 +30,13 @@ def resume(status: Status, *, generation: int, now: str) -> Status:
         update={"attempt": status.attempt + failed, "conditions": kept, "observed_generation": generation}
     )
     return enter(resumed, "Pending" if status.phase in FINAL else status.phase, now=now)
+
+
+def redo(status: Status, first: ConditionType) -> Status:
+    """The status in which the stage of the condition `first` and what follows it are done anew, by new objects."""
+    undone = _STAGES[_STAGES.index(first) :]
+    kept = tuple(entry for entry in status.conditions if entry.type not in undone)
+    return status.model_copy(update={"conditions": kept, "attempt": status.attempt + 1})
 
 
 def enter(status: Status, phase: Phase, message: str = "", *, now: str) -> Status:

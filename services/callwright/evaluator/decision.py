@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from callwright.errors import NotFound
+from callwright.errors import NotFound, Unavailable
 from callwright.evaluator.gate import GateResult, decide
 from callwright.evaluator.report import Report
 from callwright.spec import FineTune, measurement
@@ -34,8 +34,8 @@ def stored_at(run: str) -> str:
 def decide_again(store: Store, finetune: FineTune, *, run: str, version: str) -> Decision | None:
     """Hold the stored reports of a run's version against the document's gate as it is now, and record the decision.
 
-    Returns None where the store has no reports, those of other requests, or the promoted version is another than the
-    one that they were held against: then the version has to be measured. Raises as `decide` does.
+    Returns None where the store has no reports, those of other requests, too few answers for what the gate asks, or the
+    promoted version is another than the one that they were held against: then the version has to be measured.
     """
     key = stored_at(run)
     try:
@@ -51,10 +51,11 @@ def decide_again(store: Store, finetune: FineTune, *, run: str, version: str) ->
         promoted = standing = None
     elif promoted is not None and promoted.version not in (None, standing):
         return None
-    result = decide(
-        finetune.spec.evaluate.gate, candidate, promoted=promoted, expects_promoted=standing is not None,
-        base=reports.get("base"),
-    )  # fmt: skip
+    asked, base = finetune.spec.evaluate.gate, reports.get("base")
+    try:
+        result = decide(asked, candidate, promoted=promoted, expects_promoted=standing is not None, base=base)
+    except Unavailable:
+        return None
     gate = result.model_dump(mode="json")
     if gate != found.get("gate"):
         store.put_bytes(key, json.dumps(found | {"gate": gate}, indent=2, ensure_ascii=False).encode())

@@ -1,0 +1,93 @@
+"""What a changed document, or a newer controller, does anew: what depends on the change, and nothing else."""
+
+from typing import Any
+
+import pytest
+from cast import Play, reconciler_of
+
+from callwright import spec
+from callwright.controller import desired
+from callwright.controller.cluster import JOB, RAY_JOB, Cluster
+from callwright.controller.reconcile import Reconciler
+from callwright.store import Store
+
+
+@pytest.fixture
+def reconciler(cluster: Cluster, store: Store) -> Reconciler:
+    return reconciler_of(cluster, store)
+
+
+def started(play: Play) -> dict[str, int]:
+    """The objects of each stage, of all runs."""
+    labels = {desired.FINE_TUNE_LABEL: "weather"}
+    names = [
+        child["metadata"]["labels"][desired.STAGE_LABEL]
+        for kind in (RAY_JOB, JOB)
+        for child in play.cluster.find(kind, play.namespace, labels=labels)
+    ]
+    return {stage: names.count(stage) for stage in ("train", "merge", "evaluate")}
+
+
+SHAPE_NOTHING: dict[str, Any] = {
+    "train": {"logSteps": 1, "maxFailures": 1},
+    "merge": {"tolerance": 0.1},
+    "evaluate": {"concurrency": 3, "gate": {"minAccuracy": 0.5}},
+    "resources": {"memoryPerWorker": "16Gi"},
+}
+
+
+def test_what_shapes_no_result_does_nothing_again(play: Play, reconciler: Reconciler):
+    play.apply(play.document())
+    run = play.live(reconciler)["run"]
+    play.change(**SHAPE_NOTHING)
+    after = play.live(reconciler)
+    assert (after["run"], after["version"], after["phase"]) == (run, run, "Promoted")
+    assert started(play) == {"train": 1, "merge": 1, "evaluate": 1}
+
+
+def test_a_changed_gate_is_decided_over_the_reports_without_a_pod(play: Play, reconciler: Reconciler):
+    play.apply(play.document(evaluate={"gate": {"minAccuracy": 0.95}}))
+    play.live(reconciler, but="evaluate", until="Evaluating")
+    play.evaluated(play.status()["run"], passed=False)
+    play.job("evaluate", "Failed")
+    rejected = play.live(reconciler, until="Rejected")
+    play.change(evaluate={"gate": {"minAccuracy": 0.94}})
+    again = play.live(reconciler, until="Rejected")
+    assert "minAccuracy: got 0.93; expected at least 0.94" in again["message"]
+    play.change(evaluate={"gate": {"minAccuracy": 0.9}})
+    promoted = play.live(reconciler)
+    assert promoted["run"] == rejected["run"]
+    assert started(play) == {"train": 1, "merge": 1, "evaluate": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "anew"),
+    [
+        ({"evaluate": {"sets": [{"name": "s", "path": "s3://data/s.jsonl"}]}}, {"train": 1, "merge": 1, "evaluate": 2}),
+        ({"merge": {"dtype": "float16"}}, {"train": 1, "merge": 2, "evaluate": 2}),
+    ],
+)
+def test_what_depends_on_a_change_is_done_anew(play: Play, reconciler: Reconciler, changed: Any, anew: dict[str, int]):
+    play.apply(play.document(evaluate={"promote": "manual"}))
+    before = play.live(reconciler, until="AwaitingPromotion")
+    play.change(**changed)
+    play.live(reconciler, until="Evaluating", but="evaluate")
+    after = play.live(reconciler, until="AwaitingPromotion")
+    assert after["run"] == before["run"]
+    assert (after["version"] == before["version"]) is ("evaluate" in changed)
+    assert started(play) == anew
+
+
+def test_a_release_that_names_runs_otherwise_trains_nothing_again(
+    play: Play, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+):
+    play.apply(play.document())
+    with monkeypatch.context() as older:
+        older.setattr(spec, "run_name", lambda finetune: "weather-0123abcd")
+        assert play.live(reconciler)["run"] == "weather-0123abcd"
+    reconciler.reconcile(play.namespace, "weather")
+    play.change(**SHAPE_NOTHING)
+    assert play.live(reconciler)["run"] == "weather-0123abcd"
+    assert started(play) == {"train": 1, "merge": 1, "evaluate": 1}
+    play.change(lora={"rank": 16})
+    assert play.live(reconciler, until="Training")["run"] == spec.run_name(play.parsed())
