@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -186,6 +187,43 @@ def test_clearing_what_was_promoted_meanwhile_is_refused(folder: Store) -> None:
     with pytest.raises(Conflict, match="v1 has been promoted meanwhile"):
         registry.gc("m", removals)
     assert registry.verify("m", "v1") == []
+
+
+@pytest.mark.parametrize("first", ["v1", None])
+def test_a_race_between_clearing_and_promoting_leaves_no_pointer_to_nothing(
+    folder: Store, monkeypatch: pytest.MonkeyPatch, first: str | None
+) -> None:
+    registry = Registry(folder)
+    for day, version in enumerate(("v1", "v2"), start=1):
+        made(folder, version, day=day)
+    aged(folder)
+    if first:
+        registry.promote("m", first)
+    removals = [removal for removal in registry.plan_gc("m", keep=0) if removal.version == "v2"]
+
+    def meanwhile(method: str, act: Callable[[], object]) -> None:
+        """Does `act` right before the next call of a store's method."""
+        real = getattr(Store, method)
+
+        def once(self: Store, *arguments: Any, **options: Any) -> Any:
+            monkeypatch.setattr(Store, method, real)
+            act()
+            return real(self, *arguments, **options)
+
+        monkeypatch.setattr(Store, method, once)
+
+    meanwhile("delete_keys", lambda: Registry(folder).promote("m", "v2"))
+    with pytest.raises(Conflict, match="promoted meanwhile"):
+        registry.gc("m", removals)
+    assert (registry.promoted("m"), registry.verify("m", "v2")) == ("v2", [])
+    if first:
+        registry.rollback("m")
+    else:
+        folder.delete_keys(["models/m/promoted.json"])
+    meanwhile("put_bytes", lambda: Registry(folder).gc("m", removals))
+    with pytest.raises(Conflict, match="cleared away meanwhile"):
+        registry.promote("m", "v2")
+    assert registry.promoted("m") == first
 
 
 @pytest.mark.parametrize("name", ["", "promoted", "a/b", "..", ".a", "a b", "a#0", "x" * 129])

@@ -4,6 +4,7 @@ Publishes versions (the manifest last, once), moves the promoted pointer by comp
 Does not know how a version's files are made or served.
 """
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -120,7 +121,7 @@ class Registry:
         if now is not None and current == manifest.version:
             return now
         history = (*now.history, now.version)[-HISTORY:] if now else ()
-        return self._point(name, Promotion(version=manifest.version, history=history, promoted_at=_now()), etag)
+        return self._point(name, Promotion(version=manifest.version, history=history, promoted_at=_now()), now, etag)
 
     def rollback(self, name: str, *, dry_run: bool = False) -> Promotion:
         """Point the model at the version that was promoted before, leaving out those that are gone.
@@ -135,7 +136,7 @@ class Registry:
             version = history.pop()
             if version != now.version and self.store.exists(manifest_key(name, version)):
                 before = Promotion(version=version, history=tuple(history), promoted_at=_now())
-                return before if dry_run else self._point(name, before, etag)
+                return before if dry_run else self._point(name, before, now, etag)
         raise NotFound(f"rolling back {name}: no version was promoted before {now.version}")
 
     def verify(self, name: str, version: str, *, on_bytes: Advance = silent) -> list[str]:
@@ -175,12 +176,20 @@ class Registry:
         return removals
 
     def gc(self, name: str, removals: list[Removal]) -> None:
-        """Delete what `plan_gc` found; a version's manifest goes first, so that no partial version is ever visible."""
-        promotion = self.promotion(name)
+        """Delete what `plan_gc` found; a version's manifest goes first, so that no partial version is ever visible.
+
+        Raises `Conflict`, and leaves the version whole, where one has been promoted meanwhile. Whoever promotes looks
+        for the manifest once the pointer is written, and this for the pointer once the manifest is gone: of a race
+        between them no pointer to nothing can come.
+        """
         for removal in removals:
-            if promotion and promotion.version == removal.version:
+            key = manifest_key(name, removal.version)
+            manifest = self.store.get_bytes(key) if self.store.exists(key) else None
+            self.store.delete_keys([key])
+            if self.promoted(name) == removal.version:
+                if manifest is not None:
+                    self.store.put_bytes(key, manifest)
                 raise Conflict(f"clearing {name}: {removal.version} has been promoted meanwhile; plan again")
-            self.store.delete_keys([manifest_key(name, removal.version)])
             self.store.delete(version_prefix(name, removal.version))
 
     def _prefixes(self, name: str) -> dict[str, list[Entry]]:
@@ -221,14 +230,22 @@ class Registry:
             return None, None
         return _parsed(Promotion, stored.data, key), stored.etag
 
-    def _point(self, name: str, promotion: Promotion, etag: str | None) -> Promotion:
+    def _point(self, name: str, promotion: Promotion, before: Promotion | None, etag: str | None) -> Promotion:
+        key = promotion_key(name)
         try:
-            self.store.put_bytes(promotion_key(name), _dumped(promotion), if_match=etag, if_absent=etag is None)
+            written = self.store.put_bytes(key, _dumped(promotion), if_match=etag, if_absent=etag is None)
         except Conflict:
             raise Conflict(
                 f"promoting {name} {promotion.version}: somebody else promoted just now; look again"
             ) from None
-        return promotion
+        if self.store.exists(manifest_key(name, promotion.version)):
+            return promotion
+        if before is None:
+            self.store.delete_keys([key])
+        else:
+            with contextlib.suppress(Conflict):  # somebody else has moved it on
+                self.store.put_bytes(key, _dumped(before), if_match=written)
+        raise Conflict(f"promoting {name} {promotion.version}: the version has been cleared away meanwhile")
 
 
 def same_version(one: Manifest, other: Manifest) -> bool:
