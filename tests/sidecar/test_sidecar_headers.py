@@ -158,9 +158,7 @@ def test_what_is_no_origin_is_refused(origins: str) -> None:
 
 
 def test_the_sidecar_s_own_paths_answer_to_get_alone() -> None:
-    with asking() as (client, engine):
+    with asking() as (client, _):
         for path in ("/healthz", "/metrics", "/version"):
             assert client.get(path).status_code == client.head(path).status_code == 200
             assert client.post(path, content=json.dumps({})).status_code == 405
-        assert client.get("/v1/models/").json()["object"] == "list"
-        assert engine.paths == ["/v1/models/"]

@@ -16,7 +16,7 @@ from callwright.sidecar.errors import Refused, error_response
 from callwright.sidecar.models import named_dialect
 from callwright.sidecar.plan import ChatPlan, make_plan
 
-CONFIG = SidecarConfig(max_messages=8, max_tools=4, max_schema_depth=6)
+CONFIG = SidecarConfig(max_tools=4, max_schema_depth=6)
 
 
 def plan(request: dict[str, Any], dialect: str = "react_en") -> ChatPlan:
@@ -29,7 +29,6 @@ def plan(request: dict[str, Any], dialect: str = "react_en") -> ChatPlan:
         ({"messages": None}, "messages"),
         ({"messages": []}, "messages"),
         ({"messages": "hi"}, "messages"),
-        ({"messages": GOOD["messages"] * 3}, "messages"),
         ({"messages": ["hi"]}, "messages[0]"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
@@ -56,9 +55,6 @@ def plan(request: dict[str, Any], dialect: str = "react_en") -> ChatPlan:
         ({"stream": "yes"}, "stream"),
         ({"stream_options": []}, None),
         ({"stream_options": "usage"}, "stream_options"),
-        ({"n": 0}, "n"),
-        ({"n": True}, "n"),
-        ({"n": 1000}, "n"),
         ({"stop": 5}, "stop"),
         ({"stop": ["a", None]}, "stop"),
         ({"eager_tool_calls": 1}, "eager_tool_calls"),

@@ -1,4 +1,4 @@
-"""Who may come in (`Keys`) and how many at once (`Gate`).
+"""Who may come in (`Keys`), to which of the engine's paths (`Paths`), and how many at once (`Gate`).
 
 Keys are given, or stand in a file, one a line, and change without a restart. Knows nothing of what is asked.
 """
@@ -17,6 +17,15 @@ from pydantic import SecretStr
 from callwright.errors import InvalidInput
 from callwright.sidecar.errors import Overloaded, Refused
 
+ENGINE_PATHS = {
+    "GET": ("/v1/models",),
+    "POST": (
+        "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens",
+        "/v1/responses", "/tokenize", "/detokenize",
+    ),
+}  # fmt: skip
+"""What is passed on to the engine, by method. The rest of an engine's paths, to sleep or to load what clients name, is
+its operator's."""
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 _KEPT_SECONDS = 60.0
@@ -96,6 +105,22 @@ def _spelled(keys: Iterable[str]) -> tuple[bytes, ...]:
         with contextlib.suppress(UnicodeEncodeError):
             spelled.append(key.encode("latin-1"))
     return tuple(dict.fromkeys(spelled))
+
+
+class Paths:
+    """The engine's paths that are open: `ENGINE_PATHS`, and `further` ones as `METHOD /path`."""
+
+    def __init__(self, further: Iterable[str]) -> None:
+        self._open = {(method, path.encode()) for method, paths in ENGINE_PATHS.items() for path in paths}
+        self._open |= {(method, path.encode()) for method, _, path in (each.partition(" ") for each in further)}
+        self._open |= {("HEAD", path) for method, path in self._open if method == "GET"}
+        self._open |= {("OPTIONS", path) for _, path in self._open}
+
+    def check(self, method: str, path: bytes) -> None:
+        """Raise `Refused` with status 404 unless `path`, to the byte as the client wrote it, is open to `method`."""
+        if (method, path) not in self._open:
+            told = f"{method[:40]} {path[:80].decode('ascii', 'backslashreplace')}"
+            raise Refused(f"nothing is served at {told}", code="not_found", status=404)
 
 
 class Gate:

@@ -15,7 +15,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from callwright import __version__, dialects
-from callwright.sidecar.admission import Gate, Keys
+from callwright.sidecar.admission import Gate, Keys, Paths
 from callwright.sidecar.apis import Api, ChatCompletions, Messages, Responses
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.handlers import Chat, CountTokens, Handler, Relay, Services
@@ -52,6 +52,7 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
         models=Models(config, registry, upstream),
         gate=gate,
         keys=Keys(config.api_keys_file, config.api_keys),
+        paths=Paths(config.engine_paths),
         metrics=Metrics(gate),
         tracing=Tracing(config.otlp_endpoint) if config.otlp_endpoint else None,
     )

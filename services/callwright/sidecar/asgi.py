@@ -40,11 +40,16 @@ async def read_body(request: Request, limit: int) -> bytes:
     raise Refused(f"the body is larger than {limit} bytes", code="request_too_large", status=413)
 
 
+def written_path(request: Request) -> bytes:
+    """Return the path as the client wrote it."""
+    path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    return path
+
+
 def target(request: Request) -> str:
     """Return path and query as the client wrote them, with what is not ASCII escaped."""
-    path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
-    query: bytes = request.scope["query_string"]
-    written = path + b"?" + query if query else path
+    path, query = written_path(request), request.scope["query_string"]
+    written: bytes = path + b"?" + query if query else path
     return written.decode() if written.isascii() else quote(written, safe=string.printable)
 
 

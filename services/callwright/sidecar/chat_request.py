@@ -5,6 +5,7 @@ Pure: knows OpenAI's protocol and the limits, nothing of dialects or HTTP.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from callwright.dialects.declarations import openai_tool
@@ -30,7 +31,7 @@ def may_need_dialect(body: bytes) -> bool:
 def parse(body: bytes) -> Json:
     """Read a request. Raises `Refused` for what is no JSON object, or nested too deeply to be sent on."""
     try:
-        request = json.loads(body)
+        request = json.loads(body, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise Refused(f"the body is not JSON: {why}", code="invalid_json") from None
@@ -39,6 +40,14 @@ def parse(body: bytes) -> Json:
     if body.count(b"[") + body.count(b"{") > _DEEPEST and _is_deeper(request, _DEEPEST):
         raise Refused(f"the body is nested deeper than {_DEEPEST}", code="invalid_json")
     return request
+
+
+def _finite(number: str) -> float:
+    """Return a number's value. Raises `ValueError` for what Python reads as one and JSON has none for."""
+    value = float(number)
+    if not isfinite(value):
+        raise ValueError(f"got the number {number[:40]}; expected a finite one")
+    return value
 
 
 def needs_dialect(request: Json) -> bool:
@@ -59,13 +68,11 @@ def check_without_tools(request: Json) -> None:
     raise Refused("tool_choice is only allowed when tools are given", param="tool_choice")
 
 
-def checked_messages(request: Json, config: SidecarConfig) -> list[Json]:
+def checked_messages(request: Json) -> list[Json]:
     """Return the messages with texts for lists of text parts, and `developer` as `system`."""
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
         raise Refused("messages: expected a list with at least one message", param="messages")
-    if len(messages) > config.max_messages:
-        raise Refused(f"messages: got {len(messages)}; at most {config.max_messages} are allowed", param="messages")
     return [_message(message, f"messages[{n}]") for n, message in enumerate(messages)]
 
 
@@ -193,16 +200,6 @@ def checked_boolean(request: Json, key: str, *, default: bool) -> bool:
     if not isinstance(value, bool):
         raise Refused(f"{key}: expected true or false", param=key)
     return value
-
-
-def checked_choice_count(request: Json, config: SidecarConfig) -> int:
-    """Return `n`, how many choices are asked for."""
-    count = request.get("n")
-    if count is None:
-        return 1
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= config.max_choices:
-        raise Refused(f"n: expected a number from 1 to {config.max_choices}", param="n")
-    return count
 
 
 def _is_deeper(value: object, depth: int) -> bool:

@@ -33,6 +33,9 @@ class SidecarConfig(BaseModel):
         "http://127.0.0.1:8000"
     )
     """The engine: scheme, host and port."""
+    engine_paths: tuple[Annotated[str, Field(pattern=r"^[A-Z]+ /[\w.~/-]+$")], ...] = ()
+    """Further paths of the engine that are passed on, such as `POST /v1/audio/transcriptions`, parted by commas. All
+    but OpenAI's and Anthropic's for text, and tokenizing, are 404."""
     store: str | None = None
     """Object store URL whose manifests say each model's dialect."""
     models: dict[str, str] = Field(default_factory=dict)
@@ -69,7 +72,17 @@ class SidecarConfig(BaseModel):
     max_schema_depth: int = Field(default=48, ge=2)
     """Deepest nesting of a tool's parameters."""
     max_choices: int = Field(default=64, ge=1)
-    """Most choices (`n`) of a request with tools."""
+    """Most choices (`n`, `best_of`) of a request."""
+    max_prompts: int = Field(default=256, ge=1)
+    """Most prompts of a completion, times its choices, and most texts to embed."""
+    max_logprobs: int = Field(default=20, ge=0)
+    """Most log probabilities of a token."""
+    max_stops: int = Field(default=64, ge=1)
+    """Most stop strings, and bad words, of a request."""
+    max_stop_characters: int = Field(default=1024, ge=1)
+    """Longest stop string."""
+    max_token_ids: int = Field(default=1024, ge=1)
+    """Most tokens that a request names: biased, allowed alone, or to stop at."""
     max_concurrent: int = Field(default=512, ge=1)
     """Requests that the engine gets at once."""
     max_queued: int = Field(default=512, ge=0)
@@ -105,6 +118,12 @@ class SidecarConfig(BaseModel):
         if not (origins := value.replace(",", " ").split()):
             raise ValueError("got none; expected at least one origin, or no such flag")
         return origins
+
+    @field_validator("engine_paths", mode="before")
+    @classmethod
+    def _paths_from_commas(cls, value: Any) -> Any:
+        """A flag's text is a list too."""
+        return [path.strip() for path in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("models", "dialects", mode="before")
     @classmethod

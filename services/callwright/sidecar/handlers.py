@@ -17,11 +17,12 @@ from starlette.types import Receive, Scope, Send
 
 from callwright.errors import CallwrightError, Unavailable
 from callwright.sidecar import chat_request, sse
-from callwright.sidecar.admission import Gate, Keys
+from callwright.sidecar.admission import ENGINE_PATHS, Gate, Keys, Paths
 from callwright.sidecar.apis import Api
-from callwright.sidecar.asgi import ResponseWriter, read_body, target, until_disconnect
+from callwright.sidecar.asgi import ResponseWriter, read_body, target, until_disconnect, written_path
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused, error_object, error_response, status_of
+from callwright.sidecar.limits import check_limits
 from callwright.sidecar.models import Models
 from callwright.sidecar.plan import ChatPlan, make_plan
 from callwright.sidecar.retry import MalformedTurn, malformed_turn, second_request, summed_usage
@@ -56,6 +57,7 @@ class Services:
     models: Models
     gate: Gate
     keys: Keys
+    paths: Paths
     metrics: Metrics
     tracing: Tracing | None
 
@@ -78,6 +80,7 @@ class Handler:
         try:
             if self._request.method != "OPTIONS":  # by which a browser asks, without a key, whether a page may send one
                 services.keys.check(headers.get("authorization"), headers.get("x-api-key"))
+            services.paths.check(self._request.method, written_path(self._request))
             self._body = await read_body(self._request, services.config.max_body_bytes)
             await until_disconnect(self.answer(), self._receive)
         except ClientDisconnect:
@@ -129,7 +132,19 @@ class Relay(Handler):
     """Passes a request and its answer on as they are, byte for byte."""
 
     async def answer(self) -> None:
-        """Relay."""
+        """Relay, once what a request may ask for has been checked."""
+        self._parsed()
+        await self._relay()
+
+    def _parsed(self) -> Json:
+        """Return the request's JSON, where it has some. Raises `Refused` for what goes over a limit."""
+        if self._request.method != "POST" or self._request.scope["path"] not in ENGINE_PATHS["POST"]:
+            return {}
+        request = chat_request.parse(self._body)
+        check_limits(request, self._services.config)
+        return request
+
+    async def _relay(self) -> None:
         async with self._engine(target(self._request), self._body) as response:
             if response.status in _DOWN_STATUSES and response.media_type != "application/json":
                 raise _down(response.status)
@@ -157,7 +172,7 @@ class Chat(Relay):
         """Read the request, plan the engine's, ask, translate the answer and write it."""
         request = self._read()
         if request is None:
-            await super().answer()
+            await self._relay()
             return
         plan = await self._plan(request)
         async with self._ask(plan) as response:
@@ -181,11 +196,13 @@ class Chat(Relay):
 
     def _read(self) -> Json | None:
         """Return the chat request that needs a dialect; None for one that the engine answers by itself."""
-        if self._request.headers.get(KEEP_STOP_HEADER):
-            self._body = sse.dumps(chat_request.parse(self._body) | {"include_stop_str_in_output": True})
-        if self._request.method != "POST" or not chat_request.may_need_dialect(self._body):
+        request = self._parsed()
+        if request and self._request.headers.get(KEEP_STOP_HEADER):
+            request["include_stop_str_in_output"] = True
+            self._body = sse.dumps(request)
+        if not chat_request.may_need_dialect(self._body):
             return None
-        return self._api.chat_request(self._defaults | chat_request.parse(self._body))
+        return self._api.chat_request(self._defaults | request)
 
     async def _plan(self, request: Json) -> ChatPlan:
         """Return the plan of a chat request. Raises `Refused` in the client's terms."""
@@ -307,7 +324,7 @@ class CountTokens(Chat):
         """Count the prompt's tokens, as the engine does."""
         request = self._read()
         if request is None:
-            await Relay.answer(self)
+            await self._relay()
             return
         plan = await self._plan(request)
         prompt = {key: plan.body[key] for key in _PROMPT_FIELDS if key in plan.body}

@@ -73,7 +73,7 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
     legacy = bool(request.get("functions")) and not request.get("tools")
     if legacy:
         request = chat_request.with_tools_for_functions(request)
-    messages = chat_request.checked_messages(request, config)
+    messages = chat_request.checked_messages(request)
     tools = Toolbox(chat_request.checked_tools(request, config))
     choice = chat_request.checked_tool_choice(request, tools, config)
     callable_tools = tools
@@ -81,7 +81,6 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         callable_tools = Toolbox(t for t in tools if chat_request.tool_name(t) == choice["function"]["name"])
     options = chat_request.checked_stream_options(request)
     chat_request.check_response_format(request)
-    one_choice = chat_request.checked_choice_count(request, config) == 1
     try:
         rendered = model.dialect.render(messages, tools or None, choice)
     except InvalidInput as error:
@@ -104,7 +103,7 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         eager=chat_request.checked_boolean(request, "eager_tool_calls", default=False),
         legacy=legacy,
         show_usage=options.get("include_usage") is True,
-        retry=retry and choice != "none" and one_choice,
+        retry=retry and choice != "none" and request.get("n") in (None, 1),
     )
     plan = _enforced(plan, choice) if config.enforce else plan
     if _BUDGET not in plan.body:

@@ -1,0 +1,55 @@
+"""Bounds on what one request may ask of the engine, in any API; the fields bear the names that clients know.
+
+Pure. What a field means beside its size is the engine's, or `chat_request`'s where there are tools.
+"""
+
+from typing import Any, TypeGuard
+
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.errors import Refused
+
+Json = dict[str, Any]
+
+
+def check_limits(request: Json, config: SidecarConfig) -> None:
+    """Raise `Refused`, naming the field, where `request` asks for more than one request may."""
+    for key in ("n", "best_of"):
+        _check_count(request, key, 1, config.max_choices)
+    for key in ("logprobs", "top_logprobs", "prompt_logprobs"):
+        if not isinstance(request.get(key), bool):
+            _check_count(request, key, 0, config.max_logprobs)
+    for key in ("stop", "stop_sequences", "bad_words"):
+        value = request.get(key)
+        texts = [value] if isinstance(value, str) else value
+        _check_length(texts, key, config.max_stops)
+        for text in texts if isinstance(texts, list) else ():
+            if isinstance(text, str) and len(text) > config.max_stop_characters:
+                what = f"{key}: got a text of {len(text)} characters; at most {config.max_stop_characters} are allowed"
+                raise Refused(what, param=key)
+    for key in ("stop_token_ids", "allowed_token_ids", "logit_bias"):
+        _check_length(request.get(key), key, config.max_token_ids)
+    for key in ("messages", "input"):
+        if _is_list_of(dict, conversation := request.get(key)):
+            _check_length(conversation, key, config.max_messages)
+    choices = max(request.get("n") or 1, request.get("best_of") or 1)
+    for key in ("prompt", "prompt_embeds", "input"):
+        if _is_list_of((str, list), prompts := request.get(key)) and len(prompts) * choices > config.max_prompts:
+            each = f" with {choices} choices each" if choices > 1 else ""
+            what = f"{key}: got {len(prompts)}{each}; at most {config.max_prompts} are allowed in all"
+            raise Refused(what, param=key)
+
+
+def _check_count(request: Json, key: str, least: int, most: int) -> None:
+    value = request.get(key)
+    if value is not None and (type(value) is not int or not least <= value <= most):
+        raise Refused(f"{key}: expected a number from {least} to {most}", param=key)
+
+
+def _check_length(value: object, key: str, most: int) -> None:
+    if isinstance(value, list | dict) and len(value) > most:
+        raise Refused(f"{key}: got {len(value)}; at most {most} are allowed", param=key)
+
+
+def _is_list_of(kind: type | tuple[type, ...], value: object) -> TypeGuard[list[Any]]:
+    """Whether `value` is a list of `kind`, told by its first: a list of numbers is the tokens of one prompt."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], kind)
