@@ -32,6 +32,8 @@ MALFORMED = 'Action: get_rain\nAction Input: {"city": "Paris"}'
 ANSWER = "Thought: I now know the final answer\nFinal Answer: It is sunny."
 MIXED = "\n".join((CALL, CALL.replace("I should look", "Once more").replace("Paris", "Rome")))
 """Thought, call, thought, call."""
+OTHER_PATHS = ("POST /v1/echo", "GET /v1/large")
+"""Of the engine: paths whose bodies the sidecar does not look into."""
 USER = [{"role": "user", "content": "What is the weather in Paris?"}]
 
 
@@ -88,7 +90,8 @@ def bench(answer: Callable[[dict[str, Any]], Text | Raw] | str, **settings: Any)
     text = answer
     engine = TypedEngine((lambda request: Text([text] * (request.get("n") or 1))) if isinstance(text, str) else text)
     with Served(engine) as upstream:
-        config = SidecarConfig(upstream=upstream.url, **({"dialects": {"m": "react_en"}} | settings))
+        defaults = {"dialects": {"m": "react_en"}, "engine_paths": OTHER_PATHS}
+        config = SidecarConfig(upstream=upstream.url, **(defaults | settings))
         with (
             Served(create_app(config), http=connection_class(config)) as served,
             openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client,

@@ -29,11 +29,13 @@ def check_limits(request: Json, config: SidecarConfig) -> None:
     for key in ("stop_token_ids", "allowed_token_ids", "logit_bias"):
         _check_length(request.get(key), key, config.max_token_ids)
     for key in ("messages", "input"):
-        if _is_list_of(dict, conversation := request.get(key)):
+        conversation = request.get(key)
+        if _is_list_of(conversation, dict):
             _check_length(conversation, key, config.max_messages)
     choices = max(request.get("n") or 1, request.get("best_of") or 1)
     for key in ("prompt", "prompt_embeds", "input"):
-        if _is_list_of((str, list), prompts := request.get(key)) and len(prompts) * choices > config.max_prompts:
+        prompts = request.get(key)
+        if _is_list_of(prompts, (str, list)) and len(prompts) * choices > config.max_prompts:
             each = f" with {choices} choices each" if choices > 1 else ""
             what = f"{key}: got {len(prompts)}{each}; at most {config.max_prompts} are allowed in all"
             raise Refused(what, param=key)
@@ -50,6 +52,6 @@ def _check_length(value: object, key: str, most: int) -> None:
         raise Refused(f"{key}: got {len(value)}; at most {most} are allowed", param=key)
 
 
-def _is_list_of(kind: type | tuple[type, ...], value: object) -> TypeGuard[list[Any]]:
+def _is_list_of(value: object, kind: type | tuple[type, ...]) -> TypeGuard[list[Any]]:
     """Whether `value` is a list of `kind`, told by its first: a list of numbers is the tokens of one prompt."""
     return isinstance(value, list) and bool(value) and isinstance(value[0], kind)
