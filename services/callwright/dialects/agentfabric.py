@@ -93,12 +93,9 @@ class AgentFabric(ReactDialect):
         language = self._language_of(tools)
         return block + _ROLE[language].format(role=given.strip() or _NO_ROLE[language])
 
-    def user_text(self, given: str, tools: tuple[Tool, ...]) -> str:
-        """The tools' names, then what the user said."""
-        if not tools:
-            return given
-        prefix = _PREFIX[self._language_of(tools)].format(names=_names(tools))
-        return given if given.startswith(prefix) else prefix + given
+    def user_prefix(self, tools: tuple[Tool, ...]) -> str:
+        """The tools' names."""
+        return _PREFIX[self._language_of(tools)].format(names=_names(tools)) if tools else ""
 
     def observation(self, result: str) -> str:
         """A result between tags, as a line."""

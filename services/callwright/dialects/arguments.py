@@ -23,7 +23,7 @@ _OPENED_BY = {
 _END_OF_TEXT = re.compile(rf"(?:{left_over.SPECIAL_TOKEN}\s{{0,8}}){{1,4}}\Z")
 _MOST_LEFT_OVER = 4
 _TRIPLE = ('"""', "'''")
-_FENCE = re.compile(r"\A\s*+`{1,3}(?:\w{1,12}[ \t]*+\n)?(.*?)\s*`{0,3}\s*\Z", re.DOTALL)
+_FENCE = re.compile(r"\s*+`{1,3}(?:\w{1,12}[ \t]*+\n)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,10 @@ def _without_left_over(text: str) -> str:
 
 def _unfence(text: str) -> str:
     found = _FENCE.match(text)
-    return found[1] if found else text
+    if found is None:
+        return text
+    body = text[found.end() :].rstrip()
+    return body[:-3] + body[-3:].rstrip("`")
 
 
 def _embedded_object(text: str, tool: Tool) -> dict[str, Json] | None:

@@ -191,7 +191,8 @@ def _object_of(schema: Mapping[str, Any], properties: Mapping[str, Any]) -> dict
     read = {name: _read_property(written) for name, written in properties.items()}
     required = schema.get("required")
     required = [required] if isinstance(required, str) and required in properties else _list_of(required)
-    required += [name for name, one in read.items() if one.get("required") is True and name not in required]
+    listed = {name for name in required if isinstance(name, str)}
+    required += [name for name, one in read.items() if one.get("required") is True and name not in listed]
     made = {
         name: {k: v for k, v in one.items() if not (k == "required" and isinstance(v, bool))}
         for name, one in read.items()

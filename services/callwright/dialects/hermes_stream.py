@@ -20,7 +20,7 @@ _ARGUMENTS = re.compile(r'"arguments"\s*:')
 _BLOCK_TAG = re.compile(f"{OPEN}|{SHUT}")
 _OUTSIDE = outside("<")
 _SPACE = re.compile(r"\s*")
-_FENCE = re.compile(r"\s*(?:`{1,3}[a-z]{0,8}\s*)?(?:\[\s{0,64}(?=\{|\Z))?")
+_FENCE = re.compile(r"\s*(?:`{1,3}[a-z]{0,8}\s{0,256})?(?:\[\s{0,64}(?=\{|\Z))?")
 _JUNK = re.compile(r"[\s}\])`~,;]*")
 _OBJECT_HEAD = re.compile(r'\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*(?=\{)')
 _LONGEST_OBJECT_HEAD = 512

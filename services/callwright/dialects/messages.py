@@ -228,13 +228,13 @@ class Page:
 
     def render(self, *, continue_final: bool = False) -> Rendered:
         """What was written so far."""
-        texts = [""] * len(self._roles)
+        texts: list[list[str]] = [[] for _ in self._roles]
         for segment in self._segments:
-            texts[segment.message] += segment.text
+            texts[segment.message].append(segment.text)
         messages: tuple[dict[str, Any], ...] = tuple(
-            {"role": role, "content": text if content is None else content}
+            {"role": role, "content": "".join(written) if content is None else content}
             | ({REASONING: self._reasoning[index]} if index in self._reasoning else {})
-            for index, (role, text, content) in enumerate(zip(self._roles, texts, self._contents, strict=True))
+            for index, (role, written, content) in enumerate(zip(self._roles, texts, self._contents, strict=True))
         )
         return Rendered(messages, continue_final, tuple(self._segments))
 

@@ -7,7 +7,7 @@ use: `string. One of: [red, green]. The colour`. `read_schema` reads that back; 
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -33,9 +33,15 @@ Begin!"""
 _LEAD = "Call this tool to interact with the {api} API. What is the {api} API useful for? "
 _LEAD_START = _LEAD.partition("{api}")[0]
 _LEAD_READ = re.compile(
-    re.escape(_LEAD.strip()).replace(r"\{api\}", "(?P<api>.+?)", 1).replace(r"\{api\}", "(?P=api)") + " ?(?P<rest>.*)",
+    re.escape(_LEAD.strip()).replace(r"\{api\}", "(?P<api>.{1,256}?)", 1).replace(r"\{api\}", "(?P=api)")
+    + " ?(?P<rest>.*)",
     re.DOTALL,
 )
+_NUMBER = re.compile(r"(?<=\n)([0-9]+)\. (?=\S+: )")
+_MOST_LISTS = 16
+"""Places in a tool's line at which its list of parameters is looked for, from its end."""
+_LONGEST_KNOWN = 8192
+"""Characters of a line that is remembered."""
 _ENDS = (".", "。", "!", "?", "！", "？")
 _WRITTEN_TYPES = {"object": "Object", "array": "Array"}
 _TYPE = re.compile(
@@ -89,42 +95,37 @@ def split_system(system: str) -> tuple[str, list[dict[str, Any]]] | None:
     begin = start + len(_HEAD)
     end = system.find(_FORMAT, begin)
     listing = system[begin : end if end >= 0 else len(system)].strip()
-    tools: list[dict[str, Any]] = []
-    while listing:
-        line, listing = _split_line(listing, len(tools) + 1)
-        tool = _read_tool(line)
-        if tool is not None:
-            tools.append(tool)
-    return system[:start].rstrip("\n"), tools
+    read = (_read_known(line) if len(line) <= _LONGEST_KNOWN else _read_tool(line) for line in _split_lines(listing))
+    return system[:start].rstrip("\n"), [tool for tool in read if tool is not None]
 
 
-def _split_line(listing: str, number: int) -> tuple[str, str]:
-    """Splits the listing after its first tool, whose number is dropped."""
-    body = listing.removeprefix(f"{number}.").lstrip()
-    following = _following(number)
-    found = following.search(body)
-    while found is not None:
-        if body[: found.start()].rstrip().endswith("]") or "Parameters:" not in body[: found.start()]:
-            return body[: found.start()].rstrip(), body[found.start() :].lstrip("\n")
-        found = following.search(body, found.end())
-    return body.rstrip(), ""
+def _split_lines(listing: str) -> Iterator[str]:
+    """Splits the listing into its tools, whose numbers are dropped."""
+    listing = listing.removeprefix("1.").lstrip()
+    number, start, looked, has_parameters = 1, 0, 0, False
+    for found in _NUMBER.finditer(listing):
+        if found[1] != str(number + 1):
+            continue
+        has_parameters = has_parameters or listing.find("Parameters:", looked, found.start()) >= 0
+        end = looked = found.start()
+        while end > start and listing[end - 1].isspace():
+            end -= 1
+        if not has_parameters or listing[end - 1] == "]":
+            yield listing[start:end]
+            number, start, looked, has_parameters = number + 1, found.end(), found.end(), False
+    if start < len(listing):
+        yield listing[start:]
 
 
-@lru_cache
-def _following(number: int) -> "re.Pattern[str]":
-    """What opens the tool after the one with that number."""
-    return re.compile(rf"\n+{number + 1}\. (?=\S+: )")
-
-
-@lru_cache(maxsize=4096)
 def _read_tool(line: str) -> dict[str, Any] | None:
-    """Reads one line; the same object for the same line, since corpora repeat theirs."""
+    """Reads one line."""
     name, colon, rest = line.partition(":")
     if not colon or not name.strip() or re.search(r"\s", name.strip()):
         return None
     rest = rest.strip()
     description, parameters = rest, []
-    for found in reversed(list(re.finditer(r"(?:^|\s)Parameters:\s*(?=\[)", rest))):
+    lists = list(re.finditer(r"(?:^|\s)Parameters:\s*(?=\[)", rest))
+    for found in reversed(lists[-_MOST_LISTS:]):
         try:
             value = read_literal(rest[found.end() :])
         except ValueError:
@@ -144,6 +145,10 @@ def _read_tool(line: str) -> dict[str, Any] | None:
     if lead and lead["api"] != _api(name.strip()):
         tool["api"] = lead["api"]
     return tool
+
+
+_read_known = lru_cache(maxsize=4096)(_read_tool)
+"""The same object for the same line, since corpora repeat theirs."""
 
 
 def _read_parameters(listed: list[Json]) -> dict[str, Any]:
@@ -197,7 +202,7 @@ def _write_tool(tool: Tool) -> str:
     if not description.startswith(_LEAD_START):
         api = tool.spec.get("api")
         description = _LEAD.format(api=api if isinstance(api, str) and api else _api(tool.name)) + description
-    required = tool.required
+    required = set(tool.required)
     parameters = [
         {
             "name": name,

@@ -50,9 +50,9 @@ class ReactDialect:
         """The system message: what was given, then the tools, once."""
         return with_tools(given, self.tools_text(tools))
 
-    def user_text(self, given: str, tools: tuple[Tool, ...]) -> str:
-        """A user message's text."""
-        return given
+    def user_prefix(self, tools: tuple[Tool, ...]) -> str:
+        """What stands before a user's text, once."""
+        return ""
 
     def observation(self, result: str) -> str:
         """A result, as a line."""
@@ -102,6 +102,7 @@ class ReactDialect:
         shown = choose(read_tools(tools), tool_choice)
         items = read_messages(messages, with_system=bool(shown))
         page = Page()
+        prefix = self.user_prefix(shown)
         resumed = False  # the turn before ended with a result, and this one goes on in the same message
         for index, item in enumerate(items):
             match item:
@@ -109,7 +110,7 @@ class ReactDialect:
                     page.open("system")
                     page.write("system", self.system_text(text, shown) if shown and index == 0 else text)
                 case User(text):
-                    open_user(page, item, self.user_text(text, shown))
+                    open_user(page, item, text if text.startswith(prefix) else prefix + text)
                 case Assistant():
                     self._write_turn(page, item, shown, resumed=resumed)
             resumed = isinstance(item, Assistant) and bool(item.results) and self.results_inside

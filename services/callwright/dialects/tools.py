@@ -16,7 +16,7 @@ from callwright.dialects.types import ToolSpec
 from callwright.errors import InvalidInput
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tool:
     """One declared tool."""
 
@@ -29,7 +29,7 @@ class Tool:
     spec: ToolSpec
     """The declaration, wrapper included."""
 
-    @property
+    @cached_property
     def properties(self) -> Mapping[str, Any]:
         """Schema of each parameter, by name, also where it stands behind a `$ref` or in alternatives."""
         written = [schema.get("properties") for schema in self._schemas]
@@ -38,13 +38,14 @@ class Tool:
             return found[0]
         return {name: schema for inner in found for name, schema in inner.items()}
 
-    @property
+    @cached_property
     def required(self) -> tuple[str, ...]:
         """Names of the parameters that a call must give, whichever alternative it takes."""
-        found = [schema.get("required") for schema in self._schemas]
-        first, *others = (names if isinstance(names, list | tuple) else () for names in found)
-        names = tuple(name for name in first if isinstance(name, str))
-        return tuple(name for name in names if all(name in other for other in others)) if others else names
+        written = [schema.get("required") for schema in self._schemas]
+        listed = [names if isinstance(names, list | tuple) else () for names in written]
+        first, *others = ([name for name in names if isinstance(name, str)] for names in listed)
+        shared = set(first).intersection(*others)
+        return tuple(name for name in first if name in shared)
 
     @property
     def _schemas(self) -> Sequence[Mapping[str, Any]]:

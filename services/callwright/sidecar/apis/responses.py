@@ -119,7 +119,7 @@ def _add(item: object, made: list[Json], where: str) -> None:
         case "message" if item.get("role") in ("user", "assistant", "system", "developer"):
             text = _text(item.get("content"), f"{where}.content")
             if item["role"] == "assistant" and called and called.get("tool_calls"):  # one turn is several items
-                called["content"] = _joined(called["content"] or "", text)
+                _say_more(called, text)
             else:
                 made.append({"role": item["role"], "content": text})
         case "message":
@@ -141,10 +141,14 @@ def _add(item: object, made: list[Json], where: str) -> None:
             raise Refused(f"{where}.type: only messages and function calls go with functions", param=f"{where}.type")
 
 
-def _joined(said: str, text: str) -> str:
-    """Return both on lines of their own, as parsers part them; in a stream the line end has been sent already."""
-    parted = not said or said.endswith("\n") or text[:1] in ("", "\r", "\n")
-    return said + text if parted else f"{said}\n{text}"
+def _say_more(message: Json, text: str) -> None:
+    """Add text on a line of its own, as parsers part it; in a stream the line end has been sent already."""
+    said = message["content"]
+    if not isinstance(said, list):
+        said = message["content"] = [said] if said else []
+    if text:
+        parted = not said or said[-1].endswith("\n") or text[0] in "\r\n"
+        said.append(text if parted else f"\n{text}")
 
 
 def _text(content: object, where: str) -> str:

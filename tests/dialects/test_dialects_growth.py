@@ -1,0 +1,140 @@
+"""Four times the text takes about four times the work, whatever is in it: read whole, in pieces, and rendered."""
+
+import json
+import time
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+from generated import TOOLS
+
+from callwright import dialects
+from callwright.dialects import Dialect, ms_agent
+from callwright.dialects.arguments import read_bare
+from callwright.dialects.tools import read_tools
+
+SIZE = 1 << 16
+MOST_GROWTH = 9
+"""Of the CPU time for four times the text; what is quadratic takes 16 times as long."""
+UNMEASURED_SECONDS = 0.2
+MARKS = (
+    *("<tool_call>", "</tool_call>", "<tool_call>{", "<tool_call>```json\n", "<tool_response>", "<think>", "</think>"),
+    *("Action: f\n", "Action: f\nAction Input: {}\n", "Action: f(", 'Action: f(a="\n', "Action: {", "Action: f{}\n"),
+    *("Thought: ", "Observation: x\n", "Answer: ", "Question: x\n", "Action: f\nAction Input: {}\nObservation: y\n"),
+    *(
+        "{",
+        "}",
+        "[",
+        '"',
+        "'",
+        '"""',
+        "“",
+        "\\",
+        "```",
+        "`",
+        " ",
+        "\n",
+        " \n",
+        "<|im_end|>",
+        "a, ",
+        "a=1, ",
+        '{"a":1},',
+    ),
+)
+OPENINGS = (
+    "",
+    "Action: ",
+    "Action: {",
+    "Action: f\nAction Input: ",
+    "Action: f\nAction Input: ```x",
+    "Action: f(a='''",
+)
+OPENINGS_OF_TAGS = (
+    "",
+    "<tool_call>",
+    "<tool_call>```json",
+    '<tool_call>{"name": "f", "arguments": {',
+    "<tool_call>{}x",
+)
+
+
+def check_growth(work: Callable[[str], object], make: Callable[[int], str], size: int = SIZE) -> None:
+    """Fails where four times the size takes over `MOST_GROWTH` times as long."""
+    seconds = []
+    for each in (size, 4 * size):
+        text = make(each)
+        started = time.process_time()
+        work(text)
+        seconds.append(time.process_time() - started)
+    assert seconds[1] < max(UNMEASURED_SECONDS, MOST_GROWTH * seconds[0]), (seconds, make(60))
+
+
+def repeated(opening: str, mark: str) -> Callable[[int], str]:
+    """Makes texts of a size."""
+    return lambda size: opening + mark * (size // len(mark))
+
+
+def read_in_pieces(dialect: Dialect, text: str) -> None:
+    """A piece of one character takes the most steps."""
+    parser = dialect.parser(TOOLS, eager=True)
+    for character in text:
+        parser.feed(character)
+    parser.close()
+
+
+def render(dialect: Dialect, text: str) -> None:
+    """In every place of a conversation."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": text}}
+    turn = {"role": "assistant", "content": text}
+    result = {"role": "tool", "tool_call_id": "1", "content": text}
+    dialect.render([{"role": "user", "content": text}, turn, turn | {"tool_calls": [call]}, result, turn], TOOLS)
+
+
+@pytest.mark.parametrize("name", ["react_en", "hermes"])
+def test_repeated_marks_take_linear_time(name: str) -> None:
+    dialect = dialects.load(name)
+    openings = OPENINGS_OF_TAGS if name == "hermes" else OPENINGS
+    for opening, mark in product(openings, MARKS):
+        check_growth(lambda text: read_in_pieces(dialect, text), repeated(opening, mark), 1 << 11)
+        check_growth(lambda text: dialect.parse(text, TOOLS), repeated(opening, mark), 1 << 14)
+
+
+@pytest.mark.parametrize("name", ["react_en", "hermes"])
+def test_a_turn_of_many_marks_is_rendered_in_linear_time(name: str) -> None:
+    dialect = dialects.load(name)
+    for mark in ("Action: f\n", "Action: f\nAction Input: {}\n", "<tool_call>{}</tool_call>\n", "<think>\n</think>\n"):
+        check_growth(lambda text: render(dialect, text), repeated("", mark), 1 << 18)
+
+
+def test_a_listing_of_many_tools_is_read_in_linear_time() -> None:
+    head = "Answer the following questions as best you can. You have access to the following APIs:\n"
+    for line in ("{}. f: x Parameters: []\n\n", "{}. f: x\n", "2. f: x\n", "\n", "x Parameters: ['''"):
+        check_growth(
+            ms_agent.read_tools, lambda size, line=line: head + "".join(map(line.format, range(size // len(line))))
+        )
+    lead = "1. f: Call this tool to interact with the "
+    check_growth(ms_agent.read_tools, repeated(head + lead, "x API. What is the "), 1 << 18)
+
+
+def test_arguments_in_a_fence_are_read_in_linear_time() -> None:
+    [tool] = read_tools([{"name": "f", "parameters": {"properties": {"a": {"type": "string"}}}}])
+    check_growth(lambda text: read_bare(text, tool), lambda size: f"```{' ' * size}x")
+
+
+def test_a_tool_of_many_parameters_is_read_and_shown_in_linear_time() -> None:
+    def declared(size: int) -> str:
+        names = [f"p{number}" for number in range(size // 16)]
+        shape = {"properties": {name: {"type": "string", "required": True} for name in names}, "required": names}
+        return json.dumps({"name": "f", "parameters": {"anyOf": [shape, shape], **shape}})
+
+    messages = [{"role": "user", "content": "x"}] * 8
+    for name in dialects.NAMES:
+        dialect = dialects.load(name)
+        check_growth(lambda text, dialect=dialect: dialect.render(messages, [json.loads(text)]), declared)
+
+
+def test_many_users_texts_read_the_tools_once() -> None:
+    """AgentFabric names the tools before each of them, in the language of their descriptions."""
+    tools = [{"name": "f", "description": "x" * 1_000_000}]
+    dialect = dialects.load("agentfabric")
+    check_growth(lambda text: dialect.render([{"role": "user", "content": "x"}] * len(text), tools), "x".__mul__, 256)
