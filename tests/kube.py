@@ -231,7 +231,7 @@ def connect(kubeconfig: Path) -> Cluster:
     """The API server that `kubeconfig` names, as the controller sees it."""
     settings = client.Configuration()
     config.load_kube_config(str(kubeconfig), client_configuration=settings)
-    return Cluster(client.ApiClient(settings))
+    return Cluster.at(settings)
 
 
 def wait_until(holds: Callable[[], bool], *, what: str | Callable[[], str], seconds: float = 120) -> None:

@@ -1,16 +1,16 @@
 """The controller killed between any two of its writes, and deletion in every phase.
 
-Drives `reconcile` itself, without kopf: the process that dies is a cluster whose n-th write is the last.
+Drives `reconcile` itself: the process that dies is a cluster whose n-th write is the last.
 """
 
 from typing import Any
 
 import pytest
-from cast import SERVICE, Play, reconciler_of
 
 from callwright.controller.cluster import CONFIG_MAP, FINE_TUNE, JOB, RAY_JOB, Cluster, Kind
 from callwright.controller.reconcile import Reconciler
 from callwright.store import Registry, Store
+from cast import SERVICE, Play, reconciler_of
 
 Object = dict[str, Any]
 
@@ -81,7 +81,9 @@ def test_deleted_in_any_phase_leaves_nothing(
     play.live(reconciler, until=phase)
     play.apply(play.document("other"))
     reconciler.reconcile(play.namespace, "other")
-    reconciler.cancel(play.namespace, "weather")
+    cluster.delete(FINE_TUNE, play.namespace, "weather")
+    reconciler.reconcile(play.namespace, "weather")
+    assert cluster.get(FINE_TUNE, play.namespace, "weather") is None
     for kind in (RAY_JOB, JOB, CONFIG_MAP):
         assert owners(cluster, kind, play.namespace) <= {"other"}
     assert owners(cluster, RAY_JOB, play.namespace) == {"other"}
@@ -98,7 +100,9 @@ def test_a_document_of_the_same_name_waits_for_the_objects_of_the_one_before(
     reconciler = reconciler_of(cluster, store)
     play.apply(play.document())
     play.live(reconciler, until="Training")
-    cluster.delete(FINE_TUNE, play.namespace, "weather")  # and no garbage collector in this cluster
+    # Deleted while no controller watches, and without a garbage collector in this cluster.
+    cluster.merge(FINE_TUNE, play.namespace, "weather", {"metadata": {"finalizers": None}})
+    cluster.delete(FINE_TUNE, play.namespace, "weather")
     play.apply(play.document())
     reconciler.reconcile(play.namespace, "weather")
     assert "waiting until an earlier RayJob is gone" in play.status()["message"]

@@ -4,7 +4,6 @@ Shown: the whole way from a document to a promoted and served version, what each
 when it is suspended, fails, is changed or deleted.
 """
 
-import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,10 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
-from cast import Play
 
 import kube
-from callwright.controller import app
+from callwright.controller.app import Controller
 from callwright.controller.check import check
 from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, Cluster
 from callwright.controller.config import ControllerConfig
@@ -26,6 +24,7 @@ from callwright.controller.reconcile import Reconciler
 from callwright.controller.run_store import RunStore
 from callwright.errors import Unavailable
 from callwright.store import Registry, Store
+from cast import Play
 from kube import connect
 
 
@@ -45,20 +44,18 @@ def controller(
     config: ControllerConfig,
     open_store: Callable[[str], RunStore],
     metrics: Metrics,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[None]:
-    """The operator in a thread of its own, under the service account and role of the chart."""
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    """The controller in a thread of its own, under the service account and role of the chart."""
     reconciler = Reconciler(connect(kubeconfig), config, open_store)
     stop = threading.Event()
-    operator = threading.Thread(
-        target=lambda: asyncio.run(app.run(reconciler, metrics, stop_flag=stop)), name="controller"
-    )
-    operator.start()
+    made = Controller(reconciler, metrics)
+    running = threading.Thread(target=made.run, args=[stop], name="controller")
+    running.start()
     yield
+    assert made.healthy()
     stop.set()
-    operator.join(60)
-    assert not operator.is_alive()
+    running.join(60)
+    assert not running.is_alive()
 
 
 def conditions(status: dict[str, Any]) -> dict[str, str]:

@@ -83,7 +83,7 @@ def test_image_is_labelled_and_runs_as_a_named_user(image: str) -> None:
     lines = whole(image)
     assert image in PROJECT["optional-dependencies"]
     assert [line for line in lines if line.startswith("USER")][-1] == "USER 65532:65532"
-    assert "useradd --uid 65532 " in " ".join(lines)  # kopf, torch and Ray ask for the user's name
+    assert "useradd --uid 65532 " in " ".join(lines)  # torch and Ray ask for the user's name
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="(.*?)"', " ".join(lines)))
     assert labels["title"] == f"callwright-{image}"
     assert labels["licenses"] == PROJECT["license"]

@@ -1,18 +1,20 @@
 """`python -m callwright.controller --config FILE`: watch FineTunes in the cluster of the kubeconfig or of the pod."""
 
 import argparse
-import asyncio
 import logging
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
-from callwright.controller import app
+from callwright.controller.app import Controller
 from callwright.controller.check import check
 from callwright.controller.cluster import connect
 from callwright.controller.config import ControllerConfig
+from callwright.controller.health import start_health_server
 from callwright.controller.metrics import Metrics
 from callwright.controller.reconcile import Reconciler
 from callwright.errors import CallwrightError, InvalidInput
@@ -26,16 +28,18 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="try kinds, roles and store, and exit")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     try:
         config = _read(arguments.config)
         cluster, namespace = connect()
         if arguments.check:
             return max(_told(*tried) for tried in check(cluster, config, namespace=namespace))
-        metrics = Metrics()
+        metrics, stop = Metrics(), threading.Event()
+        controller = Controller(Reconciler(cluster, config), metrics)
         start_http_server(config.metrics_port, registry=metrics.registry)
-        liveness = f"http://0.0.0.0:{config.health_port}/healthz"
-        asyncio.run(app.run(Reconciler(cluster, config), metrics, liveness_endpoint=liveness))
+        start_health_server(config.health_port, controller.healthy)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        controller.run(stop)
     except CallwrightError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

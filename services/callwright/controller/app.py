@@ -1,111 +1,91 @@
-"""The operator: kopf watches, and every event about a document wakes the one task that reconciles it.
+"""The controller's loop: watches documents and what they have in the cluster, and looks at each document that is due.
 
-Decides when that happens; `reconcile` decides what is done. kopf sets the finalizer, so a deleted document is
-cancelled before it goes.
+Decides when a document is looked at; `reconcile` decides what is done. Any event, and the time that a look asks for,
+make a document due; a look that failed is made again, with growing patience.
 """
 
-import asyncio
-import logging
 import threading
-from collections import defaultdict
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
-import kopf
-
+from callwright.controller.cluster import FINE_TUNE, JOB, RAY_JOB, Kind, Object
 from callwright.controller.desired import FINE_TUNE_LABEL
 from callwright.controller.metrics import Metrics
+from callwright.controller.patience import Patience
 from callwright.controller.reconcile import Reconciler
-from callwright.errors import Conflict, Temporary
-from callwright.spec.crd import GROUP, PLURAL, VERSION
+from callwright.controller.watch import follow
+from callwright.controller.work_queue import Key, WorkQueue
 
-_FINALIZER = "callwright.io/cancel"
-_RETRY_SECONDS = (0.2, 1.0, 5.0, 15.0, 60.0)
-
-Key = tuple[str, str]
+_WORKERS = 8
+_STOP_SECONDS = 30
 
 
-def create_registry(reconciler: Reconciler, metrics: Metrics) -> kopf.OperatorRegistry:
-    """The handlers, bound to `reconciler`."""
-    registry = kopf.OperatorRegistry()
-    wakers: defaultdict[Key, asyncio.Event] = defaultdict(asyncio.Event)
+class Controller:
+    """Watches and acts until it is told to stop."""
 
-    async def keep_reconciled(
-        namespace: str, name: str, stopped: kopf.DaemonStopped, logger: logging.Logger, **_: Any
+    def __init__(self, reconciler: Reconciler, metrics: Metrics) -> None:
+        self._reconciler, self._metrics = reconciler, metrics
+        self._queue = WorkQueue()
+        self._patience: dict[Key, Patience] = {}
+        self._documents: set[Key] = set()
+        self._threads: list[threading.Thread] = []
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; what is being looked at is looked at to its end."""
+        workers = [self._thread(self._work, name=f"worker {number}") for number in range(_WORKERS)]
+        watchers = [
+            self._thread(partial(self._watch, kind, namespace, see, stop), name=f"watch {kind.plural}")
+            for kind, see in ((FINE_TUNE, self._see_document), (RAY_JOB, self._see_child), (JOB, self._see_child))
+            for namespace in self._reconciler.config.namespaces or (None,)
+        ]
+        self._threads = [*workers, *watchers]
+        for thread in self._threads:
+            thread.start()
+        stop.wait()
+        self._queue.close()
+        for worker in workers:
+            worker.join(_STOP_SECONDS)
+
+    def healthy(self) -> bool:
+        """Whether no thread has ended."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def _thread(self, work: Callable[[], None], *, name: str) -> threading.Thread:
+        return threading.Thread(target=work, name=name, daemon=True)  # a watch may last longer than the process
+
+    def _watch(
+        self, kind: Kind, namespace: str | None, see: Callable[[Object, bool], None], stop: threading.Event
     ) -> None:
-        waker = wakers[namespace, name]
-        failures = 0
-        while not stopped:
-            waker.clear()
-            try:
-                with metrics.timed():
-                    delay = await asyncio.to_thread(reconciler.reconcile, namespace, name)
-                failures = 0
-            except (Temporary, Conflict) as error:
-                delay = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
-                failures += 1
-                logger.warning("trying again in %s s: %s", delay, error)
-            await _first_of(waker.wait(), stopped.wait(), seconds=delay)
-        if stopped.reason is not None and kopf.DaemonStoppingReason.RESOURCE_DELETED in stopped.reason:
-            await asyncio.to_thread(reconciler.cancel, namespace, name)
-            del wakers[namespace, name]
+        selector = "" if kind is FINE_TUNE else FINE_TUNE_LABEL
+        for found, there in follow(self._reconciler.cluster, kind, namespace, selector=selector, stop=stop):
+            see(found, there)
 
-    async def document_changed(namespace: str, name: str, type: str | None, status: kopf.Status, **_: Any) -> None:
-        metrics.see((namespace, name), None if type == "DELETED" else status.get("phase", "Pending"))
-        if (namespace, name) in wakers:
-            wakers[namespace, name].set()
+    def _see_document(self, document: Object, there: bool) -> None:
+        key = document["metadata"]["namespace"], document["metadata"]["name"]
+        status = document.get("status") or {}
+        self._metrics.see(key, status.get("phase", "Pending") if there else None)
+        if there:
+            self._documents.add(key)
+        else:
+            self._documents.discard(key)
+        self._queue.add(key)
 
-    async def child_changed(namespace: str, labels: kopf.Labels, **_: Any) -> None:
-        key = namespace, labels[FINE_TUNE_LABEL]
-        if key in wakers:
-            wakers[key].set()
+    def _see_child(self, child: Object, there: bool) -> None:
+        key = child["metadata"]["namespace"], child["metadata"]["labels"][FINE_TUNE_LABEL]
+        if key in self._documents:
+            self._queue.add(key)
 
-    kopf.on.login(registry=registry)(_login)
-    kopf.daemon(GROUP, VERSION, PLURAL, registry=registry)(keep_reconciled)
-    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(document_changed)
-    for group, version, plural in (("batch", "v1", "jobs"), ("ray.io", "v1", "rayjobs")):
-        label = {FINE_TUNE_LABEL: kopf.PRESENT}
-        kopf.on.event(group, version, plural, labels=label, id=plural, registry=registry)(child_changed)
-    return registry
+    def _work(self) -> None:
+        while (key := self._queue.take()) is not None:
+            self._queue.put_back(key, seconds=self._look(key))
 
-
-async def run(
-    reconciler: Reconciler,
-    metrics: Metrics,
-    *,
-    stop_flag: threading.Event | None = None,
-    liveness_endpoint: str | None = None,
-) -> None:
-    """Watch and act until `stop_flag` is set or a signal comes."""
-    namespaces = reconciler.config.namespaces
-    await kopf.operator(
-        registry=create_registry(reconciler, metrics),
-        settings=_settings(),
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        liveness_endpoint=liveness_endpoint,
-        stop_flag=stop_flag,
-    )
-
-
-def _settings() -> kopf.OperatorSettings:
-    """kopf's settings: no scanning for kinds at run time, no bookkeeping in annotations, prompt deletion."""
-    made = kopf.OperatorSettings()
-    made.scanning.disabled = True
-    made.posting.enabled = False
-    made.peering.standalone = True
-    made.persistence.finalizer = _FINALIZER
-    made.background.cancellation_polling = 0.5
-    return made
-
-
-def _login(**told: Any) -> kopf.ConnectionInfo | None:
-    return kopf.login_with_service_account(**told) or kopf.login_with_kubeconfig(**told)
-
-
-async def _first_of(*waits: Any, seconds: float | None) -> None:
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
+    def _look(self, key: Key) -> float | None:
+        """Look at the document; returns the seconds until it is due again, if it is."""
+        try:
+            with self._metrics.timed():
+                seconds = self._reconciler.reconcile(*key)
+        except Exception as error:  # noqa: BLE001 - no failure ends the work on a document
+            patience = self._patience.setdefault(key, Patience(f"looking at {key[0]}/{key[1]}"))
+            return patience.after(error)
+        self._patience.pop(key, None)
+        return seconds

@@ -7,12 +7,13 @@ Maps HTTP failures to Callwright's errors. Objects are plain dicts; blocking; th
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kubernetes import client, config
+from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
 from callwright.errors import CallwrightError, Conflict, InvalidInput, StageFailed, Unavailable
@@ -20,6 +21,14 @@ from callwright.errors import CallwrightError, Conflict, InvalidInput, StageFail
 Object = dict[str, Any]
 FIELD_MANAGER = "callwright"
 _TIMEOUT_SECONDS = 30
+_BUSY_SECONDS = 300
+"""Most seconds that an API server's `Retry-After` is heeded."""
+_BROKEN = (HTTPError, OSError, client.ApiException)  # the last one for TLS alone
+_AGAIN = Retry(
+    2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, backoff_factor=0.1, raise_on_status=False,
+    respect_retry_after_header=False,
+)  # fmt: skip
+"""Every request may be made again: names are fixed, and what depends on what was read is compared by the server."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,14 @@ RAY_JOB = Kind("ray.io/v1", "rayjobs")
 RAY_SERVICE = Kind("ray.io/v1", "rayservices")
 
 
+class TooManyRequests(Unavailable):
+    """The API server asks to come back later, in so many seconds."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(message)
+
+
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -56,13 +73,13 @@ def connect(context: str | None = None) -> tuple["Cluster", str]:
     try:
         if context is None and _POD_NAMESPACE.exists():
             config.load_incluster_config(client_configuration=settings)
-            return Cluster(client.ApiClient(settings)), _POD_NAMESPACE.read_text(encoding="utf-8").strip()
+            return Cluster.at(settings), _POD_NAMESPACE.read_text(encoding="utf-8").strip()
         config.load_kube_config(context=context, client_configuration=settings)
         contexts, active = config.list_kube_config_contexts()
     except config.ConfigException as error:
         raise InvalidInput(f"finding the cluster: {error}; expected a kubeconfig: set KUBECONFIG") from None
     chosen = next((each for each in contexts if each["name"] == context), active)
-    return Cluster(client.ApiClient(settings)), chosen["context"].get("namespace", "default")
+    return Cluster.at(settings), chosen["context"].get("namespace", "default")
 
 
 class Cluster:
@@ -71,6 +88,12 @@ class Cluster:
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
 
+    @classmethod
+    def at(cls, settings: client.Configuration) -> Self:
+        """The API server of `settings`; a request that breaks is made again, twice, at once."""
+        settings.retries, settings.connection_pool_maxsize = _AGAIN, 32
+        return cls(client.ApiClient(settings))
+
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """The object, or None where there is none."""
         return self._call("GET", kind.path(namespace, name), missing_ok=True)
@@ -78,8 +101,28 @@ class Cluster:
     def find(self, kind: Kind, namespace: str | None, *, labels: dict[str, str] | None = None) -> list[Object]:
         """The objects with these labels, in one namespace or in all."""
         selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
-        found = self._call("GET", kind.path(namespace), query={"labelSelector": selector} if selector else {})
-        return list((found or {}).get("items", ()))
+        return self.list(kind, namespace, selector=selector)[0]
+
+    def list(self, kind: Kind, namespace: str | None, *, selector: str = "") -> "tuple[list[Object], str]":
+        """The objects that the label selector finds, and the list's version, from which on they can be watched."""
+        found = self._call("GET", kind.path(namespace), query={"labelSelector": selector} if selector else {}) or {}
+        return [*found.get("items", ())], found.get("metadata", {}).get("resourceVersion", "")
+
+    def watch(
+        self, kind: Kind, namespace: str | None, *, selector: str = "", version: str, seconds: int
+    ) -> Iterator[tuple[str, Object]]:
+        """What happens to the objects after `version`, for so many seconds: ADDED, MODIFIED, DELETED or BOOKMARK.
+
+        Raises `Unavailable` when the stream breaks, and when `version` is too old.
+        """
+        path = kind.path(namespace)
+        query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version}
+        query |= {"timeoutSeconds": str(seconds)} | ({"labelSelector": selector} if selector else {})
+        for line in self._lines(path, query, what=f"WATCH {path}", silent_seconds=seconds + _TIMEOUT_SECONDS):
+            event = _read(line, f"WATCH {path}")
+            if event.get("type") == "ERROR" or not isinstance(event.get("object"), dict):
+                raise Unavailable(f"WATCH {path}: {event.get('object', {})!s:.200}")
+            yield event["type"], event["object"]
 
     def apply(self, kind: Kind, manifest: Object, *, manager: str = FIELD_MANAGER, dry_run: bool = False) -> Object:
         """Apply on the server: create the object, or set the fields that the manifest names."""
@@ -109,22 +152,32 @@ class Cluster:
     def log(self, namespace: str, pod: str, container: str, *, follow: bool, lines: int) -> Iterator[str]:
         """The last `lines` lines of a container's log, and with `follow` the new lines as they come."""
         query = {"container": container, "tailLines": str(lines)} | ({"follow": "true"} if follow else {})
-        path = f"{POD.path(namespace, pod)}/log"
+        for line in self._lines(f"{POD.path(namespace, pod)}/log", query, what=f"reading the log of {pod}"):
+            yield line.decode(errors="replace")
+
+    def _lines(
+        self, path: str, query: dict[str, str], *, what: str, silent_seconds: float | None = None
+    ) -> Iterator[bytes]:
+        """The lines of a streamed answer as they come. Raises `Unavailable` after a silence of `silent_seconds`."""
         request = self._api.param_serialize(
-            "GET", path, query_params=list(query.items()), header_params={}, auth_settings=["BearerToken"]
+            "GET", path, query_params=[*query.items()], header_params={}, auth_settings=["BearerToken"]
         )
+        timeout = (_TIMEOUT_SECONDS, silent_seconds) if silent_seconds else None
         try:
-            response = self._api.call_api(*request).response  # streamed: not read yet
-            if response.status >= 300:
-                raise _failure("GET", path, response.status, response.read())
-            rest = b""
-            for block in response.stream(8192):
-                *whole, rest = (rest + block).split(b"\n")
-                yield from (line.decode(errors="replace") for line in whole)
-            if rest:
-                yield rest.decode(errors="replace")
-        except (HTTPError, OSError) as error:
-            raise Unavailable(f"reading the log of {pod}: {type(error).__name__}") from error
+            response = self._api.call_api(*request, _request_timeout=timeout).response  # streamed: not read yet
+            try:
+                if response.status >= 300:
+                    raise _failure("GET", path, response.status, response.read(), response.headers)
+                rest = b""
+                for block in response.stream(8192):
+                    *whole, rest = (rest + block).split(b"\n")
+                    yield from whole
+                if rest:
+                    yield rest
+            finally:
+                response.close()
+        except _BROKEN as error:
+            raise Unavailable(f"{what}: {type(error).__name__}") from error
 
     def _call(
         self,
@@ -148,31 +201,52 @@ class Cluster:
         try:
             response = self._api.call_api(*request, _request_timeout=_TIMEOUT_SECONDS)
             data = response.read()
-        except (HTTPError, OSError) as error:
-            raise Unavailable(f"asking the API server: {method} {path}: {type(error).__name__}") from error
+        except _BROKEN as error:
+            raise Unavailable(f"{method} {path}: the API server does not answer: {type(error).__name__}") from error
         if (missing_ok and response.status == 404 and data.startswith(b"{")) or (
-            existing_ok and response.status == 409
+            existing_ok and response.status == 409 and _status(data).get("reason") == "AlreadyExists"
         ):
             return None
         if response.status >= 300:
-            raise _failure(method, path, response.status, data)
-        found: Object = json.loads(data)
-        return found
+            raise _failure(method, path, response.status, data, response.getheaders())
+        return _read(data, f"{method} {path}")
 
 
-def _failure(method: str, path: str, status: int, data: bytes) -> CallwrightError:
-    """The error of an HTTP failure, in the API server's own words."""
+def _read(data: bytes, what: str) -> Object:
+    """The object that an answer holds. Raises `Unavailable` where it was cut off."""
     try:
-        words = json.loads(data).get("message", "")
-    except (ValueError, AttributeError):
-        words = data[:200].decode(errors="replace")
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise Unavailable(f"{what}: got {len(data)} bytes that are no JSON object")
+    return found
+
+
+def _status(data: bytes) -> Object:
+    """The `Status` by which the API server says what failed; empty where somebody else answered."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+def _failure(method: str, path: str, status: int, data: bytes, headers: Mapping[str, str]) -> CallwrightError:
+    """The error of an HTTP failure, in the API server's own words."""
+    words = _status(data).get("message") or data[:200].decode(errors="replace")
     message = f"{method} {path}: {status} {words}"
+    later = headers.get("Retry-After", "")
+    if status in (429, 503) and later.isdecimal():
+        return TooManyRequests(message, min(int(later), _BUSY_SECONDS))
     match status:
         case 409:
             return Conflict(message)
         case 400 | 422:
             return InvalidInput(message)
-        case 429 | 500 | 502 | 503 | 504:
+        case 408 | 410 | 429:
+            return Unavailable(message)
+        case _ if status >= 500:
             return Unavailable(message)
         case 403:
             return StageFailed(

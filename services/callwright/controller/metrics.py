@@ -1,6 +1,6 @@
 """The controller's Prometheus metrics: its reconciliations, their time and failures, and the documents by phase.
 
-A registry of its own for each controller, so that tests don't meet. Knows nothing of kopf.
+A registry of its own for each controller, so that tests don't meet.
 """
 
 from collections.abc import Iterator
@@ -8,8 +8,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-Key = tuple[str, str]
-"""Namespace and name of a document."""
+from callwright.controller.work_queue import Key
 
 
 class Metrics:

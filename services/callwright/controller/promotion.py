@@ -88,18 +88,25 @@ def put_version(cluster: Cluster, service: Object, *, model: str, version: str, 
     """
     text: str = service["spec"].get("serveConfigV2", "")
     wanted = serving.set_version(text, model=model, version=version)
-    if wanted != text and not dry_run:
+    if not dry_run:
         hand_over(cluster, service, wanted)
     return wanted != text
 
 
 def hand_over(cluster: Cluster, service: Object, text: str) -> None:
-    """Write `serveConfigV2`, then give up owning it, so that its author's next apply (Helm's, say) has no conflict."""
+    """Write `serveConfigV2`, then give up owning it, so that its author's next apply (Helm's, say) has no conflict.
+
+    Called again, it does what a failure has left undone.
+    """
     metadata = service["metadata"]
-    patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"serveConfigV2": text}}
-    written = cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], patch)
-    if written is None:
-        return
-    theirs = [entry for entry in written["metadata"].get("managedFields", ()) if entry["manager"] != FIELD_MANAGER]
-    given_back = {"resourceVersion": written["metadata"]["resourceVersion"], "managedFields": theirs}
-    cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], {"metadata": given_back})
+    if service["spec"].get("serveConfigV2") != text:
+        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"serveConfigV2": text}}
+        written = cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], patch)
+        if written is None:
+            return
+        metadata = written["metadata"]
+    owned = metadata.get("managedFields", ())
+    theirs = [entry for entry in owned if entry["manager"] != FIELD_MANAGER or "subresource" in entry]
+    if len(theirs) < len(owned):
+        given_back = {"resourceVersion": metadata["resourceVersion"], "managedFields": theirs}
+        cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], {"metadata": given_back})

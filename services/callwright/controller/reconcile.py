@@ -1,7 +1,7 @@
 """`Reconciler`: compares what a FineTune asks for with what the cluster and the store hold, and does the next thing.
 
-It keeps all state in the API server and the store, so it may be killed between any two writes: the
-next call carries on. Blocking; knows nothing of kopf.
+It keeps all state in the API server and the store, so it may be killed between any two writes, and any request may
+fail: the next call carries on. A finalizer keeps a deleted document until its run is cancelled. Blocking.
 """
 
 import contextlib
@@ -23,6 +23,8 @@ from callwright.errors import InvalidInput
 from callwright.spec import FineTune
 from callwright.spec.status import FINAL, Status
 
+_FINALIZER = "callwright.io/cancel"
+
 
 @dataclass(frozen=True)
 class Reconciler:
@@ -35,11 +37,18 @@ class Reconciler:
     def reconcile(self, namespace: str, name: str) -> float | None:
         """Do the next thing for one document and write its status.
 
-        Returns the seconds until it is due again, None when only a change makes it due. Raises `Temporary` and
-        `Conflict` when another try soon may do better.
+        Returns the seconds until it is due again, None when only a change makes it due. Raises what a request failed
+        of; another call goes on from there.
         """
         document = self.cluster.get(FINE_TUNE, namespace, name)
-        if document is None or "deletionTimestamp" in document["metadata"]:
+        if document is not None and "deletionTimestamp" in document["metadata"]:
+            if _FINALIZER in document["metadata"].get("finalizers", ()):
+                self.cancel(namespace, name)
+                self._hold(document, False)
+            return None
+        if document is not None and _FINALIZER not in document["metadata"].get("finalizers", ()):
+            document = self._hold(document, True)
+        if document is None:
             return None
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         before = _status(document)
@@ -60,6 +69,14 @@ class Reconciler:
                 if owned_by_us and metadata["labels"].get(desired.RUN_LABEL) != keep_run:
                     self.cluster.delete(kind, namespace, metadata["name"])
 
+    def _hold(self, document: Object, held: bool) -> Object | None:
+        """Set the finalizer or take it away; returns the document as it is then, None where it is gone."""
+        metadata = document["metadata"]
+        others = [each for each in metadata.get("finalizers", ()) if each != _FINALIZER]
+        finalizers = [*others, _FINALIZER] if held else others
+        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": finalizers}}
+        return self.cluster.merge(FINE_TUNE, metadata["namespace"], metadata["name"], patch)
+
     def _next(self, document: Object, status: Status, *, now: str) -> Status:
         """The status after the next thing has been done for the document's run."""
         metadata = document["metadata"]
@@ -69,8 +86,7 @@ class Reconciler:
             finetune = spec.parse(json.dumps(given), where="the document")
         except InvalidInput as error:
             self.cancel(namespace, metadata["name"])
-            status = Status(observed_generation=generation)
-            return transitions.fail(status, "Accepted", "InvalidInput", str(error), now=now)
+            return transitions.refuse(status, "InvalidInput", str(error), generation=generation, now=now)
         name = self._run_name(finetune, namespace, generation, status)
         changed = status.observed_generation != generation
         if status.run != name:

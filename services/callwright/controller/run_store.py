@@ -1,6 +1,6 @@
 """`RunStore`: what the controller reads from a run's store, and the promoted pointer, which it moves.
 
-A report that does not exist yet or cannot be read counts as empty.
+A report that does not exist yet or is no JSON counts as empty.
 """
 
 import json
@@ -35,8 +35,11 @@ class RunStore:
         return cls(Store.open(url))
 
     def progress(self, run: str) -> tuple[str | None, float | None]:
-        """Steps as `done/total` and the newest loss from `runs/<run>/report.json`; None for what the report lacks."""
-        report = self._json(f"runs/{run}/report.json")
+        """Steps as `done/total` and the newest loss from `runs/<run>/report.json`; None for what is not known."""
+        try:
+            report = self._json(f"runs/{run}/report.json")
+        except Temporary:  # the run goes on without
+            report = {}
         done, total = _whole(report.get("step")), _whole(report.get("steps"))
         loss = _real(report.get("loss"))
         return None if done is None else f"{done}/{total or '?'}", None if loss is None else round(loss, 4)
@@ -73,7 +76,7 @@ class RunStore:
     def _json(self, key: str) -> dict[str, Any]:
         try:
             found = json.loads(self._store.get_bytes(key))
-        except (NotFound, Temporary, ValueError):
+        except (NotFound, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
 

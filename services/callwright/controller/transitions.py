@@ -39,6 +39,14 @@ def redo(status: Status, first: ConditionType) -> Status:
     return status.model_copy(update={"conditions": kept, "attempt": status.attempt + 1})
 
 
+def refuse(status: Status, reason: str, message: str, *, generation: int, now: str) -> Status:
+    """The status of a document that asks for no run that may be; the same again where it was refused before."""
+    kept = tuple(entry for entry in status.conditions if entry.type in ("Accepted", "Failed"))
+    ended = status.finished_at if status.run is None and status.phase == "Failed" else None
+    fresh = Status(observed_generation=generation, conditions=kept, finished_at=ended)
+    return fail(fresh, "Accepted", reason, message, now=now)
+
+
 def enter(status: Status, phase: Phase, message: str = "", *, now: str) -> Status:
     """The status in `phase`; entering a final one notes the time."""
     finished = (status.finished_at or now) if phase in FINAL else None

@@ -1,0 +1,38 @@
+"""`Patience`: how long to wait after a failure before the next try. Knows nothing of what is tried."""
+
+import logging
+
+from callwright.controller.cluster import TooManyRequests
+from callwright.errors import CallwrightError
+
+_SECONDS = (0.2, 1.0, 5.0, 15.0, 60.0)
+_logger = logging.getLogger("callwright.controller")
+
+
+class Patience:
+    """The failures in a row of one thing that is tried again until it succeeds."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._failed = ""
+        self._count = 0
+
+    def after(self, error: Exception) -> float:
+        """The seconds to wait after `error`, which is logged.
+
+        They grow while the same call fails: a try that fails at another one has got on. An API server that says when
+        to come back is not asked before.
+        """
+        failed = str(error).partition(": ")[0]
+        self._count = self._count + 1 if failed == self._failed else 1
+        self._failed = failed
+        seconds = _SECONDS[min(self._count, len(_SECONDS)) - 1]
+        if isinstance(error, TooManyRequests):
+            seconds = max(seconds, error.seconds)
+        trace = None if isinstance(error, CallwrightError) else error  # what nobody foresaw is a bug
+        _logger.warning("%s: trying again in %s s: %s", self._name, seconds, error, exc_info=trace)
+        return seconds
+
+    def renew(self) -> None:
+        """A try has succeeded."""
+        self._failed, self._count = "", 0
