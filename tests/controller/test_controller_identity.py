@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from cast import Play, reconciler_of
 
 from callwright import spec
 from callwright.controller import desired
 from callwright.controller.cluster import JOB, RAY_JOB, Cluster
 from callwright.controller.reconcile import Reconciler
 from callwright.store import Store
+from cast import Play, reconciler_of
 
 
 @pytest.fixture
