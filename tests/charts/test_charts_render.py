@@ -46,7 +46,8 @@ def test_lint_finds_nothing(chart: str, charts: Path) -> None:
 
 
 FOREIGN = re.compile(
-    r"global|kuberay-operator|controller\.affinity\.\w+|networkPolicy\.egress\[\]|Engine\.extra|cluster\.resources"
+    r"global|kuberay-operator|(controller|head|workers)\.affinity\.\w+|networkPolicy\.egress\[\]|Engine\.extra"
+    r"|cluster\.resources|env\[\]\.valueFrom|volumes\[\]|volumeMounts\[\]"
 )
 """Values of other charts, which close their own, and shapes that only Kubernetes or vLLM knows whole."""
 

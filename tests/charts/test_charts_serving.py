@@ -167,7 +167,49 @@ def test_drains_and_spread_count_the_workers_only(production: list[Object]) -> N
         "ray.io/node-type": "worker",
     }
     assert budget["selector"]["matchLabels"] == spread["labelSelector"]["matchLabels"] == wanted
-    assert (budget["maxUnavailable"], spread["whenUnsatisfiable"]) == (1, "DoNotSchedule")
+    assert spread["whenUnsatisfiable"] == "DoNotSchedule"
+
+
+@pytest.mark.parametrize(
+    ("values", "stay"),
+    [
+        ({}, 0),
+        ({"serve": {"minReplicas": 0, "maxReplicas": 4}}, 0),
+        ({"serve": {"minReplicas": 3, "maxReplicas": 4}}, 2),
+        ({"serve": {"minReplicas": 3, "maxReplicas": 4}, "podDisruptionBudget": {"minAvailable": 0}}, 0),
+        ({"podDisruptionBudget": {"minAvailable": 5}}, 5),
+    ],
+)
+def test_a_budget_counts_the_pods_that_must_stay(values: Object, stay: int) -> None:
+    """Kubernetes cannot count what may go of a RayCluster's pods, and lets none go."""
+    budget = only(render("serving", SERVING | values), "PodDisruptionBudget")["spec"]
+    assert (budget["minAvailable"], "maxUnavailable" in budget) == (stay, False)
+
+
+def test_pods_take_what_a_cluster_asks_of_them() -> None:
+    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
+    values = {
+        "serviceAccount": {"create": True, "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models"}},
+        "env": [{"name": "HTTPS_PROXY", "value": "http://proxy"}],
+        "volumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "volumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}],
+        "head": {"affinity": affinity, "priorityClassName": "high", "podAnnotations": {"note": "head"}},
+        "workers": {"affinity": affinity, "runtimeClassName": "nvidia"},
+        "ray": {"upgradeStrategy": "None"},
+    }
+    made = render("serving", SERVING | values)
+    account = only(made, "ServiceAccount")["metadata"]
+    assert only(made, "RayService")["spec"]["upgradeStrategy"] == {"type": "None"}
+    for pod in (cluster_of(made)["headGroupSpec"]["template"], worker_of(made)):
+        spec = pod["spec"]
+        assert (spec["serviceAccountName"], spec["affinity"]) == (account["name"], affinity)
+        assert values["env"][0] in spec["containers"][0]["env"]
+        assert values["volumes"][0] in spec["volumes"]
+        assert values["volumeMounts"][0] in spec["containers"][0]["volumeMounts"]
+    assert worker_of(made)["spec"]["runtimeClassName"] == "nvidia"
+    head = cluster_of(made)["headGroupSpec"]["template"]
+    assert (head["spec"]["priorityClassName"], head["metadata"]["annotations"]) == ("high", {"note": "head"})
+    assert "serviceAccountName" not in worker_of(render("serving", SERVING))["spec"]
 
 
 def test_streams_may_run_for_an_hour_through_either_door(production: list[Object]) -> None:

@@ -99,12 +99,12 @@ def test_a_number_keeps_its_digits(chart: str, path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("number", [1_000_000, 16_777_216, 12_345_678])
 def test_rooms_read_large_numbers(number: int) -> None:
-    serve = dict.fromkeys(("maxOngoingRequests", "drainSeconds", "startSeconds", "targetOngoingRequests"), number)
+    serve = dict.fromkeys(("maxOngoingRequests", "drainSeconds", "targetOngoingRequests"), number)
     flags = {"max-body-bytes": number, "max-concurrent": number, "retries": 1}
     made = only(render("serving", SERVING | {"serve": serve, "sidecar": {"flags": flags}}), "RayService")["spec"]
     (application,) = yaml.safe_load(made["serveConfigV2"])["applications"]
     config = ServerConfig.model_validate(application["args"])
-    assert (config.max_ongoing_requests, config.drain_seconds, config.start_seconds) == (number, number, number)
+    assert (config.max_ongoing_requests, config.drain_seconds) == (number, number)
     worker = made["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
     command = worker["initContainers"][0]["command"]
     assert {f"--max-body-bytes={number}", f"--max-concurrent={number}", f"--drain-seconds={number}"} <= set(command)

@@ -26,6 +26,34 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
+{{/* Where pods run, and as whom: (dict "root" $ "pods" .Values.workers) */}}
+{{- define "serving.placement" -}}
+{{- with include "serving.serviceAccount" .root }}
+serviceAccountName: {{ . | quote }}
+{{- end }}
+{{- with .pods }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .runtimeClassName }}
+runtimeClassName: {{ . | quote }}
+{{- end }}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" }}
+{{- with get $.pods $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Name of the pods' service account; Ray's and the namespace's own when empty. */}}
+{{- define "serving.serviceAccount" -}}
+{{- with .Values.serviceAccount -}}
+{{- .name | default (ternary (include "serving.fullname" $) "" .create) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* A Ray container but for its name, ports, resources. */}}
 {{- define "serving.ray" -}}
 image: {{ include "serving.image" (dict "root" . "room" "server") | quote }}
@@ -40,6 +68,9 @@ env:
   - name: HF_HUB_OFFLINE
     value: "1"
   {{- .Files.Get "files/ray-serve-env.yaml" | trim | nindent 2 }}
+  {{- with .Values.env }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- with .Values.store.existingSecret }}
 envFrom:
   - secretRef:
@@ -54,6 +85,9 @@ volumeMounts:
   - name: data
     mountPath: /data
     readOnly: true
+  {{- end }}
+  {{- with .Values.volumeMounts }}
+  {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
 
@@ -74,6 +108,9 @@ volumeMounts:
   secret:
     secretName: {{ . | quote }}
     defaultMode: 0440
+{{- end }}
+{{- with .Values.volumes }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}
 
@@ -108,6 +145,10 @@ volumeMounts:
     {{- range $flag, $value := .sidecar.flags }}
     - {{ printf "--%s=%s" $flag (kindIs "string" $value | ternary $value (toJson $value)) | quote }}
     {{- end }}
+  {{- with .env }}
+  env:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   {{- with .store.existingSecret }}
   envFrom:
     - secretRef:

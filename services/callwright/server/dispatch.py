@@ -7,10 +7,11 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Dispatch:
@@ -20,7 +21,7 @@ class Dispatch:
         self._apps = apps
         self._first = next(iter(apps.values()))
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].rstrip("/") == "/v1/models":
             await self._list_models(scope, send)
         elif scope["type"] == "http" and scope["method"] == "POST":
@@ -29,7 +30,7 @@ class Dispatch:
         else:
             await self._first(scope, receive, send)
 
-    async def _list_models(self, scope: MutableMapping[str, Any], send: Send) -> None:
+    async def _list_models(self, scope: Scope, send: Send) -> None:
         cards = []
         for app in dict.fromkeys(self._apps.values()):
             answer = bytearray()

@@ -15,6 +15,7 @@ from callwright.errors import InvalidInput, StageFailed
 from callwright.server import sources
 from callwright.server.config import ServedModel, ServerConfig, served_ids
 from callwright.server.dispatch import ASGIApp, Dispatch
+from callwright.server.versioned import Versioned
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """vLLM's `max_lora_rank`."""
@@ -42,7 +43,7 @@ class Replica:
         await asyncio.gather(*map(_first_token, models, self._engines))
         apps: dict[str, ASGIApp] = {}
         for model, engine, (arguments, _) in zip(models, self._engines, configs, strict=True):
-            apps |= dict.fromkeys(served_ids(model), await _application(engine, arguments))
+            apps |= dict.fromkeys(_ids(model), versioned(model, await _application(engine, arguments)))
         return Dispatch(apps) if len(models) > 1 else next(iter(apps.values()))
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -56,6 +57,17 @@ class Replica:
     def __del__(self) -> None:
         for engine in getattr(self, "_engines", ()):
             engine.shutdown()
+
+
+def versioned(model: ServedModel, app: ASGIApp) -> ASGIApp:
+    """Return the model's application, which names its version where it has one."""
+    return app if model.name is None else Versioned(app, f"{model.name}@{model.version}")
+
+
+def _ids(model: ServedModel) -> list[str]:
+    """Return all ids of `model`, its version's `name@version` among them."""
+    version = [] if model.name is None else [f"{model.name}@{model.version}"]
+    return list(dict.fromkeys((*served_ids(model), *version)))
 
 
 def _engine(arguments: Any, engine_config: Any) -> Any:
@@ -142,7 +154,7 @@ def _engine_config(model: ServedModel, config: ServerConfig) -> tuple[Any, Any]:
 def _engine_arguments(model: ServedModel, config: ServerConfig, path: Path, adapters: list[Path]) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "model": str(path),
-        "served_model_name": [model.id, *model.aliases],
+        "served_model_name": [name for name in _ids(model) if name not in {each.id for each in model.adapters}],
         "dtype": model.engine.dtype,
         "tensor_parallel_size": model.engine.tensor_parallel_size,
     }

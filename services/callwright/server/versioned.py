@@ -1,0 +1,46 @@
+"""`Versioned`: an ASGI application that says which version of a model it serves, and refuses what is meant for another.
+
+During a roll two versions share one address. The sidecar writes a prompt in the dialect of the version that it knows,
+and names that version in its request: a replica of another one answers 409 and its own name, and the sidecar writes the
+prompt anew.
+"""
+
+import json
+
+from callwright.server.dispatch import ASGIApp, Message, Receive, Scope, Send
+from callwright.store.manifest import VERSION_HEADER
+
+
+class Versioned:
+    """Serves `app` as `version`, written `name@version`."""
+
+    def __init__(self, app: ASGIApp, version: str) -> None:
+        self._app, self._version = app, version.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        meant = dict(scope["headers"]).get(VERSION_HEADER, self._version)
+        if meant != self._version:
+            await self._refuse(meant, send)
+            return
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (VERSION_HEADER, self._version)]
+            await send(message)
+
+        await self._app(scope, receive, named)
+
+    async def _refuse(self, meant: bytes, send: Send) -> None:
+        said = f"this replica serves {self._version.decode()}; got a request for {meant.decode('latin-1')}"
+        body = json.dumps({"error": {"message": said, "type": "other_version", "param": None, "code": 409}}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (VERSION_HEADER, self._version),
+        ]
+        await send({"type": "http.response.start", "status": 409, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
