@@ -108,10 +108,8 @@ def test_ten_thousand_bent_requests(dialect: str) -> None:
         bent = json.loads(json.dumps(GOOD))
         for _ in range(chance.randint(1, 4)):
             bend(bent, chance)
-        body = json.dumps(bent).encode()
         try:
-            request = chat_request.parse(body)
-            assert chat_request.may_need_dialect(body) or not chat_request.needs_dialect(request)
+            request = chat_request.parse(json.dumps(bent).encode())
             if chat_request.needs_dialect(request):
                 json.dumps(plan(request, dialect).body)
         except InvalidInput:

@@ -15,17 +15,11 @@ from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
 
 Json = dict[str, Any]
-_MARKS = (b'"tool', b'"function')
 _RESPONSE_FORMATS = ("text", "json_object", "json_schema", "structural_tag")
 _NESTED = frozenset((dict, list))
 _DEEPEST = 256
 """Nesting of a request, with room for arguments as deep as dialects read them: what can just be read may be too deep to
 be written."""
-
-
-def may_need_dialect(body: bytes) -> bool:
-    """Return False when a request surely has neither tools nor their results, told from its bytes alone."""
-    return any(mark in body for mark in _MARKS)
 
 
 def parse(body: bytes) -> Json:

@@ -71,6 +71,12 @@ class SidecarConfig(BaseModel):
     """Most tools of a request."""
     max_schema_depth: int = Field(default=48, ge=2)
     """Deepest nesting of a tool's parameters."""
+    max_grammar_cost: int = Field(default=3000, ge=1)
+    """Most that the schemas of a request may cost the engine as a grammar, and their patterns and lengths of texts once
+    more: about the milliseconds that a slow core takes. What is over it is left out, which the header
+    `x-callwright-left-out` says, or refused where the form is the client's own."""
+    client_grammars: bool = False
+    """Let clients send grammars of their own (`structured_outputs.grammar`), whose cost can't be told beforehand."""
     max_choices: int = Field(default=64, ge=1)
     """Most choices (`n`, `best_of`) of a request."""
     max_prompts: int = Field(default=256, ge=1)

@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
@@ -20,6 +21,7 @@ from callwright.sidecar import chat_request, sse
 from callwright.sidecar.admission import ENGINE_PATHS, Gate, Keys, Paths
 from callwright.sidecar.apis import Api
 from callwright.sidecar.asgi import ResponseWriter, read_body, target, until_disconnect, written_path
+from callwright.sidecar.client_forms import check_forms
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused, error_object, error_response, status_of
 from callwright.sidecar.limits import check_limits
@@ -39,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
 DIALECT_HEADER = "x-callwright-dialect"
 KEEP_STOP_HEADER = "x-callwright-keep-stop"
+LEFT_OUT_HEADER = b"x-callwright-left-out"
+_MOST_LEFT_OUT = 8
 _CHAT_PATH = "/v1/chat/completions"
 _COUNTED_PATHS = (_CHAT_PATH, "/v1/completions", "/v1/messages", "/v1/responses")
 _PROMPT_FIELDS = ("model", "messages", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
@@ -73,6 +77,8 @@ class Handler:
         self._body = b""
         self._dialect = "no"
         """The dialect that the request needed, for metrics and traces."""
+        self._left_out: tuple[tuple[str, str], ...] = ()
+        """What of its schemas the engine is not held to."""
 
     async def run(self) -> None:
         """Check the key, read the body and answer; what goes wrong is told in the shape of the client's API."""
@@ -115,6 +121,8 @@ class Handler:
             self._writer.engine_headers = response_headers(
                 response.headers, cors=not self._services.config.cors_origins
             )
+            if self._left_out:
+                self._writer.engine_headers.append((LEFT_OUT_HEADER, left_out_header(self._left_out)))
             yield response
 
     async def _fail(self, error: CallwrightError) -> None:
@@ -133,8 +141,7 @@ class Relay(Handler):
 
     async def answer(self) -> None:
         """Relay, once what a request may ask for has been checked."""
-        self._parsed()
-        await self._relay()
+        await self._relay(self._parsed())
 
     def _parsed(self) -> Json:
         """Return the request's JSON, where it has some. Raises `Refused` for what goes over a limit."""
@@ -144,7 +151,9 @@ class Relay(Handler):
         check_limits(request, self._services.config)
         return request
 
-    async def _relay(self) -> None:
+    async def _relay(self, request: Json) -> None:
+        """Relay. Raises `Refused` for a form of the answer that would hold the engine up."""
+        check_forms(request, self._services.config)
         async with self._engine(target(self._request), self._body) as response:
             if response.status in _DOWN_STATUSES and response.media_type != "application/json":
                 raise _down(response.status)
@@ -170,9 +179,10 @@ class Chat(Relay):
 
     async def answer(self) -> None:
         """Read the request, plan the engine's, ask, translate the answer and write it."""
-        request = self._read()
+        asked = self._parsed()
+        request = self._api.chat_request(self._defaults | asked)
         if request is None:
-            await self._relay()
+            await self._relay(asked)
             return
         plan = await self._plan(request)
         async with self._ask(plan) as response:
@@ -194,15 +204,12 @@ class Chat(Relay):
             answer = self._refusal(response.status, body)
         await self._writer.send(response.status, self._writer.engine_headers, answer)
 
-    def _read(self) -> Json | None:
-        """Return the chat request that needs a dialect; None for one that the engine answers by itself."""
-        request = self._parsed()
+    def _parsed(self) -> Json:
+        request = super()._parsed()
         if request and self._request.headers.get(KEEP_STOP_HEADER):
             request["include_stop_str_in_output"] = True
             self._body = sse.dumps(request)
-        if not chat_request.may_need_dialect(self._body):
-            return None
-        return self._api.chat_request(self._defaults | request)
+        return request
 
     async def _plan(self, request: Json) -> ChatPlan:
         """Return the plan of a chat request. Raises `Refused` in the client's terms."""
@@ -215,6 +222,8 @@ class Chat(Relay):
         except Refused as error:
             raise self._api.refused(error) from None
         self._dialect = plan.dialect.name
+        self._left_out = plan.left_out
+        self._services.metrics.count_left_out(plan.left_out)
         return plan
 
     @contextlib.asynccontextmanager
@@ -322,9 +331,10 @@ class CountTokens(Chat):
 
     async def answer(self) -> None:
         """Count the prompt's tokens, as the engine does."""
-        request = self._read()
+        asked = self._parsed()
+        request = self._api.chat_request(self._defaults | asked)
         if request is None:
-            await self._relay()
+            await self._relay(asked)
             return
         plan = await self._plan(request)
         prompt = {key: plan.body[key] for key in _PROMPT_FIELDS if key in plan.body}
@@ -338,6 +348,13 @@ class CountTokens(Chat):
         else:
             answer = self._refusal(response.status, body)
         await self._writer.send(response.status, self._writer.engine_headers, answer)
+
+
+def left_out_header(left_out: Sequence[tuple[str, str]]) -> bytes:
+    """Return what was left out of a grammar, `tool.properties.x.pattern` by `tool.properties.x.pattern`."""
+    named = [quote(f"{where}.{keyword}"[:200], safe="$[]") for where, keyword in left_out[:_MOST_LEFT_OUT]]
+    more = len(left_out) - len(named)
+    return ", ".join([*named, *([f"and {more} more"] if more else [])]).encode()
 
 
 def _down(status: int) -> Unavailable:

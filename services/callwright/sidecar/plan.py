@@ -13,8 +13,10 @@ from callwright.dialects.tools import Toolbox
 from callwright.dialects.types import Dialect, ToolSpec
 from callwright.errors import InvalidInput
 from callwright.sidecar import chat_request
+from callwright.sidecar.client_forms import check_forms
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
+from callwright.sidecar.grammar_bounds import GrammarBounds
 from callwright.sidecar.models import ModelDialect
 
 Json = dict[str, Any]
@@ -50,6 +52,8 @@ class ChatPlan:
     """The client asked for the usage at the end of the stream."""
     retry: bool = False
     """The model gets one more try where it wrote a malformed call and no other."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """What the engine is not held to because a grammar of it would take too long: where, and which keyword."""
     loose_body: Json | None = None
     """The request to try when the engine refuses `body`: without the schemas, or the budget of thoughts, that not every
     engine can hold a model to."""
@@ -105,7 +109,10 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         show_usage=options.get("include_usage") is True,
         retry=retry and choice != "none" and request.get("n") in (None, 1),
     )
-    plan = _enforced(plan, choice) if config.enforce else plan
+    enforced = _enforced(plan, choice, config) if config.enforce else None
+    if enforced is None:
+        check_forms(plan.body, config)  # the engine is held to the client's own form, or to none
+    plan = enforced or plan
     if _BUDGET not in plan.body:
         return plan
     loose = plan.loose_body or plan.body
@@ -143,25 +150,49 @@ def structural_tag(
     return {"type": "structural_tag", "format": form}
 
 
-def _enforced(plan: ChatPlan, choice: object) -> ChatPlan:
-    """Return the plan with the engine held to what the request demands: calls first, then the form of the answer.
+def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig) -> ChatPlan | None:
+    """Return the plan with the engine held to what the request demands, None where it demands nothing of ours.
 
-    An engine can be held to one thing only. Where the model may answer, a form that can't be told beside calls stands
-    alone; where a call is demanded, there is no answer for a form to hold.
+    Calls come first, then the form of the answer. An engine can be held to one thing only. Where the model may answer,
+    a form that can't be told beside calls stands alone; where a call is demanded, no answer is there to be held.
     """
     answer, is_other = _answer(plan.body)
     if is_other and not _is_demanded(choice):
-        return plan
+        return None
+    bounds = GrammarBounds(config.max_grammar_cost, config.max_schema_depth)
+    tools = plan.tools or []
+    if structural_tag(plan.dialect, tools, choice, single_call=plan.single_call, answer=answer, loose=True) is None:
+        return None
+    if choice == "auto" and answer is not None:
+        if plan.body["response_format"]["type"] == "structural_tag":
+            check_forms(plan.body, config)
+        else:
+            answer = _json(bounds.fit(answer["json_schema"], "response_format"))
+    bounded = [_bounded(tool, bounds) if choice != "auto" or answer or _is_strict(tool) else tool for tool in tools]
     body = {key: value for key, value in plan.body.items() if key not in _FORMS}
     bodies = []
-    for loose in (False, True):
-        tag = structural_tag(
-            plan.dialect, plan.tools or [], choice, single_call=plan.single_call, answer=answer, loose=loose
-        )
-        if tag is None:
-            return plan
+    for held, loose in ((bounded, False), (tools, True)):
+        tag = structural_tag(plan.dialect, held, choice, single_call=plan.single_call, answer=answer, loose=loose)
         bodies.append(body | {"structured_outputs": {"structural_tag": json.dumps(tag, ensure_ascii=False)}})
-    return replace(plan, body=bodies[0], loose_body=bodies[1], eager=plan.eager or _is_demanded(choice))
+    return replace(
+        plan,
+        body=bodies[0],
+        loose_body=bodies[1],
+        eager=plan.eager or _is_demanded(choice),
+        left_out=tuple(bounds.left_out),
+    )
+
+
+def _bounded(tool: ToolSpec, bounds: GrammarBounds) -> ToolSpec:
+    """Return a tool whose parameters say no more than there is room for in a grammar."""
+    function = tool.get("function", tool)
+    if not isinstance(parameters := function.get("parameters"), dict):
+        return tool
+    return {"function": {**function, "parameters": bounds.fit(parameters, function["name"])}}
+
+
+def _is_strict(tool: ToolSpec) -> bool:
+    return tool.get("function", tool).get("strict") is True
 
 
 def _answer(body: Json) -> tuple[Json | None, bool]:

@@ -4,6 +4,7 @@ Neither holds content. What clients and models can make up, tool names and reaso
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -46,6 +47,10 @@ class Metrics:
             "callwright_repairs", "Second tries after a malformed call; repaired: the second had none.",
             ("result",), registry=registry,
         )  # fmt: skip
+        self.left_out = Counter(
+            "callwright_left_out_of_grammars", "Parts of schemas too weighty for a grammar, by keyword.",
+            ("keyword",), registry=registry,
+        )  # fmt: skip
         self.disconnects = Counter(
             "callwright_client_disconnects", "Requests that the client gave up.", registry=registry
         )
@@ -69,6 +74,11 @@ class Metrics:
             for kind in ("prompt_tokens", "completion_tokens"):
                 if isinstance(count := usage.get(kind), int):
                     self.tokens.labels(kind.removesuffix("_tokens")).inc(count)
+
+    def count_left_out(self, left_out: Iterable[tuple[str, str]]) -> None:
+        """Count what of a request's schemas its grammar lacks; the keywords are a closed set."""
+        for _, keyword in left_out:
+            self.left_out.labels(keyword).inc()
 
     def count_repair(self, repaired: bool) -> None:
         """Count a second try after a malformed call."""
