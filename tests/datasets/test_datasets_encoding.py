@@ -14,7 +14,7 @@ from callwright import dialects
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.encoding import Encoder, Example
 from callwright.datasets.layout import LayoutMaker
-from callwright.datasets.template import ChatTemplate, RefusedError
+from callwright.datasets.rendering import RefusedError
 from callwright.datasets.tokenizer import load_tokenizer
 from callwright.errors import InvalidInput
 from callwright.spec.model import LossWeights
@@ -165,7 +165,7 @@ def test_law_ids_are_the_servers_and_weights_follow_first_characters(
     tokenizer: Any, name: str, talk: Conversation
 ) -> None:
     dialect = dialects.load(name)
-    layout = LayoutMaker(dialect, ChatTemplate(tokenizer), REACT).lay_out(talk)
+    layout = next(LayoutMaker(dialect, tokenizer, REACT).layouts(talk))
     example = encode(talk, name, tokenizer)
     assert example is not None
     whole = tokenizer.backend_tokenizer.encode(layout.text, add_special_tokens=False)
@@ -199,7 +199,7 @@ def served_prompts(dialect: dialects.Dialect, talk: Conversation, tokenizer: Any
 @given(talk=conversations())
 def test_law_training_text_begins_with_every_serving_prompt(tokenizer: Any, name: str, talk: Conversation) -> None:
     dialect = dialects.load(name)
-    text = LayoutMaker(dialect, ChatTemplate(tokenizer), REACT).lay_out(talk).text
+    text = next(LayoutMaker(dialect, tokenizer, REACT).layouts(talk)).text
     for prompt in served_prompts(dialect, talk, tokenizer):
         assert text.startswith(prompt)
 
@@ -216,28 +216,23 @@ def test_results_are_the_users_where_a_template_has_no_role_for_tools(
     make_base: Callable[..., Path], template: str
 ) -> None:
     tokenizer = load_tokenizer(make_base(template))
-    layout = LayoutMaker(dialects.load("toolbench"), ChatTemplate(tokenizer), REACT).lay_out(TRIP)
+    layout = next(LayoutMaker(dialects.load("toolbench"), tokenizer, REACT).layouts(TRIP))
     assert "<|im_start|>user\n" + TRIP.messages[-2]["content"] in layout.text
     assert not any(piece.weight for piece in layout.pieces if piece.kind == "user")
 
 
-_ONE_READING = pytest.mark.xfail(strict=True, reason="One reading of a turn: Qwen3's template marks the last turn only")
-
-
-@pytest.mark.parametrize("turns", [1, pytest.param(2, marks=_ONE_READING)])
-def test_a_turn_that_goes_on_after_a_result_is_trained_as_it_is_served_or_refused(
+@pytest.mark.parametrize("turns", [1, 2])
+def test_a_turn_that_goes_on_after_a_result_is_trained_as_it_is_served(
     make_base: Callable[..., Path], turns: int
 ) -> None:
     tokenizer = load_tokenizer(make_base(EMPTY_THOUGHT))
     each = [(user(f"{n}?"), asked(call(n, city="Oslo")), result(n, "snow"), said(f"{n}.")) for n in range(turns)]
     talk = conversation(*(message for messages in each for message in messages))
     dialect = dialects.load("react_en")
-    try:
-        text = LayoutMaker(dialect, ChatTemplate(tokenizer), REACT).lay_out(talk).text
-    except RefusedError:
-        return
+    made = list(LayoutMaker(dialect, tokenizer, REACT).layouts(talk))
     for prompt in served_prompts(dialect, talk, tokenizer):
-        assert text.startswith(prompt)
+        [layout] = [layout for layout in made if len(prompt) in layout.prompts.values()]
+        assert layout.text.startswith(prompt)
 
 
 @pytest.mark.parametrize("template", [QWEN, TRIMMING, WITHOUT_END, EMPTY_THOUGHT])
@@ -249,7 +244,9 @@ def test_other_templates(make_base: Callable[..., Path], template: str) -> None:
     found = pieces(tokenizer, encode(talk, "ms_agent", tokenizer))
     weighted = [text for weight, text in found if weight]
     assert weighted[0].removeprefix("<think>\n\n</think>\n\n").startswith("Action: get_weather\n")
-    assert weighted[-1] == "Thought: I now know the final answer\nFinal Answer: Snow.<|im_end|>"
+    # A template that trims takes the line's end, too, off what the model goes on with.
+    before = "\n" if template == TRIMMING else ""
+    assert weighted[-1] == f"{before}Thought: I now know the final answer\nFinal Answer: Snow.<|im_end|>"
 
 
 @pytest.mark.parametrize(

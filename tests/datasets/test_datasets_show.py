@@ -77,7 +77,7 @@ class Spans(HTMLParser):
 @settings(max_examples=40, deadline=None)
 @given(talk=conversations())
 def test_law_what_is_shown_is_what_is_encoded(encoder: Encoder, talk: Conversation) -> None:
-    shown = show.tokens(next(encoder.layouts(talk)), encoder)
+    shown = show.tokens(next(encoder.layouts(talk)))
     [example] = encoder.encode(talk)
     assert [token.id for token in shown] == list(example.input_ids)
     assert [token.weight for token in shown] == list(example.weights)
@@ -90,7 +90,7 @@ def test_law_what_is_shown_is_what_is_encoded(encoder: Encoder, talk: Conversati
 def test_lines_end_with_lines_and_with_pieces(encoder: Encoder) -> None:
     shown = [
         (line.kind, line.weight, "".join(t.text for t in line.tokens))
-        for line in show.lines(show.tokens(next(encoder.layouts(TRIP)), encoder))
+        for line in show.lines(show.tokens(next(encoder.layouts(TRIP))))
     ]
     assert ("action", 2.0, "Action: get_weather\n") in shown
     assert ("action_input", 2.0, 'Action Input: {"city": "Paris"}\n') in shown
@@ -185,11 +185,9 @@ def test_stats_count_what_is_there(encoder: Encoder) -> None:
     assert (counted.conversations, counted.with_tools, counted.with_calls) == (2, 2, 2)
     assert counted.called == {"get_weather": 3}
     assert counted.declared == {"get_weather": 2, "now": 2}
-    shown = [token for talk in (TRIP, WAITING) for token in show.tokens(next(encoder.layouts(talk)), encoder)]
+    shown = [token for talk in (TRIP, WAITING) for token in show.tokens(next(encoder.layouts(talk)))]
     assert +counted.tokens == Counter((token.kind, token.weight) for token in shown)
-    assert sorted(counted.lengths) == sorted(
-        len(show.tokens(next(encoder.layouts(talk)), encoder)) for talk in (TRIP, WAITING)
-    )
+    assert sorted(counted.lengths) == sorted(len(show.tokens(next(encoder.layouts(talk)))) for talk in (TRIP, WAITING))
     assert counted.longer_than(min(counted.lengths)) == 1
     assert counted.length_summary()["max"] == max(counted.lengths)
     assert not report.findings

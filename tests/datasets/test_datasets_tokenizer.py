@@ -112,6 +112,9 @@ def backend(request: pytest.FixtureRequest) -> Tokenizer:
     return MADE[request.param]
 
 
+_NONE = Tokens(Tokenizer(models.BPE()).encode(""))
+
+
 def laid_out(texts: list[str]) -> Layout:
     """The texts as pieces with weights 0, 1, 2, …"""
     pieces = []
@@ -119,12 +122,12 @@ def laid_out(texts: list[str]) -> Layout:
     for number, text in enumerate(texts):
         end += len(text)
         pieces.append(Piece(end, f"piece {number}", float(number)))
-    return Layout("".join(texts), tuple(pieces))
+    return Layout("".join(texts), tuple(pieces), _NONE, {})
 
 
 def weights(layout: Layout, tokens: Tokens) -> list[float]:
     """The weight of each token, as `Encoder` gives it."""
-    counts = zip(layout.pieces, layout.token_counts(tokens), strict=True)
+    counts = zip(layout.pieces, layout._replace(tokens=tokens).token_counts(), strict=True)
     return [piece.weight for piece, count in counts for _ in range(count)]
 
 
@@ -242,13 +245,19 @@ def test_a_token_across_a_border_belongs_to_the_piece_of_its_first_character() -
 @pytest.mark.parametrize("name", dialects.NAMES)
 @RELAXED
 @given(talk=conversations())
-def test_law_a_conversations_ids_are_those_of_qwen3_for_its_whole_text(
+def test_law_a_texts_ids_are_those_of_qwen3_for_the_whole_or_for_a_prompt_and_its_answer(
     qwen3: Any, name: str, talk: Conversation
 ) -> None:
+    def encoded(text: str) -> list[int]:
+        ids: list[int] = qwen3(text, add_special_tokens=False)["input_ids"]
+        return ids
+
     encoder = Encoder(dialects.load(name), qwen3, LossWeights())
     for example, layout in zip(encoder.encode(talk), encoder.layouts(talk), strict=True):
-        assert list(example.input_ids) == qwen3(layout.text, add_special_tokens=False)["input_ids"]
-        assert [token.weight for token in show.tokens(layout, encoder)] == list(example.weights)
+        ends = [0, *layout.prompts.values()]
+        texts = [(layout.text[:end], layout.text[end:]) for end in (ends if len(ends) == 2 else [0])]
+        assert list(example.input_ids) in [[*encoded(first), *encoded(rest)] for first, rest in texts]
+        assert [token.weight for token in show.tokens(layout)] == list(example.weights)
 
 
 def test_a_tokenizer_that_cuts_and_pads_is_made_to_do_neither(base_dir: Path) -> None:

@@ -104,7 +104,7 @@ def show(
     """Show one conversation as the trainer is given it, with the loss weight of each token."""
     from callwright.datasets import readers
     from callwright.datasets import show as showing
-    from callwright.datasets.template import RefusedError
+    from callwright.datasets.rendering import RefusedError
 
     view = _view(finetune, base, dialect, preset, root)
     conversation, faults = readers.find(file, row, format, cache_dir=_sources(root))
@@ -114,7 +114,7 @@ def show(
         raise InvalidInput(f"showing {file}: line {row}: {error}") from None
     if layout > len(layouts):
         raise InvalidInput(f"showing {file}: line {row}: got --layout {layout}; expected 1 to {len(layouts)}")
-    tokens = showing.tokens(layouts[layout - 1], view.encoder)
+    tokens = showing.tokens(layouts[layout - 1])
     title = f"{file}:{row} in {view.name}"
     if len(layouts) > 1:
         title += f", layout {layout} of {len(layouts)}"

@@ -6,14 +6,14 @@ it is what the model has to write there. Knows nothing of files and training; im
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.layout import Layout, LayoutMaker
-from callwright.datasets.template import ChatTemplate
-from callwright.datasets.tokenizer import Tokenizer, Tokens
+from callwright.datasets.rendering import RefusedError
+from callwright.datasets.tokenizer import Tokenizer
 from callwright.dialects.types import Dialect
 from callwright.errors import InvalidInput
 from callwright.spec.model import LossWeights
@@ -48,11 +48,9 @@ class Encoder:
         *,
         max_length: int | None = None,
         too_long: TooLong = "drop",
+        template_arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        self._layouts = LayoutMaker(dialect, ChatTemplate(tokenizer), loss)
-        self._backend = tokenizer.backend_tokenizer
-        self._backend.no_truncation()
-        self._backend.no_padding()
+        self.maker = LayoutMaker(dialect, tokenizer, loss, template_arguments)
         self._max_length = max_length
         self._too_long = too_long
 
@@ -61,27 +59,20 @@ class Encoder:
 
         Empty when the whole one has more than `max_length` tokens and no beginning of it fits; the others are left
         out when they are longer than that. Raises `RefusedError` for a conversation that the template or the dialect
-        cannot hold, and `InvalidInput` for a template that disagrees with itself and, where `too_long` is `fail`, for
-        a long conversation.
+        cannot hold, and `InvalidInput`, where `too_long` is `fail`, for a long conversation.
         """
-        whole, *others = self._examples(conversation, self.layouts(conversation))
-        first = whole if self._fits(whole) else self._shortened(conversation, whole)
-        return [first, *filter(self._fits, others)] if first else []
+        made = self._examples(conversation)
+        return list(filter(self._fits, made if self._fits(made[0]) else self._shortened(conversation, made[0])))
 
     def layouts(self, conversation: Conversation) -> Iterator[Layout]:
         """All layouts that `encode` weighs, however long. Raises as `encode` does."""
-        return self._layouts.layouts(conversation)
+        return self.maker.layouts(conversation)
 
-    def tokenize(self, layouts: Iterable[Layout]) -> list[Tokens]:
-        """The tokens of each layout's whole text."""
-        texts = [layout.text for layout in layouts]
-        return list(map(Tokens, self._backend.encode_batch(texts, add_special_tokens=False)))
-
-    def _shortened(self, conversation: Conversation, whole: Example) -> Example | None:
+    def _shortened(self, conversation: Conversation, whole: Example) -> list[Example]:
         """What `too_long` makes of a conversation that does not fit."""
         match self._too_long:
             case "drop":
-                return None
+                return []
             case "cut":
                 return self._cut(conversation)
             case "fail":
@@ -91,31 +82,32 @@ class Encoder:
                     f"{self._max_length}; raise it, or set data.tooLong to drop or cut"
                 )
 
-    def _cut(self, conversation: Conversation) -> Example | None:
+    def _cut(self, conversation: Conversation) -> list[Example]:
         """The longest beginning that ends with an assistant turn and fits."""
         messages = conversation.messages
         ends = [i for i in range(1, len(messages)) if messages[i - 1]["role"] == "assistant"]
         for end in reversed(ends):
-            shorter = replace(conversation, messages=messages[:end])
-            [example] = self._examples(shorter, [self._layouts.lay_out(shorter)])
-            if self._fits(example):
-                return replace(example, cut=True)
-        return None
+            whole, *others = self._examples(replace(conversation, messages=messages[:end]))
+            if self._fits(whole):
+                return [replace(whole, cut=True), *others]
+        return []
 
     def _fits(self, example: Example) -> bool:
         return self._max_length is None or len(example.input_ids) <= self._max_length
 
-    def _examples(self, conversation: Conversation, layouts: Iterable[Layout]) -> list[Example]:
-        layouts = list(layouts)
-        return [
-            Example(array("i", tokens.ids), _weights(layout, tokens), conversation.id, conversation.source)
-            for layout, tokens in zip(layouts, self.tokenize(layouts), strict=True)
+    def _examples(self, conversation: Conversation) -> list[Example]:
+        made = [
+            Example(array("i", layout.tokens.ids), _weights(layout), conversation.id, conversation.source)
+            for layout in self.layouts(conversation)
         ]
+        if not made:
+            raise RefusedError("got no assistant turn; expected one to train on")
+        return made
 
 
-def _weights(layout: Layout, tokens: Tokens) -> "array[float]":
+def _weights(layout: Layout) -> "array[float]":
     """The weight of each token: that of the piece in which it begins."""
     weights = array("f")
-    for piece, count in zip(layout.pieces, layout.token_counts(tokens), strict=True):
+    for piece, count in zip(layout.pieces, layout.token_counts(), strict=True):
         weights += array("f", [piece.weight]) * count
     return weights

@@ -1,21 +1,33 @@
-"""Lays out a conversation as the text that the model sees, in pieces with a loss weight each.
+"""Lays out a conversation as the texts that the model sees, in pieces with a loss weight each.
 
-Applies the dialect, then the chat template, then the loss weights. Knows characters, not tokens.
+Applies the dialect, then the chat template, then the loss weights. A turn has its weights in a text that begins with
+the very tokens that it is served after: most templates show all turns of a conversation so in one text, and others need
+a text for each.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from callwright.datasets.conversation import Conversation
-from callwright.datasets.template import ChatTemplate, RefusedError, Slot
-from callwright.datasets.tokenizer import Tokens
+from callwright.datasets.rendering import RefusedError
+from callwright.datasets.template import ChatTemplate, Filled, Slot
+from callwright.datasets.tokenizer import Tokenizer, Tokens
 from callwright.dialects.agentfabric import AgentFabric, roleplay_steps
-from callwright.dialects.types import REASONING, Dialect, Rendered, Segment
+from callwright.dialects.types import REASONING, Dialect, Message, Rendered, Segment
 from callwright.errors import InvalidInput
 from callwright.spec.model import LossWeights
 
 OBSERVATION = "Observation:"
+_RESUMED: list[Message] = [
+    {"role": "user", "content": "Look."},
+    {"role": "assistant", "tool_calls": [{"id": "0", "function": {"name": "look", "arguments": "{}"}}]},
+    {"role": "tool", "tool_call_id": "0", "content": "Seen."},
+    {"role": "assistant", "content": "Done."},
+]
+"""A turn that the model goes on with after a result."""
 
 
 class Piece(NamedTuple):
@@ -32,66 +44,160 @@ class Layout(NamedTuple):
 
     text: str
     pieces: tuple[Piece, ...]
+    tokens: Tokens
+    prompts: Mapping[int, int]
+    """Where the serving prompt ends, in characters, of each message of the conversation that is trained here."""
 
-    def token_counts(self, tokens: Tokens) -> list[int]:
+    def token_counts(self) -> list[int]:
         """How many of the text's tokens each piece holds: those that begin in it."""
-        ends = [0, *(tokens.count_before(piece.end) for piece in self.pieces[:-1]), len(tokens.ids)]
+        ends = [0, *(self.tokens.count_before(piece.end) for piece in self.pieces[:-1]), len(self.tokens.ids)]
         return [after - before for before, after in pairwise(ends)]
 
 
-class LayoutMaker:
-    """Lays out conversations for one dialect, one chat template and one table of weights."""
+class _Step(NamedTuple):
+    """A request that serving gets: to write one message of the conversation."""
 
-    def __init__(self, dialect: Dialect, template: ChatTemplate, loss: LossWeights) -> None:
+    turn: int
+    """The message's index in the conversation."""
+    message: int
+    """Index of the rendered message that it is written in."""
+    begun: int
+    """Characters of that message's content which stand there already."""
+
+
+class LayoutMaker:
+    """Lays out conversations for one dialect, one base's tokenizer and chat template, and one table of weights."""
+
+    def __init__(
+        self, dialect: Dialect, tokenizer: Tokenizer, loss: LossWeights, arguments: Mapping[str, Any] | None = None
+    ) -> None:
         self._dialect = dialect
-        self._template = template
+        self.template = ChatTemplate(tokenizer, arguments)
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
         self._weights = weight_table(loss)
         self._last_turn_only = loss.preset == "last_turn"
 
-    def lay_out(self, conversation: Conversation) -> Layout:
-        """The conversation as it is continued turn by turn in serving. Raises `RefusedError` and `InvalidInput`."""
-        return next(self.layouts(conversation))
-
     def layouts(self, conversation: Conversation) -> Iterator[Layout]:
-        """All texts to train on: `lay_out`'s first, then those that other clients of the dialect send.
+        """All texts to train on; the first is the whole conversation, as it is continued turn by turn in serving.
 
-        AgentFabric's RolePlay sends a turn's steps one at a time; the first step of a turn is what `lay_out` has
-        already. Raises as `lay_out` does.
+        Then come texts that end with an earlier turn, where the one before shows that turn otherwise than it is served,
+        and those that other clients of the dialect send: AgentFabric's RolePlay sends a turn's steps one at a time, the
+        first of which the others have already. Raises `RefusedError` and `InvalidInput`.
         """
-        rendered = self._rendered(conversation)
         factors = [message.get("weight", 1.0) for message in conversation.messages]
-        yield self._laid_out(rendered, factors, last_turn_only=self._last_turn_only)
+        yield from self._turn_layouts(conversation, factors)
         if not isinstance(self._dialect, AgentFabric):
             return
+        rendered = self.render(conversation)
         asked = {message["content"] for message in rendered.messages}
         for step in roleplay_steps(rendered):
             if step.messages[-2]["content"] not in asked:
-                yield self._laid_out(step, factors, last_turn_only=True)
+                last = len(step.messages) - 1
+                turn = next(segment.turn for segment in step.by_message()[last] if segment.turn is not None)
+                yield self._laid_out(step, factors, [_Step(turn, last, 0)])
 
-    def _rendered(self, conversation: Conversation) -> Rendered:
+    def _turn_layouts(self, conversation: Conversation, factors: Sequence[float]) -> Iterator[Layout]:
+        """The texts that show each assistant turn as it is served: one, where the whole conversation shows all so."""
+        left = steps = self._steps(self.render(conversation))
+        if self._last_turn_only:
+            left = [step for step in steps if step.message == steps[-1].message]
+        while left:
+            shorter = replace(conversation, messages=conversation.messages[: left[-1].turn + 1])
+            layout = self._laid_out(self.render(shorter), factors, left)
+            yield layout
+            left = [step for step in left if step.turn not in layout.prompts]
+
+    def _steps(self, rendered: Rendered) -> list[_Step]:
+        """The requests of a conversation, in order."""
+        steps: dict[int, _Step] = {}
+        lengths = [0] * len(rendered.messages)
+        for segment in rendered.segments:
+            message, turn = segment.message, segment.turn
+            if turn is not None and turn not in steps:
+                begun = lengths[message]
+                steps[turn] = _Step(turn, message, begun and begun + self._resumed)
+            lengths[message] += len(segment.text)
+        return list(steps.values())
+
+    @cached_property
+    def _resumed(self) -> int:
+        """Characters that the dialect itself writes after a result, before the model goes on in the same message."""
+        *asked, answer = _RESUMED
+        sent, whole = self._dialect.render(asked), self._dialect.render([*asked, answer])
+        own = whole.by_message()[-1]
+        before = sum(len(segment.text) for segment in own if segment.turn != len(asked))
+        return len(sent.messages[-1]["content"]) - before if sent.continue_final else 0
+
+    def render(self, conversation: Conversation) -> Rendered:
+        """What the dialect makes of it for this template. Raises `RefusedError`."""
         try:
-            without_reasoning = [{k: v for k, v in m.items() if k != REASONING} for m in conversation.messages]
-            rendered = self._dialect.render(without_reasoning, conversation.tools)
+            rendered = self._dialect.render(conversation.messages, conversation.tools)
         except InvalidInput as error:
             raise RefusedError(f"the dialect {self._dialect.name} refuses it: {error}") from None
-        if any(message["role"] == "tool" for message in rendered.messages) and not self._template.has_tool_role:
-            return rendered.tool_as_user()
-        return rendered
+        return self.template.adapted(rendered)
 
-    def _laid_out(self, rendered: Rendered, factors: Sequence[float], *, last_turn_only: bool) -> Layout:
-        segments = rendered.by_message()
-        filled = self._template.fill(rendered.messages, open_end=_waits(rendered))
-        last = max((i for i, slot in enumerate(filled.slots) if slot.role == "assistant"), default=-1)
+    def _laid_out(self, rendered: Rendered, factors: Sequence[float], steps: Sequence[_Step]) -> Layout:
+        """The layout of a text that trains the last of `steps`, and those of the others that it shows as served."""
+        last = steps[-1]
+        fill = self.template.fill if last.begun else self.template.fill_served
+        filled = fill(rendered.messages[: last.message + 1], open_end=_waits(rendered))
+        text = filled.text
+        ends = {step.turn: self._prompt_end(step, filled, rendered) for step in steps}
+        tokens = self._tokens(text)
+        served = {turn: end for turn, end in ends.items() if end is not None and tokens.part_at(end)}
+        if last.turn not in served:
+            end = ends[last.turn]
+            if end is None:
+                raise RefusedError("the chat template begins a turn that goes on otherwise than the turn itself")
+            tokens, served = self._tokens(text[:end]).followed_by(self._tokens(text[end:]), end), {last.turn: end}
         pieces: list[Piece] = []
-        for index, (own, slot) in enumerate(zip(segments, filled.slots, strict=True)):
+        for index, (own, slot) in enumerate(zip(rendered.by_message(), filled.slots, strict=False)):
             if slot.role == "assistant":
-                table = {} if last_turn_only and index != last else self._weights
-                pieces += _assistant_pieces(own, slot, table, factors)
+                pieces += self._assistant_pieces(own, slot, served, factors, REASONING in rendered.messages[index])
             else:
                 pieces.append(Piece(slot.start, "template", 0.0))
                 pieces += _laid(((segment.kind, segment.text, 0.0) for segment in own), slot)
-        pieces.append(Piece(len(filled.text), "template", 0.0))
-        return Layout(filled.text, tuple(pieces))
+        pieces.append(Piece(len(text), "template", 0.0))
+        return Layout(text, tuple(pieces), tokens, served)
+
+    def _prompt_end(self, step: _Step, filled: Filled, rendered: Rendered) -> int | None:
+        """Where the model takes over in the text; None where the text begins otherwise than the serving prompt."""
+        slot = filled.slots[step.message]
+        if not step.begun:
+            return slot.prompt_end
+        begun = rendered.messages[step.message]["content"][: step.begun]
+        kept = begun if self.template.keeps_space else begun.rstrip()
+        return slot.start - slot.trimmed + len(kept) if slot.goes_on else None
+
+    def _tokens(self, text: str) -> Tokens:
+        return Tokens(self._backend.encode(text, add_special_tokens=False))
+
+    def _assistant_pieces(
+        self, segments: Sequence[Segment], slot: Slot, served: Mapping[int, int], factors: Sequence[float], thinks: bool
+    ) -> Iterator[Piece]:
+        def weight(kind: str, turn: int | None) -> float:
+            return self._weights.get(kind, 0.0) * factors[turn] if turn is not None and turn in served else 0.0
+
+        parts = [
+            (kind, text, weight(kind, segment.turn), segment.turn)
+            for segment in segments
+            for kind, text in _split_marker(segment)
+        ] or [("text", "", 0.0, None)]
+        (_, _, first, turn), (_, _, last, _) = parts[0], parts[-1]
+        yield Piece(slot.start if slot.prompt_end is None else slot.prompt_end, "template", 0.0)
+        # What the template adds after the serving prompt: a thought, or the end of one that the prompt has opened.
+        yield Piece(slot.start, *(("reasoning", weight("reasoning", turn)) if thinks else ("template", first)))
+        begins, position, begun = [], slot.start - slot.trimmed, set[int | None]()
+        for _, text, _, turn in parts:
+            # A template may take the space off that stands where the model goes on: then the model writes it.
+            begins.append(position if turn is None or turn in begun else min(position, served.get(turn, position)))
+            begun.add(turn)
+            position += len(text)
+        for (kind, _, value, _), end in zip(parts, [*begins[1:], position], strict=True):
+            yield Piece(min(max(end, slot.start), slot.end), kind, value)
+        yield Piece(slot.turn_end, "end_of_turn", last)
 
 
 def weight_table(loss: LossWeights) -> dict[str, float]:
@@ -122,21 +228,6 @@ def _waits(rendered: Rendered) -> bool:
         return False
     last = rendered.segments[-1]
     return last.kind == "observation" and last.text.strip() == OBSERVATION
-
-
-def _assistant_pieces(
-    segments: Sequence[Segment], slot: Slot, table: dict[str, float], factors: Sequence[float]
-) -> Iterator[Piece]:
-    parts = [
-        (kind, text, table.get(kind, 0.0) * (1.0 if segment.turn is None else factors[segment.turn]))
-        for segment in segments
-        for kind, text in _split_marker(segment)
-    ]
-    first, last = (parts[0][2], parts[-1][2]) if parts else (0.0, 0.0)
-    yield Piece(slot.prompt_end, "template", 0.0)
-    yield Piece(slot.start, "template", first)  # what the template adds after the serving prompt
-    yield from _laid(parts, slot)
-    yield Piece(slot.turn_end, "end_of_turn", last)
 
 
 def _laid(parts: Iterable[tuple[str, str, float]], slot: Slot) -> Iterator[Piece]:

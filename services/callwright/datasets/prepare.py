@@ -22,8 +22,8 @@ from callwright.datasets import arrow, mixing, sources
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.encoding import Encoder, Example
 from callwright.datasets.processes import chunks, map_in_order, open_executor
+from callwright.datasets.rendering import RefusedError
 from callwright.datasets.report import Finding, Report
-from callwright.datasets.template import RefusedError
 from callwright.datasets.tokenizer import load_tokenizer
 from callwright.errors import InvalidInput
 from callwright.progress import Advance, silent
@@ -107,6 +107,9 @@ class _Job(NamedTuple):
             try:
                 made = encoder.encode(conversation)
             except RefusedError as error:
+                if self.data.strict == "fail":
+                    told = f"{conversation.source}: line {conversation.line}: {error}"
+                    raise InvalidInput(f"encoding {told}; mend the line or set data.strict to drop") from None
                 counts["refused"] += 1
                 findings.append((*where, Finding("refused", str(error))))
                 continue
@@ -121,7 +124,9 @@ class _Job(NamedTuple):
                 continue
             counts["cut" if made[0].cut else "whole"] += 1
             if len(made) > 1:
+                counts["in_several_texts"] += 1
                 counts["further_layouts"] += len(made) - 1
+                counts["further_tokens"] += sum(len(example.input_ids) for example in made[1:])
             examples += made
         return _Encoded(arrow.to_batch(examples), len(lines), counts, findings)
 

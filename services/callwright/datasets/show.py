@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, islice, pairwise
 from typing import NamedTuple
 
-from callwright.datasets.encoding import Encoder
 from callwright.datasets.layout import Layout
 
 _COLOURS = ("#16a34a", "#d97706", "#dc2626", "#9333ea", "#2563eb")
@@ -47,14 +46,14 @@ class Line(NamedTuple):
     tokens: tuple[Token, ...]
 
 
-def tokens(layout: Layout, encoder: Encoder) -> list[Token]:
-    """Every token of one of `Encoder.layouts`."""
-    [made] = encoder.tokenize([layout])
+def tokens(layout: Layout) -> list[Token]:
+    """Every token of a layout."""
+    made = layout.tokens
     begins = [*map(made.begin, range(len(made.ids))), len(layout.text)]
     each = zip(made.ids, pairwise(begins), strict=True)
     return [
         Token(identity, layout.text[begin:end], piece.kind, piece.weight)
-        for piece, count in zip(layout.pieces, layout.token_counts(made), strict=True)
+        for piece, count in zip(layout.pieces, layout.token_counts(), strict=True)
         for identity, (begin, end) in islice(each, count)
     ]
 

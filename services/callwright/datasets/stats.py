@@ -12,8 +12,8 @@ from typing import Any
 
 from callwright.datasets.conversation import Conversation, tool_names
 from callwright.datasets.encoding import Encoder
+from callwright.datasets.rendering import RefusedError
 from callwright.datasets.report import Finding, Report
-from callwright.datasets.template import RefusedError
 from callwright.errors import InvalidInput
 
 _SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -34,7 +34,7 @@ class Stats:
     called: Counter[str] = field(default_factory=Counter)
     """Calls by tool."""
     lengths: "array[int]" = field(default_factory=lambda: array("i"))
-    """Tokens of each conversation that the dialect and the template can hold."""
+    """Tokens of each text that conversations are trained in, one or several a conversation."""
     tokens: Counter[tuple[str, float]] = field(default_factory=Counter)
     """By kind of piece and loss weight."""
 
@@ -47,11 +47,10 @@ class Stats:
         self.messages.update(message["role"] for message in conversation.messages)
         self.declared.update(set(tool_names(conversation.tools)))
         self.called.update(call["function"]["name"] for call in calls)
-        layout = next(encoder.layouts(conversation))
-        [tokens] = encoder.tokenize([layout])
-        self.lengths.append(len(tokens.ids))
-        for piece, count in zip(layout.pieces, layout.token_counts(tokens), strict=True):
-            self.tokens[piece.kind, piece.weight] += count
+        for layout in encoder.layouts(conversation):
+            self.lengths.append(len(layout.tokens.ids))
+            for piece, count in zip(layout.pieces, layout.token_counts(), strict=True):
+                self.tokens[piece.kind, piece.weight] += count
 
     def length_summary(self) -> dict[str, float]:
         """Least, mean, largest and some quantiles of the lengths, in tokens; empty without any."""

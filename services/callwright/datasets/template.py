@@ -1,23 +1,32 @@
 """Where the contents of messages stand in the text that a base's chat template makes of them.
 
-Refuses a template whose generation prompt differs from the text that it gives the same turn in training, since the
-model would then be served what it was not trained on. Knows roles and texts; nothing of dialects, tokens or weights.
+Says of each assistant turn whether the text shows it as it is served: many templates show a turn's thought, or the
+tags around none, only while it is the last. Knows roles and texts; nothing of dialects, tokens or weights.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from callwright.datasets.rendering import HELLO, RefusedError, Renderer
 from callwright.datasets.tokenizer import Message, Tokenizer
+from callwright.dialects.types import REASONING, Rendered
 from callwright.errors import InvalidInput
+
+_IN_TAGS = re.compile(r"<(\w+)>.*</\1>", re.DOTALL)
+_SUPPOSED = "[a thought]"
 
 
 class Slot(NamedTuple):
     """One message in the whole text; positions are in characters."""
 
     role: str
-    prompt_end: int
-    """Where the model takes over at an assistant turn: the end of the serving prompt. Elsewhere `start`."""
+    prompt_end: int | None
+    """Where the model takes over at an assistant turn: the end of the serving prompt. None where the text shows the
+    turn otherwise than it is served. Elsewhere `start`."""
+    goes_on: bool
+    """Whether what stands before the content is also what stands there while the model goes on within it."""
     start: int
     """First character of the content."""
     end: int
@@ -28,6 +37,10 @@ class Slot(NamedTuple):
     """Characters that the template has taken off the content's beginning."""
 
 
+class _OtherPromptError(RefusedError):
+    """The serving prompt is no beginning of the training text."""
+
+
 class Filled(NamedTuple):
     """A templated conversation."""
 
@@ -35,72 +48,149 @@ class Filled(NamedTuple):
     slots: tuple[Slot, ...]
 
 
-class RefusedError(Exception):
-    """The template or the dialect cannot hold this conversation: an order of roles, or a content that is rewritten."""
+class _Part(NamedTuple):
+    """A text that a message holds: its content, or the thought before it."""
+
+    message: int
+    key: str
 
 
 class _Frames(NamedTuple):
-    between: tuple[str, ...]  # one before each content, and one after the last
-    taken_over: tuple[int, ...]  # by message: characters from the serving prompt's end to the content
+    parts: tuple[_Part, ...]  # those that the text shows
+    between: tuple[str, ...]  # one before each part, and one after the last
+    taken_over: tuple[int | None, ...]  # by message: characters from the serving prompt's end to its first part
+    goes_on: tuple[bool, ...]  # by message: whether what stands before is the same while it is the last
     turn_ends: tuple[int, ...]  # by message: characters after the content up to the end of its turn
 
 
-class ChatTemplate:
-    """A tokenizer's chat template, learnt once for each order of roles and checked on every conversation."""
+class _Shape(NamedTuple):
+    """What a template may look at in a message besides its texts."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    role: str
+    tag: str
+    """The tag that the content stands in, such as a result's."""
+    thinks: bool
+
+
+class ChatTemplate:
+    """A base's chat template, learnt once for each shape of a conversation and checked on every conversation.
+
+    Raises `InvalidInput` as `Renderer` does, and for a template that serves another prompt than it trains on.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None = None) -> None:
         self._tokenizer = tokenizer
-        self._name = tokenizer.name_or_path or "the base"
+        self.renderer = Renderer(tokenizer, arguments)
         self._frames = lru_cache(maxsize=4096)(self._learn)
+        try:
+            self.fill_served(HELLO)
+        except _OtherPromptError as error:
+            raise InvalidInput(f"encoding: {error}") from None
+        except RefusedError:
+            pass  # other conversations may get through
 
     def fill(self, messages: Sequence[Message], *, open_end: bool = False) -> Filled:
         """Template `messages`; with `open_end` the last assistant turn is not closed.
 
-        Raises `RefusedError` for a conversation that the template cannot hold, and `InvalidInput` for a template
-        whose serving prompt differs from its training text.
+        Raises `RefusedError` for a conversation that the template cannot hold.
         """
-        frames = self._frames(tuple(message["role"] for message in messages))
-        text = self._render(messages)
-        slots = []
-        position = 0
-        for index, message in enumerate(messages):
-            start = position + len(frames.between[index])
-            content, trimmed = self._found(message["content"], text, start, frames.between[index + 1])
-            position = start + len(content)
-            slots.append(
-                Slot(
-                    role=message["role"],
-                    prompt_end=start - frames.taken_over[index],
-                    start=start,
-                    end=position,
-                    turn_end=position + frames.turn_ends[index],
-                    trimmed=trimmed,
-                )
-            )
-        return self._ended(text, slots, open_end)
+        frames = self._frames(tuple(map(_shape, messages)))
+        text = self.renderer.text(messages)
+        return self._ended(Filled(text, tuple(self._slots(messages, text, frames))), open_end)
+
+    def fill_served(self, messages: Sequence[Message], *, open_end: bool = False) -> Filled:
+        """As `fill`, with the last assistant turn as it is served.
+
+        A turn without a thought whose prompt has opened one is written otherwise by some templates: then the thought
+        that a turn with one would have ends where it began.
+        """
+        filled = self.fill(messages, open_end=open_end)
+        return self._without_thought(messages, open_end) if filled.slots[-1].prompt_end is None else filled
+
+    def adapted(self, rendered: Rendered) -> Rendered:
+        """What a dialect has rendered, as this template can show it; serving is told by the manifest to do the same."""
+        if not self.has_tool_role and any(message["role"] == "tool" for message in rendered.messages):
+            rendered = rendered.tool_as_user()
+        return rendered if self.shows_reasoning else rendered.reasoning_as_text()
 
     @cached_property
     def has_tool_role(self) -> bool:
         """Whether results have a place of their own; the sidecar asks the engine's template the same question."""
         return self._holds("user", "assistant", "tool") or not self._holds("user", "assistant", "user")
 
+    @cached_property
+    def keeps_space(self) -> bool:
+        """Whether the space at the end of a turn that the model goes on with is in the serving prompt."""
+        begun = [HELLO[0], {"role": "assistant", "content": "Hello.\n"}]
+        return self.renderer.text(begun, goes_on=True).endswith("\n")
+
+    @cached_property
+    def shows_reasoning(self) -> bool:
+        """Whether an assistant's thought may stand beside its content, in a key of its own."""
+        try:
+            frames = self._frames((_Shape("user", "", False), _Shape("assistant", "", True)))
+        except RefusedError:
+            return False
+        return any(part.key == REASONING for part in frames.parts)
+
     def _holds(self, *roles: str) -> bool:
         try:
-            self._frames(roles)
+            self._frames(tuple(_Shape(role, "", False) for role in roles))
         except RefusedError:
             return False
         return True
 
-    def _ended(self, text: str, slots: list[Slot], open_end: bool) -> Filled:
-        last = slots[-1]
+    def _slots(self, messages: Sequence[Message], text: str, frames: _Frames) -> Iterator[Slot]:
+        position, first = 0, None
+        for (index, key), before, after in zip(frames.parts, frames.between, frames.between[1:], strict=False):
+            start = position + len(before)
+            written, trimmed = self._found(messages[index][key], text, start, after)
+            position = start + len(written)
+            first = start if first is None else first
+            if key == REASONING:
+                continue
+            distance = frames.taken_over[index]
+            yield Slot(
+                role=messages[index]["role"],
+                prompt_end=None if distance is None else first - distance,
+                goes_on=frames.goes_on[index],
+                start=start,
+                end=position,
+                turn_end=position + frames.turn_ends[index],
+                trimmed=trimmed,
+            )
+            first = None
+
+    def _without_thought(self, messages: Sequence[Message], open_end: bool) -> Filled:
+        *before, last = messages
+        supposed = [*before, last | {REASONING: _SUPPOSED}]
+        filled = self.fill(supposed, open_end=open_end) if REASONING not in last else None
+        if filled is None or (end := filled.slots[-1].prompt_end) is None:
+            raise self._other_prompt(messages)
+        begin = filled.text.index(_SUPPOSED, end)
+        gone, slot = len(_SUPPOSED), filled.slots[-1]
+        slot = slot._replace(start=slot.start - gone, end=slot.end - gone, turn_end=slot.turn_end - gone)
+        return Filled(filled.text[:begin] + filled.text[begin + gone :], (*filled.slots[:-1], slot))
+
+    def _other_prompt(self, messages: Sequence[Message]) -> _OtherPromptError:
+        prompt, text = self.renderer.text(messages[:-1], prompt=True), self.renderer.text(messages)
+        same = next((i for i, (a, b) in enumerate(zip(prompt, text, strict=False)) if a != b), len(text))
+        return _OtherPromptError(
+            f"the chat template of {self.renderer.name} serves another prompt than it trains on: got "
+            f"{prompt[same : same + 40]!r} in the prompt; expected {text[same : same + 40]!r} as in the training text; "
+            "give the base a chat template whose generation prompt begins the assistant's turn"
+        )
+
+    def _ended(self, filled: Filled, open_end: bool) -> Filled:
+        text, (*slots, last) = filled
         if last.role == "assistant" and open_end:
             text = text[: last.end]
-            slots[-1] = last._replace(turn_end=last.end)
+            last = last._replace(turn_end=last.end)
         elif last.role == "assistant" and last.turn_end == last.end:
             # The template leaves the last turn open; the model still has to learn to stop there.
             text = text[: last.end] + (self._tokenizer.eos_token or "")
-            slots[-1] = last._replace(turn_end=len(text))
-        return Filled(text, tuple(slots))
+            last = last._replace(turn_end=len(text))
+        return Filled(text, (*slots, last))
 
     def _found(self, content: str, text: str, start: int, following: str) -> tuple[str, int]:
         """The content as it stands at `start`, trimmed or not, and how much was trimmed before it."""
@@ -108,55 +198,46 @@ class ChatTemplate:
             if text.startswith(written, start) and text.startswith(following, start + len(written)):
                 return written, content.find(written)
         raise RefusedError(
-            f"the chat template of {self._name} rewrites a message's content: got {text[start : start + 60]!r}; "
-            f"expected {content[:60]!r}"
+            f"the chat template of {self.renderer.name} rewrites a message's content: got "
+            f"{text[start : start + 60]!r}; expected {content[:60]!r}"
         )
 
-    def _render(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
-        from jinja2 import TemplateError
-
-        try:
-            text = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt)
-        except TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise RefusedError(f"the chat template of {self._name} refuses the roles {roles}: {error}") from None
-        except ValueError as error:
-            raise InvalidInput(
-                f"encoding: no chat template in {self._name}: {error}; take an instruction-tuned base or add a template"
-            ) from None
-        return str(text)
-
-    def _learn(self, roles: tuple[str, ...]) -> _Frames:
-        marks = [f"[content {index} of {role}]" for index, role in enumerate(roles)]
-        messages = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
-        text = self._render(messages)
-        between = []
+    def _learn(self, shapes: tuple[_Shape, ...]) -> _Frames:
+        messages = [_marked(index, shape) for index, shape in enumerate(shapes)]
+        text = self.renderer.text(messages)
+        parts, between = [], []
+        firsts: dict[int, int] = {}
+        ends: dict[int, int] = {}
         position = 0
-        for mark in marks:
-            start = text.find(mark, position)
+        for part in (_Part(i, key) for i, held in enumerate(messages) for key in (REASONING, "content") if key in held):
+            start = text.find(messages[part.message][part.key], position)
+            if start < 0 and part.key == REASONING:
+                continue  # of an earlier turn; the last one's is looked for by `_taken_over`
             if start < 0:
-                raise RefusedError(f"the chat template of {self._name} leaves out a message of {', '.join(roles)}")
+                roles = ", ".join(shape.role for shape in shapes)
+                raise RefusedError(f"the chat template of {self.renderer.name} leaves out a message of {roles}")
+            parts.append(part)
             between.append(text[position:start])
-            position = start + len(mark)
+            firsts.setdefault(part.message, start)
+            position = ends[part.message] = start + len(messages[part.message][part.key])
         between.append(text[position:])
-        taken_over = []
-        turn_ends = []
-        for index, (role, mark) in enumerate(zip(roles, marks, strict=True)):
-            mine = role == "assistant"
-            taken_over.append(self._taken_over(messages[:index], text, text.find(mark)) if mine else 0)
-            turn_ends.append(self._turn_end(between[index + 1]) if mine else 0)
-        return _Frames(tuple(between), tuple(taken_over), tuple(turn_ends))
+        taken_over: list[int | None] = []
+        turn_ends, goes_on = [], []
+        for index, shape in enumerate(shapes):
+            if shape.role != "assistant":
+                taken_over.append(0)
+                goes_on.append(False)
+                turn_ends.append(0)
+                continue
+            goes_on.append(self.renderer.text(messages[: index + 1]).startswith(text[: ends[index]]))
+            lost = shape.thinks and _Part(index, REASONING) not in parts
+            taken_over.append(None if lost else self._taken_over(messages[:index], text, firsts[index]))
+            turn_ends.append(self._turn_end(between[parts.index(_Part(index, "content")) + 1]))
+        return _Frames(tuple(parts), tuple(between), tuple(taken_over), tuple(goes_on), tuple(turn_ends))
 
-    def _taken_over(self, before: list[Message], text: str, start: int) -> int:
-        prompt = self._render(before, prompt=True)
-        if not text[:start].startswith(prompt):
-            same = next((i for i, (a, b) in enumerate(zip(prompt, text, strict=False)) if a != b), len(text))
-            raise InvalidInput(
-                f"encoding: the chat template of {self._name} serves another prompt than it trains on: got "
-                f"{prompt[same : same + 40]!r} in the prompt; expected {text[same : same + 40]!r} as in the training "
-                "text; give the base a chat template whose generation prompt begins the assistant's turn"
-            )
-        return start - len(prompt)
+    def _taken_over(self, before: list[Message], text: str, start: int) -> int | None:
+        prompt = self.renderer.text(before, prompt=True)
+        return start - len(prompt) if text[:start].startswith(prompt) else None
 
     def _turn_end(self, frame: str) -> int:
         ends = [(frame.find(token), len(token)) for token in self._tokenizer.get_added_vocab() if token in frame]
@@ -164,3 +245,15 @@ class ChatTemplate:
             return 0
         position, length = min(ends, key=lambda end: (end[0], -end[1]))
         return position + length
+
+
+def _shape(message: Message) -> _Shape:
+    found = _IN_TAGS.fullmatch(message["content"])
+    return _Shape(message["role"], found[1] if found else "", REASONING in message)
+
+
+def _marked(index: int, shape: _Shape) -> Message:
+    """A message of this shape whose texts can be told in any other text."""
+    mark = f'[content "{index}" of {shape.role}]'  # in quotes: results that become JSON are none that it holds
+    message = {"role": shape.role, "content": f"<{shape.tag}>{mark}</{shape.tag}>" if shape.tag else mark}
+    return message | ({REASONING: f"[thought {index}]"} if shape.thinks else {})

@@ -25,10 +25,11 @@ class Tokenizer(Protocol):
     def get_added_vocab(self) -> dict[str, int]:
         """Special and other added tokens."""
 
-    def apply_chat_template(
-        self, conversation: list[Message], *, tokenize: bool = ..., add_generation_prompt: bool = ...
-    ) -> Any:
-        """The template's text when `tokenize` is False. Raises `ValueError` where there is no template."""
+    def get_chat_template(self) -> str:
+        """The chat template. Raises `ValueError` where there is none."""
+
+    def apply_chat_template(self, conversation: list[Message], *, tokenize: bool = ..., **arguments: Any) -> Any:
+        """The template's text when `tokenize` is False."""
 
 
 def load_tokenizer(base_dir: Path) -> Tokenizer:
@@ -59,6 +60,15 @@ class Tokens:
     def __init__(self, encoding: Any) -> None:
         self.ids: list[int] = encoding.ids
         self._span = encoding.token_to_chars
+        self._own = len(self.ids)
+        self._after: Tokens | None = None
+        self._begin_after = 0
+
+    def followed_by(self, after: "Tokens", position: int) -> "Tokens":
+        """These tokens, of the text up to `position`, and those of what stands from there on, tokenized by itself."""
+        self._after, self._begin_after = after, position
+        self.ids = self.ids + after.ids
+        return self
 
     def begin(self, index: int) -> int:
         """The first character of the token at `index`.
@@ -66,6 +76,8 @@ class Tokens:
         A token begins where the one before it ended: spaces between the two belong to the later one, also where the
         tokenizer's offsets leave them out. Tokens that are bytes of one character all begin with that character.
         """
+        if self._after is not None and index >= self._own:
+            return self._begin_after + self._after.begin(index - self._own)
         before: int = self._span(index - 1)[1] if index else 0
         start: int = self._span(index)[0]
         return min(before, start)
@@ -73,3 +85,8 @@ class Tokens:
     def count_before(self, position: int) -> int:
         """How many tokens begin before the character at `position`."""
         return bisect_left(range(len(self.ids)), position, key=self.begin)
+
+    def part_at(self, position: int) -> bool:
+        """Whether no token has characters on both sides of `position`."""
+        index = self.count_before(position)
+        return index == len(self.ids) or self.begin(index) == position

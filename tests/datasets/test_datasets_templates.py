@@ -1,0 +1,249 @@
+"""Real models' chat templates: every turn is trained after the very tokens that it is served after, or refused by name.
+
+The templates and the tokenizer stand in ../shared, which is not part of the repository. What templates of our own do
+wrong is below them.
+"""
+
+import json
+import lzma
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from talk import CHATML, TRIP, WAITING, asked, call, conversation, result, said, user
+
+from callwright import dialects
+from callwright.datasets.conversation import Conversation
+from callwright.datasets.encoding import Encoder
+from callwright.datasets.layout import Layout
+from callwright.datasets.rendering import RefusedError
+from callwright.datasets.template import ChatTemplate
+from callwright.datasets.tokenizer import load_tokenizer
+from callwright.errors import InvalidInput
+from callwright.spec.model import LossWeights
+
+SHARED = Path(__file__).parents[3] / "shared"
+_FILE = SHARED / "templates/chat_templates.json"
+TEMPLATES: dict[str, str] = (
+    {name: held["template"] for name, held in json.loads(_FILE.read_text(encoding="utf-8")).items()}
+    if _FILE.is_file()
+    else {}
+)
+needs_templates = pytest.mark.skipif(not TEMPLATES, reason="needs ../shared/templates")
+REFUSED = {
+    "gptoss": r"prints today's date: .*strftime_now\('%Y-%m-%d'\)",
+    "deepseekv3": r"serves another prompt than it trains on: got '<think>\\n' in the prompt; expected 'Hello",
+}
+"""Templates that no conversation can be trained with, and what is said of them."""
+
+
+def thinking(message: dict[str, Any], thought: str) -> dict[str, Any]:
+    """The message after a thought."""
+    return message | {"reasoning_content": thought}
+
+
+TALKS = {
+    "two calls, two questions": TRIP,
+    "a system message": conversation({"role": "system", "content": "Be kind."}, *TRIP.messages),
+    "an open call": WAITING,
+    "no tools": conversation(user("Hi"), said("Hello."), user("Bye"), said("Good bye."), tools=()),
+    "results of many kinds": conversation(
+        user("Weather?"),
+        asked(call(0, city="Oslo"), call(1, city="Rome"), content="I look."),
+        result(0, '{"a": [1, "x"]}\n\n'),
+        result(1, "  "),
+        asked(call(2, city="Bergen")),
+        result(2, "snow\n"),
+        said("\nSnow\n\nand sun."),
+    ),
+    "thoughts": conversation(
+        user("Weather?"),
+        thinking(asked(call(0, city="Oslo")), "I must look."),
+        result(0, "snow"),
+        thinking(said("Snow."), "Now I say it.\n\nAll of it."),
+        user("And?"),
+        thinking(asked(call(1, city="Rome")), "Again."),
+        result(1, '{"sky": "sun"}'),
+        thinking(said("Sun."), "So."),
+    ),
+    "a thought in the last turn": conversation(user("Hi"), said("Hello."), user("Bye"), thinking(said("Bye."), "End.")),
+}
+
+
+@pytest.fixture(scope="session")
+def tokenizer_with() -> Callable[[str], Any]:
+    """Makes Qwen3's real tokenizer with a template, and with the template's marks as tokens."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    given = SHARED / "tokenizers/qwen3/tokenizer.json.xz"
+    if not given.is_file():
+        pytest.skip("needs ../shared/tokenizers")
+    core = lzma.decompress(given.read_bytes()).decode()
+
+    def make(template: str) -> Any:
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(core), eos_token="<|im_end|>", bos_token="<s>", name_or_path="the base"
+        )
+        marks = sorted(mark for mark in set(re.findall(r"<[|/\w]{2,40}>", template)) if "|" in mark or "_of_" in mark)
+        tokenizer.add_special_tokens({"additional_special_tokens": marks})
+        tokenizer.chat_template = template
+        return tokenizer
+
+    return make
+
+
+def served(
+    dialect: dialects.Dialect, talk: Conversation, template: ChatTemplate, tokenizer: Any
+) -> Iterator[list[int]]:
+    """The tokens of every request that serving gets of a conversation, as the engine makes them."""
+    for index, message in enumerate(talk.messages):
+        if message["role"] == "assistant":
+            sent = template.adapted(dialect.render(talk.messages[:index], talk.tools))
+            prompt: list[int] = tokenizer.apply_chat_template(
+                list(sent.messages),
+                add_generation_prompt=not sent.continue_final,
+                continue_final_message=sent.continue_final,
+                return_dict=False,
+                **template.renderer.arguments,
+            )
+            yield prompt
+
+
+def trains_after(layout: Layout, prompt: list[int]) -> bool:
+    """Whether a text begins with these tokens and has a weight right after them."""
+    position = len(prompt)
+    weights = [
+        piece.weight for piece, count in zip(layout.pieces, layout.token_counts(), strict=True) for _ in range(count)
+    ]
+    return layout.tokens.ids[:position] == prompt and position < len(weights) and weights[position] > 0
+
+
+@needs_templates
+@pytest.mark.parametrize("name", sorted(set(TEMPLATES) - set(REFUSED)))
+def test_law_a_turn_is_trained_after_the_tokens_that_it_is_served_after(
+    name: str, tokenizer_with: Callable[[str], Any], record_property: Callable[[str, object], None]
+) -> None:
+    tokenizer = tokenizer_with(TEMPLATES[name])
+    prompts, said_why = 0, list[str]()
+    for dialect in map(dialects.load, dialects.NAMES):
+        encoder = Encoder(dialect, tokenizer, LossWeights())
+        for talk in TALKS.values():
+            try:
+                layouts = list(encoder.layouts(talk))
+            except RefusedError as error:
+                said_why.append(str(error))
+                continue
+            for prompt in served(dialect, talk, encoder.maker.template, tokenizer):
+                assert any(trains_after(layout, prompt) for layout in layouts), (dialect.name, talk.messages)
+                prompts += 1
+    record_property("prompts", prompts)
+    record_property("refused", len(said_why))
+    print(f"{name}: {prompts} prompts equal, {len(said_why)} conversations refused by name")
+    assert prompts
+    assert all(re.search("the base (refuses|rewrites|serves another prompt)", why) for why in said_why)
+
+
+@needs_templates
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_template_that_cannot_be_served_as_it_trains_is_named_at_the_start(
+    name: str, tokenizer_with: Callable[[str], Any]
+) -> None:
+    with pytest.raises(InvalidInput, match=REFUSED[name]):
+        Encoder(dialects.load("hermes"), tokenizer_with(TEMPLATES[name]), LossWeights())
+
+
+@needs_templates
+@pytest.mark.parametrize(
+    ("name", "dialect", "texts"),
+    [
+        ("qwen3", "hermes", 1),
+        ("qwen3", "react_en", 2),
+        ("qwen3_5_think", "hermes", 4),
+        ("qwen3_5_nothink", "hermes", 2),
+    ],
+)
+def test_a_conversation_has_as_many_texts_as_its_turns_need(
+    name: str, dialect: str, texts: int, tokenizer_with: Callable[[str], Any]
+) -> None:
+    encoder = Encoder(dialects.load(dialect), tokenizer_with(TEMPLATES[name]), LossWeights())
+    layouts = list(encoder.layouts(TRIP))
+    assert len(layouts) == texts
+    turns = [turn for layout in layouts for turn in layout.prompts]
+    assert sorted(turns) == [1, 3, 5, 7]
+
+
+DATED = "{{ 'Today is ' + strftime_now('%d %B %Y') }}" + CHATML
+TAKES_DATE = "{% if date_string is not defined %}{% set date_string = strftime_now('%d %B %Y') %}{% endif %}" + (
+    "{{ 'Today is ' + date_string }}" + CHATML
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "said_of_it"),
+    [
+        ("{% for m in messages %}\n{{ m.content }}", r"fails, line 2: Unexpected end of template"),
+        ("{{ raise_exception('not for you') }}" + CHATML, r"fails: not for you; mend the template"),
+        ("{{ messages[7].content.upper() }}" + CHATML, r"fails: .*no element 7"),
+        ("{{ 1 // 0 }}" + CHATML, r"fails: .*zero"),
+        ("{{ messages | map('nonsense') | list }}" + CHATML, r"fails.*nonsense"),
+        (DATED, r"prints today's date.*in place of strftime_now\('%d %B %Y'\)"),
+        (None, "no chat template"),
+    ],
+    ids=["syntax", "raises", "a place that is none", "arithmetic", "an unknown filter", "today's date", "none"],
+)
+def test_a_template_that_nothing_gets_through_is_refused_at_the_start_in_its_own_words(
+    make_base: Callable[..., Path], template: str | None, said_of_it: str
+) -> None:
+    base = make_base(template)
+    with pytest.raises(InvalidInput, match=said_of_it) as caught:
+        Encoder(dialects.load("hermes"), load_tokenizer(base), LossWeights())
+    assert str(base) in str(caught.value)
+
+
+def test_a_template_that_takes_a_date_is_given_the_same_every_day(make_base: Callable[..., Path]) -> None:
+    encoder = Encoder(dialects.load("hermes"), load_tokenizer(make_base(TAKES_DATE)), LossWeights())
+    assert encoder.maker.template.renderer.arguments == {"date_string": "26 July 2024"}
+    assert next(encoder.layouts(TRIP)).text.startswith("Today is 26 July 2024<|im_start|>")
+    given = {"date_string": "1 May"}
+    encoder = Encoder(
+        dialects.load("hermes"), load_tokenizer(make_base(TAKES_DATE)), LossWeights(), template_arguments=given
+    )
+    assert next(encoder.layouts(TRIP)).text.startswith("Today is 1 May<|im_start|>")
+
+
+@pytest.mark.parametrize("name", ["enable_thinkin", "messages", "tools", "strftime_now", "add_generation_prompt"])
+def test_an_argument_that_the_template_does_not_take_is_refused(make_base: Callable[..., Path], name: str) -> None:
+    tokenizer = load_tokenizer(make_base(TAKES_DATE))
+    with pytest.raises(InvalidInput, match=f"base.templateArguments.{name}: .*takes no such argument"):
+        Encoder(dialects.load("hermes"), tokenizer, LossWeights(), template_arguments={name: 1})
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (user("Hi"), said("<think>why</think>Hello.")),
+        (user("Hi"), said("Hel</think>lo.")),
+        (user("Hi"), thinking(said("Hello."), "a</think>b")),
+        (user("<tool_response>Hi</tool_response>"), said("Hello.")),
+    ],
+    ids=["in the content", "an end alone", "an end within", "no question"],
+)
+@needs_templates
+def test_a_row_that_the_template_changes_is_refused_or_trained_as_served(
+    messages: tuple[dict[str, Any], ...], tokenizer_with: Callable[[str], Any]
+) -> None:
+    for name in ("qwen3", "qwen3_5_think", "qwen3_6", "nemotron_3_nano", "glm4moe"):
+        tokenizer = tokenizer_with(TEMPLATES[name])
+        dialect, talk = dialects.load("hermes"), conversation(*messages)
+        encoder = Encoder(dialect, tokenizer, LossWeights())
+        try:
+            layouts = list(encoder.layouts(talk))
+        except RefusedError:
+            continue
+        for prompt in served(dialect, talk, encoder.maker.template, tokenizer):
+            assert any(trains_after(layout, prompt) for layout in layouts), name
+        told = {key: text for key in ("content", "reasoning_content") if (text := messages[-1].get(key))}
+        assert all(part in layouts[0].text for text in told.values() for part in re.split("</?think>", text))
