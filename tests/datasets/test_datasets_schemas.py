@@ -106,3 +106,48 @@ def test_the_merged_meta_schema_finds_what_the_whole_one_finds(schema: dict[str,
         for meta in (schemas._meta(), whole)
     )
     assert found == expected != set()
+
+
+LONG = "a" * 100_000
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "pattern",
+    ["^(a+)+$", "^(a|a)*$", "^(a|aa)+$", "^(.*)*x$", "(a*)*(a*)*b", "^(a?){30}a{30}$", "a+b$", "(.*)=(.*)=(.*)",
+     "^(([a-z]{1,60}){1,60}){1,9}$"],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["pattern", "propertyNames", "patternProperties", "unevaluatedProperties", "hidden"])
+def test_no_pattern_takes_longer_than_the_text_is_long(pattern: str, place: str) -> None:
+    text = LONG + "!"
+    by_name = {"patternProperties": {pattern: False}}
+    schema: dict[str, Any] = {
+        "pattern": _of(a={"pattern": pattern}),
+        "propertyNames": {"propertyNames": {"pattern": pattern}},
+        "patternProperties": by_name | {"additionalProperties": False},
+        "unevaluatedProperties": by_name | {"unevaluatedProperties": False},
+        "hidden": _of(a={"$ref": "#/x-y"}) | {"x-y": {"pattern": pattern}},
+    }[place]
+    arguments = {"a": text} if place in ("pattern", "hidden") else {text: 1}
+    found = list(violations(arguments, schema))
+    assert len(found) == (place != "unevaluatedProperties") or "{1,60}" in pattern
+
+
+@pytest.mark.parametrize(
+    ("schema", "arguments", "count"),
+    [
+        (_of(a={"pattern": "b"}), {"a": "abc"}, 0),
+        (_of(a={"pattern": "^b"}), {"a": "abc"}, 1),
+        (_of(a={"pattern": "^b$"}), {"a": "b\n"}, 1),
+        (_of(a={"pattern": r"^\p{L}+$"}), {"a": "é城"}, 0),
+        (_of(a={"pattern": r"^\p{L}+$"}), {"a": "1"}, 1),
+        (_of(a={"pattern": "^.$"}), {"a": "\ud800"}, 0),
+        (_of(a={"pattern": "^(?=b)"}), {"a": "abc"}, 0),
+        (_of(a={"$ref": "#/x-y"}) | {"x-y": {"pattern": "("}}, {"a": "b"}, 0),
+        ({"patternProperties": {"^n_": {"type": "integer"}}}, {"n_a": "b", "m": 1}, 1),
+        ({"patternProperties": {"^n_": {}}, "additionalProperties": False}, {"n_a": 1, "m": 1}, 1),
+        ({"patternProperties": {"^n_": {}}, "additionalProperties": {"type": "string"}}, {"n_a": 1, "m": 1}, 1),
+    ],
+)
+def test_patterns_are_searched_for_as_json_schema_says(schema: Any, arguments: Any, count: int) -> None:
+    assert len(list(violations(arguments, schema))) == count

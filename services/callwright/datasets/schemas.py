@@ -5,22 +5,26 @@
 
 What tools declare is often no strict JSON Schema. Other names of types (`int`, `dict`) are understood, and a keyword
 that is malformed never counts against a call. No schema that a tool refers to is fetched.
+
+Regular expressions are Rust's, by pydantic, whose time grows with the text alone: with Python's `re`, a pattern like
+`^(a+)+$` never ends. What they lack (looking around, referring back) counts as malformed.
 """
 
 import contextlib
 import json
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 from operator import getitem
 from typing import Any
 from urllib.parse import urljoin
 
 import referencing
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 from jsonschema_specifications import REGISTRY
+from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from callwright.dialects.schema_types import JSON_TYPES, json_type
 
@@ -33,6 +37,7 @@ _MAX_REFERENCES = 32
 _NO_SCHEMA = (
     referencing.exceptions.Unresolvable,
     RecursionError,
+    SchemaError,  # a regular expression where the meta-schema has not looked
     ArithmeticError,  # `multipleOf` of a number that is too large
     AttributeError,  # a reference to what is no schema
     TypeError,
@@ -78,7 +83,53 @@ def _bounded(follow: Callable[..., Any]) -> Callable[..., Any]:
     return bounded
 
 
-_Validator = extend(Draft202012Validator, {key: _bounded(Draft202012Validator.VALIDATORS[key]) for key in _REFERENCES})
+@lru_cache(maxsize=1024)
+def _expression(pattern: str) -> SchemaValidator:
+    """A regular expression, compiled. Raises `SchemaError` for one that can't be, or takes megabytes."""
+    return SchemaValidator(core_schema.str_schema(pattern=pattern))
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return _expression(pattern).isinstance_python(text.encode(errors="replace").decode())
+
+
+def _is_expression(pattern: object) -> bool:
+    return not isinstance(pattern, str) or bool(_expression(pattern))
+
+
+_FORMATS = FormatChecker(formats=())
+_FORMATS.checks("regex", raises=SchemaError)(_is_expression)
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not _matches(pattern, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(validator: Any, schemas: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    for pattern, each in schemas.items() if isinstance(instance, dict) else ():
+        for name in filter(partial(_matches, pattern), instance):
+            yield from validator.descend(instance[name], each, path=name, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, dict) and (patterns := schema.get("patternProperties")):
+        instance = {name: v for name, v in instance.items() if not any(_matches(each, name) for each in patterns)}
+        schema = {key: value for key, value in schema.items() if key != "patternProperties"}
+    yield from Draft202012Validator.VALIDATORS["additionalProperties"](validator, allowed, instance, schema) or ()
+
+
+_Validator = extend(
+    Draft202012Validator,
+    {key: _bounded(Draft202012Validator.VALIDATORS[key]) for key in _REFERENCES}
+    | {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+    },
+)
+_WithoutUnevaluated = extend(_Validator, {"unevaluatedProperties": lambda *_: ()})
+"""For schemas with `patternProperties`, which jsonschema would search with `re` to learn what has been evaluated."""
 
 
 @lru_cache(maxsize=1)
@@ -88,7 +139,7 @@ def _meta() -> Any:
     parts = [*(REGISTRY.contents(urljoin(whole["$id"], part["$ref"])) for part in whole["allOf"]), whole]
     merged = {key: {name: part[key][name] for part in parts for name in part.get(key, ())} for key in _MERGED}
     text = json.dumps({"type": _ANY_SCHEMA, **merged}).replace('"$dynamicRef": "#meta"', '"$ref": "#"')
-    return _Validator(json.loads(text), format_checker=Draft202012Validator.FORMAT_CHECKER)
+    return _Validator(json.loads(text), format_checker=_FORMATS)
 
 
 @lru_cache(maxsize=1024)
@@ -99,7 +150,8 @@ def _validator(schema: str) -> Any:
             _mend(made, fault)
     if "properties" in made:
         made.setdefault("additionalProperties", False)
-    return _Validator(made, registry=referencing.Registry())
+    kind = _WithoutUnevaluated if '"patternProperties"' in schema else _Validator
+    return kind(made, registry=referencing.Registry())
 
 
 def _mend(schema: dict[str, Any], fault: ValidationError) -> None:
@@ -132,9 +184,9 @@ def _lines(error: ValidationError) -> Iterator[str]:
                 if name not in error.instance:
                     yield f"{path}: got no {name}; expected it, as it is required"
         case "additionalProperties" if error.validator_value is False:
-            known = error.schema.get("properties", {})
+            known, patterns = error.schema.get("properties", {}), error.schema.get("patternProperties", {})
             for name in error.instance:
-                if name not in known:
+                if name not in known and not any(_matches(pattern, name) for pattern in patterns):
                     yield f"{path}: got the unknown parameter {name}; expected {', '.join(known) or 'none'}"
         case _:
             yield f"{path}: got {_shown(error.instance)}; expected {error.validator} {_shown(error.validator_value)}"
