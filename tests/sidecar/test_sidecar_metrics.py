@@ -31,7 +31,7 @@ def test_labels_are_bounded_and_hold_nothing_that_was_quoted() -> None:
 
 
 def test_every_number_is_there_after_a_request_of_each_kind() -> None:
-    with bench(CALL) as b:
+    with bench(CALL, tool_names="plain") as b:
         b.ask()
         b.stream()
         b.client.completions.create(model="m", prompt="p")
@@ -43,11 +43,22 @@ def test_every_number_is_there_after_a_request_of_each_kind() -> None:
         'callwright_tokens_total{kind="prompt"} 14.0',
         'callwright_tokens_total{kind="completion"} 10.0',
         'callwright_tool_calls_total{tool="get_weather"} 2.0',
+        'callwright_breaker{state="closed"} 1.0',
         "callwright_active_requests 0.0",
         "callwright_waiting_requests 0.0",
         "callwright_client_disconnects_total 0.0",
     ):
         assert f"\n{sample}\n" in text
+
+
+@pytest.mark.parametrize(("setting", "label"), [("hashed", "e33637ee6376"), ("off", "any"), (None, "e33637ee6376")])
+def test_the_metrics_tell_no_tool_s_name_unless_they_may(setting: str | None, label: str) -> None:
+    with bench(CALL, **({"tool_names": setting} if setting else {})) as b:
+        b.ask()
+        b.stream()
+        text = httpx.get(f"{b.url}/metrics").text
+    assert f'\ncallwright_tool_calls_total{{tool="{label}"}} 2.0\n' in text
+    assert "get_weather" not in text
 
 
 SAID = {"messages": [{"role": "user", "content": "Hush"}]}

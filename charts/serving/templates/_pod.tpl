@@ -131,6 +131,9 @@ volumeMounts:
     - --upstream=http://127.0.0.1:8000
     - {{ printf "--store=%s" .store.url | quote }}
     - {{ printf "--drain-seconds=%s" (toJson .serve.drainSeconds) | quote }}
+    {{- if eq (int .serve.minReplicas) 0 }}
+    - {{ printf "--first-token-seconds=%s" (toJson .serve.startSeconds) | quote }}
+    {{- end }}
     {{- $id := default .model.name .model.id }}
     {{- $stored := ternary (printf "%s@%s" .model.name .model.version) .model.name (ne .model.version "") }}
     {{- range prepend .model.aliases $id | uniq }}

@@ -15,17 +15,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from callwright.errors import InvalidInput
+from callwright.sidecar.config import ENGINE_PATHS
 from callwright.sidecar.errors import Overloaded, Refused
 
-ENGINE_PATHS = {
-    "GET": ("/v1/models",),
-    "POST": (
-        "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens",
-        "/v1/responses", "/tokenize", "/detokenize",
-    ),
-}  # fmt: skip
-"""What is passed on to the engine, by method. The rest of an engine's paths, to sleep or to load what clients name, is
-its operator's."""
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 _KEPT_SECONDS = 60.0

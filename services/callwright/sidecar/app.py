@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from callwright import __version__, dialects
 from callwright.sidecar.admission import Gate, Keys, Paths
 from callwright.sidecar.apis import Api, ChatCompletions, Messages, Responses
+from callwright.sidecar.breaker import Breaker
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.handlers import Chat, CountTokens, Handler, Relay, Services
 from callwright.sidecar.models import Models
@@ -45,7 +46,14 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
     errors. Raises `InvalidInput` for a dialect that is none and for API keys that can't be read.
     """
     gate = Gate(config.max_concurrent, config.max_queued)
-    upstream = Upstream(config.upstream, connect_seconds=config.connect_seconds, silent_seconds=config.silent_seconds)
+    breaker = Breaker(config.breaker_failures, config.breaker_seconds)
+    upstream = Upstream(
+        config.upstream,
+        connect_seconds=config.connect_seconds,
+        silent_seconds=config.silent_seconds,
+        first_token_seconds=config.first_token_seconds,
+        breaker=breaker,
+    )
     services = Services(
         config=config,
         upstream=upstream,
@@ -53,7 +61,7 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
         gate=gate,
         keys=Keys(config.api_keys_file, config.api_keys),
         paths=Paths(config.engine_paths),
-        metrics=Metrics(gate),
+        metrics=Metrics(gate, breaker, config.tool_names, config.max_tool_labels),
         tracing=Tracing(config.otlp_endpoint) if config.otlp_endpoint else None,
     )
 

@@ -10,11 +10,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from callwright.errors import InvalidInput
 
+GENERATING_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses")
+ENGINE_PATHS = {
+    "GET": ("/v1/models",),
+    "POST": (*GENERATING_PATHS, "/v1/messages/count_tokens", "/v1/embeddings", "/tokenize", "/detokenize"),
+}
+"""What is passed on to the engine, by method: nothing that it keeps. The rest of an engine's paths, to sleep or to load
+what clients name, is its operator's."""
+
 
 def _with_port(url: str) -> str:
     """Raises `ValueError` for a port that is none."""
     _ = urlsplit(url).port
     return url
+
+
+ToolNames = Literal["plain", "hashed", "off"]
 
 
 class SidecarConfig(BaseModel):
@@ -96,12 +107,24 @@ class SidecarConfig(BaseModel):
     connect_seconds: float = Field(default=0.5, gt=0)
     """Time for a connection to the engine, after which it counts as down: 503 with `Retry-After`, as at once when it
     refuses."""
+    first_token_seconds: float = Field(default=120.0, gt=0)
+    """Time for the first byte of a stream, and for an answer that needs no tokens: 504, or an error event. An answer
+    that comes whole comes after its last token, so only `silent_seconds` bounds it."""
     silent_seconds: float = Field(default=600.0, gt=0)
     """Longest silence of the engine within a request: 504, or an error event within a stream."""
+    breaker_failures: int = Field(default=5, ge=1)
+    """Requests in a row without an answer after which the engine is left alone: 503 with `Retry-After`."""
+    breaker_seconds: float = Field(default=5.0, gt=0)
+    """How long, and then how often a request goes through to see whether it answers again."""
     keep_alive_seconds: float = Field(default=15.0, gt=0)
     """Silence of a stream after which a comment keeps the client's connection alive."""
     drain_seconds: float = Field(default=120.0, ge=0)
     """How long open streams may go on after SIGTERM."""
+    tool_names: ToolNames = "hashed"
+    """How tools stand in the metrics, which ask for no key: `plain` by name, `hashed` by the first 12 digits of the
+    name's SHA-256, or `off`."""
+    max_tool_labels: int = Field(default=200, ge=1)
+    """Tools that the metrics tell apart; later ones are `other`."""
     otlp_endpoint: Annotated[str, Field(pattern=r"^https?://.+$")] | None = None
     """OpenTelemetry collector, such as `http://collector:4318`, that gets a span for each request."""
     api_keys_file: str | None = Field(default=None, min_length=1)

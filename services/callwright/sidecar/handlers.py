@@ -18,11 +18,11 @@ from starlette.types import Receive, Scope, Send
 
 from callwright.errors import CallwrightError, Unavailable
 from callwright.sidecar import chat_request, sse
-from callwright.sidecar.admission import ENGINE_PATHS, Gate, Keys, Paths
+from callwright.sidecar.admission import Gate, Keys, Paths
 from callwright.sidecar.apis import Api
 from callwright.sidecar.asgi import ResponseWriter, read_body, target, until_disconnect, written_path
 from callwright.sidecar.client_forms import check_forms
-from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.config import ENGINE_PATHS, GENERATING_PATHS, SidecarConfig
 from callwright.sidecar.errors import Refused, error_object, error_response, status_of
 from callwright.sidecar.limits import check_limits
 from callwright.sidecar.models import Models
@@ -44,7 +44,6 @@ KEEP_STOP_HEADER = "x-callwright-keep-stop"
 LEFT_OUT_HEADER = b"x-callwright-left-out"
 _MOST_LEFT_OUT = 8
 _CHAT_PATH = "/v1/chat/completions"
-_COUNTED_PATHS = (_CHAT_PATH, "/v1/completions", "/v1/messages", "/v1/responses")
 _PROMPT_FIELDS = ("model", "messages", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
 """What decides a prompt, in a request to the engine."""
 _EVENT_STREAM = "text/event-stream"
@@ -75,6 +74,8 @@ class Handler:
         self._writer = ResponseWriter(send, services.metrics)
         self._trace = services.tracing.begin(self._request) if services.tracing else None
         self._body = b""
+        self._is_whole = False
+        """The answer is generated, and comes whole."""
         self._dialect = "no"
         """The dialect that the request needed, for metrics and traces."""
         self._left_out: tuple[tuple[str, str], ...] = ()
@@ -110,13 +111,15 @@ class Handler:
     def _path(self) -> str:
         """The request's path, as far as it is one of the API's own: clients can make up others."""
         path = str(self._request.scope["path"])
-        return path if path in _COUNTED_PATHS else "other"
+        return path if path in GENERATING_PATHS else "other"
 
     @contextlib.asynccontextmanager
     async def _engine(self, path: str, body: bytes) -> AsyncIterator[EngineResponse]:
         """Ask the engine, once there is a place for the request; the block gets its response."""
         headers = request_headers(self._request.scope["headers"], self._trace.headers if self._trace else [])
-        request = self._services.upstream.request(self._request.method, path, headers, body or None)
+        upstream = self._services.upstream
+        upstream.breaker.admit()
+        request = upstream.request(self._request.method, path, headers, body or None, whole=self._is_whole)
         async with self._services.gate, request as response:
             self._writer.engine_headers = response_headers(
                 response.headers, cors=not self._services.config.cors_origins
@@ -149,6 +152,7 @@ class Relay(Handler):
             return {}
         request = chat_request.parse(self._body)
         check_limits(request, self._services.config)
+        self._is_whole = self._request.scope["path"] in GENERATING_PATHS and request.get("stream") is not True
         return request
 
     async def _relay(self, request: Json) -> None:

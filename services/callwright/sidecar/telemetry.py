@@ -3,6 +3,7 @@
 Neither holds content. What clients and models can make up, tool names and reasons, becomes labels only up to a bound.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -13,16 +14,22 @@ from starlette.requests import Request
 from callwright import __version__
 from callwright.dialects.types import MalformedCall
 from callwright.sidecar.admission import Gate
+from callwright.sidecar.breaker import STATES, Breaker, State
+from callwright.sidecar.config import ToolNames
 from callwright.sidecar.upstream import Headers
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_MOST_LABELS = 200
+_MOST_REASONS = 200
 
 
 class Metrics:
     """Counters of one application, in a registry of its own."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(
+        self, gate: Gate, breaker: Breaker | None = None, tool_names: ToolNames = "hashed", max_tools: int = 200
+    ) -> None:
+        breaker = breaker or Breaker()
+        self._tool_names, self._max_tools = tool_names, max_tools
         self._registry = registry = CollectorRegistry()
         self._tools: set[str] = set()
         self._reasons: set[str] = set()
@@ -58,15 +65,31 @@ class Metrics:
         active.set_function(lambda: gate.active)
         waiting = Gauge("callwright_waiting_requests", "Requests in the queue.", registry=registry)
         waiting.set_function(lambda: gate.waiting)
+        state = Gauge("callwright_breaker", "1 for the state of the engine's breaker.", ("state",), registry=registry)
+
+        def mark(name: State) -> None:
+            state.labels(name).set_function(lambda: breaker.state == name)
+
+        for name in STATES:
+            mark(name)
 
     def count_call(self, name: str) -> None:
         """Count a call of the tool `name`."""
-        self.calls.labels(_bounded(name, self._tools)).inc()
+        self.calls.labels(_bounded(self._told(name), self._tools, self._max_tools)).inc()
+
+    def _told(self, name: str) -> str:
+        match self._tool_names:
+            case "plain":
+                return name
+            case "hashed":
+                return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:12]
+            case "off":
+                return "any"
 
     def count_malformed(self, call: MalformedCall) -> None:
         """Count a malformed call. Reasons are a closed set but for what they quote or list, which is left out."""
         reason = re.split("[:;']", call.reason, maxsplit=1)[0].strip()[:60]
-        self.malformed_calls.labels(_bounded(reason, self._reasons)).inc()
+        self.malformed_calls.labels(_bounded(reason, self._reasons, _MOST_REASONS)).inc()
 
     def count_usage(self, usage: object) -> None:
         """Count the tokens of an OpenAI `usage` object."""
@@ -89,8 +112,8 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-def _bounded(label: str, known: set[str]) -> str:
-    if label not in known and len(known) >= _MOST_LABELS:
+def _bounded(label: str, known: set[str], most: int) -> str:
+    if label not in known and len(known) >= most:
         return "other"
     known.add(label)
     return label

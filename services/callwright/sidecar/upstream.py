@@ -16,6 +16,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from callwright.errors import TimedOut, Unavailable
+from callwright.sidecar.breaker import Breaker
+from callwright.sidecar.config import ENGINE_PATHS, GENERATING_PATHS
 from callwright.sidecar.errors import Refused
 
 Headers = list[tuple[bytes, bytes]]
@@ -56,8 +58,8 @@ def response_headers(headers: Headers, *, cors: bool = True) -> Headers:
 class EngineResponse:
     """The engine's answer. Iterating over it gives the pieces of its body as they arrive."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._content = response.content
+    def __init__(self, response: aiohttp.ClientResponse, breaker: Breaker, deadline: float | None) -> None:
+        self._content, self._breaker, self._deadline = response.content, breaker, deadline
         self.status = response.status
         self.headers: Headers = [(name.lower(), value) for name, value in response.raw_headers]
         """Names in lower case; values, and their order and number, as the engine sent them."""
@@ -65,22 +67,36 @@ class EngineResponse:
         """The content type without parameters; empty when there is none."""
         self._closed = None
         declared = "content-length" in response.headers or "chunked" in response.headers.get("transfer-encoding", "")
+        self.has_begun = self.media_type != "text/event-stream"
+        """The engine has answered: with a head, or in a stream, whose head says nothing yet, with more."""
         if not declared and response.connection is not None and response.connection.protocol is not None:
             self._closed = response.connection.protocol.closed
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _engine_errors():
-            try:
-                while piece := await self._content.read(_PIECE_BYTES):
-                    yield piece
-            except (aiohttp.ClientError, TimeoutError):
-                # aiohttp raises at once, even where it has more to read: what came before the error is not lost.
-                if rest := self._content._read_nowait(-1):
-                    yield rest
-                raise
-            # A body of undeclared length ends with its connection, which aiohttp takes for its end after a reset too.
-            if self._closed is not None and self._closed.done():
-                self._closed.result()
+        try:
+            with _engine_errors():
+                try:
+                    async with asyncio.timeout_at(self._deadline):
+                        piece = await self._content.read(_PIECE_BYTES)
+                    if piece and not self.has_begun:
+                        self.has_begun = True
+                        self._breaker.succeed(with_tokens=True)
+                    while piece:
+                        yield piece
+                        piece = await self._content.read(_PIECE_BYTES)
+                except (aiohttp.ClientError, TimeoutError):
+                    # aiohttp raises at once, even where it has more to read: what came before the error is not lost.
+                    if rest := self._content._read_nowait(-1):
+                        self.has_begun = True
+                        yield rest
+                    raise
+                # A body of undeclared length ends with its connection; aiohttp takes a reset for its end too.
+                if self._closed is not None and self._closed.done():
+                    self._closed.result()
+        except (Unavailable, TimedOut) as error:
+            if not self.has_begun:
+                self._breaker.fail(was_silent=isinstance(error, TimedOut))
+            raise
 
     async def read(self) -> bytes:
         """Return the whole body. Raises `Unavailable`, also for one that is too large, or `TimedOut`."""
@@ -95,12 +111,23 @@ class EngineResponse:
 class Upstream:
     """The engine at `url`, whose connections last as long as the `async with` block.
 
-    `connect_seconds` limits how long a connection may take, `silent_seconds` how long the engine may send nothing.
+    `connect_seconds` limits how long a connection may take, `first_token_seconds` how long the answer's first byte,
+    where it does not come whole after its last token, and `silent_seconds` how long the engine may send nothing.
+    `breaker` is told of each request whether it was answered; who asks for a client asks it first.
     """
 
-    def __init__(self, url: str, *, connect_seconds: float, silent_seconds: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_seconds: float,
+        silent_seconds: float,
+        first_token_seconds: float = 120.0,
+        breaker: Breaker | None = None,
+    ) -> None:
         self._url, self._host = url, url.partition("://")[2]
-        self._silent_seconds = silent_seconds
+        self._silent_seconds, self._first_token_seconds = silent_seconds, first_token_seconds
+        self.breaker = breaker or Breaker()
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_seconds, sock_read=silent_seconds)
 
     async def __aenter__(self) -> Self:
@@ -114,9 +141,11 @@ class Upstream:
 
     @asynccontextmanager
     async def request(
-        self, method: str, target: str, headers: Headers, body: bytes | None = None
+        self, method: str, target: str, headers: Headers, body: bytes | None = None, *, whole: bool = False
     ) -> AsyncIterator[EngineResponse]:
         """Ask for `target`, a path with its query; the block gets the response once its head has arrived.
+
+        A `whole` answer may take its time, for it comes when all of it has been generated.
 
             async with upstream.request("POST", "/tokenize", headers, body) as response:
                 tokens = json.loads(await response.read())
@@ -124,19 +153,31 @@ class Upstream:
         Leaving the block before the body has ended closes the connection, at which the engine stops generating.
         Raises `Unavailable` or `TimedOut`, and `Refused` for what can't be written as HTTP.
         """
-        with _engine_errors():
-            async with asyncio.timeout(self._silent_seconds):
-                response = await self._send(method, target, headers, body)
+        now = asyncio.get_running_loop().time()
+        deadline = now + (self._silent_seconds if whole else min(self._silent_seconds, self._first_token_seconds))
+        try:
+            with _engine_errors():
+                async with asyncio.timeout_at(deadline):
+                    response = await self._send(method, target, headers, body)
+        except (Unavailable, TimedOut) as error:
+            self.breaker.fail(was_silent=isinstance(error, TimedOut))
+            raise
         try:
             # Below 200 it has switched protocols, which nobody has asked for.
             if response.status < 200 or any(_has_control_character(value) for _, value in response.raw_headers):
                 raise Unavailable(_NOT_HTTP)
-            yield EngineResponse(response)
+            answer = EngineResponse(response, self.breaker, None if whole else deadline)
+            if answer.has_begun:
+                generates = method == "POST" and target.partition("?")[0] in GENERATING_PATHS
+                self.breaker.succeed(with_tokens=generates and answer.status == 200)
+            yield answer
         finally:
             response.close()
 
     async def ready(self) -> bool:
-        """Return whether the engine answers and has models."""
+        """Return whether requests are let through to the engine, and it answers and has models."""
+        if self.breaker.state == "open":
+            return False
         try:
             async with asyncio.timeout(2), self.request("GET", "/v1/models", []) as response:
                 return response.status == 200
@@ -152,9 +193,10 @@ class Upstream:
             try:
                 return await self._kept.request(method, url, trace_request_ctx=connection, **options)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-                if not connection.reused or _has_begun(error):
+                unsent = isinstance(error, aiohttp.ClientConnectorError)  # no connection: so the engine is down
+                if unsent or _has_begun(error) or not (connection.reused or _is_repeatable(method, target)):
                     raise
-            # The engine had closed the connection, or was about to, when the request was on its way.
+            # The engine had closed a kept connection when the request was on its way, or has lost it since.
             return await self._fresh.request(method, url, **options)
         except aiohttp.ClientConnectorError:
             raise  # a certificate that is not trusted is a `ValueError` too
@@ -186,6 +228,11 @@ class _Connector(aiohttp.TCPConnector):
         if should_close:
             protocol.abort()
         super()._release(key, protocol, should_close=should_close)
+
+
+def _is_repeatable(method: str, target: str) -> bool:
+    """Whether a request may reach the engine twice: it keeps nothing of what it was asked."""
+    return target.partition("?")[0] in ENGINE_PATHS.get(method, ())
 
 
 async def _note_reuse(session: aiohttp.ClientSession, context: Any, parameters: object) -> None:
