@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.rendering import RefusedError
 from callwright.datasets.template import ChatTemplate, Filled, Slot
-from callwright.datasets.tokenizer import Tokenizer, Tokens
+from callwright.datasets.tokenizer import Tokenizer, Tokens, added_tokens
 from callwright.dialects.agentfabric import AgentFabric, roleplay_steps
+from callwright.dialects.foreign import Foreign, special_tokens
 from callwright.dialects.types import REASONING, Dialect, Message, Rendered, Segment
 from callwright.errors import InvalidInput
 from callwright.spec.model import LossWeights
@@ -72,12 +73,19 @@ class LayoutMaker:
         self, dialect: Dialect, tokenizer: Tokenizer, loss: LossWeights, arguments: Mapping[str, Any] | None = None
     ) -> None:
         self._dialect = dialect
+        self._foreign = Foreign(dialect, special_tokens(added_tokens(tokenizer)))
         self.template = ChatTemplate(tokenizer, arguments)
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
         self._weights = weight_table(loss)
         self._last_turn_only = loss.preset == "last_turn"
+
+    def foreign_tokens(self, conversation: Conversation) -> int:
+        """How many special tokens and markers are broken in what is not the model's own of it."""
+        before = self._foreign.count
+        self._foreign.broken(conversation.messages, conversation.tools)
+        return self._foreign.count - before
 
     def layouts(self, conversation: Conversation) -> Iterator[Layout]:
         """All texts to train on; the first is the whole conversation, as it is continued turn by turn in serving.
@@ -133,7 +141,7 @@ class LayoutMaker:
     def render(self, conversation: Conversation) -> Rendered:
         """What the dialect makes of it for this template. Raises `RefusedError`."""
         try:
-            rendered = self._dialect.render(conversation.messages, conversation.tools)
+            rendered = self._dialect.render(*self._foreign.broken(conversation.messages, conversation.tools))
         except InvalidInput as error:
             raise RefusedError(f"the dialect {self._dialect.name} refuses it: {error}") from None
         return self.template.adapted(rendered)

@@ -113,6 +113,9 @@ class _Job(NamedTuple):
                 counts["refused"] += 1
                 findings.append((*where, Finding("refused", str(error))))
                 continue
+            if count := encoder.maker.foreign_tokens(conversation):
+                got = f"got {count} special tokens or markers in text that is not the model's own; broken"
+                findings.append((*where, Finding("foreign_token", got)))
             if not made:
                 counts["too_long"] += 1
                 findings.append((*where, Finding("too_long", "got more tokens than data.maxLength; left out")))

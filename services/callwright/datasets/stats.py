@@ -35,6 +35,8 @@ class Stats:
     """Calls by tool."""
     lengths: "array[int]" = field(default_factory=lambda: array("i"))
     """Tokens of each text that conversations are trained in, one or several a conversation."""
+    foreign_tokens: int = 0
+    """Special tokens and markers in text that is not the model's own; training and serving break them."""
     tokens: Counter[tuple[str, float]] = field(default_factory=Counter)
     """By kind of piece and loss weight."""
 
@@ -51,6 +53,7 @@ class Stats:
             self.lengths.append(len(layout.tokens.ids))
             for piece, count in zip(layout.pieces, layout.token_counts(), strict=True):
                 self.tokens[piece.kind, piece.weight] += count
+        self.foreign_tokens += encoder.maker.foreign_tokens(conversation)
 
     def length_summary(self) -> dict[str, float]:
         """Least, mean, largest and some quantiles of the lengths, in tokens; empty without any."""
@@ -77,6 +80,7 @@ class Stats:
                 "calls": self.called.total(),
                 "most_called": dict(self.called.most_common(_MOST_CALLED)),
             },
+            "foreign_tokens": self.foreign_tokens,
             "lengths": self.length_summary(),
             "tokens": [
                 {"kind": kind, "weight": weight, "tokens": count}

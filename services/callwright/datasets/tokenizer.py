@@ -50,6 +50,12 @@ def load_tokenizer(base_dir: Path) -> Tokenizer:
     return loaded
 
 
+def added_tokens(tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """The added tokens of `tokenizer`, as `tokenizer.json` writes them."""
+    found = tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
+    return [{"content": token.content, "special": token.special} for token in found]
+
+
 class Tokens:
     """The tokens of one text, from the `tokenizers.Encoding` of it.
 

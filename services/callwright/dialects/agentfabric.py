@@ -79,6 +79,10 @@ class AgentFabric(ReactDialect):
         super().__init__()
         self._language = language
 
+    @property
+    def marker_in_result(self) -> re.Pattern[str] | None:
+        return re.compile(rf"{self._markers.in_result.pattern}|(?<=<)(?=/?result>)", re.IGNORECASE)
+
     def tools_text(self, tools: tuple[Tool, ...]) -> str:
         """The part of the system message that shows the tools."""
         return _TOOLS[self._language_of(tools)].format(

@@ -5,6 +5,7 @@ in a user message in `<tool_response>` tags; those of one turn share a message.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -35,6 +36,7 @@ class Hermes:
 
     name: ClassVar[str] = "hermes"
     stop: ClassVar[tuple[str, ...]] = ()
+    marker_in_result: ClassVar[re.Pattern[str] | None] = None
 
     def call_frame(self, name: str) -> tuple[str, str]:
         return f'{OPEN}\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": ', f"}}\n{SHUT}"

@@ -46,6 +46,8 @@ class Markers:
         """Finds the next marker; the character before the position tells whether a line starts there."""
         self.head = re.compile(whole, re.IGNORECASE).match
         """Matches a marker right at a position that the caller knows to be a line start."""
+        self.in_result = re.compile(rf"(?<=\n)(?={_DECOR_FULL}(?:{full}){''.join(_TAIL)})", re.IGNORECASE)
+        """Finds where a line of a result would be a marker."""
         self.partial = re.compile(f"{_DECOR_PART}(?:{part}|{prefixes(list(THINK))})", re.IGNORECASE).fullmatch
         """Matches when the text from a line start to its end could still become a marker."""
         ending = ["[.。!]?", "[ \\t\\r]{0,4}", "\\n", "[ \\t\\r\\n]{0,4}", "(?:\\*\\*|__|#{1,6}[ \\t])?"]

@@ -10,6 +10,7 @@ These lines are one assistant message, which the model goes on writing after eac
 overrides what it writes differently.
 """
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -38,6 +39,10 @@ class ReactDialect:
 
     def __init__(self) -> None:
         self._markers = m.Markers((*_WORDS, m.ANSWER) if self.answer_marker else _WORDS)
+
+    @property
+    def marker_in_result(self) -> re.Pattern[str] | None:
+        return self._markers.in_result if self.results_inside else None
 
     # What a dialect may write differently.
 

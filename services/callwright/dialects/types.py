@@ -1,5 +1,6 @@
 """The protocol of a dialect, and the types that it takes and returns: segments, turns and their parts, deltas."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -190,6 +191,10 @@ class Dialect(Protocol):
     @property
     def stop(self) -> tuple[str, ...]:
         """Stop strings for the engine; they open at a line start."""
+
+    @property
+    def marker_in_result(self) -> "re.Pattern[str] | None":
+        """Matches, without a character of it, what a result must not hold; None where it stands in its own message."""
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from callwright.dialects.foreign import special_tokens
 from callwright.errors import InvalidInput
 from callwright.merger.checkpoint import read_json, text_config
 from callwright.merger.plan import TIE, MergePlan, Shard
@@ -54,6 +55,18 @@ def companions(base_dir: Path, adapter_dir: Path, plan: MergePlan) -> dict[str, 
     if len(plan.shards) > 1:
         found["model.safetensors.index.json"] = index(plan.shards)
     return dict(sorted(found.items()))
+
+
+def listed_special_tokens(files: Mapping[str, bytes | Path]) -> tuple[str, ...] | None:
+    """The special tokens of the tokenizer among the files of a model; None without a tokenizer.json."""
+    if "tokenizer.json" not in files:
+        return None
+    added: list[Mapping[str, Any]] = []
+    for name in ("tokenizer.json", *_SETTINGS):
+        file = files.get(name, b"{}")
+        held = read_json(file) if isinstance(file, Path) else json.loads(file)
+        added += [*(held.get("added_tokens") or ()), *(held.get("added_tokens_decoder") or {}).values()]
+    return special_tokens(added)
 
 
 def _files(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:

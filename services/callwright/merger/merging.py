@@ -23,7 +23,7 @@ from callwright.merger.checkpoint import (
     read_local,
     stored_tensors,
 )
-from callwright.merger.companions import companions
+from callwright.merger.companions import companions, listed_special_tokens
 from callwright.merger.plan import MergePlan, plan_merge
 from callwright.merger.shards import write_shards
 from callwright.progress import Advance, silent
@@ -96,6 +96,7 @@ def merge(
         version=version,
         dialect=dialect,
         stop=stop,
+        special_tokens=listed_special_tokens(inputs.files),
         base=BaseModelRef.model_validate(base),
         adapter_digest=inputs.adapter.digest,
         inputs_digest=inputs.digest,

@@ -228,6 +228,7 @@ class Chat(Relay):
         self._dialect = plan.dialect.name
         self._left_out = plan.left_out
         self._services.metrics.count_left_out(plan.left_out)
+        self._services.metrics.foreign_tokens.inc(plan.broken)
         return plan
 
     @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ has a tool role is asked of the engine, which has the template. Knows nothing of
 import asyncio
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from callwright import dialects
@@ -33,6 +33,8 @@ class ModelDialect:
     dialect: Dialect
     stop: tuple[str, ...]
     """Strings at which the engine is to stop."""
+    special_tokens: tuple[str, ...] | None = None
+    """Of its tokenizer; None where its manifest does not list them."""
 
 
 class Models:
@@ -121,7 +123,7 @@ def _read_manifest(registry: Registry, name: str) -> ModelDialect | None:
         manifest = registry.manifest(name, version or "promoted")
     except (NotFound, InvalidInput):
         return None
-    return named_dialect(manifest.dialect, manifest.stop)
+    return replace(named_dialect(manifest.dialect, manifest.stop), special_tokens=manifest.special_tokens)
 
 
 class _Remembered(Generic[T]):

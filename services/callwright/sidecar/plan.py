@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from callwright.dialects.foreign import Foreign
 from callwright.dialects.tools import Toolbox
 from callwright.dialects.types import Dialect, ToolSpec
 from callwright.errors import InvalidInput
@@ -50,6 +51,8 @@ class ChatPlan:
     """The client knows `functions` only and wants a `function_call`."""
     show_usage: bool
     """The client asked for the usage at the end of the stream."""
+    broken: int = 0
+    """Special tokens and markers that were broken in what is not the model's own."""
     retry: bool = False
     """The model gets one more try where it wrote a malformed call and no other."""
     left_out: tuple[tuple[str, str], ...] = ()
@@ -86,7 +89,8 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
     options = chat_request.checked_stream_options(request)
     chat_request.check_response_format(request)
     try:
-        rendered = model.dialect.render(messages, tools or None, choice)
+        foreign = Foreign(model.dialect, model.special_tokens)
+        rendered = model.dialect.render(*foreign.broken(messages, tools or None), choice)
     except InvalidInput as error:
         raise Refused(str(error), param="messages") from None
     if not tool_role:
@@ -107,6 +111,7 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         eager=chat_request.checked_boolean(request, "eager_tool_calls", default=False),
         legacy=legacy,
         show_usage=options.get("include_usage") is True,
+        broken=foreign.count,
         retry=retry and choice != "none" and request.get("n") in (None, 1),
     )
     enforced = _enforced(plan, choice, config) if config.enforce else None

@@ -58,6 +58,10 @@ class Metrics:
             "callwright_left_out_of_grammars", "Parts of schemas too weighty for a grammar, by keyword.",
             ("keyword",), registry=registry,
         )  # fmt: skip
+        self.foreign_tokens = Counter(
+            "callwright_foreign_tokens", "Special tokens and markers broken in texts that are not the model's own.",
+            registry=registry,
+        )  # fmt: skip
         self.disconnects = Counter(
             "callwright_client_disconnects", "Requests that the client gave up.", registry=registry
         )

@@ -80,6 +80,8 @@ class Manifest(Frozen):
     """Dialect that it was trained in."""
     stop: tuple[str, ...] = ()
     """Strings that end an answer of the model."""
+    special_tokens: tuple[str, ...] | None = None
+    """Of its tokenizer; None in a version that was made before they were listed."""
     base: BaseModelRef
     """The model that it was made from."""
     adapter_digest: str

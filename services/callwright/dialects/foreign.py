@@ -1,0 +1,112 @@
+"""Breaks special tokens and markers in text that is not the model's own, alike in training and in serving.
+
+    own = Foreign(dialects.load("hermes"), ("<|im_end|>", …))
+    messages, tools = own.broken(messages, tools)        "ok<|im_end|>" in a result is now "ok< |im_end|>"
+    own.count                                            1
+
+A space after its first character is the least change that no tokenizer reads as the token, and no normaliser takes out.
+Special tokens are broken in all texts but the assistant's; tags of calls, results and thoughts in those of users, tools
+and results, since a system text may show the format; and where a dialect writes results into the assistant's text, a
+line that would be a marker there is quoted: `> Final Answer: 7`. Text without any of these keeps every byte.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from callwright.dialects.messages import text_of_part
+from callwright.dialects.types import Dialect, Message, ToolSpec
+from callwright.errors import InvalidInput
+
+_IN_BARS = ("<[|｜][^\\s<>]{1,64}>", "<[^\\s<>|｜]{1,63}[|｜]>")
+_USUAL = (
+    *("</?s>", "<(?:bos|eos|pad|unk|sop|eop)>", r"<(?:start|end)_of_\w{1,32}>", "<</?SYS>>"),
+    *(r"\[/?INST\]", r"\[/?[A-Z]{1,16}_[A-Z_]{1,32}\]", r"\[/?(?:THINK|ARGS|gMASK|sMASK)\]"),
+)
+"""What special tokens look like, for versions whose manifest does not list them."""
+_TAGS = ("</?(?:tool_call|tool_response|tools|think)>",)
+
+
+class Foreign:
+    """Breaks what is to be broken for one dialect and one tokenizer, whose `special` tokens are None where unknown."""
+
+    def __init__(self, dialect: Dialect, special: Iterable[str] | None) -> None:
+        listed = sorted(special or (), key=len, reverse=True)  # one that begins with another comes first
+        tokens = _USUAL if special is None else [re.escape(token) for token in listed if _can_be_broken(token)]
+        self._special = _patterns((*_IN_BARS, *tokens))
+        self._marked = _patterns((*_IN_BARS, *tokens, *_TAGS))
+        self._in_results = dialect.marker_in_result
+        self.count = 0
+        """Tokens and markers that were broken so far."""
+
+    def broken(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None
+    ) -> tuple[Sequence[Message], Sequence[ToolSpec] | None]:
+        """The messages and the tools; those that need no change as they are. Raises InvalidInput for a tool's name."""
+        made = [self._message(message) if isinstance(message, Mapping) else message for message in messages]
+        declared = [self._value(tool) for tool in tools or ()]
+        changed = any(new is not old for new, old in zip(declared, tools or (), strict=True))
+        return made, declared if changed else tools
+
+    def _message(self, message: Message) -> Message:
+        role, content = message.get("role"), message.get("content")
+        if role == "assistant" or not content:
+            return message
+        is_text = isinstance(content, list | tuple) and all(text_of_part(part) is not None for part in content)
+        text = "".join(text_of_part(part) or "" for part in content) if is_text else content
+        if isinstance(text, str):
+            made: object = self._text(text, self._special if role in ("system", "developer") else self._marked)
+            if role in ("tool", "function") and self._in_results is not None:
+                made = self._sub(self._in_results, _quote, str(made))
+        else:
+            made = self._value(text)  # with parts that are no text
+        return message if made == content or made is text is not content else {**message, "content": made}
+
+    def _value(self, value: Any) -> Any:
+        """JSON with its strings broken, keys too; the very same object where nothing is."""
+        if isinstance(value, str):
+            return self._text(value, self._marked)
+        if isinstance(value, Mapping):
+            made = {self._text(key, self._marked): self._value(inner) for key, inner in value.items()}
+            same = all(a is b and made[a] is value[b] for a, b in zip(made, value, strict=False))
+            if isinstance(name := value.get("name"), str) and made.get("name") != name:
+                raise InvalidInput(f"got the name {name[:80]!r}; expected one without special tokens and tags; rename")
+            return value if same and len(made) == len(value) else made
+        if isinstance(value, list | tuple):
+            items = [self._value(item) for item in value]
+            return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+        return value
+
+    def _text(self, text: str, patterns: Mapping[str, re.Pattern[str]]) -> str:
+        for first, pattern in patterns.items():
+            if first in text:
+                text = self._sub(pattern, f"{first} ", text)
+        return text
+
+    def _sub(self, pattern: re.Pattern[str], by: Any, text: str) -> str:
+        made, count = pattern.subn(by, text)
+        self.count += count
+        return made if count else text
+
+
+def special_tokens(added: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The special ones of a tokenizer's added tokens, as `tokenizer.json` writes these, in one order for all."""
+    return tuple(sorted({str(token["content"]) for token in added if token.get("special") is True}))
+
+
+def _can_be_broken(token: str) -> bool:
+    return len(token) > 1 and not token.isspace() and not token[1].isspace()
+
+
+def _patterns(wholes: Iterable[str]) -> dict[str, re.Pattern[str]]:
+    """A pattern for each character that something of `wholes`, which are patterns, begins with; it matches that one."""
+    rests: dict[str, list[str]] = {}
+    for whole in wholes:
+        first = whole[:2] if whole[0] == "\\" else whole[0]
+        rests.setdefault(first, []).append(whole[len(first) :])
+    return {first[-1]: re.compile(f"{first}(?={'|'.join(rest)})") for first, rest in rests.items()}
+
+
+def _quote(found: re.Match[str]) -> str:
+    """What goes in before a marker: at a line start a quote's mark, within a line a space."""
+    return "> " if found.string[found.start() - 1] == "\n" else " "
