@@ -10,12 +10,13 @@ from asking import CALL, WEATHER, bench
 
 from callwright.dialects.types import MalformedCall
 from callwright.sidecar.admission import Gate
+from callwright.sidecar.budget import Budget
 from callwright.sidecar.telemetry import Metrics
 from fakes import Raw, Text
 
 
 def test_labels_are_bounded_and_hold_nothing_that_was_quoted() -> None:
-    metrics = Metrics(Gate(1, 1))
+    metrics = Metrics(Gate(1, 1), Budget(1))
     for n in range(1_000):
         metrics.count_call(f"tool_{n}")
         metrics.count_malformed(MalformedCall("", f"no Action Input; expected field_{n}"))

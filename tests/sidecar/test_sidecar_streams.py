@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from callwright.errors import Unavailable
 from callwright.sidecar import sse
 from callwright.sidecar.admission import Gate
+from callwright.sidecar.budget import Budget
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.models import named_dialect
 from callwright.sidecar.plan import RETRY, make_plan
@@ -29,7 +30,9 @@ def chunk(text: str, *, index: int = 0, finish: str | None = None) -> bytes:
 
 def translation(**asked: Any) -> StreamTranslation:
     request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": [TOOL]} | asked
-    return StreamTranslation(make_plan(request, named_dialect("react_en"), SidecarConfig()), Metrics(Gate(1, 1)))
+    return StreamTranslation(
+        make_plan(request, named_dialect("react_en"), SidecarConfig()), Metrics(Gate(1, 1), Budget(1))
+    )
 
 
 def events(stream: StreamTranslation, *data: bytes) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -17,6 +18,8 @@ from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig, check
 from callwright.sidecar.connections import connection_class
 from callwright.store import Registry, Store
+
+_M_MMAP_THRESHOLD = -3
 
 
 def main() -> int:
@@ -42,6 +45,7 @@ def main() -> int:
         signal.signal(number, lambda *_: sys.exit(0))
     if watch:
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
+    _give_back_large_blocks()
     gc.collect()
     gc.freeze()  # what is loaded by now stays: the collector need not look at it during requests
     drain = int(config.drain_seconds)
@@ -62,6 +66,12 @@ def _listen(config: SidecarConfig) -> socket.socket:
     except OSError as error:
         where = f"{config.host}:{config.port}"
         raise InvalidInput(f"listening on {where}: {error.strerror}; choose another port") from None
+
+
+def _give_back_large_blocks() -> None:
+    """Let the C library (glibc's) map each body by itself, so that it is the system's again once it is freed."""
+    if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        mallopt(_M_MMAP_THRESHOLD, 256 * 1024)
 
 
 def _stop_with_stdin() -> None:

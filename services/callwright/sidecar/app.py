@@ -18,6 +18,7 @@ from callwright import __version__, dialects
 from callwright.sidecar.admission import Gate, Keys, Paths
 from callwright.sidecar.apis import Api, ChatCompletions, Messages, Responses
 from callwright.sidecar.breaker import Breaker
+from callwright.sidecar.budget import Budget
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.handlers import Chat, CountTokens, Handler, Relay, Services
 from callwright.sidecar.models import Models
@@ -45,7 +46,7 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
     A router by itself: an application's middlewares would each pass every event on, and a handler answers for its own
     errors. Raises `InvalidInput` for a dialect that is none and for API keys that can't be read.
     """
-    gate = Gate(config.max_concurrent, config.max_queued)
+    gate, budget = Gate(config.max_concurrent, config.max_queued), Budget(config.max_held_bytes)
     breaker = Breaker(config.breaker_failures, config.breaker_seconds)
     upstream = Upstream(
         config.upstream,
@@ -59,9 +60,10 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
         upstream=upstream,
         models=Models(config, registry, upstream),
         gate=gate,
+        budget=budget,
         keys=Keys(config.api_keys_file, config.api_keys),
         paths=Paths(config.engine_paths),
-        metrics=Metrics(gate, breaker, config.tool_names, config.max_tool_labels),
+        metrics=Metrics(gate, budget, breaker, config.tool_names, config.max_tool_labels),
         tracing=Tracing(config.otlp_endpoint) if config.otlp_endpoint else None,
     )
 

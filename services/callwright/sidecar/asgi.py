@@ -13,10 +13,13 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Send
 
+from callwright.sidecar.budget import Held
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.telemetry import Metrics
 from callwright.sidecar.upstream import Headers
 
+_PIECE_BYTES = 64 * 1024
+"""What is written at once: more waits until the client has taken what was written before."""
 _HEAD_SECONDS = 0.02
 """A stream's head waits so long for the first event: one write is less work than two, for the client too."""
 _STREAM_HEADERS: Headers = [
@@ -26,15 +29,22 @@ _STREAM_HEADERS: Headers = [
 ]
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Read the body. Raises `Refused` when it is longer than `limit`, Starlette's `ClientDisconnect` when it ends."""
+async def read_body(request: Request, limit: int, held: Held) -> bytes:
+    """Read the body, which is `held` then, one whose length is declared from the beginning.
+
+    Raises `Refused` when it is longer than `limit`, `Overloaded` when there is no room, Starlette's `ClientDisconnect`.
+    """
     declared = request.headers.get("content-length", "")
     body = bytearray()
     if not declared.isdigit() or int(declared) <= limit:
+        if declared.isdigit():
+            held.keep(int(declared))
         async for piece in request.stream():
             body += piece
             if len(body) > limit:
                 break
+            if not declared.isdigit():
+                held.keep(len(body))
         else:
             return bytes(body)
     raise Refused(f"the body is larger than {limit} bytes", code="request_too_large", status=413)
@@ -79,10 +89,11 @@ async def until_disconnect(work: Coroutine[Any, Any, None], receive: Receive) ->
 class ResponseWriter:
     """Writes the answer to one request: whole, as it comes, or as a stream of events that is kept alive."""
 
-    def __init__(self, send: Send, metrics: Metrics) -> None:
-        self._send, self._metrics = send, metrics
+    def __init__(self, send: Send, metrics: Metrics, held: Held) -> None:
+        self._send, self._metrics, self._held = send, metrics, held
         self._started = self._last = time.monotonic()
         self._keeping_alive: asyncio.Task[None] | None = None
+        self._is_within_piece = False
         self.is_stream = False
         """The answer is a stream of events, in which an error is one more event."""
         self.status = 0
@@ -103,13 +114,16 @@ class ResponseWriter:
         return [*kept, *(pair for pair in headers if pair[0] not in known)]
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a whole answer."""
+        """Send a whole answer, as fast as the client takes it."""
         self.close()
         self.ended = True
         self._metrics.first_token.observe(time.monotonic() - self._started)
         kept = [(name, value) for name, value in headers if name != b"content-length"]
         await self.start(status, [*kept, (b"content-length", str(len(body)).encode())])
-        await self._send({"type": "http.response.body", "body": body})
+        for start in range(0, len(body) - _PIECE_BYTES, _PIECE_BYTES):
+            piece = body[start : start + _PIECE_BYTES]
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        await self._send({"type": "http.response.body", "body": body[-(len(body) % _PIECE_BYTES or _PIECE_BYTES) :]})
 
     def start_stream(self, comment: bytes, seconds: float) -> None:
         """Begin a stream, whose head goes out with its first event or soon; `comment` ends a silence of `seconds`."""
@@ -128,7 +142,10 @@ class ResponseWriter:
             await self._start_once()
             self._metrics.first_token.observe(now - self._started)
         self._last = now
-        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        if len(piece) > _PIECE_BYTES:
+            await self._write_large(piece)
+        else:
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def end(self) -> None:
         """Send the end."""
@@ -141,6 +158,16 @@ class ResponseWriter:
         if self._keeping_alive is not None:
             self._keeping_alive.cancel()
 
+    async def _write_large(self, piece: bytes) -> None:
+        """Send a large piece as fast as the client takes it; it is held meanwhile. Raises `Overloaded`."""
+        self._held.add(len(piece))
+        self._is_within_piece = True
+        for start in range(0, len(piece), _PIECE_BYTES):
+            part = piece[start : start + _PIECE_BYTES]
+            await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        self._is_within_piece = False
+        self._held.add(-len(piece))
+
     async def _start_once(self) -> None:
         if not self.status:
             await self.start(200, self.with_engine_headers(_STREAM_HEADERS))
@@ -150,7 +177,8 @@ class ResponseWriter:
         await self._start_once()
         while True:
             idle = time.monotonic() - self._last
-            if idle >= seconds:
+            if idle >= seconds and not self._is_within_piece:
                 await self.write(comment)
+            if idle >= seconds:
                 idle = 0.0
             await asyncio.sleep(seconds - idle)

@@ -6,10 +6,21 @@ Knows nothing of HTTP. Flags of `python -m callwright.sidecar` bear the same nam
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from callwright.errors import InvalidInput
 
+JSON_FACTOR = 4
+"""What is read as JSON is there several times while it is translated: its bytes, what they say, and both once more."""
 GENERATING_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses")
 ENGINE_PATHS = {
     "GET": ("/v1/models",),
@@ -76,6 +87,9 @@ class SidecarConfig(BaseModel):
     """Time in which a client must take some of an answer that waits for it; then its connection is ended."""
     max_body_bytes: int = Field(default=8 * 1024**2, ge=1024)
     """Largest request body."""
+    max_held_bytes: int = Field(default=128 * 1024**2, validate_default=True)
+    """Bytes that bodies and answers of all requests hold together, also those that wait for their turn: 429 with
+    `Retry-After` above it. At least four times the largest body, as one that is translated is there so often."""
     max_messages: int = Field(default=4096, ge=1)
     """Most messages of a request."""
     max_tools: int = Field(default=512, ge=1)
@@ -153,6 +167,14 @@ class SidecarConfig(BaseModel):
     def _paths_from_commas(cls, value: Any) -> Any:
         """A flag's text is a list too."""
         return [path.strip() for path in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("max_held_bytes")
+    @classmethod
+    def _has_room(cls, value: int, info: ValidationInfo) -> int:
+        least = JSON_FACTOR * int(info.data.get("max_body_bytes", 0))
+        if value < least:
+            raise ValueError(f"got {value}; expected {least} or more, {JSON_FACTOR} times max_body_bytes")
+        return value
 
     @field_validator("models", "dialects", mode="before")
     @classmethod

@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -21,9 +21,10 @@ from callwright.sidecar import chat_request, sse
 from callwright.sidecar.admission import Gate, Keys, Paths
 from callwright.sidecar.apis import Api
 from callwright.sidecar.asgi import ResponseWriter, read_body, target, until_disconnect, written_path
+from callwright.sidecar.budget import Budget, Held
 from callwright.sidecar.client_forms import check_forms
-from callwright.sidecar.config import ENGINE_PATHS, GENERATING_PATHS, SidecarConfig
-from callwright.sidecar.errors import Refused, error_object, error_response, status_of
+from callwright.sidecar.config import ENGINE_PATHS, GENERATING_PATHS, JSON_FACTOR, SidecarConfig
+from callwright.sidecar.errors import Overloaded, Refused, error_object, error_response, status_of
 from callwright.sidecar.limits import check_limits
 from callwright.sidecar.models import Models
 from callwright.sidecar.plan import ChatPlan, make_plan
@@ -59,6 +60,7 @@ class Services:
     upstream: Upstream
     models: Models
     gate: Gate
+    budget: Budget
     keys: Keys
     paths: Paths
     metrics: Metrics
@@ -71,11 +73,14 @@ class Handler:
     def __init__(self, services: Services, api: Api, scope: Scope, receive: Receive, send: Send) -> None:
         self._services, self._api, self._receive = services, api, receive
         self._request = Request(scope, receive)
-        self._writer = ResponseWriter(send, services.metrics)
+        self._held = Held(services.budget)
+        self._writer = ResponseWriter(send, services.metrics, self._held)
         self._trace = services.tracing.begin(self._request) if services.tracing else None
         self._body = b""
         self._is_whole = False
         """The answer is generated, and comes whole."""
+        self._kept = 0
+        """Bytes that are held until the end, for a second try."""
         self._dialect = "no"
         """The dialect that the request needed, for metrics and traces."""
         self._left_out: tuple[tuple[str, str], ...] = ()
@@ -88,17 +93,19 @@ class Handler:
             if self._request.method != "OPTIONS":  # by which a browser asks, without a key, whether a page may send one
                 services.keys.check(headers.get("authorization"), headers.get("x-api-key"))
             services.paths.check(self._request.method, written_path(self._request))
-            self._body = await read_body(self._request, services.config.max_body_bytes)
+            self._body = await read_body(self._request, services.config.max_body_bytes, self._held)
             await until_disconnect(self.answer(), self._receive)
         except ClientDisconnect:
             services.metrics.disconnects.inc()
         except CallwrightError as error:
-            await self._fail(error)
+            # Its traceback, and through its task itself, would keep what was read until the collector comes by.
+            await self._fail(error.with_traceback(None))
         except asyncio.CancelledError:  # by the server, whose time to drain is over
             _LOG.warning("shutting down: a request to %s has not finished and is ended", self._path)
             await self._fail(Unavailable("the sidecar is shutting down; try again"))
         finally:
             self._writer.close()
+            self._held.close()
             if self._trace:
                 self._trace.end(self._writer.status, self._dialect)
             services.metrics.requests.labels(self._path, self._writer.status, self._dialect).inc()
@@ -120,7 +127,9 @@ class Handler:
         upstream = self._services.upstream
         upstream.breaker.admit()
         request = upstream.request(self._request.method, path, headers, body or None, whole=self._is_whole)
+        self._body = body = b""
         async with self._services.gate, request as response:
+            self._held.keep(self._kept)
             self._writer.engine_headers = response_headers(
                 response.headers, cors=not self._services.config.cors_origins
             )
@@ -144,20 +153,21 @@ class Relay(Handler):
 
     async def answer(self) -> None:
         """Relay, once what a request may ask for has been checked."""
-        await self._relay(self._parsed())
+        check_forms(self._parsed(), self._services.config)
+        await self._relay()
 
     def _parsed(self) -> Json:
         """Return the request's JSON, where it has some. Raises `Refused` for what goes over a limit."""
         if self._request.method != "POST" or self._request.scope["path"] not in ENGINE_PATHS["POST"]:
             return {}
+        self._held.keep(JSON_FACTOR * len(self._body))
         request = chat_request.parse(self._body)
         check_limits(request, self._services.config)
         self._is_whole = self._request.scope["path"] in GENERATING_PATHS and request.get("stream") is not True
         return request
 
-    async def _relay(self, request: Json) -> None:
-        """Relay. Raises `Refused` for a form of the answer that would hold the engine up."""
-        check_forms(request, self._services.config)
+    async def _relay(self) -> None:
+        self._held.keep(len(self._body))
         async with self._engine(target(self._request), self._body) as response:
             if response.status in _DOWN_STATUSES and response.media_type != "application/json":
                 raise _down(response.status)
@@ -183,29 +193,32 @@ class Chat(Relay):
 
     async def answer(self) -> None:
         """Read the request, plan the engine's, ask, translate the answer and write it."""
-        asked = self._parsed()
-        request = self._api.chat_request(self._defaults | asked)
+        request = self._read()
         if request is None:
-            await self._relay(asked)
+            await self._relay()
             return
-        plan = await self._plan(request)
-        async with self._ask(plan) as response:
+        plan, bodies = self._written(await self._plan(request))
+        request = request if plan.retry else {}
+        async with self._ask(bodies) as response:
             is_stream = response.status == 200 and response.media_type == _EVENT_STREAM
             if is_stream:
                 stream = StreamTranslation(plan, self._services.metrics)
                 self._writer.start_stream(self._api.keep_alive, self._services.config.keep_alive_seconds)
                 await self._write_events(response, stream)
             else:
-                body = await response.read()
+                body = await response.read(self._held.add)
         if is_stream:
             if stream.malformed_turn is not None:
                 await self._write_second_stream(request, plan, stream, stream.malformed_turn)
             await self._writer.end()
             return
         if response.status == 200:
+            self._held.add((JSON_FACTOR - 1) * len(body))
             answer = await self._translated(request, plan, body)
         else:
             answer = self._refusal(response.status, body)
+        body = b""
+        self._held.keep(len(answer))
         await self._writer.send(response.status, self._writer.engine_headers, answer)
 
     def _parsed(self) -> Json:
@@ -213,6 +226,17 @@ class Chat(Relay):
         if request and self._request.headers.get(KEEP_STOP_HEADER):
             request["include_stop_str_in_output"] = True
             self._body = sse.dumps(request)
+        return request
+
+    def _read(self) -> Json | None:
+        """Return the chat request that needs a dialect; None for one that the engine answers by itself.
+
+        Raises `Refused`, also for a form of the answer that would hold the engine up.
+        """
+        asked = self._parsed()
+        request = self._api.chat_request(self._defaults | asked)
+        if request is None:
+            check_forms(asked, self._services.config)
         return request
 
     async def _plan(self, request: Json) -> ChatPlan:
@@ -231,18 +255,28 @@ class Chat(Relay):
         self._services.metrics.foreign_tokens.inc(plan.broken)
         return plan
 
+    def _written(self, plan: ChatPlan) -> tuple[ChatPlan, list[bytes]]:
+        """Return the plan and its requests as bytes, the loose one last: all that is held of the client's from now on.
+
+        For a second try the client's request is kept too.
+        """
+        bodies = [sse.dumps(body) for body in (plan.body, plan.loose_body) if body is not None]
+        self._kept = JSON_FACTOR * len(self._body) if plan.retry else self._kept
+        self._held.keep(self._kept + sum(map(len, bodies)))
+        return replace(plan, body={}, loose_body=None), bodies
+
     @contextlib.asynccontextmanager
-    async def _ask(self, plan: ChatPlan) -> AsyncIterator[EngineResponse]:
-        """Send the plan's request, and its loose one where the engine refuses the schemas of the first."""
+    async def _ask(self, bodies: list[bytes]) -> AsyncIterator[EngineResponse]:
+        """Send the first of the bodies, which are used up, and the loose one where the engine refuses its schemas."""
         is_chat = self._request.scope["path"] == _CHAT_PATH
         path = target(self._request) if is_chat else _CHAT_PATH
-        if plan.loose_body is not None:
-            async with self._engine(path, sse.dumps(plan.body)) as response:
-                if response.status != 400:
+        while bodies:
+            is_last = len(bodies) == 1
+            async with self._engine(path, bodies.pop(0)) as response:
+                if is_last or response.status != 400:
+                    bodies.clear()
                     yield response
                     return
-        async with self._engine(path, sse.dumps(plan.loose_body or plan.body)) as response:
-            yield response
 
     async def _write_events(self, response: EngineResponse, stream: StreamTranslation) -> None:
         """Translate the engine's stream and write it, as it comes."""
@@ -253,10 +287,14 @@ class Chat(Relay):
                 for data in reader.feed(piece):
                     events += stream.event(data)
                 await self._write(events)
+                if kept := reader.kept + stream.kept + self._api.kept:
+                    self._held.keep(self._kept + kept)
             if not stream.done:
                 raise Unavailable("the engine ended the stream early")
         except MALFORMED_COMPLETION:
             raise Unavailable(_NO_COMPLETION) from None
+        except Overloaded:
+            raise
         except CallwrightError:
             if not stream.done and not stream.failed:  # else the engine has said what is wrong
                 raise
@@ -288,10 +326,10 @@ class Chat(Relay):
         """Return the completion of a second try, or None when the engine has none: then the first stands."""
         second = None
         with contextlib.suppress(CallwrightError):
-            second_plan = await self._plan(second_request(request, plan, turn))
-            async with self._ask(second_plan) as response:
+            second_plan, bodies = self._written(await self._plan(second_request(request, plan, turn)))
+            async with self._ask(bodies) as response:
                 if response.status == 200:
-                    second, _ = self._completion(second_plan, await response.read())
+                    second, _ = self._completion(second_plan, await response.read(self._held.add))
         self._services.metrics.count_repair(second is not None and not has_malformed_call(second))
         return second
 
@@ -301,8 +339,8 @@ class Chat(Relay):
         """Go on with a second try, or end the stream with what was kept back for it."""
         metrics = self._services.metrics
         try:
-            second_plan = await self._plan(second_request(request, plan, turn))
-            async with self._ask(second_plan) as response:
+            second_plan, bodies = self._written(await self._plan(second_request(request, plan, turn)))
+            async with self._ask(bodies) as response:
                 if response.status != 200:
                     raise Unavailable("the engine refused the second try")
                 await self._write(stream.resume(second_plan))
@@ -336,10 +374,9 @@ class CountTokens(Chat):
 
     async def answer(self) -> None:
         """Count the prompt's tokens, as the engine does."""
-        asked = self._parsed()
-        request = self._api.chat_request(self._defaults | asked)
+        request = self._read()
         if request is None:
-            await self._relay(asked)
+            await self._relay()
             return
         plan = await self._plan(request)
         prompt = {key: plan.body[key] for key in _PROMPT_FIELDS if key in plan.body}

@@ -31,19 +31,21 @@ class WithholdingParser:
         self._written: list[str] = []
         self._withheld: list[Delta] = []
         self._called = False
+        self.kept = 0
+        """Characters that are kept for a second try."""
         self.last_character = ""
         """The last character of content that was let through."""
 
     def feed(self, chunk: str) -> list[Delta]:
         """Take the next piece; returns what is certain by now and not kept back."""
-        self._written.append(chunk)
+        self._keep(chunk)
         return self._let_through(self._parser.feed(chunk))
 
     def passes(self, chunk: str) -> bool:
         """Take the next piece if all of it is content, and certain, and nothing is kept back."""
         if self._withheld or not self._parser.passes(chunk):
             return False
-        self._written.append(chunk)
+        self._keep(chunk)
         self.last_character = chunk[-1]
         return True
 
@@ -61,6 +63,10 @@ class WithholdingParser:
         """The turn, where it is to be tried again."""
         call = next((found for delta in self._withheld if (found := _malformed_call(delta))), None)
         return _malformed_turn("".join(self._written), call) if call else None
+
+    def _keep(self, chunk: str) -> None:
+        self._written.append(chunk)
+        self.kept += len(chunk)
 
     def _let_through(self, deltas: Iterable[Delta]) -> list[Delta]:
         out: list[Delta] = []

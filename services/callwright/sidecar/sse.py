@@ -24,6 +24,11 @@ class EventReader:
         self._rest = b""
         """The beginning of a line."""
 
+    @property
+    def kept(self) -> int:
+        """Bytes of an event that has begun."""
+        return len(self._rest)
+
     def feed(self, piece: bytes) -> list[bytes]:
         """Return the data of each event that `piece` ends. Raises `Unavailable` for one without end."""
         if not self._rest and piece.startswith(b"data:") and piece.find(b"\n\n") == len(piece) - 2 == piece.find(b"\n"):

@@ -15,6 +15,7 @@ from callwright import __version__
 from callwright.dialects.types import MalformedCall
 from callwright.sidecar.admission import Gate
 from callwright.sidecar.breaker import STATES, Breaker, State
+from callwright.sidecar.budget import Budget
 from callwright.sidecar.config import ToolNames
 from callwright.sidecar.upstream import Headers
 
@@ -26,7 +27,12 @@ class Metrics:
     """Counters of one application, in a registry of its own."""
 
     def __init__(
-        self, gate: Gate, breaker: Breaker | None = None, tool_names: ToolNames = "hashed", max_tools: int = 200
+        self,
+        gate: Gate,
+        budget: Budget,
+        breaker: Breaker | None = None,
+        tool_names: ToolNames = "hashed",
+        max_tools: int = 200,
     ) -> None:
         breaker = breaker or Breaker()
         self._tool_names, self._max_tools = tool_names, max_tools
@@ -69,6 +75,8 @@ class Metrics:
         active.set_function(lambda: gate.active)
         waiting = Gauge("callwright_waiting_requests", "Requests in the queue.", registry=registry)
         waiting.set_function(lambda: gate.waiting)
+        held = Gauge("callwright_held_bytes", "Bytes of bodies and answers that are held.", registry=registry)
+        held.set_function(lambda: budget.held)
         state = Gauge("callwright_breaker", "1 for the state of the engine's breaker.", ("state",), registry=registry)
 
         def mark(name: State) -> None:

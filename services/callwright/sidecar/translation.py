@@ -26,6 +26,8 @@ Json = dict[str, Any]
 MALFORMED_COMPLETION = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 _CONTENT = b'"content":"'
 _is_plain = re.compile(r'[^"\\\x00-\x1f]+').fullmatch
+_LOGPROB_BYTES = 4096
+"""What a token's log probabilities take, the likeliest others' among them."""
 _READ = ("role", "content", "tool_calls")
 _HEAD = ("id", "object", "created", "model")
 
@@ -127,6 +129,11 @@ class StreamTranslation:
                 self._head = {key: chunk[key] for key in _HEAD if key in chunk}
         return made
 
+    @property
+    def kept(self) -> int:
+        """About how many bytes wait for what follows them, or for a second try."""
+        return sum(choice.kept for choice in self._choices.values())
+
     def resume(self, plan: ChatPlan) -> list[bytes]:
         """Go on with the answer to `plan`, the second try; returns the events before its own, in the same message."""
         self._plan, self.malformed_turn, self.done = plan, None, False
@@ -194,7 +201,15 @@ class _ChoiceTranslation:
         self.malformed_turn: MalformedTurn | None = None
         """The turn, where it is to be tried again."""
         self._held: Json | None = None
+        self._unsaid = 0
+        """Characters since the parser said something."""
         self._last: Json = {}
+
+    @property
+    def kept(self) -> int:
+        """About how many bytes wait for what follows them, or for a second try."""
+        kept = self._unsaid + _LOGPROB_BYTES * len(self._logprobs)
+        return kept + self._withholding.kept if self._withholding else kept
 
     def passes(self, text: str) -> bool:
         """Take `text`, which is all that a chunk says, when the chunk is to be sent as it is; else take nothing."""
@@ -208,6 +223,7 @@ class _ChoiceTranslation:
         if finish is None and text and self.passes(text):
             return None
         deltas = self._parser.feed(text) if text else []
+        self._unsaid = 0 if deltas or not text else self._unsaid + len(text)
         if finish is not None:
             deltas += self._close(finish)
             finish = None if self.malformed_turn is not None else finish

@@ -5,7 +5,7 @@ Owns connections, time limits and the one repetition of a request. Knows HTTP to
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
 from typing import Any, Self
@@ -33,7 +33,7 @@ _LONGEST_HEADER = 64 * 1024
 _MOST_HEADERS = 512
 _PIECE_BYTES = 64 * 1024
 """The most that is taken from a body at once, and so held for a client that reads slowly."""
-_LONGEST_BODY = 64 * 1024**2
+_LONGEST_BODY = 32 * 1024**2
 """Bytes of an answer that is read whole."""
 _has_control_character = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 _NOT_HTTP = "the engine's answer is not HTTP, or its head is too large; look whether --upstream is the engine's URL"
@@ -98,10 +98,14 @@ class EngineResponse:
                 self._breaker.fail(was_silent=isinstance(error, TimedOut))
             raise
 
-    async def read(self) -> bytes:
-        """Return the whole body. Raises `Unavailable`, also for one that is too large, or `TimedOut`."""
+    async def read(self, hold: Callable[[int], None] = lambda size: None) -> bytes:
+        """Return the whole body; `hold` gets the size of each piece, and may raise.
+
+        Raises `Unavailable`, also for one that is too large, or `TimedOut`.
+        """
         body = bytearray()
         async for piece in self:
+            hold(len(piece))
             body += piece
             if len(body) > _LONGEST_BODY:
                 raise Unavailable("the engine's answer is too large")
@@ -162,6 +166,7 @@ class Upstream:
         except (Unavailable, TimedOut) as error:
             self.breaker.fail(was_silent=isinstance(error, TimedOut))
             raise
+        body = None  # the engine has it: memory is free for others
         try:
             # Below 200 it has switched protocols, which nobody has asked for.
             if response.status < 200 or any(_has_control_character(value) for _, value in response.raw_headers):

@@ -32,6 +32,10 @@ class Api(Protocol):
     def keep_alive(self) -> bytes:
         """What is sent within a stream when the engine is silent."""
 
+    @property
+    def kept(self) -> int:
+        """Bytes of a stream's text that are kept for its end."""
+
     def chat_request(self, request: Json) -> Json | None:
         """Return the chat request, with tools, for the client's; None for one that the engine answers by itself.
 
@@ -61,6 +65,7 @@ class ChatCompletions:
     """`/v1/chat/completions`: everything stays as it is."""
 
     keep_alive = sse.KEEP_ALIVE
+    kept = 0
 
     def chat_request(self, request: Json) -> Json | None:
         """Return the request itself."""

@@ -29,6 +29,7 @@ class Messages:
     """Anthropic's Messages API, for one request."""
 
     keep_alive = named_event("ping", {"type": "ping"})
+    kept = 0
 
     def __init__(self) -> None:
         self._stops: list[str] = []

@@ -30,6 +30,10 @@ def response(request: Json, completion: Json) -> Json:
     return made
 
 
+_STRING_BYTES = 64
+"""What a string takes beside its text."""
+
+
 class ResponseEvents:
     """The events of one response."""
 
@@ -40,6 +44,8 @@ class ResponseEvents:
         self._output: list[Json] = []
         self._item: Json | None = None
         self._text: list[str] = []
+        self.kept = 0
+        """Bytes of text that are kept for the end."""
         self._finish: object = None
         self._usage: object = None
         self._malformed: list[Json] = []
@@ -89,13 +95,17 @@ class ResponseEvents:
         if self._item is None or self._item["type"] != "message":
             out = self._open(_message("in_progress", []))
             out += self._item_event("response.content_part.added", content_index=0, part=_part(""))
-        self._text.append(text)
+        self._keep(text)
         return out + self._item_event("response.output_text.delta", content_index=0, delta=text, logprobs=[])
+
+    def _keep(self, text: str) -> None:
+        self._text.append(text)
+        self.kept += len(text) + _STRING_BYTES
 
     def _call(self, call: Json) -> bytes:
         out = self._open(_call(call, "in_progress", "")) if "id" in call else b""
         if arguments := call["function"].get("arguments"):
-            self._text.append(arguments)
+            self._keep(arguments)
             out += self._item_event("response.function_call_arguments.delta", delta=arguments)
         return out
 
@@ -137,11 +147,16 @@ class ResponseEvents:
         return named_event(kind, {"type": kind, "sequence_number": self._count - 1, **fields})
 
 
+def echoed(request: Json) -> Json:
+    """Return what of a request its response tells again."""
+    return {key: request[key] for key in _ECHOED if request.get(key) is not None}
+
+
 def _head(request: Json, completion: Json) -> Json:
     """Return a response that has begun, for a chat completion or a chunk of one."""
-    echoed = {key: request[key] if request.get(key) is not None else default for key, default in _ECHOED.items()}
+    told = {key: request.get(key, default) for key, default in _ECHOED.items()}
     made = str(completion.get("id", "")).removeprefix("chatcmpl-")
-    return echoed | {
+    return told | {
         "id": f"resp_{made}", "object": "response", "created_at": completion.get("created", 0), "status": "in_progress",
         "model": completion.get("model"), "output": [], "error": None, "incomplete_details": None, "usage": None,
         "previous_response_id": None, "store": False, "background": False, "truncation": "disabled",

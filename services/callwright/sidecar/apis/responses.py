@@ -8,7 +8,7 @@ refused.
 from typing import Any
 
 from callwright.sidecar.apis.base import renamed_refusal, same_fields
-from callwright.sidecar.apis.response_events import ResponseEvents, response
+from callwright.sidecar.apis.response_events import ResponseEvents, echoed, response
 from callwright.sidecar.chat_request import joined_text
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.sse import KEEP_ALIVE, named_event
@@ -31,6 +31,11 @@ class Responses:
         self._places: dict[str, str] = {"messages": "input"}
         self._events: ResponseEvents | None = None
 
+    @property
+    def kept(self) -> int:
+        """The text, which is told once more at the end."""
+        return self._events.kept if self._events else 0
+
     def chat_request(self, request: Json) -> Json | None:
         """Return the chat request, where there are functions or calls and results of such. Raises `Refused`."""
         if not _has_type(request.get("tools"), "function") and not _has_type(
@@ -40,7 +45,7 @@ class Responses:
         for key in _STORED:
             if request.get(key):
                 raise Refused(f"{key}: nothing is stored here; send the whole conversation as input", param=key)
-        self._request = request
+        self._request = echoed(request)
         if isinstance(request.get("include"), list) and _LOGPROBS in request["include"]:
             raise Refused("include: log probabilities are not served together with functions", param="include")
         made = same_fields(request, refused=_REFUSED, further=_SAME)
