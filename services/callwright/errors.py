@@ -13,11 +13,40 @@
         └── Interrupted    Ctrl-C or SIGTERM ended it; its work is kept exit 130, 143
 
 What a model got wrong is a value (`callwright.dialects.MalformedCall`), never an exception.
-Messages read `what failed: got X; expected Y; do Z` and never hold a secret's value.
+Messages read `what failed: got X; expected Y; do Z` and never hold a secret's value: `without_secrets` sees to the URLs
+in them.
 """
 
+import re
 import signal
 from typing import ClassVar
+
+_URL = re.compile(r"(?<![A-Za-z0-9+.-])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})://(?P<rest>[^\s'\"<>`]*)")
+_AUTHORITY = re.compile(r"[^/?#]*")
+_NO_PORT = re.compile(r":(?!\d{1,5}$)")
+_QUERY = re.compile(r"(?<=[?#]).+")
+
+
+def without_secrets(text: str) -> str:
+    """The text, with neither user nor query in its URLs: they may be a password, a key or a signature."""
+    return _URL.sub(_without_secrets, text)
+
+
+def _without_secrets(url: re.Match[str]) -> str:
+    if url["scheme"].lower() == "file":  # names alone
+        return url[0]
+    rest = _QUERY.sub("…", _without_user(url["rest"]))
+    return f"{url['scheme']}://{rest}"
+
+
+def _without_user(rest: str) -> str:
+    start, authority = 0, _AUTHORITY.findall(rest)[0]
+    if "@" in rest and "@" not in authority and _NO_PORT.search(authority):
+        # A key with a slash in it, as those of S3 have.
+        start = rest.index("@") + 1
+        authority = _AUTHORITY.findall(rest[start:])[0]
+    hidden = start + authority.rfind("@") + 1
+    return f"…@{rest[hidden:]}" if hidden else rest
 
 
 class CallwrightError(Exception):
@@ -25,6 +54,9 @@ class CallwrightError(Exception):
 
     exit_code: int = 1
     http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_secrets(message))
 
     @property
     def reason(self) -> str:
@@ -43,7 +75,7 @@ class InvalidInput(Permanent):
     http_status = 400
 
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
-        self.problems = problems
+        self.problems = tuple(map(without_secrets, problems))
         super().__init__("\n".join((message, *(f"  {problem}" for problem in problems))))
 
 

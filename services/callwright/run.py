@@ -14,7 +14,6 @@ Knows no stage's work.
 """
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -30,6 +29,7 @@ from callwright import spec
 from callwright.errors import CallwrightError, InvalidInput, NotFound
 from callwright.spec import FineTune
 from callwright.store import Store, resolve_base
+from callwright.store.documents import read_object
 
 T = TypeVar("T", bound="StageConfig")
 
@@ -84,12 +84,9 @@ class Run:
         Raises `InvalidInput` for what is no JSON.
         """
         try:
-            found = json.loads(self.store.get_bytes(self.key(path)))
+            return read_object(self.store.get_bytes(self.key(path)), f"run {self.name}: {self.key(path)}")
         except NotFound:
             return {}
-        except ValueError as error:
-            raise InvalidInput(f"reading run {self.name}: {self.key(path)} is no JSON: {error}") from None
-        return found if isinstance(found, dict) else {}
 
 
 class StageConfig(BaseModel):

@@ -1,17 +1,21 @@
 """The store under faults: requests that are reset, ETags that a proxy changes, promoters that race."""
 
+import os
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from buckets import BUCKET, RESETS, Fault, FaultyProxy
 from callwright.datasets import sources
 from callwright.errors import Conflict, InvalidInput, Unavailable
-from callwright.store import Registry, Store
+from callwright.server.cache_watch import CacheWatch
+from callwright.store import Registry, Store, claimed, fetch
 from versions import publish_version
 
 Figure = Callable[[str, object, object], None]
@@ -149,3 +153,110 @@ def test_a_corpus_whose_download_broke_off_is_not_taken_for_whole(
             sources.resolve(url, tmp_path, open_store=lambda url: Store.open(url, patience_seconds=1))
         proxy.choose = lambda method, path: None
         assert sources.resolve(url, tmp_path).read_bytes() == rows
+
+
+def test_a_weight_that_changed_in_the_cache_is_fetched_again(tmp_path: Path) -> None:
+    """Whether or not its size and time tell; a link in its place is a change too."""
+    store = Store.open((tmp_path / "store").as_uri())
+    publish_version(store, "v1", {"config.json": b"{}", "model.safetensors": b"weights" * 1000})
+    cache = tmp_path / "cache"
+    folder = fetch(store, "m", "v1", cache)
+    weights = folder / "model.safetensors"
+    for damage in ("same size", "shorter", "gone", "link"):
+        match damage:
+            case "same size":
+                before = weights.stat()
+                weights.write_bytes(b"weightz" * 1000)
+                os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+            case "shorter":
+                weights.write_bytes(b"weights")
+            case "gone":
+                weights.unlink()
+            case _:
+                weights.rename(tmp_path / "elsewhere")
+                weights.symlink_to(tmp_path / "elsewhere")
+        assert fetch(store, "m", "v1", cache) == folder
+        assert weights.read_bytes() == b"weights" * 1000, damage
+        assert not weights.is_symlink()
+    assert [path.name for path in (cache / "m").iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("damage", ["changed", "changed without a trace", "gone"])
+def test_a_replica_notices_that_what_it_serves_changed(tmp_path: Path, damage: str, monkeypatch: Any) -> None:
+    store = Store.open((tmp_path / "store").as_uri())
+    manifest = publish_version(store, "v1", {"config.json": b"{}", "model.safetensors": b"weights"})
+    folder = fetch(store, "m", "v1", tmp_path / "cache")
+    untraced = damage == "changed without a trace"
+    watch = CacheWatch(folder, manifest.files, look_seconds=0.02, verify_seconds=0.1 if untraced else 3600)
+    if untraced:
+        monkeypatch.setattr(watch, "_look", lambda: watch._seen)
+    try:
+        os.utime(folder / "config.json")  # touched, and the same
+        if damage == "gone":
+            (folder / "model.safetensors").unlink()
+        else:
+            (folder / "model.safetensors").write_bytes(b"weightz")
+        deadline = time.monotonic() + 30
+        while watch.problem is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "model.safetensors is not what was published" in str(watch.problem)
+    finally:
+        watch.stop()
+
+
+@pytest.mark.parametrize(
+    ("told", "file", "folder"), [(None, 0o600, 0o700), ("660", 0o660, 0o770), ("644", 0o644, 0o755)]
+)
+def test_files_of_a_store_are_their_owners_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str | None, file: int, folder: int
+) -> None:
+    """Unless `CALLWRIGHT_FILE_MODE` says otherwise, whatever the umask."""
+    if told:
+        monkeypatch.setenv("CALLWRIGHT_FILE_MODE", told)
+    before = os.umask(0o027 if told else 0)
+    try:
+        store = Store.open((tmp_path / "store").as_uri())
+        publish_version(store, "v1", {"config.json": b"{}"})
+        Registry(store).promote("m", "v1")
+        with claimed(store, "models/m/claim.json"):
+            modes = {path.is_dir(): set[int]() for path in (tmp_path, tmp_path / "no")}
+            for path in (tmp_path / "store").rglob("*"):
+                modes[path.is_dir()].add(path.stat().st_mode & 0o777)
+        assert modes == {False: {file}, True: {folder}}
+        fetch(store, "m", "v1", tmp_path / "cache")
+        assert (tmp_path / "cache").stat().st_mode & 0o777 == folder
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("told", ["", "777", "0o600", "rw", "1600", "066"])
+def test_a_mode_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setenv("CALLWRIGHT_FILE_MODE", told)
+    with pytest.raises(InvalidInput, match="CALLWRIGHT_FILE_MODE: got"):
+        Store.open((tmp_path / "store").as_uri()).put_bytes("a", b"")
+
+
+def test_links_and_pipes_in_a_store_are_refused_by_name(tmp_path: Path) -> None:
+    """An object, a folder, and one that would be written through a link."""
+    root = tmp_path / "store"
+    store = Store.open(root.as_uri())
+    store.put_bytes("a/b", b"1")
+    (root / "a" / "passwd").symlink_to("/etc/passwd")
+    (root / "out").symlink_to(tmp_path)
+    (tmp_path / "other").write_bytes(b"")
+    os.mkfifo(root / "pipe")
+    (root / "a" / "same").symlink_to("b")
+    assert store.get_bytes("a/same") == b"1"
+    asks: dict[str, Callable[[], object]] = {
+        "passwd": lambda: store.get_bytes("a/passwd"),
+        "out/x": lambda: store.put_bytes("out/x", b""),
+        "pipe": lambda: store.get_bytes("pipe"),
+        "a/passwd": lambda: store.list("a"),
+        "out": lambda: store.delete("out/other"),
+    }
+    for name, ask in asks.items():
+        with pytest.raises(InvalidInput, match=f"{name}.*: it is (a link to|neither a file)"):
+            ask()
+    assert (tmp_path / "other").exists()
+    (tmp_path / "linked").symlink_to(root)
+    assert Store.open((tmp_path / "linked").as_uri()).get_bytes("a/b") == b"1"  # the store itself may be a link

@@ -135,8 +135,10 @@ def test_a_manifest_that_leads_out_is_refused(tmp_path: Path) -> None:
     publish(store, {"config.json": 1})
     manifest = Registry(store).manifest("m", "v1")
     bad = manifest.model_copy(update={"version": "v2", "files": {"../../out": FileEntry(sha256="0" * 64, size=0)}})
-    Registry(store).publish(bad)
-    with pytest.raises(StageFailed, match="outside"):
+    with pytest.raises(InvalidInput, match=r"got the file '../../out'"):
+        Registry(store).publish(bad)
+    store.put_bytes("models/m/versions/v2/manifest.json", bad.model_dump_json().encode())
+    with pytest.raises(InvalidInput, match=r"got the file '../../out'"):
         fetch(store, "m", "v2", tmp_path)
 
 

@@ -53,7 +53,7 @@ def _told(tried: str, problem: str | None) -> int:
 
 def _read(path: Path) -> ControllerConfig:
     try:
-        document = strict_yaml.load(path.read_text(encoding="utf-8"), where=str(path))
+        document = strict_yaml.load(strict_yaml.read(path), where=str(path))
         return ControllerConfig.model_validate(document)
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise InvalidInput(f"reading the controller's configuration {path}: {error}") from None

@@ -8,7 +8,7 @@ from functools import partial
 
 from callwright.controller.cluster import EVENT, FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster
 from callwright.controller.config import ControllerConfig
-from callwright.errors import CallwrightError
+from callwright.errors import CallwrightError, without_secrets
 from callwright.store import Store
 
 
@@ -21,7 +21,7 @@ def check(cluster: Cluster, config: ControllerConfig, *, namespace: str) -> Iter
         event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "callwright-check", "namespace": watched}}
         event |= {"involvedObject": {"namespace": watched}}
         yield f"create events in {watched}", _tried(partial(cluster.create, EVENT, event, dry_run=True))
-    yield f"list models in {config.store}", _tried(lambda: Store.open(config.store).list("models"))
+    yield without_secrets(f"list models in {config.store}"), _tried(lambda: Store.open(config.store).list("models"))
 
 
 def _tried(act: Callable[[], object]) -> str | None:

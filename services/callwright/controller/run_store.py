@@ -3,14 +3,14 @@
 A report that does not exist yet or is no JSON counts as empty.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any, Self
 
-from callwright.errors import NotFound, Temporary
+from callwright.errors import InvalidInput, NotFound, Temporary
 from callwright.evaluator.decision import decide_again
 from callwright.spec import FineTune
 from callwright.store import Registry, Store
+from callwright.store.documents import read_object
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,9 @@ class RunStore:
 
     def _json(self, key: str) -> dict[str, Any]:
         try:
-            found = json.loads(self._store.get_bytes(key))
-        except (NotFound, ValueError):
+            return read_object(self._store.get_bytes(key), key)
+        except (NotFound, InvalidInput):
             return {}
-        return found if isinstance(found, dict) else {}
 
 
 def _failed_measures(gate: dict[str, Any]) -> str:

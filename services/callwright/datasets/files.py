@@ -13,7 +13,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,10 +22,16 @@ from callwright.errors import InvalidInput, NotFound
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv")
 COMPRESSED = (".gz", ".zst", ".bz2")
+MAX_ROW_BYTES = 8 * 1024**2
+"""Of a row, unpacked; a longer line is left out, and any other longer row ends the reading."""
+_MAX_SKIPPED = 128 * MAX_ROW_BYTES
+_MAX_VALUES = 1_000_000
+_PARQUET_BYTES = 256 * 1024**2
 _BLOCK = 1 << 18
 _HEAD = 8
 _PARQUET_ROWS = 256
 _NO_JSON = "not JSON"
+_AT_MOST = f"expected a row of at most {MAX_ROW_BYTES}; split it, or leave it out"
 _WHITE = b"\t\n\v\f\r"
 _PLAIN = json.JSONDecoder(strict=False)
 _SPACE = re.compile(r"\s*+")
@@ -103,10 +109,25 @@ def _open_bytes(path: Path) -> Any:
 
 
 def _lines(stream: IO[bytes], first: int = 1) -> Iterator[Row]:
-    for number, line in enumerate(stream, start=first):
+    for number, line in enumerate(iter(lambda: stream.readline(MAX_ROW_BYTES + 1), b""), start=first):
+        if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
+            yield Row(number, None, f"got a line of {_rest_of_line(stream, number) + len(line)} bytes; {_AT_MOST}")
+            continue
         line = line.removeprefix(codecs.BOM_UTF8)  # of a file that was put behind another one
         if text := line.rstrip():
             yield _decoded(number, text)
+
+
+def _rest_of_line(stream: IO[bytes], number: int) -> int:
+    """Pass by the rest of a line, which may have no end: `ValueError`."""
+    passed = 0
+    while part := stream.readline(_BLOCK):
+        passed += len(part)
+        if part.endswith(b"\n"):
+            break
+        if passed > _MAX_SKIPPED:
+            raise ValueError(f"line {number}: got over {passed} bytes; {_AT_MOST}")
+    return passed
 
 
 def _json_lines(stream: io.BufferedReader) -> Iterator[Row]:
@@ -123,6 +144,8 @@ def _json_lines(stream: io.BufferedReader) -> Iterator[Row]:
 
 
 def _decoded(number: int, text: bytes) -> Row:
+    if (values := sum(map(text.count, (b",", b"[", b"{")))) > _MAX_VALUES:
+        return Row(number, None, f"got about {values} values; expected a row of at most {_MAX_VALUES}")
     try:
         value = read_unambiguous(text.decode())
     except UnicodeDecodeError as error:
@@ -172,6 +195,8 @@ def _array(stream: IO[bytes]) -> Iterator[Row]:
                         f"got text after the array of {number} rows; expected its end; split the file, or mend it"
                     )
                 return
+        if len(text) - start > MAX_ROW_BYTES:
+            raise ValueError(f"row {number + 1}: got over {MAX_ROW_BYTES} bytes; {_AT_MOST}")
     raise ValueError(
         f"the array has no end: after row {number} it is cut off, or not JSON; fetch the file again, or mend it"
     )
@@ -196,17 +221,29 @@ def _element_end(text: str, start: int) -> int | None:
 
 
 def _csv(stream: IO[bytes]) -> Iterator[Row]:
-    csv.field_size_limit(1 << 26)
-    lines = csv.reader(io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline=""), strict=True)
+    csv.field_size_limit(MAX_ROW_BYTES)
+    text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
+    length = 0  # of the row that is being read, which may have several lines
+
+    def parts() -> Iterator[str]:
+        nonlocal length
+        while part := text.readline(MAX_ROW_BYTES + 1):
+            length += len(part)
+            if length > MAX_ROW_BYTES:
+                raise ValueError(f"line {line}: got over {MAX_ROW_BYTES} bytes; {_AT_MOST}")
+            yield part
+
+    line = 1
+    lines = csv.reader(parts(), strict=True)
     names = next(lines, [])
     if twice := [name for index, name in enumerate(names) if name in names[:index]]:
         raise ValueError(f"got the column {twice[0]!r} twice; expected each once")
-    line = lines.line_num + 1
+    line, length = lines.line_num + 1, 0
     try:
         for values in lines:
             if values:
                 yield _csv_row(line, names, values)
-            line = lines.line_num + 1
+            line, length = lines.line_num + 1, 0
     except csv.Error as error:
         raise ValueError(f"line {line}: {error}") from None
 
@@ -230,10 +267,22 @@ def _parquet(path: Path) -> Iterator[Row]:
     number = 0
     try:
         file = parquet.ParquetFile(path, page_checksum_verification=True)
-        for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
-            for value in batch.to_pylist():
-                number += 1
-                yield Row(number, _in_json(value))
+        for group in range(file.num_row_groups):
+            columns = file.metadata.row_group(group)
+            # A value stands in its column's bytes at least once, but may be that of every row.
+            largest = max(
+                (columns.column(each).total_uncompressed_size for each in range(columns.num_columns)), default=1
+            )
+            rows_at_once = max(1, min(_PARQUET_ROWS, _PARQUET_BYTES // max(1, largest)))
+            for batch in file.iter_batches(batch_size=rows_at_once, row_groups=[group]):
+                for row in [batch] if batch.nbytes <= MAX_ROW_BYTES else map(batch.slice, range(len(batch)), repeat(1)):
+                    if row.nbytes > MAX_ROW_BYTES:
+                        number += 1
+                        yield Row(number, None, f"got a row of {row.nbytes} bytes; {_AT_MOST}")
+                        continue
+                    for value in row.to_pylist():
+                        number += 1
+                        yield Row(number, _in_json(value))
     except pyarrow.ArrowException as error:
         raise ValueError(f"not Parquet: {error}") from None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from callwright.errors import InvalidInput, NotFound
+from callwright.store.model_folder import WITHOUT_CODE, code_refused
 
 Message = dict[str, Any]
 
@@ -41,8 +42,11 @@ def load_tokenizer(base_dir: Path) -> Tokenizer:
 
     logging.set_verbosity_error()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base_dir, local_files_only=True)
-    except (OSError, ValueError) as error:
+        with code_refused(base_dir):
+            tokenizer = AutoTokenizer.from_pretrained(base_dir, local_files_only=True, **WITHOUT_CODE)
+    except InvalidInput:
+        raise
+    except Exception as error:  # noqa: BLE001 - tokenizers raises no other kind for a file that it cannot read
         raise InvalidInput(f"loading the tokenizer: {base_dir} has none that can be read: {error}") from None
     if not tokenizer.is_fast:
         raise InvalidInput(f"loading the tokenizer: got a slow one in {base_dir}; expected tokenizer.json")

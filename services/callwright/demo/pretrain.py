@@ -27,6 +27,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qw
 from callwright.demo.base_text import Text, chats
 from callwright.demo.phrases import Chat
 from callwright.demo.words import WORDS
+from callwright.store.model_folder import WITHOUT_CODE
 
 _LOG_STEPS = 20
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -180,8 +181,8 @@ def pretrain(recipe: Recipe, out: Path, courses: Sequence[Course] = COURSES) -> 
     done = [number for number in range(1, len(courses) + 1) if (_stage(out, number) / "recipe.json").is_file()]
     if done:
         folder = _stage(out, done[-1])
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **WITHOUT_CODE)
+        model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     else:
         tokenizer, model = train_tokenizer(recipe), build_model(recipe)
     for number, course in list(enumerate(courses, 1))[len(done) :]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from callwright.errors import NotFound, Unavailable
+from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.evaluator.gate import GateResult, decide
 from callwright.evaluator.report import Report
 from callwright.spec import FineTune, measurement
 from callwright.store import Registry, Store
+from callwright.store.documents import read_object
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ def decide_again(store: Store, finetune: FineTune, *, run: str, version: str) ->
     """
     key = stored_at(run)
     try:
-        found = json.loads(store.get_bytes(key))
+        found = read_object(store.get_bytes(key), key)
         reports = {heading: Report.model_validate(report) for heading, report in found["reports"].items()}
         candidate = reports["candidate"]
-    except (NotFound, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+    except (NotFound, InvalidInput, ValueError, KeyError, TypeError, AttributeError, ValidationError):
         return None
     if found.get("measurement") not in (None, measurement(finetune, version)):  # None: an older release's
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from callwright.errors import InvalidInput, NotFound
 from callwright.merger.checkpoint import TensorRef, read_header
-from callwright.store import AdapterConfig, FileEntry
+from callwright.store import AdapterConfig, FileEntry, check_folder
 
 _PREFIX = "base_model.model."
 _LORA = re.compile(
@@ -71,7 +71,7 @@ def open_adapter(folder: Path) -> Adapter:
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file() and (folder / "adapter_model.bin").is_file():
         raise InvalidInput(f"reading the adapter: {folder} has adapter_model.bin; expected adapter_model.safetensors")
-    config = AdapterConfig.read(folder)
+    config = AdapterConfig.read(check_folder(folder))
     _refuse_unknown(config)
     modules, replaced = _sorted_out(read_header(weights))
     low_rank = {module: _low_rank(module, parts, config) for module, parts in sorted(modules.items())}

@@ -4,14 +4,15 @@ Without torch. Does not know what a tensor means or what a merge does.
 """
 
 import hashlib
-import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from callwright.errors import InvalidInput, NotFound
-from callwright.store import FileEntry, Store
+from callwright.store import FileEntry, Store, check_folder, checked_path
+from callwright.store.documents import MAX_BYTES, read_object
 
 BLOCK_BYTES = 1024 * 1024
 """Largest block that is read and handed on; a few rows of a wide tensor may take more."""
@@ -21,7 +22,7 @@ FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """Bytes of each safetensors dtype that a merge can compute with."""
 SIZES = FLOATS | {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
 SIZES |= {"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
-_HEADER_LIMIT = 100_000_000
+_DIMENSIONS = 16
 _SAMPLE_BYTES = 4096
 
 
@@ -64,7 +65,7 @@ class Checkpoint:
 
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Read the headers of the safetensors files of a base model. Raises `NotFound` and `InvalidInput`."""
-    config = read_json(folder / "config.json")
+    config = read_object(check_folder(folder) / "config.json")
     files = weight_files(folder)
     tensors: dict[str, TensorRef] = {}
     for file in files:
@@ -79,7 +80,10 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up a model's weights, by its index where it has one."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted({str(name) for name in read_json(index).get("weight_map", {}).values()})
+        placed = read_object(index).get("weight_map")
+        if not isinstance(placed, dict):
+            raise InvalidInput(f"reading the base: {index}: got no weight_map; expected a file for each tensor")
+        names = sorted({checked_path(name, where=str(index)) for name in placed.values()})
         missing = [name for name in names if not (folder / name).is_file()]
         if missing or not names:
             raise NotFound(f"reading the base: {index} names files that are not there: {', '.join(missing) or 'none'}")
@@ -121,21 +125,29 @@ def read_header(file: Path, *, size: int | None = None, read: Read = read_local)
     try:
         size = file.stat().st_size if size is None else size
         length = int.from_bytes(read(file, 0, 8), "little") if size >= 8 else 0
-        text = read(file, 8, length) if length <= min(size - 8, _HEADER_LIMIT) else b""
+        text = read(file, 8, length) if length <= min(size - 8, MAX_BYTES) else b""
     except FileNotFoundError:
         raise NotFound(f"reading {file}: no such file") from None
     except OSError as error:
         raise InvalidInput(f"reading {file}: {error.strerror}") from None
     start = 8 + len(text)
     try:
-        header = json.loads(text)
+        header = read_object(text, str(file))
         tensors = [_tensor(name, entry, file, start) for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (InvalidInput, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"reading {file}: not a safetensors file: {error}; fetch it again") from None
-    end = max((tensor.start + tensor.nbytes for tensor in tensors), default=start)
+    tensors.sort(key=lambda tensor: (tensor.start, tensor.nbytes))
+    end = start
+    for tensor in tensors:
+        if tensor.start != end:
+            raise InvalidInput(
+                f"reading {file}: {tensor.name} begins at byte {tensor.start}; expected {end}, where the one before "
+                "it ends; fetch it again"
+            )
+        end += tensor.nbytes
     if end != size:
         raise InvalidInput(f"reading {file}: got {size} bytes; expected {end} by its header; fetch it again")
-    return sorted(tensors, key=lambda tensor: tensor.start)
+    return tensors
 
 
 def stored_tensors(store: Store, prefix: str, files: Mapping[str, FileEntry]) -> dict[str, TensorRef]:
@@ -150,26 +162,14 @@ def stored_tensors(store: Store, prefix: str, files: Mapping[str, FileEntry]) ->
 
 def _tensor(name: str, entry: dict[str, Any], path: Path, data_start: int) -> TensorRef:
     first, last = entry["data_offsets"]
-    dtype, shape = str(entry["dtype"]), tuple(int(n) for n in entry["shape"])
-    expected = SIZES.get(dtype, 0)
-    for n in shape:
-        expected *= n
+    dtype, shape = str(entry["dtype"]), tuple(entry["shape"])
+    numbers = (first, last, *shape)
+    if len(shape) > _DIMENSIONS or not all(type(n) is int and 0 <= n < 2**63 for n in numbers) or last < first:
+        raise ValueError(f"{name} has {str(shape)[:80]} at {first!r:.40} to {last!r:.40}")
+    expected = SIZES.get(dtype, 0) * math.prod(shape)
     if expected and last - first != expected:
         raise ValueError(f"{name} has {last - first} bytes for {dtype} {list(shape)}")
     return TensorRef(name=name, dtype=dtype, shape=shape, file=path, start=data_start + first, nbytes=last - first)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises `NotFound` and `InvalidInput`."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NotFound(f"reading {path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"reading {path}: {error}") from None
-    if not isinstance(value, dict):
-        raise InvalidInput(f"reading {path}: got {type(value).__name__}; expected a JSON object")
-    return value
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

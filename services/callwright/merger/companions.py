@@ -11,8 +11,10 @@ from typing import Any
 
 from callwright.dialects.foreign import special_tokens
 from callwright.errors import InvalidInput
-from callwright.merger.checkpoint import read_json, text_config
+from callwright.merger.checkpoint import text_config
 from callwright.merger.plan import TIE, MergePlan, Shard
+from callwright.store.documents import read_object
+from callwright.store.model_folder import is_taken
 
 _VOCABULARY = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt",
@@ -23,7 +25,8 @@ _SETTINGS, _BESIDE_SETTINGS = ("tokenizer_config.json",), ("special_tokens_map.j
 _TEMPLATE, _BESIDE_TEMPLATE = ("chat_template.jinja", "chat_template.json"), ("additional_chat_templates/*.jinja",)
 _EMBEDDED = "chat_template"
 """The key of a tokenizer_config.json that may hold the template."""
-_TAKEN = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py", "LICENSE*", "NOTICE*", *_BESIDE_TEMPLATE)
+_CODE = "auto_map"
+_TAKEN = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "LICENSE*", "NOTICE*", *_BESIDE_TEMPLATE)
 _LEFT = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json", "generation_config.json")
 
 
@@ -46,12 +49,12 @@ def companions(base_dir: Path, adapter_dir: Path, plan: MergePlan) -> dict[str, 
     config = _config(base_dir, plan)
     _refuse_tokens(found, text_config(config).get("vocab_size"))
     settings, template = found.get(*_SETTINGS), _embedded(adapter_dir if own_template else base_dir)
-    if isinstance(settings, Path) and _embedded(settings.parent) != template:
-        others = {key: value for key, value in read_json(settings).items() if key != _EMBEDDED}
+    if isinstance(settings, Path) and (_embedded(settings.parent) != template or _CODE in read_object(settings)):
+        others = {key: value for key, value in read_object(settings).items() if key not in (_EMBEDDED, _CODE)}
         found[settings.name] = _dumped(others | ({_EMBEDDED: template} if template else {}))
     found["config.json"] = _dumped(config)
     if (base_dir / "generation_config.json").is_file():
-        found["generation_config.json"] = _dumped(_for_inference(read_json(base_dir / "generation_config.json")))
+        found["generation_config.json"] = _dumped(_for_inference(read_object(base_dir / "generation_config.json")))
     if len(plan.shards) > 1:
         found["model.safetensors.index.json"] = index(plan.shards)
     return dict(sorted(found.items()))
@@ -64,7 +67,7 @@ def listed_special_tokens(files: Mapping[str, bytes | Path]) -> tuple[str, ...] 
     added: list[Mapping[str, Any]] = []
     for name in ("tokenizer.json", *_SETTINGS):
         file = files.get(name, b"{}")
-        held = read_json(file) if isinstance(file, Path) else json.loads(file)
+        held = read_object(file, name)
         added += [*(held.get("added_tokens") or ()), *(held.get("added_tokens_decoder") or {}).values()]
     return special_tokens(added)
 
@@ -72,7 +75,7 @@ def listed_special_tokens(files: Mapping[str, bytes | Path]) -> tuple[str, ...] 
 def _files(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
     """The files of a folder that match, by their path in it."""
     paths = (path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name: path for path in paths if is_taken(name := path.relative_to(folder).as_posix())}
 
 
 def _brought(adapter_dir: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
@@ -83,7 +86,7 @@ def _brought(adapter_dir: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
 def _embedded(folder: Path) -> Any:
     """The chat template in a folder's tokenizer_config.json; None where there is none."""
     settings = folder / _SETTINGS[0]
-    return (read_json(settings).get(_EMBEDDED) or None) if settings.is_file() else None
+    return (read_object(settings).get(_EMBEDDED) or None) if settings.is_file() else None
 
 
 def index(shards: tuple[Shard, ...]) -> bytes:
@@ -94,7 +97,7 @@ def index(shards: tuple[Shard, ...]) -> bytes:
 
 
 def _config(base_dir: Path, plan: MergePlan) -> dict[str, Any]:
-    config = _for_inference(read_json(base_dir / "config.json"))
+    config = _for_inference(read_object(base_dir / "config.json"))
     text: dict[str, Any] = config.get("text_config") or {}
     inner = {key: value for key, value in plan.config_changes.items() if key in text}
     if inner:
@@ -105,8 +108,11 @@ def _config(base_dir: Path, plan: MergePlan) -> dict[str, Any]:
 
 
 def _for_inference(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Training with gradient checkpointing turns the cache off, and generation without it is very slow."""
-    return {key: True if key == "use_cache" else value for key, value in config.items()}
+    """Training with gradient checkpointing turns the cache off, and generation without it is very slow.
+
+    `auto_map` names Python, which no version has.
+    """
+    return {key: True if key == "use_cache" else value for key, value in config.items() if key != _CODE}
 
 
 def _refuse_tokens(files: Mapping[str, bytes | Path], rows: int | None) -> None:
@@ -127,7 +133,7 @@ def _refuse_tokens(files: Mapping[str, bytes | Path], rows: int | None) -> None:
 
 def _added_tokens(path: Path) -> Iterator[tuple[str, int]]:
     """The tokens that a tokenizer's file adds to its vocabulary, with their ids."""
-    held = read_json(path)
+    held = read_object(path)
     match path.name:
         case "tokenizer.json":
             yield from ((str(token["content"]), int(token["id"])) for token in held.get("added_tokens") or [])

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from callwright.errors import Conflict, NotFound
+from callwright.errors import Conflict, InvalidInput, NotFound
 from callwright.merger.adapter import Adapter, open_adapter
 from callwright.merger.checkpoint import (
     Checkpoint,
@@ -30,6 +30,7 @@ from callwright.progress import Advance, silent
 from callwright.spec.model import Merge
 from callwright.store import BaseModelRef, FileEntry, Manifest, Registry, Store, Verification, claimed
 from callwright.store.claim import Claim
+from callwright.store.documents import read_object
 from callwright.store.manifest import manifest_key, version_prefix
 from callwright.store.registry import CLAIM
 
@@ -151,10 +152,10 @@ class _Merge:
     def _resume(self) -> None:
         """Continue a merge of the same inputs that was cut short; clear away what a merge of others left."""
         try:
-            journal = json.loads(self.store.get_bytes(f"{self.prefix}/{_JOURNAL}"))
+            journal = read_object(self.store.get_bytes(f"{self.prefix}/{_JOURNAL}"), _JOURNAL)
             entries = {path: FileEntry.model_validate(entry) for path, entry in journal["files"].items()}
             same = journal["inputs_digest"] == self.draft.inputs_digest
-        except (NotFound, ValueError, KeyError, TypeError, AttributeError):
+        except (NotFound, InvalidInput, ValueError, KeyError, TypeError, AttributeError):
             same, entries = False, {}
         there = {entry.key.removeprefix(f"{self.prefix}/"): entry.size for entry in self.store.list(self.prefix)}
         if same:
@@ -199,7 +200,7 @@ class _Merge:
 
         self.on_progress(self.inputs.plan.nbytes, self.inputs.plan.nbytes, "verifying")
         base, tokenizer = self.inputs.base, self.inputs.files.get("tokenizer.json")
-        config = json.loads(self.store.get_bytes(f"{self.prefix}/config.json"))
+        config = read_object(self.store.get_bytes(f"{self.prefix}/config.json"), "the version's config.json")
         merged = stored_tensors(self.store, self.prefix, self.whole)
         comparison = Comparison(
             base=Weights(base.config, base.tensors, read_local),

@@ -23,6 +23,7 @@ from callwright.errors import InvalidInput, StageFailed
 from callwright.merger.checkpoint import Read, TensorRef, text_config
 from callwright.merger.streamed_model import Stream, UnmappedError
 from callwright.store import Verification
+from callwright.store.model_folder import WITHOUT_CODE, code_refused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -161,7 +162,10 @@ def _loaded(folder: Path) -> "PreTrainedModel":
     """A whole model. Raises `InvalidInput` where transformers would make up weights that its files lack."""
     from transformers import AutoModelForCausalLM
 
-    model, found = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    with code_refused(folder):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **WITHOUT_CODE
+        )
     if missing := sorted(found["missing_keys"]):
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise InvalidInput(f"verifying the merge: {folder} lacks {', '.join(missing[:5])}{more}; fetch the base again")
@@ -225,11 +229,12 @@ def _empty_model(config: Mapping[str, Any]) -> "PreTrainedModel":
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with TemporaryDirectory() as folder:
-        plain = {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype")}
+        plain = {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype", "auto_map")}
         Path(folder, "config.json").write_text(json.dumps(plain), encoding="utf-8")
         try:
             with init_empty_weights(include_buffers=False):
-                model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+                made = AutoConfig.from_pretrained(folder, **WITHOUT_CODE)
+                model: PreTrainedModel = AutoModelForCausalLM.from_config(made, **WITHOUT_CODE)
         except (ValueError, KeyError, ImportError) as error:
             first = str(error).split("\n", 1)[0]
             raise InvalidInput(

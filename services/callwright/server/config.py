@@ -69,6 +69,10 @@ class ServerConfig(SpecModel):
     """Object store URL; needed for models that are named."""
     cache_dir: str = ".callwright/cache"
     """Where each node keeps the versions that it has fetched."""
+    cache_look_seconds: float = Field(default=60.0, gt=0)
+    """How often a replica looks at sizes and times of the files that it serves from the cache."""
+    cache_verify_seconds: float = Field(default=86400.0, gt=0)
+    """How often it reads and compares all of them. A replica whose files differ is replaced, and fetches them again."""
     device: Literal["cpu", "gpu"] = "cpu"
     """What an engine computes on. `gpu` takes `engine.tensorParallelSize` GPUs a replica, which its models share."""
     cpus: float = Field(default=1, gt=0)
@@ -138,7 +142,7 @@ def sidecar_command(config: ServerConfig, *, port: int, dialects: Mapping[str, s
 def load(path: Path) -> ServerConfig:
     """Read a YAML or JSON file. Raises `NotFound` or `InvalidInput` with one line per problem."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = strict_yaml.read(path)
     except FileNotFoundError:
         raise NotFound(f"reading the server's configuration: no file {path}") from None
     except (OSError, UnicodeDecodeError) as error:

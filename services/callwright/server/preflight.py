@@ -5,7 +5,6 @@ The user sees such a mistake at once instead of through a failed replica.
 
 import contextlib
 import errno
-import json
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from callwright.errors import InvalidInput, NotFound
 from callwright.server.config import ServerConfig
+from callwright.store.documents import read_object
 
 
 def check_port(host: str, port: int) -> None:
@@ -50,9 +50,9 @@ def check_models(config: ServerConfig) -> None:
         if not folder.is_dir():
             raise NotFound(f"serving {model.id}: no directory {folder}; expected config.json, weights and tokenizer")
         try:
-            json.loads((folder / "config.json").read_text())
-        except (OSError, ValueError):
-            raise NotFound(f"serving {model.id}: {folder} has no readable config.json") from None
+            read_object(folder / "config.json")
+        except (NotFound, InvalidInput) as error:
+            raise NotFound(f"serving {model.id}: {folder} has no readable config.json: {error}") from None
         if not any(folder.glob("*.safetensors")):
             raise NotFound(f"serving {model.id}: {folder} has no *.safetensors")
 

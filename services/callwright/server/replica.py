@@ -13,12 +13,15 @@ from typing import Any
 
 from callwright.errors import InvalidInput, StageFailed
 from callwright.server import sources
+from callwright.server.cache_watch import CacheWatch
 from callwright.server.config import ServedModel, ServerConfig, served_ids
 from callwright.server.dispatch import ASGIApp, Dispatch
 from callwright.server.versioned import Versioned
+from callwright.store.model_folder import WITHOUT_CODE, code_refused
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """vLLM's `max_lora_rank`."""
+_PICKLES = ("pt", "npcache")
 _GPU_MEMORY = 0.92
 """Share of a GPU's memory that the engines of a replica take together: vLLM's default for one."""
 
@@ -30,6 +33,7 @@ class Replica:
         self._config = ServerConfig.model_validate(config)
         _set_engine_environment(self._config)
         self._engines: list[Any] = []
+        self._watches: list[CacheWatch] = []
         self._app = await self._start()
 
     async def _start(self) -> ASGIApp:
@@ -41,6 +45,7 @@ class Replica:
         else:
             self._engines = await asyncio.gather(*(asyncio.to_thread(_engine, *config) for config in configs))
         await asyncio.gather(*map(_first_token, models, self._engines))
+        self._watches = await asyncio.to_thread(_watches, self._config, [Path(each.model) for each, _ in configs])
         apps: dict[str, ASGIApp] = {}
         for model, engine, (arguments, _) in zip(models, self._engines, configs, strict=True):
             apps |= dict.fromkeys(_ids(model), versioned(model, await _application(engine, arguments)))
@@ -50,11 +55,15 @@ class Replica:
         return self._app
 
     async def check_health(self) -> None:
-        """Raise when an engine is dead; Serve then replaces the replica."""
+        """Raise when an engine is dead or the cache is not what was published; Serve then replaces the replica."""
+        if problems := [watch.problem for watch in self._watches if watch.problem]:
+            raise StageFailed("; ".join(problems))
         for engine in self._engines:
             await engine.check_health()
 
     def __del__(self) -> None:
+        for watch in getattr(self, "_watches", ()):
+            watch.stop()
         for engine in getattr(self, "_engines", ()):
             engine.shutdown()
 
@@ -68,6 +77,13 @@ def _ids(model: ServedModel) -> list[str]:
     """Return all ids of `model`, its version's `name@version` among them."""
     version = [] if model.name is None else [f"{model.name}@{model.version}"]
     return list(dict.fromkeys((*served_ids(model), *version)))
+
+
+def _watches(config: ServerConfig, folders: list[Path]) -> list[CacheWatch]:
+    """A watch over each version that is served from the cache."""
+    seconds = {"look_seconds": config.cache_look_seconds, "verify_seconds": config.cache_verify_seconds}
+    published = [sources.published_files(model, config) for model in config.models]
+    return [CacheWatch(folder, files, **seconds) for folder, files in zip(folders, published, strict=True) if files]
 
 
 def _engine(arguments: Any, engine_config: Any) -> Any:
@@ -142,8 +158,9 @@ def _engine_config(model: ServedModel, config: ServerConfig) -> tuple[Any, Any]:
     path = sources.model_directory(model, config)
     adapters = {adapter.id: sources.adapter_directory(adapter, config) for adapter in model.adapters}
     try:
-        engine_args = AsyncEngineArgs(**_engine_arguments(model, config, path, list(adapters.values())))
-        engine_config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
+        with code_refused(path):
+            engine_args = AsyncEngineArgs(**_engine_arguments(model, config, path, list(adapters.values())))
+            engine_config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
     except (ValueError, TypeError) as error:
         raise InvalidInput(f"starting the engine of model {model.id}: {_sentence(error)}") from None
     modules = [LoRAModulePath(name=name, path=str(folder)) for name, folder in adapters.items()]
@@ -176,7 +193,18 @@ def _engine_arguments(model: ServedModel, config: ServerConfig, path: Path, adap
         if not ranks:
             raise InvalidInput(f"serving adapters of {model.id}: rank {rank} is above {_RANKS[-1]}; merge them instead")
         arguments |= {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": ranks[0]}
-    return arguments | model.engine.extra
+    made = {"load_format": "safetensors"} | arguments | model.engine.extra
+    if made["load_format"] in _PICKLES:
+        raise InvalidInput(
+            f"serving {model.id}: engine.extra.load_format: got {made['load_format']!r}, which reads pickles; expected "
+            "safetensors"
+        )
+    if made.get("trust_remote_code"):
+        raise InvalidInput(
+            f"serving {model.id}: engine.extra.trust_remote_code: got true; expected none: a model's own Python is "
+            "never run"
+        )
+    return made | WITHOUT_CODE
 
 
 def _sentence(error: Exception) -> str:

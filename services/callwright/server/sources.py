@@ -7,7 +7,7 @@ from pathlib import Path
 
 from callwright.errors import InvalidInput
 from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
-from callwright.store import AdapterConfig, Store, fetch, fetch_folder
+from callwright.store import AdapterConfig, FileEntry, Registry, Store, check_folder, fetch, fetch_folder, served_files
 
 _RUN = "run:"
 
@@ -15,18 +15,25 @@ _RUN = "run:"
 def model_directory(model: ServedModel, config: ServerConfig) -> Path:
     """The model's directory; a version from the store is fetched and verified. Raises `NotFound`, `StageFailed`."""
     if model.path is not None:
-        return Path(model.path)
+        return check_folder(Path(model.path))
     return fetch(_store(config), str(model.name), model.version, Path(config.cache_dir))
+
+
+def published_files(model: ServedModel, config: ServerConfig) -> dict[str, FileEntry]:
+    """What the manifest of a version from the store says of its files; nothing of a local directory."""
+    if model.path is not None:
+        return {}
+    return served_files(Registry(_store(config)).manifest(str(model.name), model.version))
 
 
 def adapter_directory(adapter: ServedAdapter, config: ServerConfig) -> Path:
     """The adapter's directory, in PEFT's layout. Raises `NotFound`."""
     if not adapter.path.startswith(_RUN):
-        return Path(adapter.path)
+        return check_folder(Path(adapter.path))
     run = adapter.path.removeprefix(_RUN)
     store, prefix = _store(config), f"runs/{run}/adapter"
     # A run that is trained again writes other bytes under the same keys: they come to another directory.
-    return fetch_folder(store, prefix, Path(config.cache_dir) / "adapters", run)
+    return check_folder(fetch_folder(store, prefix, Path(config.cache_dir) / "adapters", run))
 
 
 def adapter_rank(folder: Path) -> int:

@@ -21,7 +21,7 @@ from callwright.spec.model import FineTune
 def load(path: str | Path) -> FineTune:
     """Read the FineTune document at `path`. Raises `NotFound` or `InvalidInput`."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = strict_yaml.read(Path(path))
     except FileNotFoundError:
         raise NotFound(f"reading the FineTune: no file {path}; expected a YAML document") from None
     except (OSError, UnicodeDecodeError) as error:

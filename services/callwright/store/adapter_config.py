@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from callwright.errors import InvalidInput, NotFound
+from callwright.store.documents import read_file
 
 FILE = "adapter_config.json"
 
@@ -56,11 +57,9 @@ class AdapterConfig(BaseModel):
         """The configuration in an adapter's folder. Raises `NotFound` and `InvalidInput`."""
         path = folder / FILE
         try:
-            return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+            return cls.model_validate_json(read_file(path))
+        except NotFound:
             raise NotFound(f"reading the adapter: no file {path}; expected an adapter in PEFT's layout") from None
-        except OSError as error:
-            raise InvalidInput(f"reading the adapter: {path}: {error.strerror}") from None
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
             # A pattern stands below its field; what stands below another one is a member of a union, or of a list.

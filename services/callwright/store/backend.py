@@ -12,6 +12,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
+from callwright.errors import InvalidInput
+from callwright.store.documents import MAX_BYTES
+
 Buffer = bytes | bytearray | memoryview
 """One-dimensional bytes."""
 
@@ -36,6 +39,11 @@ class Stored:
 def etag_of(data: bytes) -> str:
     """The tag of an object with these bytes: a digest, the same in every backend and behind every proxy."""
     return hashlib.sha256(data).hexdigest()
+
+
+def too_large(where: str, size: int) -> InvalidInput:
+    """What a backend raises for an object that is not to be read whole."""
+    return InvalidInput(f"reading {where}: got {size} bytes; expected a document of at most {MAX_BYTES}")
 
 
 class Writer(ABC):
@@ -70,7 +78,8 @@ class Writer(ABC):
 class Backend(Protocol):
     """Where objects are. Methods raise `NotFound`, `Conflict`, `InvalidInput` or `Unavailable`, nothing else."""
 
-    def read(self, key: str) -> Stored: ...
+    def read(self, key: str) -> Stored:
+        """A small object; one over `MAX_BYTES` raises `InvalidInput`."""
 
     def read_range(self, key: str, start: int, length: int) -> Buffer:
         """Bytes `start` to `start + length`, which the object must have; may return fewer, but at least one."""

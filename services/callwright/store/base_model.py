@@ -8,9 +8,8 @@ from pathlib import Path
 
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.store.fetch import fetch_folder
+from callwright.store.model_folder import PATTERNS, check_folder
 from callwright.store.storage import Store
-
-_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 
 
 def resolve_base(
@@ -24,7 +23,7 @@ def resolve_base(
 
     A directory is used where it is; a store URL is copied once into `cache_dir`; anything else is a Hugging Face id,
     which `huggingface_hub` downloads into `cache_dir` (its own cache when None). Raises `NotFound` for what is not
-    there, `Unavailable` when a store or the hub does not answer.
+    there, `Unavailable` when a store or the hub does not answer, and `InvalidInput` as `check_folder` does.
     """
     if "://" in base:
         return _from_store(base, cache_dir, open_store)
@@ -41,7 +40,7 @@ def resolve_base(
 def _checked(path: Path, base: str) -> Path:
     if not (path / "config.json").is_file():
         raise NotFound(f"finding the base: {base} has no config.json; expected a model's directory")
-    return path
+    return check_folder(path)
 
 
 def _from_store(url: str, cache_dir: Path | None, open_store: Callable[[str], Store]) -> Path:
@@ -50,7 +49,7 @@ def _from_store(url: str, cache_dir: Path | None, open_store: Callable[[str], St
     store = open_store(url)
     if not store.exists("config.json"):
         raise NotFound(f"finding the base: {url} has no config.json; expected a model's files below it")
-    return fetch_folder(store, "", cache_dir, "base")
+    return check_folder(fetch_folder(store, "", cache_dir, "base"))
 
 
 def _from_hub(base: str, revision: str | None, cache_dir: Path | None) -> Path:
@@ -66,7 +65,7 @@ def _from_hub(base: str, revision: str | None, cache_dir: Path | None) -> Path:
     except ImportError:
         raise NotFound(f"finding the base: no directory {base}, and huggingface_hub is not installed") from None
     try:
-        path = snapshot_download(base, revision=revision, cache_dir=cache_dir, allow_patterns=_PATTERNS)
+        path = snapshot_download(base, revision=revision, cache_dir=cache_dir, allow_patterns=[*PATTERNS])
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise NotFound(f"finding the base: no directory {base} and not on the hub: {_first_line(error)}") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

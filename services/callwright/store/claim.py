@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 
 from callwright.errors import CallwrightError, Conflict, InvalidInput, NotFound
+from callwright.store.documents import read_object
 from callwright.store.files import HeldError, locked, this_process
 from callwright.store.storage import Store
 
@@ -143,9 +144,9 @@ class _Lease:
 
 def _read(data: bytes) -> tuple[str, float]:
     try:
-        document = json.loads(data)
-        return str(document["holder"]), min(float(document["lease_seconds"]), 600.0)
-    except (ValueError, KeyError, TypeError):
+        document = read_object(data, "a lease")
+        return str(document["holder"])[:200], min(max(float(document["lease_seconds"]), 0.0), 600.0)
+    except (InvalidInput, ValueError, KeyError, TypeError, OverflowError):
         return "another process", LEASE_SECONDS
 
 

@@ -5,11 +5,14 @@ refused. The cache directory's layout is `<cache>/<name>/<version>-<digest of wh
 """
 
 import hashlib
+import logging
 import os
+import secrets
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,8 +20,11 @@ from callwright.errors import InvalidInput, StageFailed
 from callwright.progress import Advance, silent
 from callwright.store.files import locked, sync_folder
 from callwright.store.manifest import PROMOTED, FileEntry, Manifest, version_prefix
+from callwright.store.model_folder import is_code, is_taken
 from callwright.store.registry import Registry
 from callwright.store.storage import Store
+
+_log = logging.getLogger(__name__)
 
 RANGE_BYTES = 8 * 1024 * 1024
 """Bytes of one request."""
@@ -36,17 +42,40 @@ def fetch(
 ) -> Path:
     """A local directory with the files of a version and its manifest, every one verified against the manifest.
 
-    Returns at once when the cache has it. Raises `NotFound` for a version that is not whole, `StageFailed` for a file
-    that is corrupt twice, `Unavailable` when the store does not answer.
+    What the cache has is compared with the manifest, and fetched anew where it differs. Raises `NotFound` for a version
+    that is not whole, `StageFailed` for a file that is corrupt twice, `Unavailable` when the store does not answer.
     """
     manifest = Registry(store).manifest(name, version)
     target = cache_dir / name / f"{manifest.version}-{_content_digest(manifest)}"
+
+    files = served_files(manifest)
 
     def fill(staged: Path) -> None:
         _Download(store, manifest, staged, on_bytes).run()
         (staged / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
 
+    if target.is_dir() and (changed := differing(target, files)):
+        _log.warning("%s is not what was published; fetching %s %s again", target / changed, name, manifest.version)
+        with suppress(FileNotFoundError):  # another process was faster
+            target.rename(target.with_name(f"{target.name}.part-{secrets.token_hex(4)}"))
     return _cached(target, fill)
+
+
+def served_files(manifest: Manifest) -> dict[str, FileEntry]:
+    """The files of a version that are fetched: neither Python nor pickles."""
+    return {path: entry for path, entry in manifest.files.items() if not is_code(path)}
+
+
+def differing(folder: Path, files: Mapping[str, FileEntry]) -> str | None:
+    """The first of `files` below `folder` that is gone, a link or changed; None where all are whole."""
+    for path, entry in files.items():
+        here = folder / path
+        try:
+            if here.is_symlink() or here.stat().st_size != entry.size or FileEntry.of(here) != entry:
+                return path
+        except OSError:
+            return path
+    return None
 
 
 def _content_digest(manifest: Manifest) -> str:
@@ -56,7 +85,7 @@ def _content_digest(manifest: Manifest) -> str:
 
 
 def fetch_folder(store: Store, prefix: str, cache_dir: Path, label: str) -> Path:
-    """A local directory `<cache_dir>/<label>-<digest>` with the objects below `prefix`, copied once.
+    """A local directory `<cache_dir>/<label>-<digest>` with the model's files below `prefix`, copied once.
 
     What is there decides the digest, so a folder that changes in place is copied anew. Raises `NotFound` for an empty
     one and `Unavailable` when the store does not answer.
@@ -64,7 +93,7 @@ def fetch_folder(store: Store, prefix: str, cache_dir: Path, label: str) -> Path
     state = [f"{store.url}/{prefix}"]
     state += (f"{entry.key} {entry.size} {entry.modified.isoformat()}" for entry in store.list(prefix))
     target = cache_dir / f"{label}-{hashlib.sha256(os.fsencode(chr(10).join(state))).hexdigest()[:16]}"
-    return _cached(target, lambda staged: store.get_tree(prefix, staged))
+    return _cached(target, lambda staged: store.get_tree(prefix, staged, only=is_taken))
 
 
 def fetch_file(store: Store, key: str, cache_dir: Path) -> Path:
@@ -111,7 +140,7 @@ class _Download:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        bad = self._attempt(self._manifest.files)
+        bad = self._attempt(served_files(self._manifest))
         if bad:
             bad = self._attempt(bad)
         if bad:
@@ -133,8 +162,6 @@ class _Download:
 
     def _file(self, pool: ThreadPoolExecutor, path: str, entry: FileEntry) -> "list[Future[None]]":
         place = self._folder / path
-        if not place.resolve().is_relative_to(self._folder.resolve()):
-            raise StageFailed(f"fetching {self._manifest.name}: its manifest names {path!r}, which is outside of it")
         place.parent.mkdir(parents=True, exist_ok=True)
         with place.open("wb") as file:
             file.truncate(entry.size)

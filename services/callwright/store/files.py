@@ -7,9 +7,16 @@ a process that dies. Network file systems that support flock are safe too.
 import contextlib
 import fcntl
 import os
+import re
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+from callwright.errors import InvalidInput
+
+_PRIVATE = 0o600
+"""Mode of files that nobody else may read."""
 
 
 class HeldError(Exception):
@@ -43,6 +50,23 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
             os.close(handle)
 
 
+def checked_file(path: Path, *, within: Path) -> Path:
+    """`path`, if it is a regular file or a folder, or is not there, and no link leads out of the folder `within`.
+
+    Raises `InvalidInput`, by name, and `OSError`.
+    """
+    try:
+        real = path.resolve()
+    except RuntimeError:
+        raise InvalidInput(f"reading {path}: its links lead in a circle; expected a file") from None
+    if not real.is_relative_to(within.resolve()):
+        raise InvalidInput(f"reading {path}: it is a link to {real}; expected a file within {within}; copy it there")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if not stat.S_ISREG(mode := real.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise InvalidInput(f"reading {path}: it is neither a file nor a folder; take it away")
+    return path
+
+
 def this_process() -> str:
     """The name that a lock shows others for its holder, this process."""
     return f"process {os.getpid()} on {socket.gethostname()}"
@@ -54,7 +78,7 @@ def open_in_folder(path: Path, flags: int) -> int:
     while True:
         try:
             make_folder(path.parent)
-            return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            return _opened(path, flags)
         except FileNotFoundError:
             attempts -= 1
             if not attempts:
@@ -67,8 +91,31 @@ def make_folder(folder: Path) -> None:
         return
     if folder.parent != folder:
         make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    mode = file_mode()
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        if mode != _PRIVATE:
+            # Who may read a folder may enter it; the group that it takes after its parent stays.
+            os.chmod(folder, folder.stat().st_mode & 0o7000 | mode | (mode & 0o444) >> 2)
     sync_folder(folder.parent)
+
+
+def file_mode() -> int:
+    """The mode of the files that are made, from `CALLWRIGHT_FILE_MODE`; 0600 when absent. Raises `InvalidInput`."""
+    told = os.environ.get("CALLWRIGHT_FILE_MODE", f"{_PRIVATE:o}")
+    if not re.fullmatch(r"0?6[0-7]{2}", told):
+        raise InvalidInput(f"CALLWRIGHT_FILE_MODE: got {told!r}; expected a file's mode such as 600 or 660")
+    return int(told, 8) & 0o666
+
+
+def _opened(path: Path, flags: int) -> int:
+    mode = file_mode()
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if mode != _PRIVATE:
+            os.fchmod(handle, mode)
+        return handle
+    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from callwright.errors import CallwrightError, Conflict, InvalidInput, NotFound, Unavailable
-from callwright.store.backend import Buffer, Entry, Stored, Writer, etag_of
-from callwright.store.files import locked, open_in_folder, sync_folder
+from callwright.store.backend import Buffer, Entry, Stored, Writer, etag_of, too_large
+from callwright.store.documents import MAX_BYTES
+from callwright.store.files import checked_file, locked, open_in_folder, sync_folder
 
 STAGED = re.compile(r"#\d+$")
 """Names of what is being written, and of locks."""
@@ -30,11 +31,14 @@ class LocalBackend:
 
     def read(self, key: str) -> Stored:
         with _explained("reading", self.root / key):
-            data = (self.root / key).read_bytes()
+            path = self._place(key)
+            if (size := path.stat().st_size) > MAX_BYTES:
+                raise too_large(str(path), size)
+            data = path.read_bytes()
         return Stored(data=data, etag=etag_of(data))
 
     def read_range(self, key: str, start: int, length: int) -> Buffer:
-        with _explained("reading", self.root / key), (self.root / key).open("rb", buffering=0) as file:
+        with _explained("reading", self.root / key), self._place(key).open("rb", buffering=0) as file:
             file.seek(start)
             data = file.read(length)
         if not data:
@@ -49,12 +53,12 @@ class LocalBackend:
             return self._write(key, data)
 
     def writer(self, key: str) -> "LocalWriter":
-        return LocalWriter(self.root / key)
+        return LocalWriter(self._place(key))
 
     def entry(self, key: str) -> Entry | None:
         try:
             with _explained("reading", self.root / key):
-                return self._entry(self.root / key) if (self.root / key).is_file() else None
+                return self._entry(path) if (path := self._place(key)).is_file() else None
         except NotFound:
             return None
 
@@ -65,11 +69,12 @@ class LocalBackend:
                 for name in names:
                     if not STAGED.search(name):
                         with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
-                            yield self._entry(Path(folder, name))
+                            yield self._entry(self._place(Path(folder, name).relative_to(self.root)))
 
     def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             with _explained("deleting", self.root / key):
+                self._place(Path(key).parent)
                 (self.root / key).unlink(missing_ok=True)
                 self._prune((self.root / key).parent)
 
@@ -79,6 +84,10 @@ class LocalBackend:
                 for name in names:
                     if STAGED.search(name) and not name.endswith("#0"):
                         Path(folder, name).unlink(missing_ok=True)
+
+    def _place(self, key: str | Path) -> Path:
+        """The path of an object. Raises `InvalidInput` where a link leads out of the root, and for what is no file."""
+        return checked_file(self.root / key, within=self.root)
 
     def _entry(self, path: Path) -> Entry:
         stat = path.stat()

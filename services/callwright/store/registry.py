@@ -16,6 +16,7 @@ from callwright.errors import Conflict, InvalidInput, NotFound, StageFailed
 from callwright.progress import Advance, silent
 from callwright.store.backend import Entry
 from callwright.store.claim import is_claimed
+from callwright.store.documents import read_object
 from callwright.store.manifest import (
     PROMOTED,
     FileEntry,
@@ -26,6 +27,7 @@ from callwright.store.manifest import (
     promotion_key,
     version_prefix,
 )
+from callwright.store.paths import checked_paths
 from callwright.store.storage import Store
 
 HISTORY = 50
@@ -84,6 +86,7 @@ class Registry:
         when another one holds the name.
         """
         key = manifest_key(manifest.name, manifest.version)
+        checked_paths(manifest.files, where=key)
         try:
             self.store.put_bytes(key, _dumped(manifest), if_absent=True)
         except Conflict:
@@ -220,7 +223,11 @@ class Registry:
         return None
 
     def _manifest(self, key: str) -> Manifest:
-        return _parsed(Manifest, self.store.get_bytes(key), key)
+        manifest = _parsed(Manifest, self.store.get_bytes(key), key)
+        checked_paths(manifest.files, where=key)
+        if manifest_key(manifest.name, manifest.version) != key:
+            raise StageFailed(f"reading {key}: it is the manifest of {manifest.name} {manifest.version}; merge again")
+        return manifest
 
     def _promotion(self, name: str) -> tuple[Promotion | None, str | None]:
         key = promotion_key(name)
@@ -261,7 +268,7 @@ def same_version(one: Manifest, other: Manifest) -> bool:
 
 def _parsed(model: type[T], data: bytes, key: str) -> T:
     try:
-        return model.model_validate_json(data)
+        return model.model_validate(read_object(data, key, unique=True))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the document"

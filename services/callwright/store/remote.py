@@ -22,7 +22,8 @@ from obstore import exceptions
 from obstore.store import GCSStore, MemoryStore, from_url
 
 from callwright.errors import CallwrightError, Conflict, InvalidInput, NotFound, Unavailable
-from callwright.store.backend import Buffer, Entry, Stored, Writer, etag_of
+from callwright.store.backend import Buffer, Entry, Stored, Writer, etag_of, too_large
+from callwright.store.documents import MAX_BYTES
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode, UpdateVersion
@@ -122,6 +123,8 @@ class RemoteBackend:
 
         def ask() -> tuple[bytes, str]:
             result = obstore.get(self._store, key)
+            if result.meta["size"] > MAX_BYTES:
+                raise too_large(self._at(key), result.meta["size"])
             return bytes(result.bytes()), result.meta[self._mark] or ""
 
         return self._asked("reading", key, ask)

@@ -5,13 +5,13 @@ files. Knows nothing of models: those are the registry's.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.store.backend import Backend, Buffer, Entry, Stored, Writer
-from callwright.store.files import make_folder
+from callwright.store.files import checked_file, make_folder
 from callwright.store.local import LocalBackend
 from callwright.store.url import StoreURL
 
@@ -128,18 +128,26 @@ class Store:
         """Copy every file below `folder` to `prefix`; returns how many. Not atomic: write what marks it whole last."""
         if not folder.is_dir():
             raise NotFound(f"storing {prefix}: no folder {folder}")
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        found = sorted(folder.rglob("*"))
+        for path in found:
+            if checked_file(path, within=folder).is_dir() and path.is_symlink():
+                raise InvalidInput(f"storing {prefix}: {path} is a link to a folder; expected files; copy them there")
+        paths = [path for path in found if path.is_file()]
         for path in paths:
             self.put_file(f"{prefix.rstrip('/')}/{path.relative_to(folder).as_posix()}", path)
         return len(paths)
 
-    def get_tree(self, prefix: str, folder: Path) -> int:
-        """Copy every object below `prefix` into `folder`; returns how many. Raises `NotFound` when there are none."""
-        entries = self.list(prefix)
+    def get_tree(self, prefix: str, folder: Path, *, only: Callable[[str], bool] = lambda path: True) -> int:
+        """Copy the objects below `prefix` into `folder`, those whose path below it is one for `only`.
+
+        Returns how many. Raises `NotFound` when there are none.
+        """
+        below = {entry.key.removeprefix(prefix.rstrip("/") + "/"): entry for entry in self.list(prefix)}
+        entries = {name: entry for name, entry in below.items() if only(name)}
         if not entries:
             raise NotFound(f"reading {self.url.rstrip('/')}/{prefix}: nothing there")
-        for entry in entries:
-            path = folder / entry.key.removeprefix(prefix.rstrip("/") + "/")
+        for name, entry in entries.items():
+            path = folder / name
             self.get_file(entry.key, path)
             if path.stat().st_size != entry.size:
                 raise Unavailable(f"reading {entry.key}: got {path.stat().st_size} bytes; expected {entry.size}")

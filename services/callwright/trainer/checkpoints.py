@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from callwright.errors import NotFound, Temporary, Unavailable
-from callwright.store import Store
+from callwright.errors import InvalidInput, NotFound, Temporary, Unavailable
+from callwright.store import Store, checked_paths
+from callwright.store.documents import read_object
 from callwright.store.manifest import FileEntry
 
 _RECORD = "checkpoint.json"
@@ -54,8 +55,9 @@ class Checkpoints:
         found = []
         for key in sorted(key for key in sizes if key.endswith(f"/{_RECORD}")):
             try:
-                made = Checkpoint.model_validate_json(self.store.get_bytes(key))
-            except (ValidationError, NotFound):
+                made = Checkpoint.model_validate(read_object(self.store.get_bytes(key), key, unique=True))
+                checked_paths(made.files, where=key)
+            except (ValidationError, NotFound, InvalidInput):
                 continue
             here = key.removesuffix(f"/{_RECORD}")
             if all(sizes.get(f"{here}/{name}") == entry.size for name, entry in made.files.items()):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from callwright.errors import InvalidInput
+from callwright.errors import InvalidInput, without_secrets
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Trackers:
             try:
                 self._thread.submit(tell, callback).result()
             except Exception as error:  # noqa: BLE001 - of whatever kind, it is the tracker's own
-                _log.warning("%s takes no metrics any more: %s", name, error)
+                _log.warning("%s takes no metrics any more: %s", name, without_secrets(str(error)))
                 del self._callbacks[name]
 
 

@@ -1,0 +1,75 @@
+"""A folder with a base or an adapter that somebody else made: what is taken of it, and what is refused.
+
+Weights are safetensors alone. Python (`*.py`) and pickles (`*.bin`, `*.pt`) are neither copied nor loaded.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from callwright.errors import InvalidInput
+from callwright.store.documents import MAX_BYTES, read_file, read_value
+from callwright.store.files import checked_file
+
+PATTERNS = (
+    "*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken", "LICENSE*", "NOTICE*",
+    "additional_chat_templates/*.jinja",
+)  # fmt: skip
+"""Files that are taken."""
+WITHOUT_CODE = {"trust_remote_code": False}
+"""What every loader is told. Said, it is no question that a terminal could answer with yes."""
+_CODE = (".py", ".pyc", ".pyd", ".so", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
+
+
+def is_taken(path: str) -> bool:
+    """Whether the file at `path` below a model's folder is copied from there."""
+    name = PurePosixPath(path)
+    return not is_code(path) and any(
+        len(PurePosixPath(each).parts) == len(name.parts) and fnmatchcase(path, each) for each in PATTERNS
+    )
+
+
+def is_code(path: str) -> bool:
+    """Whether the file is Python, or weights in a form that a loader may run."""
+    return PurePosixPath(path).suffix.lower() in _CODE
+
+
+def check_folder(folder: Path) -> Path:
+    """`folder`, if the files that are taken of it are regular ones, within it, and its JSON is within bounds.
+
+    Of Hugging Face's cache the snapshots are links to blobs of the same repository, which are within it. Raises
+    `InvalidInput` by the file's name.
+    """
+    real = folder.resolve()
+    cached = real.parent.name == "snapshots" and (real.parent.parent / "blobs").is_dir()
+    for path in _taken(folder):
+        checked_file(path, within=real.parent.parent if cached else real)
+        if path.suffix == ".safetensors":
+            continue
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise InvalidInput(f"reading {path}: got {size} bytes; expected at most {MAX_BYTES}")
+        if path.suffix == ".json":
+            read_value(read_file(path), str(path))
+    return folder
+
+
+@contextlib.contextmanager
+def code_refused(folder: Path) -> Iterator[None]:
+    """Turn a loader's refusal to run the Python of the model in `folder` into an error of ours."""
+    try:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise InvalidInput(
+            f"loading {folder}: it needs Python of its own (auto_map in its configuration), which is never run; "
+            "expected an architecture that transformers or the engine knows; choose another base"
+        ) from None
+
+
+def _taken(folder: Path) -> Iterator[Path]:
+    for pattern in PATTERNS:
+        for path in sorted(folder.glob(pattern)):
+            if is_taken(path.relative_to(folder).as_posix()) and (path.is_symlink() or not path.is_dir()):
+                yield path
