@@ -872,6 +872,21 @@ _HERMES = [
     _kept("tag that begins in prose", "a <tool_ b <to", dialects=HERMES),
     _kept("less-than signs", "1 < 2 << 3 <", dialects=HERMES),
     _kept("stray closing tag", "a</tool_call>b", dialects=HERMES),
+    *(
+        _kept(f"tags that are talked about: {text!r}", text, dialects=HERMES)
+        for text in (
+            "I write `<tool_call>` and `</tool_call>` around it.",
+            "<tool_call> and </tool_call> stand around it.",
+            "The tags <tool_call></tool_call> are empty.",
+            "A <tool_call>{json}</tool_call> block",
+            "It opens with <tool_call>",
+            "a <tool_call>  \n\nb",
+            "a <tool_call> { b",
+        )
+    ),
+    _hermes("tag that is talked about before a block", f"I use <tool_call>:\n{_WEATHER}", "I use <tool_call>:", PARIS),
+    _hermes("tag in prose right before a block", f"See <tool_call>\n{_WEATHER}", "See <tool_call>", PARIS),
+    _hermes("block within a line", f"So {_WEATHER}", "So", PARIS),
     _hermes("think block that mentions a call", f"<think>\n{_WEATHER}\n</think>\nHi", "Hi", thought=_WEATHER),
     _hermes("think block, then a call", f"<think>\nx\n</think>\n{_WEATHER}", None, PARIS, thought="x"),
     _kept("ReAct words in prose", "Action: fire_alert\nObservation: x", dialects=HERMES),

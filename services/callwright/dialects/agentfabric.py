@@ -10,8 +10,9 @@ import re
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from callwright.dialects.react import Piece, ReactDialect
-from callwright.dialects.tools import Tool
+from callwright.dialects.history import Piece
+from callwright.dialects.react import ReactDialect
+from callwright.dialects.tools import Names, Tool
 from callwright.dialects.types import Rendered, Segment
 
 Language = Literal["zh", "en"]
@@ -109,35 +110,22 @@ class AgentFabric(ReactDialect):
         """RolePlay asks for the answer right after the results."""
         return _ANSWER
 
-    def thought(self, text: str, *, resumed: bool) -> list[Piece]:
+    def thought(self, text: str) -> list[Piece]:
         """Prose before an action; there is no marker for it here."""
-        if resumed:
-            return [("final", f"{_ANSWER} {text}\n" if text else f"{_ANSWER}\n")]
         return [("text", f"{text}\n")] if text else []
 
     def final(self, text: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
-        """The answer; a reply without a call is plain."""
-        return [("final", f"{_ANSWER} {text}")] if resumed else [("text", text)]
+        """The answer, which is plain."""
+        return [("text", text)]
 
     def answer_frame(self) -> tuple[str, str]:
         """Nothing: a reply without a call is plain, and `Answer:` stands there already after a result."""
         return "", ""
 
-    def _raw_pieces(self, raw: list[Piece], *, resumed: bool) -> list[Piece]:
-        """After a result the text opens with `Answer:`, as RolePlay puts it there."""
-        kind, text = raw[0]
-        if not resumed:
-            return raw
-        if kind == "text":
-            return [("final", f"{_ANSWER} {text.lstrip()}"), *raw[1:]]
-        if text.lstrip().startswith(_ANSWER):
-            return [(kind, text.lstrip()), *raw[1:]]
-        return [("final", f"{_ANSWER}\n"), *raw]
-
-    def _ends_with_result(self, text: str) -> bool:
-        if text.rstrip().endswith(f"\n{_ANSWER}"):
-            return super()._ends_with_result(text.rstrip().removesuffix(_ANSWER))
-        return super()._ends_with_result(text)
+    def _ends_with_result(self, text: str, names: Names) -> bool:
+        stripped = text.rstrip()
+        is_open = stripped.endswith(f"\n{_ANSWER}")
+        return super()._ends_with_result(stripped.removesuffix(_ANSWER) if is_open else text, names)
 
     def _language_of(self, tools: tuple[Tool, ...]) -> Language:
         if self._language is not None:

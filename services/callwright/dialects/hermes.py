@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from callwright.dialects.hermes_stream import HermesStream
+from callwright.dialects.history import names_of, read_said, repeats_calls
 from callwright.dialects.left_over import OPEN, SHUT
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
-from callwright.dialects.tools import Tool, choose, read_names, read_tools
-from callwright.dialects.types import Message, Rendered, Segment, ToolSpec, Turn
+from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
+from callwright.dialects.types import Kind, Message, Rendered, Segment, ToolSpec, Turn
 
 _PROMPT = """\
 # Tools
@@ -53,9 +54,12 @@ class Hermes:
     def render(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"
     ) -> Rendered:
-        shown = choose(read_tools(tools), tool_choice)
+        declared = read_tools(tools)
+        shown = choose(declared, tool_choice)
+        items = read_messages(messages, with_system=bool(shown))
+        names = names_of(declared, items)
         page = Page()
-        for index, item in enumerate(read_messages(messages, with_system=bool(shown))):
+        for index, item in enumerate(items):
             match item:
                 case System(text):
                     page.open("system")
@@ -63,22 +67,25 @@ class Hermes:
                 case User(text):
                     open_user(page, item, text)
                 case Assistant():
-                    self._write_turn(page, item)
+                    self._write_turn(page, item, names)
         return page.render()
 
-    def _write_turn(self, page: Page, turn: Assistant) -> None:
+    def _write_turn(self, page: Page, turn: Assistant, names: Names) -> None:
+        said = read_said(HermesStream(names, eager=False), turn)
         page.open("assistant")
-        page.reason(turn.reasoning)
+        page.reason(said.reasoning)
         page.turn = turn.index
-        for segment in self.segment(turn.text):
-            page.write(segment.kind, segment.text)
-        lead = "\n" if turn.text else ""
-        for call in turn.calls if OPEN not in turn.text else ():
+        written = [(segment.kind, segment.text) for segment in said.segments]
+        calls: list[tuple[Kind, str]] = []
+        for call in turn.calls:
             before, after = self.call_frame(call.name)
             head, arguments = before[: before.rindex('"arguments"')], before[before.rindex('"arguments"') :]
-            page.write("action", lead + head)
-            page.write("action_input", f"{arguments}{call.arguments}{after}")
-            lead = "\n"
+            calls.append(("action", f"\n{head}" if calls or written else head))
+            calls.append(("action_input", f"{arguments}{call.arguments}{after}"))
+        if not repeats_calls(turn, said, written, calls, lambda: HermesStream(names, eager=False)):
+            written += calls
+        for kind, text in written:
+            page.write(kind, text)
         if turn.results:
             page.open("user")
             page.write("user", "\n".join(f"<tool_response>\n{result}\n</tool_response>" for result in turn.results))

@@ -21,6 +21,8 @@ _BLOCK_TAG = re.compile(f"{OPEN}|{SHUT}")
 _OUTSIDE = outside("<")
 _SPACE = re.compile(r"\s*")
 _FENCE = re.compile(r"\s*(?:`{1,3}[a-z]{0,8}\s{0,256})?(?:\[\s{0,64}(?=\{|\Z))?")
+_OPENS_OBJECT = re.compile(r"\{\s{0,64}([\"'“}])?")
+_BESIDE = re.compile(r"[ \t]+[^\s{`\[]")
 _JUNK = re.compile(r"[\s}\])`~,;]*")
 _OBJECT_HEAD = re.compile(r'\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*(?=\{)')
 _LONGEST_OBJECT_HEAD = 512
@@ -36,6 +38,8 @@ class HermesStream(Stream):
         super().__init__(opened=opened)
         self._names = names
         self._eager = eager
+        self._is_apart = False
+        """Whether the block's tag stands on a line of its own, or behind another block."""
         self._block_start = 0
         """Where the text of the call that is being read begins."""
         self._raw: list[str] = []
@@ -63,6 +67,7 @@ class HermesStream(Stream):
         follows_line = self._buffer[found.start() - 1] == "\n" and found.start() > self._position
         self._block_start = found.start() - follows_line
         self._take_lead(found.start())
+        self._is_apart = self._line_due or "\n" in self._gap or self._last_said in ("", "\n")
         self._raw = [self._take(found.end())]
         self._step = self._read_block_start if found[0] == OPEN else self._skip_all  # the model invents a result
         return True
@@ -81,16 +86,31 @@ class HermesStream(Stream):
         return found.start() if found else -1
 
     def _read_block_start(self) -> bool:
+        """A tag opens a block where an object follows; else only on a line of its own, and it is not talked about."""
         start = self._end_of(_FENCE)
         if start == len(self._buffer):
             self._raw.append(self._take(self._end_of(_SPACE)))  # a fence is short and waits in the buffer
             return False
-        self._raw.append(self._take(start))
-        if self._buffer[start] == "{":
+        opens = _OPENS_OBJECT.match(self._buffer, start)
+        if opens and not opens[1] and opens.end() == len(self._buffer) and not self._is_apart:
+            return False
+        if opens and (opens[1] or self._is_apart):
+            self._raw.append(self._take(start))
             self._begin_object()
-        else:
+        elif self._is_apart and not _BESIDE.match("".join(self._raw[1:]) + self._buffer[self._position : start + 1]):
+            self._raw.append(self._take(start))
             self._step = self._read_non_object
+        else:
+            self._be_prose()
         return True
+
+    def _be_prose(self) -> None:
+        """The tag is only talked about; the white space behind it, where it was taken, is read once more."""
+        tag, *space = self._raw
+        if space:
+            self._buffer, self._position = "".join([tag[-1], *space, self._buffer[self._position :]]), 1
+        self._say(self._gap + tag)
+        self._step = self._read_prose
 
     def _begin_object(self) -> None:
         self._body = []
@@ -279,7 +299,7 @@ class HermesStream(Stream):
                 self._end_beside(rest)
             case self._read_block_start | self._read_non_object | self._read_object | self._read_after_halt:
                 self._raw.extend([*self._body, rest])
-                if cut:
+                if cut or (self._step == self._read_block_start and not self._is_apart):
                     self._say(self._gap + "".join(self._raw))
                 else:
                     self._fault = MalformedCall("", "the call is not complete")

@@ -138,13 +138,29 @@ def _is_result(message: Message) -> bool:
 
 def _assistant(message: Message, results: Sequence[Message], first: int, where: str) -> Assistant:
     calls = tuple(_calls(message, where))
-    order = {call.id: index for index, call in reversed(list(enumerate(calls)))}
-    ranked = sorted(
-        (order.get(str(result.get("tool_call_id")), len(order)), index) for index, result in enumerate(results)
-    )
     texts = [_text(result, f"messages[{first + index}]") for index, result in enumerate(results)]
-    ordered = tuple(texts[index] for _, index in ranked)
+    ordered = _in_order(calls, [str(result.get("tool_call_id")) for result in results], texts)
     return Assistant(_text(message, where), calls, ordered, first - 1, reasoning_of(message))
+
+
+def _in_order(calls: Sequence[Call], ids: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:
+    """The results ordered as their calls: what has no call's id takes the next place that is free.
+
+    A call without a result has an empty one where a later call has its own, which must not stand for it.
+    """
+    free: dict[str, list[int]] = {}
+    for place, call in reversed(list(enumerate(calls))):
+        free.setdefault(call.id, []).append(place)
+    placed: dict[int, str] = {}
+    others: list[str] = []
+    for identity, text in zip(ids, texts, strict=True):
+        if free.get(identity):
+            placed[free[identity].pop()] = text
+        else:
+            others.append(text)
+    rest = (place for place in range(len(calls) + len(others)) if place not in placed)
+    placed |= dict(zip(rest, others, strict=False))
+    return tuple(placed.get(place, "") for place in range(max(placed, default=-1) + 1))
 
 
 def _calls(message: Message, where: str) -> Iterator[Call]:

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
+from callwright.dialects.history import Piece
 from callwright.dialects.literals import Json, read_literal
-from callwright.dialects.react import Piece, ReactDialect
+from callwright.dialects.react import ReactDialect
 from callwright.dialects.schema_types import JSON_TYPES
 from callwright.dialects.tools import Tool
 

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from callwright.dialects import markers as m
+from callwright.dialects.history import Piece, Said, names_of, read_said, repeats_calls
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.react_stream import ReactStream
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
-from callwright.dialects.types import Kind, Message, Rendered, Segment, ToolSpec, Turn
+from callwright.dialects.types import Message, Rendered, Segment, ToolSpec, Turn, write_reasoning
 
-Piece = tuple[Kind, str]
 _WORDS = (m.ACTION_INPUT, m.ACTION, m.OBSERVATION, m.THOUGHT, m.FINAL_ANSWER, m.QUESTION)
 
 
@@ -67,7 +67,7 @@ class ReactDialect:
         """What stands after the results, before the model goes on."""
         return ""
 
-    def thought(self, text: str, *, resumed: bool) -> list[Piece]:
+    def thought(self, text: str) -> list[Piece]:
         """What the model says before it calls, as lines."""
         return [("thought", f"Thought: {text}\n")] if text else []
 
@@ -104,8 +104,10 @@ class ReactDialect:
     def render(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"
     ) -> Rendered:
-        shown = choose(read_tools(tools), tool_choice)
+        declared = read_tools(tools)
+        shown = choose(declared, tool_choice)
         items = read_messages(messages, with_system=bool(shown))
+        names = names_of(declared, items)
         page = Page()
         prefix = self.user_prefix(shown)
         resumed = False  # the turn before ended with a result, and this one goes on in the same message
@@ -117,26 +119,30 @@ class ReactDialect:
                 case User(text):
                     open_user(page, item, text if text.startswith(prefix) else prefix + text)
                 case Assistant():
-                    self._write_turn(page, item, shown, resumed=resumed)
+                    self._write_turn(page, item, names, shown, resumed=resumed)
             resumed = isinstance(item, Assistant) and bool(item.results) and self.results_inside
         last = items[-1] if items else None
         # A client may also send the result in the assistant's text. What is rendered decides, so that the same text is
         # treated alike when it comes again.
         written = page.text if isinstance(last, Assistant) and not last.results else ""
-        reopened = bool(written) and self._ends_with_result(written)
-        if reopened and self.segment(written)[-1].kind == "observation":
+        reopened = bool(written) and self._ends_with_result(written, names)
+        if reopened and self._segments(written, names)[-1].kind == "observation":
             page.write("observation", "" if written.endswith("\n") else "\n")
             resumed = True
         if resumed:
             page.write("final", self.resume())
         return page.render(continue_final=resumed or reopened)
 
-    def _write_turn(self, page: Page, turn: Assistant, tools: tuple[Tool, ...], *, resumed: bool) -> None:
-        if not resumed:
+    def _write_turn(self, page: Page, turn: Assistant, names: Names, tools: tuple[Tool, ...], *, resumed: bool) -> None:
+        said = read_said(self._stream(names, with_results=True), turn)
+        pieces = self._turn_pieces(turn, said, names, tools, resumed=resumed)
+        if resumed:
+            before: list[Piece] = [("reasoning", write_reasoning(said.reasoning))] if said.reasoning else []
+            pieces = self._resumed([*before, *pieces])
+        else:
             page.open("assistant")
-            page.reason(turn.reasoning)
+            page.reason(said.reasoning)
         page.turn = turn.index
-        pieces = self._turn_pieces(turn, tools, resumed=resumed)
         pieces = self._with_results(pieces, turn) if self.results_inside else _without_line_end(pieces)
         for kind, text in pieces:
             page.write(kind, text)
@@ -145,31 +151,37 @@ class ReactDialect:
                 page.open("tool")
                 page.write("user", result)
 
-    def _turn_pieces(self, turn: Assistant, tools: tuple[Tool, ...], *, resumed: bool) -> list[Piece]:
-        """What the model wrote in this turn. Content that bears markers is the model's raw text, and stays as it is."""
-        raw = [(segment.kind, segment.text) for segment in self.segment(turn.text)]
-        kinds = {kind for kind, _ in raw}
-        if "action_input" in kinds:
-            return self._raw_pieces(raw, resumed=resumed)
-        is_raw = bool(raw) and raw[0][0] != "text"
-        if not turn.calls and not turn.results:
-            if is_raw:
-                return self._raw_pieces(raw, resumed=resumed)
-            if not turn.text.strip():
-                return [("final", self.resume())] if resumed else []
-            return self.final(turn.text.lstrip(), resumed=resumed, tools=tools)
-        if is_raw:
-            pieces = _end_line(self._raw_pieces(raw, resumed=resumed))
+    def _turn_pieces(
+        self, turn: Assistant, said: Said, names: Names, tools: tuple[Tool, ...], *, resumed: bool
+    ) -> list[Piece]:
+        """What the model wrote in this turn: its own text as it is, plain text in the format."""
+        raw: list[Piece] = [(segment.kind, segment.text) for segment in said.segments]
+        text = said.text.strip()
+        if said.is_raw:
+            pieces = raw
+        elif turn.calls or turn.results:
+            pieces = self.thought(text)
         else:
-            pieces = self.thought(turn.text.strip(), resumed=resumed)
+            return self.final(said.text.lstrip(), resumed=resumed, tools=tools) if text else []
+        calls: list[Piece] = []
         for call in turn.calls:
-            pieces.append(("action", f"Action: {call.name}\n"))
-            pieces.append(("action_input", f"Action Input: {call.arguments}\n"))
-        return pieces
+            calls.append(("action", f"Action: {call.name}\n"))
+            calls.append(("action_input", f"Action Input: {call.arguments}\n"))
+        lines = _end_line(pieces)
+        repeated = repeats_calls(turn, said, lines, calls, lambda: self._stream(names, with_results=True))
+        return [*lines, *calls] if calls and not repeated else pieces
 
-    def _raw_pieces(self, raw: list[Piece], *, resumed: bool) -> list[Piece]:
-        """Raw text of the model; a dialect may have to open it differently after a result."""
-        return raw
+    def _resumed(self, pieces: list[Piece]) -> list[Piece]:
+        """A turn behind a result, which opens with what stands there for the model already."""
+        opening = self.resume()
+        if not opening:
+            return pieces
+        kind, text = pieces[0] if pieces else ("text", "")
+        if text.lstrip().startswith(opening):
+            return [(kind, text.lstrip()), *pieces[1:]]
+        if kind == "text":
+            return [("final", f"{opening} {text.lstrip()}".rstrip(" ")), *pieces[1:]]
+        return [("final", f"{opening}\n"), *pieces]
 
     def _with_results(self, pieces: list[Piece], turn: Assistant) -> list[Piece]:
         """Adds the results; the first follows an `Observation:` that may already stand there."""
@@ -182,14 +194,17 @@ class ReactDialect:
         pieces = pieces[:-1] if waiting else _end_line(pieces)
         return [*_end_line(pieces), *(("observation", self.observation(result)) for result in turn.results)]
 
-    def _ends_with_result(self, text: str) -> bool:
+    def _ends_with_result(self, text: str, names: Names) -> bool:
         """Whether an assistant's text ends with a result, from which the model goes on."""
-        segments = self.segment(text)
+        segments = self._segments(text, names)
         last = segments[-1] if segments else None
         return last is not None and last.kind == "observation" and not awaits_result(last.text)
 
     def segment(self, text: str, tools: Sequence[ToolSpec] | None = None) -> tuple[Segment, ...]:
-        stream = self._stream(read_names(tools), with_results=True)
+        return self._segments(text, read_names(tools))
+
+    def _segments(self, text: str, names: Names) -> tuple[Segment, ...]:
+        stream = self._stream(names, with_results=True)
         stream.read(text)
         return stream.segments(text)
 

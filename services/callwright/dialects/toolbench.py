@@ -6,8 +6,9 @@ answer is a call of Finish, and read back as content; giving up is read as a mal
 
 from typing import ClassVar
 
+from callwright.dialects.history import Piece
 from callwright.dialects.literals import write_json
-from callwright.dialects.react import Piece, ReactDialect
+from callwright.dialects.react import ReactDialect
 from callwright.dialects.react_call import GIVE_UP
 from callwright.dialects.tools import Tool, read_tools
 
@@ -58,7 +59,7 @@ Specifically, you have access to the following APIs: {tools}"""
     results_inside: ClassVar[bool] = False
     closing_tool: ClassVar[Tool | None] = read_tools([_FINISH])[0]
 
-    def thought(self, text: str, *, resumed: bool) -> list[Piece]:
+    def thought(self, text: str) -> list[Piece]:
         """The format always opens with a thought, an empty one if need be."""
         return [("thought", f"Thought: {text}\n" if text else "Thought:\n")]
 

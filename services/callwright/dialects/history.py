@@ -1,0 +1,85 @@
+"""An earlier turn's text, read by the dialect's own parser before the turn is written again.
+
+The text is the model's own: it stays as the model wrote it where the parser finds more than plain text in it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from callwright.dialects.messages import Assistant, Item
+from callwright.dialects.stream import Stream
+from callwright.dialects.tools import Names, Tool, read_tools
+from callwright.dialects.types import Kind, Segment, Thought, ToolCall
+from callwright.errors import InvalidInput
+
+Piece = tuple[Kind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a turn says, and what it thought before."""
+
+    reasoning: str
+    segments: tuple[Segment, ...]
+    """Of the text without the reasoning at its head."""
+    calls: tuple[ToolCall, ...]
+    """Valid calls that the text itself makes."""
+
+    @property
+    def text(self) -> str:
+        """The text without the reasoning at its head."""
+        return "".join(segment.text for segment in self.segments)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the text is text and nothing else."""
+        return all(segment.kind == "text" for segment in self.segments)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the text is written in the dialect already: it opens with a marker, or makes a call."""
+        opens = bool(self.segments) and self.segments[0].kind != "text"
+        return opens or any(segment.kind in ("action", "action_input") for segment in self.segments)
+
+
+def names_of(tools: tuple[Tool, ...], items: Sequence[Item]) -> Names:
+    """The tools that a conversation may call: those declared and those it has called; any, where there are none."""
+    called = dict.fromkeys(call.name for item in items if isinstance(item, Assistant) for call in item.calls)
+    declared = {tool.name for tool in tools}
+    return Names((*tools, *read_tools([{"name": name} for name in called if name not in declared])) or None)
+
+
+def read_said(stream: Stream, turn: Assistant) -> Said:
+    """Reads the text of a turn."""
+    if not turn.text:
+        return Said(turn.reasoning, (), ())
+    read, segments = stream.read(turn.text), stream.segments(turn.text)
+    begins = next((n for n, segment in enumerate(segments) if segment.kind != "reasoning"), len(segments))
+    first = read.parts[0] if begins and read.parts else None
+    thoughts = dict.fromkeys((turn.reasoning, first.text if isinstance(first, Thought) else ""))
+    calls = tuple(call for call in read.calls if isinstance(call, ToolCall))
+    return Said("\n".join(filter(None, thoughts)), segments[begins:], calls)
+
+
+def repeats_calls(
+    turn: Assistant, said: Said, written: list[Piece], calls: list[Piece], new_stream: Callable[[], Stream]
+) -> bool:
+    """Whether the text of a turn makes its calls itself, so that they are not written behind it once more.
+
+    `written` is how the text is written, and `calls` the calls. Raises InvalidInput where one behind the other would be
+    read as other calls.
+    """
+    if said.is_plain or not turn.calls:
+        return False
+    own = _valid(new_stream(), calls)
+    if said.calls != own and (said.calls or _valid(new_stream(), [*written, *calls]) != own):
+        raise InvalidInput(
+            f"messages[{turn.index}].content: got text that reads as other calls than tool_calls, or hides them; "
+            "expected text without the format's markers; take them out"
+        )
+    return bool(said.calls)
+
+
+def _valid(stream: Stream, pieces: list[Piece]) -> tuple[ToolCall, ...]:
+    read = stream.read("".join(text for _, text in pieces))
+    return tuple(call for call in read.calls if isinstance(call, ToolCall))
