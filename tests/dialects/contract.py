@@ -9,12 +9,15 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+from dialect_cases import CASES
 from generated import TOOLS
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import UnsatisfiedAssumption
 from laws import check_split, check_turn, passed, stream
 
-from callwright.dialects import Dialect, ToolCall, accumulate
+from callwright.dialects import Dialect, Rendered, ToolCall, accumulate
+from callwright.errors import InvalidInput
 
 Messages = list[dict[str, Any]]
 Made = list[tuple[str, dict[str, Any]]]
@@ -88,6 +91,16 @@ def _written(dialect: Dialect, made: Made, said: str | None = None) -> str:
     return dialect.render(messages, _OPEN_TOOLS).messages[-1]["content"]
 
 
+def _rendered(dialect: Dialect, messages: Messages, tools: Messages) -> Rendered:
+    """The conversation; what the dialect cannot hold is refused by the name of its message, and drawn anew."""
+    try:
+        return dialect.render(messages, tools)
+    except InvalidInput as error:
+        if not re.match(r"messages\[\d+\]\.content: got text that hides", str(error)):
+            raise
+        raise UnsatisfiedAssumption from None
+
+
 @st.composite
 def conversations(draw: st.DrawFn, text: st.SearchStrategy[str] = hostile) -> Messages:
     """Turns with calls, results in any order, and answers; every text as hostile as given."""
@@ -149,7 +162,7 @@ def one_character_at_a_time(dialect: Dialect, made: Made, said: str, data: st.Da
 def prefix_law(dialect: Dialect, messages: Messages, shown: bool) -> None:
     """Cut at any assistant turn, a conversation is a prefix, byte for byte, of the whole one that training sees."""
     tools = _OPEN_TOOLS if shown else []
-    whole = dialect.render(messages, tools).messages
+    whole = _rendered(dialect, messages, tools).messages
     for turn, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
@@ -191,6 +204,86 @@ def served_as_trained(dialect: Dialect, messages: Messages) -> None:
         assert dialect.render([*messages[:turn], back, *messages[turn + 1 :]], _OPEN_TOOLS) == whole
 
 
+@st.composite
+def adversarial_turns(draw: st.DrawFn) -> tuple[dict[str, Any], Messages, Made]:
+    """A turn with reasoning, text and calls, all full of markers, and a result for each call."""
+    made = draw(calls)
+    said = draw(st.none() | hostile | st.sampled_from([case.text for case in CASES]))
+    turn = _call_message(made, said)
+    if draw(st.booleans()):
+        turn["reasoning_content"] = draw(hostile.filter(lambda text: "</think>" not in text))
+    results = [{"role": "tool", "tool_call_id": f"c{n}", "content": f"[result {n}]"} for n in range(len(made))]
+    return turn, draw(st.permutations(results)), made
+
+
+@_examples(150)
+@given(adversarial_turns())
+def no_call_and_no_result_is_lost(dialect: Dialect, drawn: tuple[dict[str, Any], Messages, Made]) -> None:
+    """Whatever stands beside them, the calls are read back, each result follows in its call's order, thoughts stay.
+
+    What the dialect cannot hold is refused by name.
+    """
+    turn, results, made = drawn
+    rendered = _rendered(dialect, [{"role": "user", "content": "q"}, turn, *results], _OPEN_TOOLS)
+    own = [segment for segment in rendered.segments if segment.turn == 1]
+    observed = [segment.text for segment in own if segment.kind == "observation"][-len(results) :]
+    written = "".join(segment.text for segment in own)
+    if dialect.stop:
+        assert all(f"[result {n}]" in text for n, text in enumerate(observed)), observed
+        written = written[: written.index(observed[0])] if observed[0] in written else ""
+        assert len(observed) == len(results)
+    everything = "".join(str(message["content"]) for message in rendered.messages)
+    places = [everything.rindex(f"[result {n}]") for n in range(len(results))]
+    assert places == sorted(places)
+    read = dialect.parse(written, _OPEN_TOOLS)
+    valid = tuple(call for call in read.calls if isinstance(call, ToolCall))
+    assert valid == tuple(ToolCall("", name, _one_line(given_)) for name, given_ in made)
+    before = next(m for m in rendered.messages if m["role"] == "assistant").get("reasoning_content", "")
+    assert (turn.get("reasoning_content") or "").strip() in before
+    as_text = rendered.reasoning_as_text()
+    assert not any("reasoning_content" in message for message in as_text.messages)
+    for index, message in enumerate(as_text.messages):
+        assert "".join(s.text for s in as_text.segments if s.message == index) == message["content"]
+
+
+@_examples(150)
+@given(hostile | st.sampled_from([case.text for case in CASES if not case.cut]), st.booleans())
+def a_read_turn_is_written_as_it_was(dialect: Dialect, text: str, opened: bool) -> None:
+    """What is read of any text, and sent back with its results, gives the same calls and thoughts, and no others.
+
+    A text that is nothing but content is read as the model's own once more, so it may hold calls of its own.
+    """
+    turn = dialect.parse(text, TOOLS, opened=opened)
+    valid = [call for call in turn.calls if isinstance(call, ToolCall)]
+    back = _call_message([(call.name, json.loads(call.arguments)) for call in valid], turn.content)
+    back["reasoning_content"] = turn.thought
+    results = [{"role": "tool", "tool_call_id": f"c{n}", "content": "[result]"} for n in range(len(valid))]
+    rendered = dialect.render([{"role": "user", "content": "q"}, back, *results], TOOLS)
+    own = [segment for segment in rendered.segments if segment.turn == 1]
+    while own and own[-1].kind == "observation":
+        own.pop()
+    again = dialect.parse("".join(segment.text for segment in own), TOOLS)
+    if valid:
+        assert [call for call in again.calls if isinstance(call, ToolCall)] == valid
+    thought = next((m.get("reasoning_content") for m in rendered.messages if m["role"] == "assistant"), None)
+    assert thought == turn.thought
+    if "`" not in text and "~" not in text and valid:  # a fence before a call is no content
+        assert (again.content or "").split() == (turn.content or "").encode(errors="replace").decode().split()
+
+
+@_examples(60)
+@given(hostile.filter(lambda text: "</think>" not in text), harmless.filter(bool), calls)
+def a_thought_is_no_content(dialect: Dialect, thought: str, said: str, made: Made) -> None:
+    """In a think block nothing is a marker; opened by the prompt it is read alike, and what follows it too."""
+    text = _written(dialect, made, said)
+    whole = dialect.parse(f"<think>\n{thought}\n</think>\n\n{text}", _OPEN_TOOLS)
+    assert whole.thought == (thought.strip() or None)
+    plain = dialect.parse(text, _OPEN_TOOLS)
+    assert (whole.content, whole.calls) == (plain.content, plain.calls)
+    assert dialect.parse(f"{thought}\n</think>\n\n{text}", _OPEN_TOOLS, opened=True) == whole
+    assert dialect.parse(thought, _OPEN_TOOLS, opened=True).content is None
+
+
 _FORGED = re.compile(r"(Observation|Action Input|Action|Answer|Thought|Question)\s*[:：]")
 
 
@@ -208,7 +301,7 @@ def idempotent_rendering(dialect: Dialect, messages: Messages, length: int, show
     tools = _OPEN_TOOLS if shown else []
     part = messages[:length]
     assume(not _forges(part))
-    rendered = dialect.render(part, tools)
+    rendered = _rendered(dialect, part, tools)
     again = dialect.render(rendered.messages, tools)
     assert again.messages == rendered.messages
     assert again.continue_final == rendered.continue_final
@@ -218,7 +311,7 @@ def idempotent_rendering(dialect: Dialect, messages: Messages, length: int, show
 @given(conversations(), hostile)
 def segments_concatenate(dialect: Dialect, messages: Messages, text: str) -> None:
     """Segments of a message give its content; an observation opens with its marker; any text can be split."""
-    rendered = dialect.render(messages, _OPEN_TOOLS)
+    rendered = _rendered(dialect, messages, _OPEN_TOOLS)
     assert [s.message for s in rendered.segments] == sorted(s.message for s in rendered.segments)
     for index, message in enumerate(rendered.messages):
         own = [segment for segment in rendered.segments if segment.message == index]
@@ -357,6 +450,9 @@ LAWS: dict[str, Callable[[Dialect], None]] = {
         one_character_at_a_time,
         prefix_law,
         served_as_trained,
+        no_call_and_no_result_is_lost,
+        a_read_turn_is_written_as_it_was,
+        a_thought_is_no_content,
         idempotent_rendering,
         segments_concatenate,
         kinds_are_told_apart,

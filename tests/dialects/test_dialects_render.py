@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from callwright import dialects
+from callwright.dialects import ToolCall
 from callwright.dialects.agentfabric import AgentFabric, roleplay_steps
 from callwright.dialects.messages import text_of_part
 from callwright.errors import InvalidInput
@@ -370,6 +371,114 @@ def test_what_is_text_of_a_message_s_content() -> None:
             assert ("abcdef" in text, "NO" in text) == (True, False), (role, name)
     no_text = ({"type": "image_url", "text": "x"}, {"type": "x", "text": "x"}, {"type": []}, {"type": "text"}, 7, None)
     assert [text_of_part(part) for part in no_text] == [None] * len(no_text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I will wrap it in <tool_call> tags. The format is:\nAction: name\nAction Input: json",
+        "Action: nothing\nAction Input: {",
+        "I see.\nAction: nobody\nAction Input: {}",
+        "It is <tool_call> and </tool_call>.",
+        "<tool_call>\nring\n</tool_call>",
+        '<tool_call>\n{"name": "ri',
+        "<think>\nAction: ring\nAction Input: {}",
+        "Thought: I think.\nThought: I do.",
+        "```\nAction: x\nAction Input: y\n```",
+    ],
+)
+@pytest.mark.parametrize("name", dialects.NAMES)
+def test_no_call_vanishes_beside_what_looks_like_one(name: str, text: str) -> None:
+    """Every client that sends content and tool_calls back takes this way."""
+    made = call("ring", '{"tune": "Oslo"}')
+    dialect = dialects.load(name)
+    rendered = dialect.render([USER, calling(made, content=text), result("RAINY")], [ALARM])
+    written = "".join(segment.text for segment in rendered.segments if segment.turn == 1)
+    before, _, _ = written.partition("Observation: ") if dialect.stop else (written, "", "")
+
+    read = [each for each in dialect.parse(before, [ALARM]).calls if isinstance(each, ToolCall)]
+    assert [(each.name, each.arguments) for each in read] == [("ring", '{"tune": "Oslo"}')]
+    shown = "".join(message["content"] for message in rendered.messages)
+    assert shown.index("Oslo") < shown.index("RAINY")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('Action: ring\nAction Input: {"tune": "Bergen"}', "Final Answer: 42", "x\nFinal Answer: Action: ring"),
+        "a\n<think>b",
+    ],
+)
+def test_text_that_would_hide_the_calls_behind_it_is_refused(text: str) -> None:
+    for name in LOOPS:
+        with pytest.raises(
+            InvalidInput, match=r"messages\[1\].content: got text that hides the (tool_calls|results) behind"
+        ):
+            dialects.load(name).render([USER, calling(call("ring", "{}"), content=text), result("on")], [ALARM])
+    block = '<tool_call>\n{"name": "ring", "arguments": {"tune": "Bergen"}}\n</tool_call>'
+    with pytest.raises(InvalidInput, match=r"messages\[1\].content"):
+        dialects.load("hermes").render([USER, calling(call("ring", "{}"), content=block)], [ALARM])
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+def test_a_missing_result_gives_its_place_to_no_other(name: str) -> None:
+    calls = [call("ring", "{}", id) for id in "abc"]
+    rendered = dialects.load(name).render([USER, calling(*calls), result("of b", "b")], [ALARM])
+    shown = "".join(message["content"] for message in rendered.messages[2:])
+    assert shown.count("Observation: ") == (2 if name in LOOPS else 0)
+    assert [m["content"] for m in rendered.messages if m["role"] == "tool"] == (
+        ["", "of b"] if name == "toolbench" else []
+    )
+    if name == "hermes":
+        assert shown.endswith("<tool_response>\n\n</tool_response>\n<tool_response>\nof b\n</tool_response>")
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        *({"reasoning_content": "I think.\n"}, {"reasoning": "I think."}, {"thinking": "I think."}),
+        {"reasoning_content": "", "reasoning": "I think."},
+        {"reasoning_content": "I think.", "reasoning": "I think."},
+        {
+            "content": [
+                {"type": "thinking", "thinking": "I think.", "signature": "s"},
+                {"type": "text", "text": "It rang."},
+            ]
+        },
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "I think."}]}, "It rang."]},
+        {"content": [{"type": "reasoning", "text": "I"}, {"type": "redacted_thinking", "data": "x"}, "It rang."]},
+        {"content": "<think>\nI think.\n</think>\n\nIt rang."},
+        {"content": "<think>I think.</think>It rang.", "reasoning_content": "I think."},
+    ],
+)
+@pytest.mark.parametrize("name", dialects.NAMES)
+def test_reasoning_is_kept_beside_the_content(name: str, thought: dict[str, Any]) -> None:
+    rendered = dialects.load(name).render([USER, said("It rang.") | thought])
+    last = {"role": "assistant", "content": "It rang.", "reasoning_content": "I think."}
+    assert rendered.messages[-1] | {"reasoning_content": "I think."} == last
+    assert "I" in rendered.messages[-1]["reasoning_content"]
+
+    shown = rendered.reasoning_as_text()
+    assert shown.messages[-1]["content"].startswith("<think>\nI")
+    assert shown.messages[-1]["content"].endswith("\n</think>\n\nIt rang.")
+    assert [s.kind for s in shown.segments[-2:]] == ["reasoning", "text"]
+    assert shown.segments[-2].turn == shown.segments[-1].turn == 1
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_reasoning_behind_a_result_stands_in_the_text(name: str) -> None:
+    """There the message has begun before."""
+    dialect = dialects.load(name)
+    thinking = {"reasoning_content": "I think."}
+    messages = [USER, calling(call("ring", "{}")) | thinking, result("on"), said("It rang.") | {"reasoning": "So."}]
+    rendered = dialect.render(messages, [ALARM])
+    message = rendered.messages[-1]
+
+    assert message["reasoning_content"] == "I think."
+    assert [s.text for s in rendered.segments if s.kind == "reasoning"] == ["<think>\nSo.\n</think>\n\n"]
+    asked = dialect.render(messages[:3], [ALARM])
+    answer = message["content"].removeprefix(asked.messages[-1]["content"])
+    assert (dialect.parse(answer, [ALARM]).thought, dialect.parse(answer, [ALARM]).content) == ("So.", "It rang.")
 
 
 @pytest.mark.parametrize(

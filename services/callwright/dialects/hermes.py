@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from callwright.dialects.hermes_stream import HermesStream
-from callwright.dialects.history import names_of, read_said, repeats_calls
+from callwright.dialects.history import Piece, names_of, read_said, with_calls
 from callwright.dialects.left_over import OPEN, SHUT
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
-from callwright.dialects.types import Kind, Message, Rendered, Segment, ToolSpec, Turn
+from callwright.dialects.types import Message, Rendered, Segment, ToolSpec, Turn
 
 _PROMPT = """\
 # Tools
@@ -75,25 +75,35 @@ class Hermes:
         page.open("assistant")
         page.reason(said.reasoning)
         page.turn = turn.index
-        written = [(segment.kind, segment.text) for segment in said.segments]
-        calls: list[tuple[Kind, str]] = []
-        for call in turn.calls:
-            before, after = self.call_frame(call.name)
-            head, arguments = before[: before.rindex('"arguments"')], before[before.rindex('"arguments"') :]
-            calls.append(("action", f"\n{head}" if calls or written else head))
-            calls.append(("action_input", f"{arguments}{call.arguments}{after}"))
-        if not repeats_calls(turn, said, written, calls, lambda: HermesStream(names, eager=False)):
-            written += calls
-        for kind, text in written:
-            page.write(kind, text)
+        text = [(segment.kind, segment.text) for segment in said.segments]
+        if turn.calls:
+            calls = self._calls(turn)
+            orders = ([*text, *_on_a_line(calls)] if text else calls, [*calls, *_on_a_line(text)])
+            text = with_calls(turn, said, calls, orders, lambda: HermesStream(names, eager=False)) or text
+        for kind, written in text:
+            page.write(kind, written)
         if turn.results:
             page.open("user")
             page.write("user", "\n".join(f"<tool_response>\n{result}\n</tool_response>" for result in turn.results))
+
+    def _calls(self, turn: Assistant) -> list[Piece]:
+        pieces: list[Piece] = []
+        for call in turn.calls:
+            before, after = self.call_frame(call.name)
+            head, arguments = before[: before.rindex('"arguments"')], before[before.rindex('"arguments"') :]
+            pieces.append(("action", f"\n{head}" if pieces else head))
+            pieces.append(("action_input", f"{arguments}{call.arguments}{after}"))
+        return pieces
 
     def segment(self, text: str, tools: Sequence[ToolSpec] | None = None) -> tuple[Segment, ...]:
         stream = self.parser(tools)
         stream.read(text)
         return stream.segments(text)
+
+
+def _on_a_line(pieces: list[Piece]) -> list[Piece]:
+    """The pieces behind others, on lines of their own."""
+    return [(kind, text if n else f"\n{text}") for n, (kind, text) in enumerate(pieces)]
 
 
 def _tools_text(tools: tuple[Tool, ...]) -> str:

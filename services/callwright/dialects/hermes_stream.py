@@ -67,6 +67,7 @@ class HermesStream(Stream):
         follows_line = self._buffer[found.start() - 1] == "\n" and found.start() > self._position
         self._block_start = found.start() - follows_line
         self._take_lead(found.start())
+        self.met_marker = True
         self._is_apart = self._line_due or "\n" in self._gap or self._last_said in ("", "\n")
         self._raw = [self._take(found.end())]
         self._step = self._read_block_start if found[0] == OPEN else self._skip_all  # the model invents a result

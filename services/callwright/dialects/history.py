@@ -24,16 +24,13 @@ class Said:
     """Of the text without the reasoning at its head."""
     calls: tuple[ToolCall, ...]
     """Valid calls that the text itself makes."""
+    is_plain: bool
+    """Whether the text holds none of the dialect's markers."""
 
     @property
     def text(self) -> str:
         """The text without the reasoning at its head."""
         return "".join(segment.text for segment in self.segments)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the text is text and nothing else."""
-        return all(segment.kind == "text" for segment in self.segments)
 
     @property
     def is_raw(self) -> bool:
@@ -52,32 +49,39 @@ def names_of(tools: tuple[Tool, ...], items: Sequence[Item]) -> Names:
 def read_said(stream: Stream, turn: Assistant) -> Said:
     """Reads the text of a turn."""
     if not turn.text:
-        return Said(turn.reasoning, (), ())
+        return Said(turn.reasoning, (), (), True)
     read, segments = stream.read(turn.text), stream.segments(turn.text)
     begins = next((n for n, segment in enumerate(segments) if segment.kind != "reasoning"), len(segments))
     first = read.parts[0] if begins and read.parts else None
     thoughts = dict.fromkeys((turn.reasoning, first.text if isinstance(first, Thought) else ""))
     calls = tuple(call for call in read.calls if isinstance(call, ToolCall))
-    return Said("\n".join(filter(None, thoughts)), segments[begins:], calls)
+    return Said("\n".join(filter(None, thoughts)), segments[begins:], calls, not stream.met_marker)
 
 
-def repeats_calls(
-    turn: Assistant, said: Said, written: list[Piece], calls: list[Piece], new_stream: Callable[[], Stream]
-) -> bool:
-    """Whether the text of a turn makes its calls itself, so that they are not written behind it once more.
+def with_calls(
+    turn: Assistant, said: Said, calls: list[Piece], orders: Sequence[list[Piece]], new_stream: Callable[[], Stream]
+) -> list[Piece] | None:
+    """The first of the `orders` of text and `calls` that is read as these calls; None where the text makes them itself.
 
-    `written` is how the text is written, and `calls` the calls. Raises InvalidInput where one behind the other would be
-    read as other calls.
+    Raises InvalidInput where there is none.
     """
-    if said.is_plain or not turn.calls:
-        return False
+    if said.is_plain:
+        return orders[0]
     own = _valid(new_stream(), calls)
-    if said.calls != own and (said.calls or _valid(new_stream(), [*written, *calls]) != own):
-        raise InvalidInput(
-            f"messages[{turn.index}].content: got text that reads as other calls than tool_calls, or hides them; "
-            "expected text without the format's markers; take them out"
-        )
-    return bool(said.calls)
+    if said.calls == own:
+        return None
+    found = (order for order in orders if not said.calls and _valid(new_stream(), order) == own)
+    if (order := next(found, None)) is None:
+        raise hidden(turn, "tool_calls")
+    return order
+
+
+def hidden(turn: Assistant, what: str) -> InvalidInput:
+    """The error for a turn whose text would be read as something else than what stands beside it."""
+    return InvalidInput(
+        f"messages[{turn.index}].content: got text that hides the {what} behind it, or reads as others; expected text "
+        "without the format's markers; take them out"
+    )
 
 
 def _valid(stream: Stream, pieces: list[Piece]) -> tuple[ToolCall, ...]:

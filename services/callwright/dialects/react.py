@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from callwright.dialects import markers as m
-from callwright.dialects.history import Piece, Said, names_of, read_said, repeats_calls
+from callwright.dialects.history import Piece, Said, hidden, names_of, read_said, with_calls
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.react_stream import ReactStream
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
@@ -167,9 +167,16 @@ class ReactDialect:
         for call in turn.calls:
             calls.append(("action", f"Action: {call.name}\n"))
             calls.append(("action_input", f"Action Input: {call.arguments}\n"))
-        lines = _end_line(pieces)
-        repeated = repeats_calls(turn, said, lines, calls, lambda: self._stream(names, with_results=True))
-        return [*lines, *calls] if calls and not repeated else pieces
+        written = pieces
+        if calls:
+            lines = _end_line(pieces)
+            orders = ([*lines, *calls], [*calls, *lines])
+            written = with_calls(turn, said, calls, orders, lambda: self._stream(names)) or pieces
+        if turn.results and self.results_inside and not said.is_plain:
+            text = "".join(text for _, text in _end_line(written)) + self.observation("x")
+            if self._segments(text, names)[-1].kind != "observation":
+                raise hidden(turn, "results")
+        return written
 
     def _resumed(self, pieces: list[Piece]) -> list[Piece]:
         """A turn behind a result, which opens with what stands there for the model already."""

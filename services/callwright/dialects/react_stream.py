@@ -108,6 +108,7 @@ class ReactStream(Stream):
             self._at_think(found.start(), found.end())
             return True
         self._take_lead(found.start())
+        self.met_marker = True
         self._at_marker(found)
         return True
 

@@ -58,6 +58,8 @@ class Stream:
         """Whether an opening fence was dropped, so that the next closing one is no content either."""
         self._fence_length = 0
         """Of the fence after a call, of which it is to be seen whether it opens a code block."""
+        self.met_marker = False
+        """Whether anything in the text may lead out of prose."""
         self._has_thought = False
         self._thought_due = False
         """Whether reasoning that comes now begins a new line, since other reasoning stands before it."""
@@ -183,6 +185,7 @@ class Stream:
         """Reads the tag of a think block."""
         self._say_until(self._before_gap(start))
         self._mark("reasoning", start)
+        self.met_marker = True
         self._position = end
         self._thought_due = self._has_thought
         self._step = self._open_thought
