@@ -181,7 +181,7 @@ def test_a_whole_answer_may_take_longer_than_its_first_token_and_a_stream_than_i
 
 def test_the_breaker_refuses_at_once_agrees_with_readiness_and_closes_when_the_engine_is_back(figure: Figure) -> None:
     """A hang too: `/v1/models`, which lives, does not close it, one answered request does."""
-    settings = {"first_token_seconds": 0.3, "breaker_failures": 3, "breaker_seconds": 1.0}
+    settings = {"first_token_seconds": 0.3, "breaker_failures": 3, "breaker_seconds": 4.0}
     body = PLAIN | {"stream": True}
     with ScriptedEngine() as engine, sidecar(engine, **settings) as url:
 
@@ -194,11 +194,11 @@ def test_the_breaker_refuses_at_once_agrees_with_readiness_and_closes_when_the_e
         for _ in range(3):
             assert "silent" in timed(url, body)[2]
         assert (state(url), httpx.get(f"{url}/readyz").status_code) == ("open", 503)
-        refused = [timed(url, body) for _ in range(20)]
+        refused = [timed(url, body) for _ in range(10)]
         assert {status for status, _, _ in refused} == {503}
         assert (httpx.post(url + CHAT, json=body).headers["retry-after"], engine.asked) == ("1", 3)
         figure(
-            "an engine that hangs, found: slowest of 20 refusals, s", f"{max(s for _, s, _ in refused):.2f}", "< 0.3"
+            "an engine that hangs, found: slowest of 10 refusals, s", f"{max(s for _, s, _ in refused):.2f}", "< 0.3"
         )
         while state(url) == "open":
             assert httpx.get(f"{url}/readyz").status_code == 503 or state(url) != "open"
@@ -215,7 +215,7 @@ def test_the_breaker_refuses_at_once_agrees_with_readiness_and_closes_when_the_e
         begun = time.monotonic()
         while timed(url, body)[0] != 200:
             time.sleep(0.02)
-        figure("the engine is back: seconds until it is asked again", f"{time.monotonic() - begun:.1f}", "1.0")
+        figure("the engine is back: seconds until it is asked again", f"{time.monotonic() - begun:.1f}", "4.0")
         assert state(url) == "closed"
         assert [timed(url, body)[0] for _ in range(5)] == [200] * 5
 
