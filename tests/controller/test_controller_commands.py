@@ -163,7 +163,7 @@ def kubelet(cluster: Cluster, tmp_path: Path) -> Iterator[str]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = f"asked for {self.path}\nthe last line".encode()
+            body = f"asked for {self.path}\nthe last\x1b[2J line".encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -208,7 +208,7 @@ def test_logs_are_those_of_the_stage(play: Play, kubelet: str, capsys: pytest.Ca
     logs.logs("weather", stage=None, container=None, **ask)
     shown = capsys.readouterr().out
     assert f"/containerLogs/{play.namespace}/submitter/submitter?tailLines=5" in shown
-    assert shown.endswith("the last line\n")
+    assert shown.endswith("the last␛[2J line\n")  # a terminal would obey it
     logs.logs("weather", stage="train", container="ray-worker", **ask)
     assert "/worker/ray-worker?" in capsys.readouterr().out
     with pytest.raises(NotFound, match="no pod of the stage merge of weather is there"):

@@ -71,8 +71,8 @@ def _lines() -> Iterator[str]:
 def _show(event: AgentEvent) -> None:
     match event.kind:
         case "text":
-            output.out.print(event.text, end="", markup=False)
+            output.out.print(event.text, end="")
         case "call":
-            output.err.print(f"{event.name}({event.text})", style="dim", markup=False)
+            output.err.print(f"{event.name}({event.text})", style="dim")
         case "result":
-            output.err.print(f"= {event.text}", style="dim", markup=False)
+            output.err.print(f"= {event.text}", style="dim")

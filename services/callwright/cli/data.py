@@ -35,7 +35,7 @@ PresetOption = Annotated[
 ]
 
 _COLOURS = ("green", "yellow", "red", "magenta", "blue")
-_VISIBLE = {code: 0x2400 + code for code in range(32)} | {ord("\n"): "↵", ord("\t"): "→\t", 127: "␡"}
+_VISIBLE = output.VISIBLE | {ord("\n"): "↵", ord("\t"): "→\t"}
 _LABEL = 18
 """Characters of the longest kind of piece."""
 

@@ -139,21 +139,27 @@ def _show_request(stack: Stack, model: str) -> dict[str, Any]:
     client = OpenAI(base_url=stack.base_url, api_key="none")
     tools: Any = [tool.schema for tool in SEEN if tool.name in (_TOOL, "get_weather", "book_hotel")]
     messages: list[Any] = [{"role": "user", "content": _QUESTION}]
-    output.out.print(f"\n[bold]user[/]       {_QUESTION}")
+    output.out.print()
+    _say("user", _QUESTION)
     with client.chat.completions.stream(model=model, messages=messages, tools=tools, temperature=0) as stream:
         for _ in stream:
             pass
         answer = stream.get_final_completion().choices[0].message
     calls = [{"name": c.function.name, "arguments": c.function.arguments} for c in answer.tool_calls or []]
-    output.out.print(f"[bold]tool_calls[/] {json.dumps(calls, ensure_ascii=False)}")
+    _say("tool_calls", json.dumps(calls, ensure_ascii=False))
     messages.append(answer.model_dump(include={"role", "content", "tool_calls"}, exclude_none=True))
     for call in answer.tool_calls or []:
         messages.append({"role": "tool", "tool_call_id": call.id, "content": json.dumps(_RESULT)})
-        output.out.print(f"[bold]tool[/]       {json.dumps(_RESULT)}")
+        _say("tool", json.dumps(_RESULT))
     final = client.chat.completions.create(model=model, messages=messages, tools=tools, temperature=0)
     text = final.choices[0].message.content
-    output.out.print(f"[bold]assistant[/]  {text}\n")
+    _say("assistant", f"{text}\n")
     return {"question": _QUESTION, "tool_calls": calls, "answer": text}
+
+
+def _say(who: str, what: str) -> None:
+    output.out.print(f"{who:<10} ", style="bold", end="")
+    output.out.print(what)
 
 
 def _report(
@@ -181,10 +187,9 @@ def _show_curl(stack: Stack, model: str) -> None:
         "messages": [{"role": "user", "content": "What is the weather in Bergen?"}],
         "tools": [tool.schema for tool in SEEN if tool.name in ("get_weather", "find_route")],
     }
-    output.out.print(f"serving at {stack.base_url}; Ctrl-C stops it. Try:", markup=False)
+    output.out.print(f"serving at {stack.base_url}; Ctrl-C stops it. Try:")
     output.out.print(
         f"curl -s {stack.base_url}/chat/completions -H 'content-type: application/json' -d '{json.dumps(body)}'",
-        markup=False,
     )
 
 

@@ -45,7 +45,7 @@ def logs(
     _, pod_name, wanted = max(chosen)
     output.note(f"pod {pod_name}, container {wanted}")
     for line in cluster.log(namespace, pod_name, wanted, follow=follow, lines=tail):
-        typer.echo(line)
+        typer.echo(output.visible(line))
 
 
 def _containers(pod: dict[str, Any]) -> set[str]:
