@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from cast import SERVICE, Play
 from rich.console import Console
 
 import kube
@@ -19,6 +18,7 @@ from callwright.cli import app, logs, output, promote, status, submit
 from callwright.controller.cluster import FINE_TUNE, POD, Cluster, Kind
 from callwright.errors import InvalidInput, NotFound, StageFailed
 from callwright.store import Registry, Store
+from cast import SERVICE, Play
 
 NODE = Kind("v1", "nodes", namespaced=False)
 
