@@ -62,7 +62,10 @@ class Play:
     # --- the user ---
 
     def document(self, name: str = "weather", **parts: Any) -> Object:
-        base = {"base": {"model": "Qwen/Qwen2.5-7B-Instruct"}, "data": {"sources": [{"path": "s3://data/tools.jsonl"}]}}
+        base = {
+            "base": {"model": "Qwen/Qwen2.5-7B-Instruct"},
+            "data": {"sources": [{"path": "hf://datasets/owner/tools/tools.jsonl"}]},
+        }
         return {
             "apiVersion": "callwright.io/v1alpha1",
             "kind": "FineTune",
@@ -235,18 +238,19 @@ class Play:
             reconciler.reconcile(self.namespace, name)
             if self.status(name).get("phase") == until:
                 return self.status(name)
-            self._turn(str(self.status(name).get("run")), name, model or name, but)
+            self.turn(name, model=model, but=but)
         pytest.fail(f"not {until} after 40 turns: {self.status(name)}")
 
-    def _turn(self, run: str, name: str, model: str, but: str) -> None:
+    def turn(self, name: str = "weather", *, model: str = "", but: str = "") -> None:
         """What has been started comes to its end, with what it leaves in the store."""
+        run = str(self.status(name).get("run"))
         for stage, (kind, status) in _SUCCEEDED.items():
             labels = {"callwright.io/run": run, "callwright.io/stage": stage}
             for child in self.cluster.find(kind, self.namespace, labels=labels):
                 if stage == but or child.get("status", {}).keys() & status.keys():
                     continue
                 if stage == "merge":
-                    self.publish(model, spec.version_name(self.parsed(name), run))
+                    self.publish(model or name, spec.version_name(self.parsed(name), run))
                 if stage == "evaluate":
                     self.evaluated(run, name=name)
                 self.report(kind, child["metadata"]["name"], status)
