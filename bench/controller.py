@@ -46,7 +46,7 @@ def document(number: int) -> dict[str, Any]:
         "metadata": {"name": f"model-{number}", "namespace": NAMESPACE},
         "spec": {
             "base": {"model": "Qwen/Qwen2.5-7B-Instruct"},
-            "data": {"sources": [{"path": "s3://bucket/tools.jsonl"}]},
+            "data": {"sources": [{"path": "hf://datasets/owner/tools/tools.jsonl"}]},
             "train": {"steps": 10},
             "resources": {
                 "workers": 1, "gpusPerWorker": 8, "nodeSelector": {"type": "kwok"},

@@ -14,7 +14,7 @@ import yaml
 
 import manifests
 from callwright import spec
-from callwright.controller.config import ControllerConfig
+from callwright.controller.config import Allowed, ControllerConfig
 from callwright.server.config import ServerConfig
 from callwright.sidecar.config import SidecarConfig
 from callwright.spec import chart_values
@@ -102,6 +102,19 @@ def test_values_are_documented_and_in_the_schema(chart: str) -> None:
         ),
         ("callwright", {"store": {"url": "s3://b"}, "images": {"tag": "latest"}}, "tag"),
         ("callwright", {"store": {"url": "s3://b"}, "replicas": 2}, "replicas"),
+        (
+            "callwright",
+            {"store": {"url": "s3://b"}, "controller": {"clusterWide": True, "namespaces": ["a"]}},
+            "exclude each other",
+        ),
+        ("callwright", {"store": {"url": "s3://b"}, "runs": {"allowed": {"mountRoots": ["/usr"]}}}, "mountRoots"),
+        (
+            "callwright",
+            {"store": {"url": "s3://b"}, "runs": {"allowed": {"mountRoots": ["/mnt/../usr"]}}},
+            "mountRoots",
+        ),
+        ("callwright", {"store": {"url": "s3://b"}, "runs": {"allowed": {"stores": ["file:///etc"]}}}, "stores"),
+        ("callwright", {"store": {"url": "s3://b"}, "runs": {"allowed": {"stores": ["memory://m"]}}}, "stores"),
         (
             "callwright",
             {"store": {"url": "gs://b", "existingSecret": "s"}, "objectStore": {"enabled": True}},
@@ -272,6 +285,35 @@ def test_selectors_hold_no_labels_of_the_user() -> None:
     deployment = only(render("callwright", values), "Deployment")
     assert not {"team", "tier"} & set(deployment["spec"]["selector"]["matchLabels"])
     assert {"team", "tier"} <= set(deployment["spec"]["template"]["metadata"]["labels"])
+
+
+def test_the_controller_watches_its_own_namespace_unless_told_otherwise() -> None:
+    values: Object = {"store": {"url": "s3://b"}}
+
+    def seen(controller: Object) -> tuple[set[tuple[str, str]], list[str]]:
+        made = render("callwright", values | {"controller": controller}, namespace="team-a")
+        roles = {(each["kind"], each["metadata"].get("namespace", "")) for each in made if "Role" in each["kind"]}
+        return roles, yaml.safe_load(only(made, "ConfigMap")["data"]["controller.yaml"])["namespaces"]
+
+    assert seen({}) == ({("Role", "team-a"), ("RoleBinding", "team-a")}, ["team-a"])
+    assert seen({"namespaces": ["b"]}) == ({("Role", "b"), ("RoleBinding", "b")}, ["b"])
+    assert seen({"clusterWide": True}) == ({("ClusterRole", ""), ("ClusterRoleBinding", "")}, [])
+
+
+def test_what_documents_may_name_reaches_the_controller() -> None:
+    values: Object = {"store": {"url": "s3://b"}}
+
+    def allowed(runs: Object) -> Allowed:
+        text = only(render("callwright", values | {"runs": runs}), "ConfigMap")["data"]["controller.yaml"]
+        return ControllerConfig.model_validate(yaml.safe_load(text)).allowed
+
+    assert allowed({}) == Allowed(), "the chart's default is the controller's"
+    opened: Object = {"secrets": ["keys"], "stores": ["s3://other"], "mountRoots": ["/mnt/corpora"], "claims": []}
+    given = allowed({"allowed": opened})
+    assert (given.secrets, given.stores, given.mount_roots, given.claims) == (
+        ("keys",), ("s3://other",), ("/mnt/corpora",), (),
+    )  # fmt: skip
+    assert given.engine_options == Allowed().engine_options
 
 
 def test_there_is_one_controller_at_a_time() -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from cast import Play, config_of, reconciler_of
 
 import kube
 import manifests
@@ -11,6 +10,7 @@ from callwright.controller.cluster import Cluster, Kind
 from callwright.controller.config import ControllerConfig
 from callwright.controller.reconcile import Reconciler
 from callwright.store import Store
+from cast import Play, config_of, reconciler_of
 from kube import apiserver, cluster, connect, namespace
 
 __all__ = ["apiserver", "cluster", "namespace"]
@@ -35,7 +35,8 @@ def watched(namespace: str) -> tuple[str, ...]:
 @pytest.fixture
 def kubeconfig(apiserver: kube.ApiServer, cluster: Cluster, namespace: str, watched: tuple[str, ...]) -> Path:
     """Speaks as the chart's service account with the chart's role, and may nothing else."""
-    values = {"store": {"url": "s3://unused"}, "controller": {"namespaces": list(watched)}, "crds": {"enabled": False}}
+    where = {"namespaces": list(watched)} if watched else {"clusterWide": True}
+    values = {"store": {"url": "s3://unused"}, "controller": where, "crds": {"enabled": False}}
     for manifest in manifests.render("callwright", values, release="callwright", namespace=namespace):
         if manifest["kind"] == "ServiceAccount" or manifest["apiVersion"].startswith("rbac."):
             cluster.apply(kube.kind_of(manifest), manifest)

@@ -56,6 +56,15 @@ app.kubernetes.io/part-of: callwright
 {{- end -}}
 {{- end -}}
 
+{{/* The namespaces to watch as JSON; empty is every one. */}}
+{{- define "callwright.namespaces" -}}
+{{- if .Values.controller.clusterWide -}}
+[]
+{{- else -}}
+{{- toJson (default (list .Release.Namespace) .Values.controller.namespaces) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* An image's reference: (dict "root" $ "room" "trainer") */}}
 {{- define "callwright.image" -}}
 {{- $images := .root.Values.images -}}
@@ -88,6 +97,9 @@ app.kubernetes.io/part-of: callwright
 {{- if not (hasPrefix "file:///data/" .Values.store.url) -}}
 {{- fail (printf "store.url %s is not on the claim, which is mounted at /data; expected file:///data/…" .Values.store.url) -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Values.controller.clusterWide .Values.controller.namespaces -}}
+{{- fail "controller.clusterWide and controller.namespaces exclude each other; keep one" -}}
 {{- end -}}
 {{- if .Values.objectStore.enabled -}}
 {{- if not (hasPrefix "s3://" .Values.store.url) -}}

@@ -5,9 +5,28 @@ Knows nothing of clusters; `__main__` reads the file that holds it.
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from callwright.spec.model import Quantity, SpecModel, StoreURL
+
+ENGINE_OPTIONS = (
+    "async_scheduling", "attention_backend", "block_size", "cpu_offload_gb", "cudagraph_capture_sizes",
+    "disable_cascade_attn", "disable_custom_all_reduce", "disable_log_stats", "disable_sliding_window",
+    "enable_chunked_prefill", "enable_expert_parallel", "enable_prefix_caching", "enforce_eager",
+    "gpu_memory_utilization", "kv_cache_dtype", "kv_cache_memory_bytes", "long_prefill_token_threshold",
+    "max_cudagraph_capture_size", "max_logprobs", "max_num_batched_tokens", "max_num_scheduled_tokens", "max_num_seqs",
+    "num_gpu_blocks_override", "optimization_level", "performance_mode", "prefix_caching_hash_algo", "quantization",
+    "scheduling_policy", "seed", "stream_interval",
+)  # fmt: skip
+"""vLLM's arguments that say how fast and in how much memory it computes, and nothing else: they name no file, no
+module, no address and no port."""
+DATA_ROOTS = ("/dataset", "/data", "/mnt")
+"""Folders that data may be mounted below."""
+
+
+def below(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or in it, written without `.`, `..`, or a doubled slash."""
+    return not {"", ".", ".."} & set(path.split("/")[1:]) and f"{path}/".startswith(f"{folder}/")
 
 
 class Images(SpecModel):
@@ -63,6 +82,40 @@ class RunPods(SpecModel):
     """Seconds that finished pods stay for a look at their logs."""
 
 
+class Allowed(SpecModel):
+    """What documents may name beside the release's own: the chart's `runs.allowed`. `*` is every one."""
+
+    secrets: tuple[str, ...] = ()
+    """Secrets for `spec.cluster.secret`, beside `pods.secret`."""
+    service_accounts: tuple[str, ...] = ()
+    """Service accounts for `spec.cluster.serviceAccount`, beside `pods.serviceAccount`."""
+    stores: tuple[str, ...] = ()
+    """URLs of stores, beside `store`: for `spec.store`, base, corpora and sets, there or below."""
+    mount_roots: tuple[str, ...] = ("/dataset", "/mnt")
+    """Folders that `spec.cluster.mounts` may be in, and corpora: `/dataset`, `/data`, `/mnt`, or below."""
+    config_maps: tuple[str, ...] = ("*",)
+    """ConfigMaps of the document's namespace that may be mounted."""
+    claims: tuple[str, ...] = ("*",)
+    """PersistentVolumeClaims of the document's namespace that may be mounted, read-only."""
+    engine_options: tuple[str, ...] = ENGINE_OPTIONS
+    """Names in `spec.deploy.engine.extra`."""
+
+    @field_validator("mount_roots")
+    @classmethod
+    def _holds_data(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+        if odd := [root for root in roots if not any(below(root, data) for data in DATA_ROOTS)]:
+            raise ValueError(f"got {odd[0]!r}; expected {', '.join(DATA_ROOTS)}, or a folder below")
+        return roots
+
+    @field_validator("stores")
+    @classmethod
+    def _shared(cls, stores: tuple[str, ...]) -> tuple[str, ...]:
+        known = ("s3://", "gs://", "az://", "file:///data/")
+        if odd := [url for url in stores if url != "*" and (not url.startswith(known) or "/.." in url)]:
+            raise ValueError(f"got {odd[0]!r}; expected s3://, gs://, az:// or file:///data/…")
+        return stores
+
+
 class ControllerConfig(SpecModel):
     store: StoreURL
     """Object store of documents without `spec.store`."""
@@ -72,6 +125,8 @@ class ControllerConfig(SpecModel):
     """Namespaces to watch; every namespace when empty."""
     ray_version: str = Field(min_length=1)
     """Ray's version in the trainer and server images; KubeRay asks for it."""
+    allowed: Allowed = Allowed()
+    """What documents may name."""
     pods: RunPods = RunPods()
     """The pods of runs."""
     poll_seconds: float = Field(default=15, gt=0)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from callwright import spec
 from callwright.controller import desired, promotion, stages, transitions
+from callwright.controller.allowed import refusals
 from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, NETWORK_POLICY, RAY_JOB, Cluster, Object
 from callwright.controller.config import ControllerConfig
 from callwright.controller.context import Context
@@ -87,7 +88,7 @@ class Reconciler:
         except InvalidInput as error:
             self.cancel(namespace, metadata["name"])
             return transitions.refuse(status, "InvalidInput", str(error), generation=generation, now=now)
-        name = self._run_name(finetune, namespace, generation, status)
+        before, name = status, self._run_name(finetune, namespace, generation, status)
         changed = status.observed_generation != generation
         if status.run != name:
             self.cancel(namespace, metadata["name"], keep_run=name)
@@ -96,6 +97,10 @@ class Reconciler:
             status = transitions.resume(status, generation=generation, now=now)
         if status.phase in FINAL:
             return status
+        if refused := refusals(finetune, self.config):  # also what an earlier release has allowed, and begun
+            self.cancel(namespace, metadata["name"])
+            message = str(InvalidInput("the document names what this release does not allow:", refused))
+            return transitions.refuse(before, "NotAllowed", message, generation=generation, now=now)
         run = Run(finetune, namespace, metadata["uid"], name, status.attempt, self.config)
         context = Context(run, self.cluster, self.open_store(run.store), now)
         if changed:

@@ -256,10 +256,10 @@ class Mount(SpecModel):
 
 class Cluster(SpecModel):
     secret: ObjectName | None = None
-    """Secret whose keys become environment variables of the run's pods (store keys, HF_TOKEN); the controller's choice
-    when absent."""
+    """Secret whose keys become environment variables of the run's pods (store keys, HF_TOKEN), one that the release
+    allows; the controller's choice when absent."""
     service_account: ObjectName | None = None
-    """Service account of the run's pods; the controller's choice when absent."""
+    """Service account of the run's pods, one that the release allows; the controller's choice when absent."""
     mounts: tuple[Mount, ...] = Field(default=(), max_length=32)
     """Data that the run's pods find as files."""
 
@@ -319,6 +319,15 @@ class Evaluate(SpecModel):
     """Promote a candidate that passes the gate: at once, when somebody says so, or not at all."""
 
 
+NO_ENGINE_OPTIONS = frozenset((
+    "code_revision", "compilation_config", "ec_transfer_config", "hf_config_path", "io_processor_plugin",
+    "kv_transfer_config", "log_config_file", "logging_config", "logits_processors", "model", "model_class_overrides",
+    "model_loader_extra_config", "model_weights", "reasoning_parser_plugin", "revision", "scheduler_cls",
+    "served_model_name", "tokenizer", "tokenizer_revision", "trust_remote_code", "worker_cls", "worker_extension_cls",
+))  # fmt: skip
+"""vLLM's arguments that name a module or a plugin, or replace what is served."""
+
+
 class Engine(SpecModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Dtype in which the engine computes."""
@@ -327,7 +336,14 @@ class Engine(SpecModel):
     tensor_parallel_size: int = Field(default=1, ge=1)
     """GPUs that share one replica's weights."""
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Further vLLM engine arguments, by vLLM's names."""
+    """Further vLLM engine arguments, by vLLM's names; none that loads code or says what is served. On a cluster those
+    that the chart's `runs.allowed.engineOptions` lists."""
+
+    @model_validator(mode="after")
+    def _loads_no_code(self) -> Self:
+        if odd := sorted(NO_ENGINE_OPTIONS & self.extra.keys()):
+            raise ValueError(f"extra cannot have {odd[0]}: it makes the engine load code, or serve something else")
+        return self
 
 
 class Deploy(SpecModel):
@@ -397,7 +413,7 @@ class Metadata(SpecModel):
     namespace: str | None = None
     """Namespace on a cluster."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """Labels, copied to what the run makes on a cluster."""
+    """Labels, copied to what the run makes on a cluster, pods excepted."""
 
 
 class FineTune(SpecModel):

@@ -69,7 +69,7 @@ def pod(run: Run, stage: str, containers: list[Manifest]) -> Manifest:
         spec |= {"serviceAccountName": account}
     if run.config.images.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in run.config.images.pull_secrets]
-    return {"metadata": {"labels": run.labels(stage)}, "spec": spec}
+    return {"metadata": {"labels": run.pod_labels(stage)}, "spec": spec}
 
 
 def container(

@@ -65,8 +65,12 @@ class Run:
         return f"{self.name}-{stage}" if self.attempt == 0 else f"{self.name}-{stage}-{self.attempt}"
 
     def labels(self, stage: str) -> dict[str, str]:
-        """Labels of an object and its pods: the user's own first, which Kueue's queue name is among."""
-        return self.finetune.metadata.labels | {
+        """Labels of an object: the user's own, which Kueue's queue name is among, under those of its pods."""
+        return self.finetune.metadata.labels | self.pod_labels(stage)
+
+    def pod_labels(self, stage: str) -> dict[str, str]:
+        """Labels of pods: none of the user's, by which a pod could come under somebody's Service or NetworkPolicy."""
+        return {
             "app.kubernetes.io/name": "callwright",
             "app.kubernetes.io/component": stage,
             "app.kubernetes.io/managed-by": "callwright",
