@@ -63,7 +63,10 @@ def test_a_changed_gate_is_decided_over_the_reports_without_a_pod(play: Play, re
 @pytest.mark.parametrize(
     ("changed", "anew"),
     [
-        ({"evaluate": {"sets": [{"name": "s", "path": "s3://data/s.jsonl"}]}}, {"train": 1, "merge": 1, "evaluate": 2}),
+        (
+            {"evaluate": {"sets": [{"name": "s", "path": "hf://datasets/owner/sets/s.jsonl"}]}},
+            {"train": 1, "merge": 1, "evaluate": 2},
+        ),
         ({"merge": {"dtype": "float16"}}, {"train": 1, "merge": 2, "evaluate": 2}),
     ],
 )

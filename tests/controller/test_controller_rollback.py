@@ -6,12 +6,12 @@ Against the real API server: the pointer in the store and the RayService's versi
 from typing import Any
 
 import pytest
-from cast import SERVICE, Play
 
 from callwright.controller.cluster import FINE_TUNE
 from callwright.controller.promotion import put_version
 from callwright.controller.reconcile import Reconciler
 from callwright.store import Registry, Store
+from cast import SERVICE, Play
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_an_edit_that_makes_no_new_run_leaves_a_rollback(
     registry.rollback("weather")
     serve(play, "before")
 
-    status = edit(play, reconciler, until="Completed", cluster={"secret": "other"})
+    status = edit(play, reconciler, until="Completed", cluster={"mounts": [{"path": "/mnt/more", "configMap": "more"}]})
     assert (status["run"], registry.promoted("weather"), served(play)) == (run, "before", "before")
     for words in ("before is now", f"callwright promote weather {run} --service {SERVICE}"):
         assert words in status["message"]
@@ -95,7 +95,7 @@ def test_a_version_pinned_in_the_service_stays(play: Play, reconciler: Reconcile
     play.apply(play.document(deploy={"service": SERVICE}))
     run = play.live(reconciler)["run"]
     serve(play, "before")  # with Helm, say: the pointer stays
-    status = edit(play, reconciler, until="Promoted", cluster={"secret": "other"})
+    status = edit(play, reconciler, until="Promoted", cluster={"mounts": [{"path": "/mnt/more", "configMap": "more"}]})
     assert (status["service"], registry.promoted("weather"), served(play)) == (SERVICE, run, "before")
 
 

@@ -88,8 +88,8 @@ def _in_store(url: str, config: ControllerConfig) -> bool:
         return True
     roots = [StoreURL.read(each) for each in (config.store, *config.allowed.stores) if each != _EVERYTHING]
     return any(
-        (asked.scheme, asked.host.replace("localhost", "") if asked.scheme == "file" else asked.host)
-        == (root.scheme, root.host)
+        asked.scheme == root.scheme
+        and (asked.scheme == "file" or asked.host == root.host)
         and f"{path}/".startswith(f"{root.path.removesuffix('/')}/")
         for root in roots
     )
