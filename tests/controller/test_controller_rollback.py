@@ -60,7 +60,7 @@ def test_an_edit_that_makes_no_new_run_leaves_a_rollback(
 
     registry.promote("weather", run)
     serve(play, run)
-    edit(play, reconciler, until="Promoted", cluster={"secret": "third"})
+    edit(play, reconciler, until="Promoted", cluster={"mounts": [{"path": "/mnt/third", "configMap": "third"}]})
     assert (registry.promoted("weather"), served(play)) == (run, run)
 
 
