@@ -19,6 +19,8 @@ _REASONING_PARTS = ("reasoning", "reasoning_content", "reasoning_text", "thinkin
 """Types of content parts that are reasoning; its text is in the field `text`, or in that of the type's name."""
 _LEFT_OUT_PARTS = frozenset((*_REASONING_PARTS, "summary_text", "redacted_thinking", "tool_reference"))
 """Types of parts that are no text: reasoning, and names of tools, which the prompt lists anyway."""
+LONGEST_PROMPT = 64 * 1024**2
+"""Characters of all messages; a dialect that names the tools before each user's text makes much of little."""
 _REASONING_KEYS = (REASONING, "reasoning", "thinking")
 """Keys of a message under which clients send back its reasoning."""
 
@@ -216,6 +218,7 @@ class Page:
         self._roles: list[str] = []
         self._contents: list[object] = []
         self._segments: list[Segment] = []
+        self._length = 0
         self._reasoning: dict[int, str] = {}
         self.turn: int | None = None
         """Index of the assistant's message that is being written; segments bear it."""
@@ -228,6 +231,9 @@ class Page:
 
     def write(self, kind: Kind, text: str) -> None:
         """Adds to the message that was opened last."""
+        self._length += len(text)
+        if self._length > LONGEST_PROMPT:
+            raise InvalidInput(f"messages: got a prompt of over {LONGEST_PROMPT} characters with its tools; send less")
         if text:
             self._segments.append(Segment(kind, text, len(self._roles) - 1, self.turn))
 

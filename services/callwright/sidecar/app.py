@@ -24,6 +24,7 @@ from callwright.sidecar.handlers import Chat, CountTokens, Handler, Relay, Servi
 from callwright.sidecar.models import Models
 from callwright.sidecar.telemetry import Metrics, Tracing
 from callwright.sidecar.upstream import Upstream
+from callwright.sidecar.worker import Worker
 from callwright.store import Registry
 
 
@@ -65,12 +66,14 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
         paths=Paths(config.engine_paths),
         metrics=Metrics(gate, budget, breaker, config.tool_names, config.max_tool_labels),
         tracing=Tracing(config.otlp_endpoint) if config.otlp_endpoint else None,
+        worker=Worker(),
     )
 
     @asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[None]:
         async with upstream:
             yield
+        services.worker.close()
         if services.tracing:
             await asyncio.to_thread(services.tracing.close)
 

@@ -90,6 +90,8 @@ class SidecarConfig(BaseModel):
     max_held_bytes: int = Field(default=128 * 1024**2, validate_default=True)
     """Bytes that bodies and answers of all requests hold together, also those that wait for their turn: 429 with
     `Retry-After` above it. At least four times the largest body, as one that is translated is there so often."""
+    max_values: int = Field(default=200_000, ge=1000)
+    """Most values, one within the other, of a request's JSON."""
     max_messages: int = Field(default=4096, ge=1)
     """Most messages of a request."""
     max_tools: int = Field(default=512, ge=1)

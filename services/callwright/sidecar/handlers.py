@@ -25,7 +25,7 @@ from callwright.sidecar.budget import Budget, Held
 from callwright.sidecar.client_forms import check_forms
 from callwright.sidecar.config import ENGINE_PATHS, GENERATING_PATHS, JSON_FACTOR, SidecarConfig
 from callwright.sidecar.errors import Overloaded, Refused, error_object, error_response, status_of
-from callwright.sidecar.limits import check_limits
+from callwright.sidecar.limits import check_limits, check_values
 from callwright.sidecar.models import Models
 from callwright.sidecar.plan import ChatPlan, make_plan
 from callwright.sidecar.retry import MalformedTurn, malformed_turn, second_request, summed_usage
@@ -37,6 +37,7 @@ from callwright.sidecar.translation import (
     translate_completion,
 )
 from callwright.sidecar.upstream import EngineResponse, Upstream, request_headers, response_headers
+from callwright.sidecar.worker import SHORT, Worker
 
 _LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -48,6 +49,8 @@ _CHAT_PATH = "/v1/chat/completions"
 _PROMPT_FIELDS = ("model", "messages", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
 """What decides a prompt, in a request to the engine."""
 _EVENT_STREAM = "text/event-stream"
+_LONG_CALL = 1024 * 1024
+"""Bytes of events of which nothing was sent yet, so that a call may end in them that is long to read."""
 _NO_COMPLETION = "the engine's answer is not a chat completion"
 _DOWN_STATUSES = (500, 502, 503, 504)
 
@@ -65,6 +68,7 @@ class Services:
     paths: Paths
     metrics: Metrics
     tracing: Tracing | None
+    worker: Worker
 
 
 class Handler:
@@ -161,6 +165,7 @@ class Relay(Handler):
         if self._request.method != "POST" or self._request.scope["path"] not in ENGINE_PATHS["POST"]:
             return {}
         self._held.keep(JSON_FACTOR * len(self._body))
+        check_values(self._body, self._services.config)
         request = chat_request.parse(self._body)
         check_limits(request, self._services.config)
         self._is_whole = self._request.scope["path"] in GENERATING_PATHS and request.get("stream") is not True
@@ -244,9 +249,11 @@ class Chat(Relay):
         models, config = self._services.models, self._services.config
         model = await models.dialect_for(request, self._request.headers.get(DIALECT_HEADER))
         try:
-            plan = make_plan(request, model, config)
+            plan = await self._services.worker.run(len(self._body), make_plan, request, model, config)
             if plan.has_tool_messages and not await models.has_tool_role(str(request.get("model"))):
-                plan = make_plan(request, model, config, tool_role=False)
+                plan = await self._services.worker.run(
+                    len(self._body), make_plan, request, model, config, tool_role=False
+                )
         except Refused as error:
             raise self._api.refused(error) from None
         self._dialect = plan.dialect.name
@@ -280,13 +287,20 @@ class Chat(Relay):
 
     async def _write_events(self, response: EngineResponse, stream: StreamTranslation) -> None:
         """Translate the engine's stream and write it, as it comes."""
-        reader = sse.EventReader()
+        reader, worker = sse.EventReader(), self._services.worker
+        silent = 0  # bytes of events that nothing has come of yet
         try:
             async for piece in response:
                 events: list[bytes] = []
                 for data in reader.feed(piece):
-                    events += stream.event(data)
+                    silent += len(data)
+                    is_long = len(data) > SHORT or silent > _LONG_CALL
+                    made = await worker.run(silent, stream.event, data) if is_long else stream.event(data)
+                    silent = 0 if made else silent
+                    events += made
                 await self._write(events)
+                if len(piece) > SHORT:
+                    await asyncio.sleep(0)  # the next piece may be there already, and others wait for their turn
                 if kept := reader.kept + stream.kept + self._api.kept:
                     self._held.keep(self._kept + kept)
             if not stream.done:
@@ -301,15 +315,18 @@ class Chat(Relay):
 
     async def _write(self, events: list[bytes]) -> None:
         if events:
-            await self._writer.write(b"".join(map(self._api.event, events)))
+            await self._writer.write(
+                await self._services.worker.run(sum(map(len, events)), b"".join, map(self._api.event, events))
+            )
 
     async def _translated(self, request: Json, plan: ChatPlan, body: bytes) -> bytes:
         """Return the client's answer for the engine's, or for that of a second try where the plan wants one."""
-        completion, turn = self._completion(plan, body)
+        worker, size = self._services.worker, len(body)
+        completion, turn = await worker.run(size, self._completion, plan, body)
         if turn is not None and (second := await self._second_completion(request, plan, turn)) is not None:
             completion = second | {"usage": summed_usage(second.get("usage"), completion.get("usage"))}
         try:
-            return sse.dumps(self._api.answer(completion))
+            return await worker.run(size, lambda: sse.dumps(self._api.answer(completion)))
         except MALFORMED_COMPLETION:
             raise Unavailable(_NO_COMPLETION) from None
 
@@ -329,7 +346,8 @@ class Chat(Relay):
             second_plan, bodies = self._written(await self._plan(second_request(request, plan, turn)))
             async with self._ask(bodies) as response:
                 if response.status == 200:
-                    second, _ = self._completion(second_plan, await response.read(self._held.add))
+                    body = await response.read(self._held.add)
+                    second, _ = await self._services.worker.run(len(body), self._completion, second_plan, body)
         self._services.metrics.count_repair(second is not None and not has_malformed_call(second))
         return second
 

@@ -11,6 +11,21 @@ from callwright.sidecar.errors import Refused
 Json = dict[str, Any]
 
 
+def check_values(body: bytes, config: SidecarConfig) -> None:
+    """Raise `Refused` where the body has more values than a request may, before it is read: that takes long at once."""
+    if _separators(body) < config.max_values:
+        return
+    plain = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    quotes = plain.count(b'"')
+    if quotes > 4 * config.max_values or _separators(b"".join(plain.split(b'"')[::2])) >= config.max_values:
+        raise Refused(f"the body has too many values; at most {config.max_values} are allowed", code="invalid_json")
+
+
+def _separators(text: bytes) -> int:
+    """How often a value, or the first of several, may begin there."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
 def check_limits(request: Json, config: SidecarConfig) -> None:
     """Raise `Refused`, naming the field, where `request` asks for more than one request may."""
     for key in ("n", "best_of"):

@@ -21,21 +21,26 @@ class EventReader:
     """Splits a stream at its line ends; comments and fields other than `data` are dropped."""
 
     def __init__(self) -> None:
-        self._rest = b""
-        """The beginning of a line."""
+        self._rest: list[bytes] = []
+        """The beginning of a line, in the pieces that it came in."""
+        self._length = 0
 
     @property
     def kept(self) -> int:
         """Bytes of an event that has begun."""
-        return len(self._rest)
+        return self._length
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Return the data of each event that `piece` ends. Raises `Unavailable` for one without end."""
         if not self._rest and piece.startswith(b"data:") and piece.find(b"\n\n") == len(piece) - 2 == piece.find(b"\n"):
             return [piece[5:].strip()]  # one event by itself, as engines send them
-        lines = (self._rest + piece).split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > LONGEST_EVENT:
+        self._rest.append(piece)
+        self._length += len(piece)
+        lines: list[bytes] = []
+        if b"\n" in piece:
+            *lines, rest = b"".join(self._rest).split(b"\n")
+            self._rest, self._length = [rest] if rest else [], len(rest)
+        if self._length > LONGEST_EVENT:
             raise Unavailable("the engine sent an event without end")
         # Every event of an OpenAI stream is one line of data, so a line is an event.
         return [line[5:].strip() for line in lines if line.startswith(b"data:")]
