@@ -34,19 +34,19 @@ def body(text: str = "x", **fields: Any) -> bytes:
     return json.dumps({"model": "m", "messages": messages, "tools": [TOOL]} | fields).encode()
 
 
-def requests() -> Iterator[tuple[str, str, bytes, int]]:
-    """What is sent: its name, the dialect, the body, and the status that is due."""
+def requests() -> Iterator[tuple[str, str, bytes, tuple[int, ...]]]:
+    """What is sent: its name, the dialect, the body, and the statuses that may be due."""
     values = {"{}": "objects", "[]": "arrays", "1": "numbers", '""': "texts"}
     for value, name in values.items():
         many = ",".join([value] * (7 * MIB // (len(value) + 1)))
-        yield f"7 MiB of {name} as tools", "react_en", f'{{"tools":[{many}]}}'.encode(), 400
+        yield f"7 MiB of {name} as tools", "react_en", f'{{"tools":[{many}]}}'.encode(), (400,)
     properties = {f"p{n}": {"type": "string", "required": True} for n in range(20_000)}
     large = {"name": "f", "parameters": {"type": "object", "properties": properties}}
     for name in ("ms_agent", "hermes"):
-        yield "a tool of 20,000 parameters", name, body(tools=[{"type": "function", "function": large}]), 200
+        yield "a tool of 20,000 parameters", name, body(tools=[{"type": "function", "function": large}]), (200,)
     for name, marks in MARKS.items():
         for mark in marks:
-            yield f"a conversation of 512 KiB of {mark!r}", name, body(mark * (MIB // 8 // len(mark))), 200
+            yield f"a conversation of 512 KiB of {mark!r}", name, body(mark * (MIB // 8 // len(mark))), (200, 400)
 
 
 def answers() -> Iterator[tuple[str, str, Raw, bool]]:
@@ -111,12 +111,12 @@ def test_no_request_and_no_answer_holds_the_others_up(figure: Figure) -> None:
     flags = [f"--dialect={name}={name}" for name in ("react_en", "ms_agent", "agentfabric", "hermes")]
     with Served(engine) as upstream, started(upstream.url, *flags) as (_, url), httpx.Client(timeout=120) as client:
 
-        def ask(name: str, dialect: str, sent: bytes, status: int) -> None:
+        def ask(name: str, dialect: str, sent: bytes, status: tuple[int, ...]) -> None:
             asked = sent.replace(b'"model": "m"', b'"model": "%b"' % dialect.encode(), 1)
 
             def work() -> None:
                 answer = client.post(f"{url}/v1/chat/completions", content=asked)
-                assert answer.status_code == status, (name, dialect, answer.text[:200])
+                assert answer.status_code in status, (name, dialect, answer.text[:200])
 
             stalls[f"{name} ({dialect})"] = worst_stall(url, work)
 
@@ -124,7 +124,7 @@ def test_no_request_and_no_answer_holds_the_others_up(figure: Figure) -> None:
             ask(name, dialect, sent, status)
         for name, dialect, answer, is_stream in answers():
             engine.answer = lambda request, answer=answer: answer
-            ask(name, dialect, body(stream=is_stream), 200)
+            ask(name, dialect, body(stream=is_stream), (200,))
     worst = max(stalls, key=lambda name: stalls[name])
     for name, seconds in sorted(stalls.items(), key=lambda each: -each[1])[:5]:
         figure(f"stall by {name}, ms", round(seconds * 1000), f"at most {round(LONGEST_STALL * 1000)}; aimed at: 50")
