@@ -44,7 +44,8 @@ def read_calls(value: Any, before: Sequence[JSON], where: str = "") -> list[JSON
     calls = value if isinstance(value, list) else [value]
     if not isinstance(value, dict | list):
         raise RowError("tool_calls", f"{where}got {type(value).__name__}; expected a list of calls")
-    return [_call(_decoded(call, where), calls_before(before) + index, where) for index, call in enumerate(calls)]
+    first = calls_before(before)
+    return [_call(_decoded(call, where), first + index, where) for index, call in enumerate(calls)]
 
 
 def _call(call: Any, number: int, where: str) -> JSON:
