@@ -19,7 +19,7 @@ from callwright import spec
 from callwright.datasets import sources
 from callwright.errors import CallwrightError, InvalidInput
 from callwright.merger.adapter import open_adapter
-from callwright.merger.checkpoint import open_checkpoint
+from callwright.merger.checkpoint import open_checkpoint, read_header
 from callwright.store import FileEntry, Registry, Store, check_folder, fetch, resolve_base
 from callwright.trainer.checkpoints import Checkpoints
 from models import tiny_model
@@ -361,3 +361,63 @@ def test_an_endpoints_password_is_not_in_the_stores_errors(monkeypatch: pytest.M
     with pytest.raises(CallwrightError) as raised:
         Store.open("s3://bucket/x", patience_seconds=0.2).get_bytes("a")
     assert "sec-ret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"model_type": 5}, {"model_type": ["qwen2"]}, {"hidden_size": 0}, {"hidden_size": "x"}, {"vocab_size": -5},
+        {"num_hidden_layers": -1}, {"num_attention_heads": 0}, {"rope_scaling": [1]}, {"hidden_act": "evil"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_configuration_that_makes_no_model_is_an_error_of_ours(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    import torch
+
+    from callwright.merger.verification import _empty_model
+    from callwright.spec.model import Base, Lora, Train
+    from callwright.trainer.forecast import forecast
+
+    base = tiny_model(tmp_path / "base")
+    config = json.loads((base / "config.json").read_text()) | wrong
+    (base / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidInput, match="its configuration cannot be used"):
+        forecast(
+            base_dir=base, base=Base(model=str(base)), lora=Lora(), train=Train(), lengths=[4], workers=1,
+            dtype=torch.float32,
+        )  # fmt: skip
+    with pytest.raises(InvalidInput, match="cannot build the model"):
+        _empty_model(config)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": {"shape": [1], "data_offsets": [-4, 0]}},
+        {"a": {"shape": [1.0], "data_offsets": [0, 4]}},
+        {"a": {"shape": [2**62, 2**62], "data_offsets": [0, 4]}},
+        {"a": {"shape": [1] * 100_000, "data_offsets": [0, 4]}},
+        {"a": {"shape": [1], "data_offsets": [0, 4]}, "b": {"shape": [1], "data_offsets": [0, 4]}},
+        {"a": {"shape": [1], "data_offsets": [4, 0]}},
+        {"a": {"shape": [1], "data_offsets": ["0", "4"]}},
+        {"a": [1]},
+        [1],
+    ],
+    ids=lambda header: str(header)[:60],
+)
+def test_a_header_of_weights_that_contradicts_itself_is_refused(tmp_path: Path, header: Any) -> None:
+    for entry in header.values() if isinstance(header, dict) else ():
+        if isinstance(entry, dict):
+            entry["dtype"] = "F32"
+    text = json.dumps(header).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"1234")
+    with pytest.raises(InvalidInput, match="fetch it again"):
+        read_header(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("placed", [[1], {"a": "../x"}, {"a": "/etc/passwd"}, {"a": 5}, {"a": "b\0c"}, None])
+def test_an_index_leads_to_files_beside_it_alone(tmp_path: Path, placed: Any) -> None:
+    base = tiny_model(tmp_path / "base")
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": placed}))
+    with pytest.raises(InvalidInput, match=r"index\.json: got"):
+        open_checkpoint(base)

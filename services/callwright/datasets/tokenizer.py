@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from callwright.errors import InvalidInput, NotFound
-from callwright.store.model_folder import WITHOUT_CODE, code_refused
+from callwright.store.model_folder import WITHOUT_CODE, loading
 
 Message = dict[str, Any]
 
@@ -42,7 +42,7 @@ def load_tokenizer(base_dir: Path) -> Tokenizer:
 
     logging.set_verbosity_error()
     try:
-        with code_refused(base_dir):
+        with loading(base_dir):
             tokenizer = AutoTokenizer.from_pretrained(base_dir, local_files_only=True, **WITHOUT_CODE)
     except InvalidInput:
         raise

@@ -23,7 +23,7 @@ from callwright.errors import InvalidInput, StageFailed
 from callwright.merger.checkpoint import Read, TensorRef, text_config
 from callwright.merger.streamed_model import Stream, UnmappedError
 from callwright.store import Verification
-from callwright.store.model_folder import WITHOUT_CODE, code_refused
+from callwright.store.model_folder import WITHOUT_CODE, loading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -162,7 +162,7 @@ def _loaded(folder: Path) -> "PreTrainedModel":
     """A whole model. Raises `InvalidInput` where transformers would make up weights that its files lack."""
     from transformers import AutoModelForCausalLM
 
-    with code_refused(folder):
+    with loading(folder):
         model, found = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **WITHOUT_CODE
         )
@@ -235,7 +235,7 @@ def _empty_model(config: Mapping[str, Any]) -> "PreTrainedModel":
             with init_empty_weights(include_buffers=False):
                 made = AutoConfig.from_pretrained(folder, **WITHOUT_CODE)
                 model: PreTrainedModel = AutoModelForCausalLM.from_config(made, **WITHOUT_CODE)
-        except (ValueError, KeyError, ImportError) as error:
+        except Exception as error:  # noqa: BLE001 - a configuration can be wrong in any way
             first = str(error).split("\n", 1)[0]
             raise InvalidInput(
                 f"verifying the merge: transformers cannot build the model: {first}; merge without verification to "

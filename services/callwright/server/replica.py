@@ -17,7 +17,7 @@ from callwright.server.cache_watch import CacheWatch
 from callwright.server.config import ServedModel, ServerConfig, served_ids
 from callwright.server.dispatch import ASGIApp, Dispatch
 from callwright.server.versioned import Versioned
-from callwright.store.model_folder import WITHOUT_CODE, code_refused
+from callwright.store.model_folder import WITHOUT_CODE, loading
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """vLLM's `max_lora_rank`."""
@@ -157,12 +157,14 @@ def _engine_config(model: ServedModel, config: ServerConfig) -> tuple[Any, Any]:
 
     path = sources.model_directory(model, config)
     adapters = {adapter.id: sources.adapter_directory(adapter, config) for adapter in model.adapters}
-    try:
-        with code_refused(path):
+    with loading(path):
+        try:
             engine_args = AsyncEngineArgs(**_engine_arguments(model, config, path, list(adapters.values())))
             engine_config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(f"starting the engine of model {model.id}: {_sentence(error)}") from None
+        except (ValueError, TypeError) as error:
+            if "trust_remote_code" in str(error):
+                raise
+            raise InvalidInput(f"starting the engine of model {model.id}: {_sentence(error)}") from None
     modules = [LoRAModulePath(name=name, path=str(folder)) for name, folder in adapters.items()]
     frontend = vars(FrontendArgs()) | {"lora_modules": modules or None}
     return argparse.Namespace(**(frontend | vars(engine_args))), engine_config

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from callwright.errors import InvalidInput
+from callwright.errors import CallwrightError, InvalidInput
 from callwright.store.documents import MAX_BYTES, read_file, read_value
 from callwright.store.files import checked_file
 
@@ -55,17 +55,26 @@ def check_folder(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def code_refused(folder: Path) -> Iterator[None]:
-    """Turn a loader's refusal to run the Python of the model in `folder` into an error of ours."""
+def loading(folder: Path) -> Iterator[None]:
+    """Turn a loader's refusal of the model in `folder`, to run its Python or to take its configuration, into ours.
+
+    Of a configuration any kind of error can come; what may be the machine's fault passes.
+    """
     try:
         yield
-    except ValueError as error:
-        if "trust_remote_code" not in str(error):
-            raise
+    except (CallwrightError, OSError, RuntimeError, MemoryError):
+        raise
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise InvalidInput(
+                f"loading {folder}: it needs Python of its own (auto_map in its configuration), which is never run; "
+                "expected an architecture that transformers or the engine knows; choose another base"
+            ) from None
+        first = " ".join(str(error).split())[:300]
         raise InvalidInput(
-            f"loading {folder}: it needs Python of its own (auto_map in its configuration), which is never run; "
-            "expected an architecture that transformers or the engine knows; choose another base"
-        ) from None
+            f"loading {folder}: its configuration cannot be used: {type(error).__name__}: {first}; mend config.json, "
+            "or choose another base"
+        ) from error
 
 
 def _taken(folder: Path) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from callwright.errors import InvalidInput
 from callwright.spec.model import Base, Lora, Train
-from callwright.store.model_folder import WITHOUT_CODE, code_refused
+from callwright.store.model_folder import WITHOUT_CODE, loading
 from callwright.trainer import host_memory
 from callwright.trainer.batches import BatchPlan
 from callwright.trainer.loss import CHUNK_POSITIONS
@@ -107,9 +107,12 @@ def forecast(
     """
     if not lengths:
         raise InvalidInput("training: got no sequences; expected at least one; look at the report of `callwright data`")
-    with torch.device("meta"), code_refused(base_dir):
-        config = AutoConfig.from_pretrained(base_dir, local_files_only=True, **WITHOUT_CODE)
-        model = AutoModelForCausalLM.from_config(config, **WITHOUT_CODE)
+    try:
+        with torch.device("meta"), loading(base_dir):
+            config = AutoConfig.from_pretrained(base_dir, local_files_only=True, **WITHOUT_CODE)
+            model = AutoModelForCausalLM.from_config(config, **WITHOUT_CODE)
+    except RuntimeError as error:  # no memory is taken, so it is the configuration's fault
+        raise InvalidInput(f"loading {base_dir}: its configuration cannot be used: {error}; mend config.json") from None
     if lora.modules_to_save:
         check_names(model, lora.modules_to_save, base=base.model, key="lora.modulesToSave")
     adapted = adapted_modules(model, target_modules(model, lora.targets, base=base.model))

@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from callwright.errors import InvalidInput
 from callwright.spec.model import Base, Lora, Train
-from callwright.store.model_folder import WITHOUT_CODE, code_refused
+from callwright.store.model_folder import WITHOUT_CODE, loading
 from callwright.trainer import attention, host_memory
 from callwright.trainer.lora import DropoutBits, FusedLinear, fuse
 from callwright.trainer.rows import Batch
@@ -136,7 +136,7 @@ def load_model(
     attention.register()
     if device.type == "cpu":
         host_memory.keep_few_kernels()
-    with code_refused(base_dir):
+    with loading(base_dir):
         model, found = AutoModelForCausalLM.from_pretrained(
             base_dir, dtype=resolve_dtype(train.dtype, device), local_files_only=True, ignore_mismatched_sizes=True,
             output_loading_info=True, use_safetensors=True, **WITHOUT_CODE, **quantization(lora, device)
