@@ -13,9 +13,11 @@ from typing import Any
 
 import pyarrow
 import pytest
+from kubernetes.config import kube_config
 from pyarrow import parquet
 
 from callwright import spec
+from callwright.controller.cluster import connect
 from callwright.datasets import sources
 from callwright.errors import CallwrightError, InvalidInput
 from callwright.merger.adapter import open_adapter
@@ -421,3 +423,19 @@ def test_an_index_leads_to_files_beside_it_alone(tmp_path: Path, placed: Any) ->
     (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": placed}))
     with pytest.raises(InvalidInput, match=r"index\.json: got"):
         open_checkpoint(base)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: [", "- 1", "", "clusters: 5", "a: " + "[" * 5000, "\x00", "clusters: [{name: x, cluster: {server: 5}}]"],
+    ids=lambda text: text[:20],
+)
+def test_a_kubeconfig_that_is_none_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    path = tmp_path / "config"
+    context = "\ncontexts: [{name: a, context: {cluster: x}}]\ncurrent-context: a\nusers: []\n"
+    path.write_text(text + context * text.startswith("clusters"))
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    with pytest.raises(InvalidInput, match="finding the cluster"):
+        connect()

@@ -15,6 +15,7 @@ from typing import Any, Self
 from kubernetes import client, config
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError
+from yaml import YAMLError
 
 from callwright.errors import CallwrightError, Conflict, InvalidInput, StageFailed, Unavailable
 
@@ -76,10 +77,13 @@ def connect(context: str | None = None) -> tuple["Cluster", str]:
             return Cluster.at(settings), _POD_NAMESPACE.read_text(encoding="utf-8").strip()
         config.load_kube_config(context=context, client_configuration=settings)
         contexts, active = config.list_kube_config_contexts()
+        chosen = next((each for each in contexts if each["name"] == context), active)
+        return Cluster.at(settings), chosen["context"].get("namespace", "default")
     except config.ConfigException as error:
         raise InvalidInput(f"finding the cluster: {error}; expected a kubeconfig: set KUBECONFIG") from None
-    chosen = next((each for each in contexts if each["name"] == context), active)
-    return Cluster.at(settings), chosen["context"].get("namespace", "default")
+    except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise InvalidInput(f"finding the cluster: got no kubeconfig: {said}; mend it, or set KUBECONFIG") from None
 
 
 class Cluster:
