@@ -9,6 +9,7 @@ import pytest
 
 from callwright.controller.cluster import CONFIG_MAP, FINE_TUNE, JOB, RAY_JOB, Cluster, Kind
 from callwright.controller.reconcile import Reconciler
+from callwright.errors import Conflict
 from callwright.store import Registry, Store
 from cast import SERVICE, Play, reconciler_of
 
@@ -117,3 +118,22 @@ def test_refused_manifest_fails_the_stage_with_the_servers_words(play: Play, sto
     play.apply(play.document())
     play.live(Reconciler(cluster, config), until="Failed")
     assert "merge failed: Refused" in play.status()["message"]
+
+
+def test_the_status_of_a_document_is_never_written_to_another_of_its_name(
+    play: Play, store: Store, cluster: Cluster
+) -> None:
+    class Slow(Cluster):
+        """Another document has come in this one's place before the status is written."""
+
+        def merge(self, kind: Kind, namespace: str, name: str, patch: Object, **more: Any) -> Object | None:
+            if more.get("subresource") == "status":
+                cluster.merge(FINE_TUNE, namespace, name, {"metadata": {"finalizers": None}})
+                cluster.delete(FINE_TUNE, namespace, name)
+                play.apply(play.document(suspend=True))
+            return super().merge(kind, namespace, name, patch, **more)
+
+    play.apply(play.document())
+    with pytest.raises(Conflict):
+        reconciler_of(Slow(cluster._api), store).reconcile(play.namespace, "weather")
+    assert play.status() == {}

@@ -110,7 +110,7 @@ class Cluster:
     def list(self, kind: Kind, namespace: str | None, *, selector: str = "") -> "tuple[list[Object], str]":
         """The objects that the label selector finds, and the list's version, from which on they can be watched."""
         found = self._call("GET", kind.path(namespace), query={"labelSelector": selector} if selector else {}) or {}
-        return [*found.get("items", ())], found.get("metadata", {}).get("resourceVersion", "")
+        return [*(found.get("items") or ())], found.get("metadata", {}).get("resourceVersion", "")
 
     def watch(
         self, kind: Kind, namespace: str | None, *, selector: str = "", version: str, seconds: int
@@ -124,9 +124,10 @@ class Cluster:
         query |= {"timeoutSeconds": str(seconds)} | ({"labelSelector": selector} if selector else {})
         for line in self._lines(path, query, what=f"WATCH {path}", silent_seconds=seconds + _TIMEOUT_SECONDS):
             event = _read(line, f"WATCH {path}")
-            if event.get("type") == "ERROR" or not isinstance(event.get("object"), dict):
-                raise Unavailable(f"WATCH {path}: {event.get('object', {})!s:.200}")
-            yield event["type"], event["object"]
+            changed = event.get("object")
+            if event.get("type") == "ERROR" or not isinstance(changed, dict) or "metadata" not in changed:
+                raise Unavailable(f"WATCH {path}: got {changed!s:.200}")
+            yield event["type"], changed
 
     def apply(self, kind: Kind, manifest: Object, *, manager: str = FIELD_MANAGER, dry_run: bool = False) -> Object:
         """Apply on the server: create the object, or set the fields that the manifest names."""

@@ -57,8 +57,10 @@ class Reconciler:
         if after != before:
             if transitions.is_event(before, after):
                 self.cluster.create(EVENT, transitions.event(document["metadata"], before, after, now=now))
-            status = after.model_dump(mode="json", by_alias=True)
-            self.cluster.merge(FINE_TUNE, namespace, name, {"status": status}, subresource="status")
+            # By its version, the server refuses the status for what was changed, or has another's place, meanwhile.
+            read = {"resourceVersion": document["metadata"]["resourceVersion"]}
+            written = {"metadata": read, "status": after.model_dump(mode="json", by_alias=True)}
+            self.cluster.merge(FINE_TUNE, namespace, name, written, subresource="status")
         return None if after.phase in FINAL else self.config.poll_seconds
 
     def cancel(self, namespace: str, name: str, *, keep_run: str | None = None) -> None:
