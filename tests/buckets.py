@@ -13,7 +13,9 @@ from typing import Literal, Self
 import pytest
 
 BUCKET = "callwright-tests"
-Fault = Literal["500", "slow down", "400", "412", "reset before", "upload reset", "answer lost", "reset", "truncated"]
+Fault = Literal[
+    "500", "slow down", "400", "412", "reset before", "upload reset", "answer lost", "reset", "truncated", "hang"
+]
 _STATUSES: dict[Fault, tuple[int, str]] = {
     "500": (500, "InternalError"),
     "slow down": (503, "SlowDown"),
@@ -138,6 +140,9 @@ class FaultyProxy(Front):
             status, headers, data = self.forward(request, request.path, body, sent)
         if fault == "answer lost":
             return _reset(request)
+        if fault == "hang":
+            request.rfile.read(1)  # until the client leaves
+            return _close(request)
         headers = {name: value for name, value in headers.items() if name not in ("connection", "transfer-encoding")}
         if (etag := headers.pop("etag", None)) and (etag := self.change_etag(etag)):
             headers["etag"] = etag

@@ -23,7 +23,7 @@ from typing import ClassVar
 
 _URL = re.compile(r"(?<![A-Za-z0-9+.-])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})://(?P<rest>[^\s'\"<>`]*)")
 _AUTHORITY = re.compile(r"[^/?#]*")
-_NO_PORT = re.compile(r":(?!\d{1,5}$)")
+_NO_PORT = re.compile(r":(?!\d{0,5}:?$)")
 _QUERY = re.compile(r"(?<=[?#]).+")
 
 
@@ -41,7 +41,9 @@ def _without_secrets(url: re.Match[str]) -> str:
 
 def _without_user(rest: str) -> str:
     start, authority = 0, _AUTHORITY.findall(rest)[0]
-    if "@" in rest and "@" not in authority and _NO_PORT.search(authority):
+    if "@" not in authority and not authority.startswith("[") and _NO_PORT.search(authority):
+        if "@" not in rest:  # cut off before it
+            return f"{authority.partition(':')[0]}:…"
         # A key with a slash in it, as those of S3 have.
         start = rest.index("@") + 1
         authority = _AUTHORITY.findall(rest[start:])[0]

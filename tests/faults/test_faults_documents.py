@@ -329,6 +329,7 @@ def test_a_manifest_that_says_something_twice_or_is_anothers_is_refused(tmp_path
     "url",
     [
         "s3://AKIAKEY:sec/ret+1@bucket/prefix",
+        "s3://AKIAKEYAKIAKEY:sec/ret+1sec/ret+1sec/ret+1sec/ret+1sec/ret+1sec/ret+1@bucket/prefix",
         "s3://bucket/prefix?secret=sec/ret+1",
         "az://box/a?sv=1&sig=sec/ret+1",
         "gs://user:sec/ret+1@bucket/x",

@@ -15,7 +15,7 @@ from buckets import BUCKET, RESETS, Fault, FaultyProxy
 from callwright.datasets import sources
 from callwright.errors import Conflict, InvalidInput, Unavailable
 from callwright.server.cache_watch import CacheWatch
-from callwright.store import Registry, Store, claimed, fetch
+from callwright.store import Registry, Store, claimed, fetch, remote
 from versions import publish_version
 
 Figure = Callable[[str, object, object], None]
@@ -260,3 +260,15 @@ def test_links_and_pipes_in_a_store_are_refused_by_name(tmp_path: Path) -> None:
     assert (tmp_path / "other").exists()
     (tmp_path / "linked").symlink_to(root)
     assert Store.open((tmp_path / "linked").as_uri()).get_bytes("a/b") == b"1"  # the store itself may be a link
+
+
+def test_a_write_whose_answer_never_comes_is_read_back(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "REQUEST_SECONDS", 1.0)
+    left: list[Fault] = ["hang"]
+    with FaultyProxy(s3, lambda method, path: left.pop() if method == "PUT" and left else None) as proxy:
+        store = _opened(proxy, "hangs", monkeypatch)
+        first = store.put_bytes("pointer", b"one", if_absent=True)
+        left.append("hang")
+        store.put_bytes("pointer", b"two", if_match=first)
+        assert store.get_bytes("pointer") == b"two"
+    assert not left

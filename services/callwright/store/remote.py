@@ -42,6 +42,8 @@ PART_BYTES = 5 * 1024 * 1024
 """Size of an upload's parts, the least that S3 takes; it takes 10,000 of them, so an object may have 50 GB."""
 PARTS_AT_ONCE = 2
 """Parts of one object in flight: bounds the memory of an upload."""
+REQUEST_SECONDS = 120.0
+"""A request that takes longer is one that failed."""
 _LONGEST_PAUSE = 5.0
 """Seconds between two tries at most."""
 _UPLOADS = 10
@@ -293,7 +295,11 @@ class _AbortedError(Exception):
 def _open(url: str, patience_seconds: float) -> "ObjectStore":
     # from_url's overloads tell the providers' options apart by type, which a URL known only at run time cannot.
     options: dict[str, Any] = {
-        "client_options": {"allow_http": True, "timeout": timedelta(seconds=120), "user_agent": "callwright"},
+        "client_options": {
+            "allow_http": True,
+            "timeout": timedelta(seconds=REQUEST_SECONDS),
+            "user_agent": "callwright",
+        },
         "retry_config": {
             "max_retries": 10,
             "retry_timeout": timedelta(seconds=patience_seconds),
