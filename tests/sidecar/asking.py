@@ -32,6 +32,7 @@ MALFORMED = 'Action: get_rain\nAction Input: {"city": "Paris"}'
 ANSWER = "Thought: I now know the final answer\nFinal Answer: It is sunny."
 MIXED = "\n".join((CALL, CALL.replace("I should look", "Once more").replace("Paris", "Rome")))
 """Thought, call, thought, call."""
+THINKING = f"<think>\nI think of\nAction: get_rain\n</think>\n\n{CALL}"
 OTHER_PATHS = ("POST /v1/echo", "GET /v1/large")
 """Of the engine: paths whose bodies the sidecar does not look into."""
 USER = [{"role": "user", "content": "What is the weather in Paris?"}]

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from asking import ANSWER, CALL, CLOCK, TWO, USER, WEATHER, bench, joined
+from asking import ANSWER, CALL, CLOCK, THINKING, TWO, USER, WEATHER, bench, joined
 
 from fakes import Raw, Text
 
@@ -319,3 +319,45 @@ def test_the_engine_s_errors_pass() -> None:
             b.ask()
         with pytest.raises(openai.BadRequestError, match="too long"):
             b.stream()
+
+
+THOUGHT = "I think of\nAction: get_rain"
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_reasoning_goes_out_beside_the_content_and_comes_back(size: int) -> None:
+    with bench(lambda request: Text([THINKING], size=size)) as b:
+        whole = b.client.chat.completions.create(model="m", messages=USER, tools=[WEATHER])
+        chunks = list(b.client.chat.completions.create(model="m", messages=USER, tools=[WEATHER], stream=True))
+        message = whole.choices[0].message
+        sent = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+        assert message.reasoning_content == THOUGHT
+        assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in sent) == THOUGHT
+        assert "".join(delta.content or "" for delta in sent) == message.content == "I should look."
+        result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "sunny"}
+        b.client.chat.completions.create(
+            model="m", messages=[*USER, message.model_dump(exclude_none=True), result], tools=[WEATHER]
+        )
+    back = b.engine.requests[-1]["messages"][-1]
+    assert back["content"].startswith("Thought: I should look.\nAction: get_weather\n")
+    assert back["reasoning_content"] == THOUGHT
+
+
+@pytest.mark.parametrize("path", ["messages", "responses"])
+def test_reasoning_comes_back_through_every_api(path: str) -> None:
+    with bench(THINKING) as b:
+        if path == "messages":
+            tool = {"name": "get_weather", "input_schema": WEATHER["function"]["parameters"]}
+            asked: dict[str, Any] = {"model": "m", "max_tokens": 9, "tools": [tool], "messages": list(USER)}
+            made = httpx.post(f"{b.url}/v1/messages", json=asked).json()["content"]
+            result = {"type": "tool_result", "tool_use_id": made[-1]["id"], "content": "sunny"}
+            asked["messages"] += [{"role": "assistant", "content": made}, {"role": "user", "content": [result]}]
+        else:
+            asked = {"model": "m", "tools": [WEATHER["function"] | {"type": "function"}], "input": list(USER)}
+            made = httpx.post(f"{b.url}/v1/responses", json=asked).json()["output"]
+            output = {"type": "function_call_output", "call_id": made[-1]["call_id"], "output": "sunny"}
+            asked["input"] += [*made, output]
+        assert httpx.post(f"{b.url}/v1/{path}", json=asked).status_code == 200
+    back = b.engine.requests[-1]["messages"][-1]
+    assert back["content"].startswith("Thought: I should look.\nAction: get_weather\n")
+    assert back["reasoning_content"] == THOUGHT

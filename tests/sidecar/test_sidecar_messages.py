@@ -9,7 +9,7 @@ import anthropic
 import httpx
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
-from asking import ANSWER, CALL, MALFORMED, MIXED, TWO, Bench, bench
+from asking import ANSWER, CALL, MALFORMED, MIXED, THINKING, TWO, Bench, bench
 from pydantic import TypeAdapter
 
 from callwright.sidecar.apis.message_events import stop, usage
@@ -58,7 +58,7 @@ def test_a_call_is_a_tool_use() -> None:
     assert "x-api-key" not in b.engine.headers[-1]
 
 
-@pytest.mark.parametrize("text", [CALL, TWO, ANSWER, "Hello.", "", MALFORMED, MIXED])
+@pytest.mark.parametrize("text", [CALL, TWO, ANSWER, "Hello.", "", MALFORMED, MIXED, THINKING])
 def test_a_stream_adds_up_to_the_whole_and_every_event_is_anthropic_s(text: str) -> None:
     with asking(text) as (client, b):
         whole = client.messages.create(**ASKED)
@@ -67,10 +67,14 @@ def test_a_stream_adds_up_to_the_whole_and_every_event_is_anthropic_s(text: str)
         raw = post(b, stream=True)
         Message.model_validate_json(post(b).content, strict=True)
     apart: Any = {"content": {"__all__": {"id"}}, "malformed_tool_calls": True}
-    if text == MIXED:  # text after a call is a block of its own
-        assert [block.type for block in streamed.content] == ["text", "tool_use"] * 2
-        assert "".join(block.text for block in streamed.content if block.type == "text") == whole.content[0].text
-        apart["content"] = True
+    kinds = [block.type for block in whole.content]
+    if text == MIXED:
+        assert kinds == ["text", "tool_use"] * 2
+    if text == THINKING:
+        assert (kinds, whole.content[0].thinking) == (
+            ["thinking", "text", "tool_use"],
+            "I think of\nAction: get_rain",
+        )
     assert streamed.model_dump(exclude=apart) == whole.model_dump(exclude=apart)
     events = [event.split("\n") for event in raw.text.strip().split("\n\n")]
     found = [json.loads(data.removeprefix("data: ")) for _, data in events]

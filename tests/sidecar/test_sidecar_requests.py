@@ -161,8 +161,10 @@ def test_content_is_its_text_and_nothing_else(path: str, role: str) -> None:
     for dialect in dialects.NAMES:
         chat = api().chat_request(conversation(path, role, PARTS))
         assert chat is not None
-        written = json.dumps(plan(chat, dialect).body["messages"])
+        messages = plan(chat, dialect).body["messages"]
+        written = json.dumps([message["content"] for message in messages])
         assert ("abcd" in written, "NO" in written) == (True, False)
+        assert ("NO" in json.dumps(messages)) == (role == "assistant" and path != "responses")  # as reasoning
     for part in NO_TEXT:
         asked = conversation(path, role, [PARTS[0], part])
         with pytest.raises(Refused, match=f"{part['type']}'; only text") as refused:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from asking import ANSWER, CALL, MALFORMED, MIXED, TWO, Bench, bench
+from asking import ANSWER, CALL, MALFORMED, MIXED, THINKING, TWO, Bench, bench
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
@@ -53,7 +53,7 @@ def test_a_call_is_a_function_call() -> None:
     assert not {"store", "metadata", "instructions", "input"} & set(sent)
 
 
-@pytest.mark.parametrize("text", [CALL, TWO, ANSWER, "Hello.", "", MALFORMED, MIXED])
+@pytest.mark.parametrize("text", [CALL, TWO, ANSWER, "Hello.", "", MALFORMED, MIXED, THINKING])
 def test_a_stream_adds_up_to_the_whole_and_every_event_is_openai_s(text: str) -> None:
     with bench(text) as b:
         whole = b.client.responses.create(**ASKED)
@@ -61,11 +61,13 @@ def test_a_stream_adds_up_to_the_whole_and_every_event_is_openai_s(text: str) ->
             streamed = stream.get_final_response()
         raw = post(b, stream=True)
         Response.model_validate_json(post(b).content, strict=True)
-    if text == MIXED:  # text after a call is an item of its own
-        assert [item.type for item in streamed.output] == ["message", "function_call"] * 2
-        assert streamed.output_text == whole.output_text
-    else:
-        assert shown(streamed) == shown(whole)
+    assert shown(streamed) == shown(whole)
+    kinds = [item.type for item in whole.output]
+    if text == MIXED:
+        assert kinds == ["message", "function_call"] * 2
+    if text == THINKING:
+        assert kinds == ["reasoning", "message", "function_call"]
+        assert whole.output[0].content[0].text == "I think of\nAction: get_rain"
     assert streamed.usage == whole.usage
     events = [event.split("\n") for event in raw.text.strip().split("\n\n")]
     found = [json.loads(data.removeprefix("data: ")) for _, data in events]

@@ -9,8 +9,8 @@ from math import isfinite
 from typing import Any
 
 from callwright.dialects.declarations import openai_tool
-from callwright.dialects.messages import text_of_part
-from callwright.dialects.types import ToolSpec
+from callwright.dialects.messages import reasoning_of, text_of_part
+from callwright.dialects.types import REASONING, ToolSpec
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
 
@@ -80,7 +80,8 @@ def _message(message: object, where: str) -> Json:
         )
     content = message.get("content")
     if isinstance(content, list):
-        message = message | {"content": joined_text(content, f"{where}.content")}
+        reasoning = {REASONING: reasoning_of(message)} if message["role"] == "assistant" else {}
+        message = message | {"content": joined_text(content, f"{where}.content")} | reasoning
     elif content is not None and not isinstance(content, str):
         raise Refused(f"{where}.content: expected text, a list of text parts or null", param=f"{where}.content")
     elif content is None and message["role"] in ("system", "developer", "user", "tool"):

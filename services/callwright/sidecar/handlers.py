@@ -16,6 +16,7 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
+from callwright.dialects.types import Part
 from callwright.errors import CallwrightError, Unavailable
 from callwright.sidecar import chat_request, sse
 from callwright.sidecar.admission import Gate, Keys, Paths
@@ -322,33 +323,36 @@ class Chat(Relay):
     async def _translated(self, request: Json, plan: ChatPlan, body: bytes) -> bytes:
         """Return the client's answer for the engine's, or for that of a second try where the plan wants one."""
         worker, size = self._services.worker, len(body)
-        completion, turn = await worker.run(size, self._completion, plan, body)
+        completion, parts, turn = await worker.run(size, self._completion, plan, body)
         if turn is not None and (second := await self._second_completion(request, plan, turn)) is not None:
-            completion = second | {"usage": summed_usage(second.get("usage"), completion.get("usage"))}
+            usage = summed_usage(second[0].get("usage"), completion.get("usage"))
+            completion, parts = second[0] | {"usage": usage}, second[1]
         try:
-            return await worker.run(size, lambda: sse.dumps(self._api.answer(completion)))
+            return await worker.run(size, lambda: sse.dumps(self._api.answer(completion, parts)))
         except MALFORMED_COMPLETION:
             raise Unavailable(_NO_COMPLETION) from None
 
-    def _completion(self, plan: ChatPlan, body: bytes) -> tuple[Json, MalformedTurn | None]:
-        """Return a translated completion, and the turn as the engine wrote it where it is to be tried again."""
+    def _completion(self, plan: ChatPlan, body: bytes) -> tuple[Json, list[Part], MalformedTurn | None]:
+        """Return a translated completion, its parts, and its turn as the engine wrote it if it is to be tried again."""
         try:
             completion: Json = json.loads(body)
             turn = malformed_turn(completion, plan)
-            return translate_completion(completion, plan, self._services.metrics), turn
+            return completion, translate_completion(completion, plan, self._services.metrics), turn
         except MALFORMED_COMPLETION:
             raise Unavailable(_NO_COMPLETION) from None
 
-    async def _second_completion(self, request: Json, plan: ChatPlan, turn: MalformedTurn) -> Json | None:
-        """Return the completion of a second try, or None when the engine has none: then the first stands."""
+    async def _second_completion(
+        self, request: Json, plan: ChatPlan, turn: MalformedTurn
+    ) -> tuple[Json, list[Part]] | None:
+        """Return the completion of a second try and its parts, or None when the engine has none: the first stands."""
         second = None
         with contextlib.suppress(CallwrightError):
             second_plan, bodies = self._written(await self._plan(second_request(request, plan, turn)))
             async with self._ask(bodies) as response:
                 if response.status == 200:
                     body = await response.read(self._held.add)
-                    second, _ = await self._services.worker.run(len(body), self._completion, second_plan, body)
-        self._services.metrics.count_repair(second is not None and not has_malformed_call(second))
+                    second = (await self._services.worker.run(len(body), self._completion, second_plan, body))[:2]
+        self._services.metrics.count_repair(second is not None and not has_malformed_call(second[0]))
         return second
 
     async def _write_second_stream(

@@ -7,15 +7,19 @@ Pure: knows the OpenAI protocol and dialect parsers, nothing of HTTP. What is no
 import re
 from typing import Any
 
+from callwright.dialects.messages import reasoning_of
 from callwright.dialects.types import (
     REASONING,
     CallDelta,
     ContentDelta,
     Delta,
     MalformedCall,
+    Part,
     StreamParser,
+    Thought,
     ThoughtDelta,
     ToolCall,
+    Turn,
 )
 from callwright.sidecar.plan import ChatPlan
 from callwright.sidecar.retry import MalformedTurn, WithholdingParser, summed_usage
@@ -32,8 +36,9 @@ _READ = ("role", "content", "tool_calls")
 _HEAD = ("id", "object", "created", "model")
 
 
-def translate_completion(completion: Json, plan: ChatPlan, metrics: Metrics) -> Json:
-    """Translate a whole answer, which is changed in place."""
+def translate_completion(completion: Json, plan: ChatPlan, metrics: Metrics) -> list[Part]:
+    """Translate a whole answer, which is changed in place; returns the parts of its first choice, in order."""
+    parts: list[Part] = []
     for choice in completion.get("choices") or ():
         message = choice.get("message")
         if not isinstance(message, dict):
@@ -43,6 +48,7 @@ def translate_completion(completion: Json, plan: ChatPlan, metrics: Metrics) -> 
         calls = [call for call in turn.calls if isinstance(call, ToolCall)]
         malformed = [call for call in turn.calls if isinstance(call, MalformedCall)]
         calls = calls[:1] if plan.single_call else calls
+        parts = parts or _shown(turn, message, calls)
         message["content"] = turn.content if turn.content or calls else ""
         if turn.thought:
             message[REASONING] = turn.thought
@@ -65,7 +71,14 @@ def translate_completion(completion: Json, plan: ChatPlan, metrics: Metrics) -> 
         if choice.get("finish_reason") == "stop":
             choice["finish_reason"] = "function_call" if plan.legacy else "tool_calls"
     metrics.count_usage(completion.get("usage"))
-    return completion
+    return parts
+
+
+def _shown(turn: Turn, message: Json, calls: list[ToolCall]) -> list[Part]:
+    """Return the parts that a client is shown: reasoning too that the engine itself has read, and `calls` only."""
+    thought = reasoning_of(message | {"content": None})
+    shown = [part for part in turn.parts if not isinstance(part, ToolCall) or any(part is call for call in calls)]
+    return [Thought(thought), *shown] if thought and turn.thought is None else shown
 
 
 def has_malformed_call(completion: Json) -> bool:

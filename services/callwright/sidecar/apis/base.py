@@ -5,9 +5,10 @@ events into its own. What such APIs share is here too. Knows nothing of dialects
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from callwright.dialects.types import REASONING, Part, Text, Thought, ToolCall
 from callwright.sidecar import chat_request, sse
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.plan import RETRY
@@ -45,8 +46,8 @@ class Api(Protocol):
     def refused(self, error: Refused) -> Refused:
         """Return the refusal of the chat request in terms of the client's."""
 
-    def answer(self, completion: Json) -> Json:
-        """Return the client's answer for a chat completion.
+    def answer(self, completion: Json, parts: Sequence[Part]) -> Json:
+        """Return the client's answer for a chat completion, whose first choice has these parts.
 
         Raises `LookupError`, `TypeError`, `ValueError` or `AttributeError` for a malformed one.
         """
@@ -78,7 +79,7 @@ class ChatCompletions:
         """Return the refusal itself."""
         return error
 
-    def answer(self, completion: Json) -> Json:
+    def answer(self, completion: Json, parts: Sequence[Part]) -> Json:
         """Return the completion itself."""
         return completion
 
@@ -119,6 +120,26 @@ def renamed_refusal(error: Refused, places: Mapping[str, str], schema: str) -> R
         return _TOOL.sub(lambda m: f"{m[1]}.{schema}" if m[2] else m[1], text)
 
     return Refused(name(str(error)), param=error.param and name(error.param), code=error.code, status=error.status)
+
+
+def joined_parts(parts: Sequence[Part]) -> Iterator[Part]:
+    """Yield the parts as a stream sends them: text and malformed calls beside each other are one text."""
+    said: list[str] = []
+    for part in parts:
+        if isinstance(part, Thought | ToolCall):
+            if said:
+                yield Text("".join(said))
+            said = []
+            yield part
+        else:
+            said.append(part.text)
+    if said:
+        yield Text("".join(said))
+
+
+def reasoning_in(delta: Json) -> str | None:
+    """Return the reasoning in a chunk's delta: the dialect's, or what an engine with a reader of its own calls so."""
+    return delta.get(REASONING) or delta.get("reasoning")
 
 
 def parsed_chunk(data: bytes) -> Json:

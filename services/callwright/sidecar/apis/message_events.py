@@ -1,11 +1,11 @@
-"""A chat completion's stream as Anthropic's events: blocks of text and calls, one open at a time.
+"""A chat completion's stream as Anthropic's events: blocks of reasoning, text and calls, one open at a time.
 
 Knows both streams' events; nothing of requests.
 """
 
 from typing import Any
 
-from callwright.sidecar.apis.base import cached_tokens, parsed_chunk
+from callwright.sidecar.apis.base import cached_tokens, parsed_chunk, reasoning_in
 from callwright.sidecar.sse import DONE, named_event
 
 Json = dict[str, Any]
@@ -39,6 +39,9 @@ class MessageEvents:
         out = b"" if self._begun else self._begin(chunk)
         for choice in chunk["choices"]:
             delta = choice["delta"]
+            if text := reasoning_in(delta):
+                out += self._block("thinking", thinking("")) if self._open != "thinking" else b""
+                out += self._delta({"type": "thinking_delta", "thinking": text})
             if text := delta.get("content"):
                 out += self._block("text", {"type": "text", "text": ""}) if self._open != "text" else b""
                 out += self._delta({"type": "text_delta", "text": text})
@@ -87,6 +90,11 @@ class MessageEvents:
         return (
             self._close() + named_event("message_delta", told) + named_event("message_stop", {"type": "message_stop"})
         )
+
+
+def thinking(text: str) -> Json:
+    """Return a block of reasoning; nothing is signed here."""
+    return {"type": "thinking", "thinking": text, "signature": ""}
 
 
 def head(completion: Json) -> Json:

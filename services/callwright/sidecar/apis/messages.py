@@ -1,15 +1,17 @@
 """`Messages`: Anthropic's `/v1/messages` as a translation in front of chat completions.
 
 Owns that API's requests, answers and errors; its stream is in `callwright.sidecar.apis.message_events`. Text and the
-client's own tools only: what else they are asked about is refused, thinking in earlier turns left out.
+client's own tools only: what else they are asked about is refused.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from callwright.sidecar.apis.base import renamed_refusal, same_fields
-from callwright.sidecar.apis.message_events import MessageEvents, head, stop, usage
+from callwright.dialects.messages import reasoning_of
+from callwright.dialects.types import REASONING, Part, Thought, ToolCall
+from callwright.sidecar.apis.base import joined_parts, renamed_refusal, same_fields
+from callwright.sidecar.apis.message_events import MessageEvents, head, stop, thinking, usage
 from callwright.sidecar.chat_request import joined_text
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.sse import named_event
@@ -62,15 +64,11 @@ class Messages:
         """Return the refusal of the chat request in Anthropic's terms."""
         return renamed_refusal(error, self._places, "input_schema")
 
-    def answer(self, completion: Json) -> Json:
-        """Return the message."""
+    def answer(self, completion: Json, parts: Sequence[Part]) -> Json:
+        """Return the message, its blocks in the order in which a stream has them."""
         choice = completion["choices"][0]
         message = choice["message"]
-        content = [{"type": "text", "text": message["content"]}] if message.get("content") else []
-        for call in message.get("tool_calls") or ():
-            function = call["function"]
-            given = json.loads(function["arguments"])
-            content.append({"type": "tool_use", "id": call["id"], "name": function["name"], "input": given})
+        content = [_block(part) for part in joined_parts(parts)]
         ended = stop(choice.get("finish_reason"), choice.get("stop_reason"), self._stops)
         made = head(completion) | {"content": content, "usage": usage(completion.get("usage"))} | ended
         if malformed := message.get("malformed_tool_calls"):
@@ -99,6 +97,16 @@ class Messages:
         if self._events is not None and self._events.failed:
             return b""
         return named_event("error", self.error(error, status))
+
+
+def _block(part: Part) -> Json:
+    match part:
+        case ToolCall(call_id, name, arguments):
+            return {"type": "tool_use", "id": call_id, "name": name, "input": json.loads(arguments)}
+        case Thought(text):
+            return thinking(text)
+        case _:
+            return {"type": "text", "text": part.text}
 
 
 def _has_calls(messages: object) -> bool:
@@ -141,6 +149,8 @@ def _assistant(blocks: list[Json], where: str) -> Iterator[Json]:
         if block["type"] == "tool_use"
     ]
     made: Json = {"role": "assistant", "content": joined_text(blocks, f"{where}.content", apart=("tool_use",))}
+    if reasoning := reasoning_of({"content": blocks}):
+        made[REASONING] = reasoning
     yield made | {"tool_calls": calls} if calls else made
 
 

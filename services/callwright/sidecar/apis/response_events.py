@@ -4,9 +4,11 @@ Knows both sides' objects; nothing of HTTP.
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
-from callwright.sidecar.apis.base import cached_tokens, parsed_chunk
+from callwright.dialects.types import Part, Thought, ToolCall
+from callwright.sidecar.apis.base import cached_tokens, joined_parts, parsed_chunk, reasoning_in
 from callwright.sidecar.sse import DONE, named_event
 
 Json = dict[str, Any]
@@ -16,20 +18,23 @@ _ECHOED: Json = {
 }  # fmt: skip
 
 
-def response(request: Json, completion: Json) -> Json:
-    """Return the response for a whole chat completion."""
+def response(request: Json, completion: Json, parts: Sequence[Part]) -> Json:
+    """Return the response for a whole chat completion, its items in the order in which a stream has them."""
     choice = completion["choices"][0]
-    message, output = choice["message"], []
+    message = choice["message"]
     status = "incomplete" if choice.get("finish_reason") == "length" else "completed"
-    if message.get("content"):
-        output.append(_message(status, [_part(message["content"])]))
-    output += [_call(call, "completed", call["function"]["arguments"]) for call in message.get("tool_calls") or ()]
+    output = [_whole(part) for part in joined_parts(parts)]
+    if output:
+        output[-1]["status"] = status
     made = _head(request, completion) | _end(status) | {"output": output, "usage": _usage(completion.get("usage"))}
     if malformed := message.get("malformed_tool_calls"):
         made["malformed_tool_calls"] = malformed
     return made
 
 
+_PARTS = {"message": "output_text", "reasoning": "reasoning_text"}
+"""The type of the part that each item of text has."""
+_LOGPROBS: dict[str, Json] = {"message": {"logprobs": []}, "reasoning": {}}
 _STRING_BYTES = 64
 """What a string takes beside its text."""
 
@@ -64,8 +69,10 @@ class ResponseEvents:
         self._usage = chunk.get("usage") or self._usage
         for choice in chunk["choices"]:
             delta = choice["delta"]
+            if text := reasoning_in(delta):
+                out += self._say(text, "reasoning")
             if text := delta.get("content"):
-                out += self._say(text)
+                out += self._say(text, "message")
             for call in delta.get("tool_calls") or ():
                 out += self._call(call)
             self._malformed += delta.get("malformed_tool_calls") or ()
@@ -90,13 +97,13 @@ class ResponseEvents:
             "response.in_progress", response=self._head
         )
 
-    def _say(self, text: str) -> bytes:
+    def _say(self, text: str, kind: str) -> bytes:
         out = b""
-        if self._item is None or self._item["type"] != "message":
-            out = self._open(_message("in_progress", []))
-            out += self._item_event("response.content_part.added", content_index=0, part=_part(""))
+        if self._item is None or self._item["type"] != kind:
+            out = self._open(_says(kind, "in_progress", []))
+            out += self._item_event("response.content_part.added", content_index=0, part=_part(kind, ""))
         self._keep(text)
-        return out + self._item_event("response.output_text.delta", content_index=0, delta=text, logprobs=[])
+        return out + self._item_event(f"response.{_PARTS[kind]}.delta", content_index=0, delta=text, **_LOGPROBS[kind])
 
     def _keep(self, text: str) -> None:
         self._text.append(text)
@@ -118,10 +125,10 @@ class ResponseEvents:
         if self._item is None:
             return b""
         text, item = "".join(self._text), self._item | {"status": status}
-        if item["type"] == "message":
-            item["content"] = [_part(text)]
-            out = self._item_event("response.output_text.done", content_index=0, text=text, logprobs=[])
-            out += self._item_event("response.content_part.done", content_index=0, part=_part(text))
+        if (kind := item["type"]) in _PARTS:
+            item["content"] = [_part(kind, text)]
+            out = self._item_event(f"response.{_PARTS[kind]}.done", content_index=0, text=text, **_LOGPROBS[kind])
+            out += self._item_event("response.content_part.done", content_index=0, part=_part(kind, text))
         else:
             item["arguments"] = text
             out = self._item_event("response.function_call_arguments.done", name=item["name"], arguments=text)
@@ -171,13 +178,26 @@ def _end(status: str) -> Json:
     }
 
 
-def _message(status: str, content: list[Json]) -> Json:
+def _whole(part: Part) -> Json:
+    match part:
+        case ToolCall(call_id, name, arguments):
+            return _call({"id": call_id, "function": {"name": name}}, "completed", arguments)
+        case _:
+            kind = "reasoning" if isinstance(part, Thought) else "message"
+            return _says(kind, "completed", [_part(kind, part.text)])
+
+
+def _says(kind: str, status: str, content: list[Json]) -> Json:
+    """Return an item of text, or of reasoning."""
+    if kind == "reasoning":
+        made = f"rs_{secrets.token_hex(12)}"
+        return {"id": made, "type": kind, "status": status, "summary": [], "content": content}
     made = f"msg_{secrets.token_hex(12)}"
-    return {"id": made, "type": "message", "role": "assistant", "status": status, "content": content}
+    return {"id": made, "type": kind, "role": "assistant", "status": status, "content": content}
 
 
-def _part(text: str) -> Json:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _part(kind: str, text: str) -> Json:
+    return {"type": _PARTS[kind], "text": text} | ({} if kind == "reasoning" else {"annotations": [], "logprobs": []})
 
 
 def _call(call: Json, status: str, arguments: str) -> Json:

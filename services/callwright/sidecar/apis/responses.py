@@ -1,12 +1,14 @@
 """`Responses`: OpenAI's `/v1/responses` as a translation in front of chat completions.
 
 Owns that API's requests; its answers are in `callwright.sidecar.apis.response_events`. Text and functions only, and
-nothing is stored: the whole conversation comes as `input`, in which reasoning is left out. What else it asks for is
-refused.
+nothing is stored: the whole conversation comes as `input`. What else it asks for is refused.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+from callwright.dialects.messages import reasoning_of
+from callwright.dialects.types import REASONING, Part
 from callwright.sidecar.apis.base import renamed_refusal, same_fields
 from callwright.sidecar.apis.response_events import ResponseEvents, echoed, response
 from callwright.sidecar.chat_request import joined_text
@@ -78,9 +80,9 @@ class Responses:
         """Return the refusal of the chat request in this API's terms."""
         return renamed_refusal(error, self._places, "parameters")
 
-    def answer(self, completion: Json) -> Json:
+    def answer(self, completion: Json, parts: Sequence[Part]) -> Json:
         """Return the response."""
-        return response(self._request, completion)
+        return response(self._request, completion, parts)
 
     def event(self, data: bytes) -> bytes:
         """Return the events for one of the chat completion's."""
@@ -123,7 +125,8 @@ def _add(item: object, made: list[Json], where: str) -> None:
     match item.get("type") or "message":
         case "message" if item.get("role") in ("user", "assistant", "system", "developer"):
             text = _text(item.get("content"), f"{where}.content")
-            if item["role"] == "assistant" and called and called.get("tool_calls"):  # one turn is several items
+            goes_on = called and (called.get("tool_calls") or called["content"] is None)
+            if item["role"] == "assistant" and called and goes_on:  # one turn is several items
                 _say_more(called, text)
             else:
                 made.append({"role": item["role"], "content": text})
@@ -139,7 +142,10 @@ def _add(item: object, made: list[Json], where: str) -> None:
             text = _text(item.get("output"), f"{where}.output")
             made.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": text})
         case "reasoning":
-            pass
+            if reasoning := reasoning_of(item):
+                if called is None:
+                    made.append(called := {"role": "assistant", "content": None})
+                called[REASONING] = "\n".join(filter(None, (called.get(REASONING), reasoning)))
         case "item_reference":
             raise Refused(f"{where}: nothing is stored here; ask with store false, send items whole", param=where)
         case _:
