@@ -262,3 +262,26 @@ def test_ray_lets_requests_in_as_on_one_machine(production: list[Object]) -> Non
     for template in (cluster_of(production)["headGroupSpec"]["template"], worker_of(production)):
         (ray,) = template["spec"]["containers"]
         assert RAY_SERVE_ENV.items() <= {each["name"]: each.get("value") for each in ray["env"]}.items()
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_ray_s_autoscaler_alone_has_a_token_of_the_api_server(replicas: int) -> None:
+    made = render("serving", SERVING | {"serve": {"minReplicas": replicas}})
+    head, worker = cluster_of(made)["headGroupSpec"]["template"]["spec"], worker_of(made)["spec"]
+    assert head["automountServiceAccountToken"] is False
+    assert worker["automountServiceAccountToken"] is False
+    (volume,) = (each for each in head["volumes"] if "projected" in each)
+    assert [path for source in volume["projected"]["sources"] for path in source] == [
+        "serviceAccountToken", "configMap", "downwardAPI",
+    ]  # fmt: skip
+    (mount,) = (
+        each for each in cluster_of(made)["autoscalerOptions"]["volumeMounts"] if each["name"] == volume["name"]
+    )
+    assert (mount["mountPath"], mount["readOnly"]) == ("/var/run/secrets/kubernetes.io/serviceaccount", True)
+    containers = [
+        *head["containers"],
+        *head.get("initContainers", ()),
+        *worker["containers"],
+        *worker["initContainers"],
+    ]
+    assert not any(each["name"] == volume["name"] for made in containers for each in made["volumeMounts"])

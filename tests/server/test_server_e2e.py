@@ -16,6 +16,7 @@ from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
 from callwright.server.preflight import free_ports
 from callwright.spec.model import Engine
 from callwright.store import Store
+from listening import beyond_loopback
 from models import scripted_model, tiny_adapter, tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -229,3 +230,10 @@ def test_an_architecture_that_the_engine_lacks_is_named(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True)
     assert "QWenLMHeadModel" in done.stdout, done.stderr
     assert "0.23.0" in done.stdout
+
+
+def test_nothing_listens_beyond_loopback(stack: local.Stack) -> None:
+    """Neither Ray nor Serve, HAProxy, vLLM or the sidecar: a machine's neighbours reach no part of it."""
+    pids = [pid for part in (stack.server, stack.sidecar) for pid in local._session(part.process.pid)]
+    assert len(pids) > 5
+    assert beyond_loopback(pids) == []

@@ -132,7 +132,7 @@ volumeMounts:
     - {{ printf "--store=%s" .store.url | quote }}
     - {{ printf "--drain-seconds=%s" (toJson .serve.drainSeconds) | quote }}
     {{- if eq (int .serve.minReplicas) 0 }}
-    - {{ printf "--first-token-seconds=%s" (toJson .serve.startSeconds) | quote }}
+    - "--first-token-seconds=600"  # a worker may have to start first
     {{- end }}
     {{- $id := default .model.name .model.id }}
     {{- $stored := ternary (printf "%s@%s" .model.name .model.version) .model.name (ne .model.version "") }}

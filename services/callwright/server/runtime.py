@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import ray
 from ray import serve
+from ray._private import ray_constants
 from ray.serve.schema import ApplicationStatus
 
 from callwright.errors import CallwrightError, InvalidInput, StageFailed, TimedOut
@@ -47,6 +48,7 @@ def running(config: ServerConfig, stop: Stop) -> Iterator[None]:
 def _start_ray(config: ServerConfig) -> None:
     # Ray's CPUs are a budget, not cores: Serve's controller, its proxy and the replicas must all fit in.
     budget = max(os.cpu_count() or 1, int(config.cpus * config.max_replicas) + 4)
+    ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray takes 127.0.0.1 for the machine's address, and listens on all
     ray.init(
         "local",  # ignores any other cluster that runs or ran on the machine
         num_cpus=budget,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayActorError
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -78,6 +79,7 @@ def _cluster(resources: Resources) -> Iterator[None]:
         return
     # Logical CPUs: the machine's own, or as many as the workers and Ray Train's controller ask for.
     logical = max(os.cpu_count() or 1, int(resources.workers * resources.cpus_per_worker + 1))
+    ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray takes 127.0.0.1 for the machine's address, and listens on all
     start = partial(
         ray.init,
         "local",  # and none that happens to run on this machine

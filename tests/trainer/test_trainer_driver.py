@@ -1,0 +1,33 @@
+"""The driver's own Ray, where no cluster is joined."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STARTS = """
+import psutil, ray
+from callwright.spec.model import Resources
+from callwright.trainer.driver import _cluster
+from listening import beyond_loopback
+with _cluster(Resources()):
+    ray.get(ray.remote(lambda: 1).remote())
+    me = psutil.Process()
+    processes = [me, *me.children(recursive=True)]
+    assert len(processes) > 3
+    print(beyond_loopback(each.pid for each in processes))
+"""
+
+
+@pytest.mark.e2e
+def test_a_local_ray_listens_on_loopback_alone() -> None:
+    """A machine's neighbours reach neither its store of objects nor who would run their code."""
+    tests = str(Path(__file__).resolve().parents[1])
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment["PYTHONPATH"] = os.pathsep.join((tests, environment.get("PYTHONPATH", "")))
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert (done.returncode, done.stdout.strip().splitlines()[-1:]) == (0, ["[]"]), done.stdout + done.stderr
