@@ -15,14 +15,18 @@ import pytest
 from talk import CHATML, TRIP, WAITING, asked, call, conversation, result, said, user
 
 from callwright import dialects
+from callwright.datasets import arrow, parity
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.encoding import Encoder
 from callwright.datasets.layout import Layout
+from callwright.datasets.prepare import Prepared, prepare
 from callwright.datasets.rendering import RefusedError
 from callwright.datasets.template import ChatTemplate
-from callwright.datasets.tokenizer import load_tokenizer
+from callwright.datasets.tokenizer import added_tokens, load_tokenizer
+from callwright.dialects.foreign import Foreign, special_tokens
 from callwright.errors import InvalidInput
-from callwright.spec.model import LossWeights
+from callwright.spec.model import Data, LossWeights, Source
+from callwright.store import Parity
 
 SHARED = Path(__file__).parents[3] / "shared"
 _FILE = SHARED / "templates/chat_templates.json"
@@ -99,9 +103,10 @@ def served(
     dialect: dialects.Dialect, talk: Conversation, template: ChatTemplate, tokenizer: Any
 ) -> Iterator[list[int]]:
     """The tokens of every request that serving gets of a conversation, as the engine makes them."""
+    foreign = Foreign(dialect, special_tokens(added_tokens(tokenizer)))
     for index, message in enumerate(talk.messages):
         if message["role"] == "assistant":
-            sent = template.adapted(dialect.render(talk.messages[:index], talk.tools))
+            sent = template.adapted(dialect.render(*foreign.broken(talk.messages[:index], talk.tools)))
             prompt: list[int] = tokenizer.apply_chat_template(
                 list(sent.messages),
                 add_generation_prompt=not sent.continue_final,
@@ -247,3 +252,70 @@ def test_a_row_that_the_template_changes_is_refused_or_trained_as_served(
             assert any(trains_after(layout, prompt) for layout in layouts), name
         told = {key: text for key in ("content", "reasoning_content") if (text := messages[-1].get(key))}
         assert all(part in layouts[0].text for text in told.values() for part in re.split("</?think>", text))
+
+
+def prepared(folder: Path, base: Path, talks: list[Conversation], **settings: Any) -> Prepared:
+    """The talks in hermes, from a file in OpenAI form."""
+    file = folder / "rows.jsonl"
+    file.write_text("".join(talk.to_json() + "\n" for talk in talks), encoding="utf-8")
+    data = Data(sources=(Source(path=str(file)),), test_fraction=0, max_length=4000, **settings)
+    return prepare(data, dialect="hermes", base_dir=base, folder=folder / "work", processes=1)
+
+
+SHOUTS = CHATML.replace("{{ message['content'] }}", "{{ message['content'] | replace('quiet', 'LOUD') }}")
+
+
+def test_a_row_that_the_template_rewrites_is_named_and_the_others_are_kept(
+    make_base: Callable[..., Path], tmp_path: Path
+) -> None:
+    base = make_base(SHOUTS)
+    talks = [conversation(user(said_), said(said_), tools=()) for said_ in ("Hello.", "Be quiet.", "Bye.")]
+    made = prepared(tmp_path, base, talks)
+    assert made.train_rows == 2
+    [told] = json.loads(made.report.read_text())["examples"]["refused"]
+    assert re.search(r"rows\.jsonl:2: the chat template of .* rewrites a message's content: got 'Be LOUD", told)
+    with pytest.raises(InvalidInput, match=r"rows\.jsonl: line 2: .*rewrites.*set data.strict to drop"):
+        prepared(tmp_path, base, talks, strict="fail")
+
+
+def test_a_template_that_fails_is_told_before_the_corpora_are_read(
+    make_base: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInput, match="fails, line 1"):
+        prepared(tmp_path, make_base("{% if %}"), [TRIP], strict="fail")
+
+
+@needs_templates
+def test_conversations_in_several_texts_are_counted(make_base: Callable[..., Path], tmp_path: Path) -> None:
+    once = conversation(user("Hi"), said("Hello."), tools=())
+    made = prepared(tmp_path, make_base(TEMPLATES["qwen3_5_think"]), [once, TRIP])
+    report = json.loads(made.report.read_text())
+    rows = sorted(len(ids) for ids in arrow.read(made.train)["input_ids"].to_pylist())
+    assert len(rows) == 1 + 2 == report["train"]["rows"]
+    assert report["encoding"]["in_several_texts"] == 1
+    assert report["encoding"]["further_layouts"] == 1
+    assert report["encoding"]["further_tokens"] == rows[1]
+
+
+@needs_templates
+@pytest.mark.parametrize("name", ["qwen3_5_think", "llama3_2"])
+def test_parity_is_whole_with_the_same_files_and_says_the_first_difference_of_others(
+    name: str, make_base: Callable[..., Path], tmp_path: Path
+) -> None:
+    base = make_base(TEMPLATES[name])
+    made = prepared(tmp_path, base, [TRIP])
+    sampled = json.loads((made.folder / parity.FILE).read_text())
+    assert parity.measure(sampled, "hermes", load_tokenizer(base)) == Parity(prompts=4, equal=4)
+    other = parity.measure(sampled, "hermes", load_tokenizer(make_base(CHATML)))
+    assert (other.prompts, other.equal) == (4, 0)
+    assert re.search(r"first difference is at token \d+: got .* in the prompt; expected ", other.difference)
+    broken = parity.measure(sampled, "hermes", load_tokenizer(make_base("{{ raise_exception('no') }}")))
+    assert (broken.equal, broken.difference) == (0, "the chat template fails: no")
+
+
+def test_a_sample_has_a_hundred_requests_at_most(make_base: Callable[..., Path], tmp_path: Path) -> None:
+    talks = [conversation(user(f"Say {n} and {n * n}"), said(f"{n}, {n * n}."), tools=()) for n in range(120)]
+    made = prepared(tmp_path, make_base(), talks)
+    sampled = json.loads((made.folder / parity.FILE).read_text())
+    assert len(sampled["prompts"]) == 100
+    assert sampled["template"]["arguments"] == {}

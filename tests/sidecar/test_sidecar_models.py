@@ -1,7 +1,9 @@
 """Which dialect a model speaks: overrides, manifests in a real store, promotion, and what nobody knows."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,8 +11,9 @@ from callwright.errors import InvalidInput
 from callwright.sidecar.config import SidecarConfig, check
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.models import ModelDialect, Models, named_dialect
+from callwright.sidecar.plan import ChatPlan, make_plan
 from callwright.sidecar.upstream import Upstream
-from callwright.store import Registry, Store
+from callwright.store import Registry, Store, Template
 from versions import publish_version
 
 
@@ -77,3 +80,47 @@ def test_flags_write_pairs() -> None:
     for wrong in ({"dialects": ["hermes"]}, {"models": ["=x"]}, {"upstream": "nowhere"}, {"port": 0}):
         with pytest.raises(InvalidInput):
             check(wrong)
+
+
+def planned(template: Template | None, **fields: Any) -> ChatPlan:
+    """The plan for a request after a result and a thought, of a model whose manifest says `template`."""
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "I see."},
+        {"role": "tool", "tool_call_id": "c", "content": "done"},
+    ]
+    request = {"model": "m", "messages": messages, "tools": [{"type": "function", "function": {"name": "f"}}]}
+    return make_plan(request | fields, replace(named_dialect("toolbench"), template=template), SidecarConfig())
+
+
+FIXED = Template(
+    sha256="0" * 64, arguments={"enable_thinking": False}, tool_role=True, shows_reasoning=True, opens_reasoning=True
+)
+
+
+def test_a_template_is_called_as_in_training(registry: Registry) -> None:
+    publish_version(registry.store, "v3", name="assistant", dialect="hermes", template=FIXED)
+    assert find(known(SidecarConfig(), registry), "assistant@v3").template == FIXED
+    plan = planned(FIXED, chat_template_kwargs={"enable_thinking": False}, reasoning_effort="high")
+    assert plan.body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert "reasoning_effort" not in plan.body
+    assert plan.opened
+    assert plan.body["messages"][2]["reasoning_content"] == plan.body["messages"][2]["reasoning"] == "I see."
+    assert plan.body["messages"][3]["role"] == "tool"
+    plan = planned(FIXED.model_copy(update={"tool_role": False, "shows_reasoning": False}))
+    assert plan.body["messages"][2]["content"].startswith("<think>\nI see.\n</think>\n\n")
+    assert plan.body["messages"][3]["role"] == "user"
+
+
+@pytest.mark.parametrize("given", [{"enable_thinking": True}, {"enable_thinking": False, "x": 1}, [1], "x"])
+def test_what_training_fixed_a_request_does_not_change(given: object) -> None:
+    with pytest.raises(Refused, match="chat_template_kwargs"):
+        planned(FIXED, chat_template_kwargs=given)
+
+
+def test_without_a_manifest_template_arguments_are_the_clients() -> None:
+    plan = planned(None, chat_template_kwargs={"enable_thinking": True}, reasoning_effort="low")
+    assert plan.body["chat_template_kwargs"] == {"enable_thinking": True}
+    assert plan.body["reasoning_effort"] == "low"
+    assert not plan.opened

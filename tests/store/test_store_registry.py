@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from callwright.errors import Conflict, InvalidInput, NotFound, StageFailed
-from callwright.store import Manifest, Registry, Store, claimed
+from callwright.errors import Conflict, GateFailed, InvalidInput, NotFound, StageFailed
+from callwright.store import Manifest, Parity, Registry, Store, claimed
 from callwright.store.registry import CLAIM
 from versions import publish_version
 
@@ -236,3 +236,19 @@ def test_a_manifest_of_somebody_else_is_refused(folder: Store) -> None:
     folder.put_bytes("models/m/versions/v1/manifest.json", b'{"name": "m"}')
     with pytest.raises(StageFailed, match=r"manifest\.json: version: Field required"):
         Registry(folder).versions("m")
+
+
+def test_a_version_that_is_served_other_prompts_is_not_promoted(registry: Registry) -> None:
+    difference = "the first difference is at token 7"
+    for version, parity in (
+        ("v1", None),
+        ("v2", Parity(prompts=100, equal=100)),
+        ("v3", Parity(prompts=100, equal=99, difference=difference)),
+    ):
+        publish_version(registry.store, version, parity=parity)
+    registry.promote("m", "v1")
+    registry.promote("m", "v2")
+    for refused in (registry.promote, registry.promotable):
+        with pytest.raises(GateFailed, match=f"v3: got 99 of 100 serving prompts.*{difference}; merge it again"):
+            refused("m", "v3")
+    assert registry.promoted("m") == "v2"

@@ -62,6 +62,12 @@ def prepare(
     output.emit(json, found, [said])
     if not json:
         _note_report(found)
+        if several := found["encoding"].get("in_several_texts"):
+            output.note(
+                f"trained in several texts: {several} conversations, as not every turn stands in one text as it is "
+                f"served; {found['encoding']['further_layouts']} more texts with {found['encoding']['further_tokens']} "
+                "tokens"
+            )
 
 
 @app.command()
@@ -205,7 +211,9 @@ def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: 
         writer = dialects.load(dialect)
     except ValueError as error:
         raise InvalidInput(str(error)) from None
-    encoder = Encoder(writer, load_tokenizer(resolve_base(base, revision, root / "cache")), loss)
+    arguments = document.base.template_arguments if document else {}
+    tokenizer = load_tokenizer(resolve_base(base, revision, root / "cache"))
+    encoder = Encoder(writer, tokenizer, loss, template_arguments=arguments)
     if document is None:
         return _View(encoder, dialect, base, None, "drop")
     return _View(encoder, dialect, base, document.data.max_length, document.data.too_long)

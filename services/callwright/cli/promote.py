@@ -41,7 +41,7 @@ def promote(
     registry = open_registry(store)
     take = _taking(service, name, namespace=namespace, context=context)
     before = registry.promoted(name)
-    after = registry.manifest(name, version).version
+    after = registry.promotable(name, version).version
     if not dry_run:
         after = registry.promote(name, version, expect=expect or "*").version
         take(after)

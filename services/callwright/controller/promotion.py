@@ -6,7 +6,7 @@ Implements `evaluate.promote` and `deploy.service` on a cluster. Stages are in `
 from callwright.controller import observed, serving, transitions
 from callwright.controller.cluster import FIELD_MANAGER, RAY_SERVICE, Cluster, Object
 from callwright.controller.context import Context
-from callwright.errors import InvalidInput
+from callwright.errors import GateFailed, InvalidInput
 from callwright.spec.status import Status
 
 
@@ -24,7 +24,10 @@ def promote(context: Context, status: Status) -> Status:
         case "manual" if context.store.registry.promoted(model) != version:
             message = f"passed the gate; to promote: callwright promote {model} {version}"
             return context.under_way(status, "Promoted", "AwaitingPromotion", "AwaitingPromotion", message)
-    context.store.promote(model, version)
+    try:
+        context.store.promote(model, version)
+    except GateFailed as error:
+        return transitions.fail(status, "Promoted", "ServedOtherwise", str(error), now=context.now)
     status = transitions.condition(status, "Promoted", "True", "Succeeded", now=context.now)
     return transitions.enter(status, "Promoting", now=context.now)
 

@@ -94,11 +94,10 @@ class LayoutMaker:
         and those that other clients of the dialect send: AgentFabric's RolePlay sends a turn's steps one at a time, the
         first of which the others have already. Raises `RefusedError` and `InvalidInput`.
         """
-        factors = [message.get("weight", 1.0) for message in conversation.messages]
-        yield from self._turn_layouts(conversation, factors)
+        yield from self.turn_layouts(conversation)
         if not isinstance(self._dialect, AgentFabric):
             return
-        rendered = self.render(conversation)
+        rendered, factors = self.render(conversation), _factors(conversation)
         asked = {message["content"] for message in rendered.messages}
         for step in roleplay_steps(rendered):
             if step.messages[-2]["content"] not in asked:
@@ -106,14 +105,14 @@ class LayoutMaker:
                 turn = next(segment.turn for segment in step.by_message()[last] if segment.turn is not None)
                 yield self._laid_out(step, factors, [_Step(turn, last, 0)])
 
-    def _turn_layouts(self, conversation: Conversation, factors: Sequence[float]) -> Iterator[Layout]:
-        """The texts that show each assistant turn as it is served: one, where the whole conversation shows all so."""
+    def turn_layouts(self, conversation: Conversation) -> Iterator[Layout]:
+        """The texts that show each assistant turn as the sidecar has it served. Raises as `layouts` does."""
         left = steps = self._steps(self.render(conversation))
-        if self._last_turn_only:
+        if self._last_turn_only and steps:
             left = [step for step in steps if step.message == steps[-1].message]
         while left:
             shorter = replace(conversation, messages=conversation.messages[: left[-1].turn + 1])
-            layout = self._laid_out(self.render(shorter), factors, left)
+            layout = self._laid_out(self.render(shorter), _factors(conversation), left)
             yield layout
             left = [step for step in left if step.turn not in layout.prompts]
 
@@ -206,6 +205,10 @@ class LayoutMaker:
         for (kind, _, value, _), end in zip(parts, [*begins[1:], position], strict=True):
             yield Piece(min(max(end, slot.start), slot.end), kind, value)
         yield Piece(slot.turn_end, "end_of_turn", last)
+
+
+def _factors(conversation: Conversation) -> list[float]:
+    return [message.get("weight", 1.0) for message in conversation.messages]
 
 
 def weight_table(loss: LossWeights) -> dict[str, float]:

@@ -10,7 +10,7 @@ import os
 import pickle
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from callwright import dialects
-from callwright.datasets import arrow, mixing, sources
+from callwright.datasets import arrow, mixing, parity, sources
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.encoding import Encoder, Example
 from callwright.datasets.processes import chunks, map_in_order, open_executor
@@ -77,14 +77,15 @@ def prepare_run(run: Run, *, processes: int | None = None, on_progress: Advance 
     spec = run.finetune.spec
     return prepare(
         spec.data, dialect=spec.dialect, base_dir=run.base_dir, folder=run.data, processes=processes,
-        on_progress=on_progress,
+        template_arguments=spec.base.template_arguments, on_progress=on_progress,
     )  # fmt: skip
 
 
 def discard_run(run: Run) -> None:
     """Delete what `prepare_run` has made of a run's document, so that the corpora are read anew."""
     spec = run.finetune.spec
-    shutil.rmtree(_target(run.data, digest(spec.data, spec.dialect, run.base_dir)), ignore_errors=True)
+    input_digest = digest(spec.data, spec.dialect, run.base_dir, spec.base.template_arguments)
+    shutil.rmtree(_target(run.data, input_digest), ignore_errors=True)
 
 
 class _Job(NamedTuple):
@@ -94,6 +95,8 @@ class _Job(NamedTuple):
     tokenizer: Path
     """The base's, pickled: loading it as a base's is loaded would import torch into every process."""
     data: Data
+    template_arguments: str
+    """JSON."""
 
     def encode(self, lines: Sequence[bytes]) -> "_Encoded":
         """The conversations in `lines` of JSON. Raises as `Encoder.encode` does; refusals are counted."""
@@ -151,7 +154,10 @@ def _encoder(job: _Job) -> Encoder:
     """One for all chunks that a process encodes: it learns the chat template."""
     data = job.data
     tokenizer = pickle.loads(job.tokenizer.read_bytes())
-    return Encoder(dialects.load(job.dialect), tokenizer, data.loss, max_length=data.max_length, too_long=data.too_long)
+    return Encoder(
+        dialects.load(job.dialect), tokenizer, data.loss, max_length=data.max_length, too_long=data.too_long,
+        template_arguments=json.loads(job.template_arguments),
+    )  # fmt: skip
 
 
 def prepare(
@@ -160,6 +166,7 @@ def prepare(
     dialect: str,
     base_dir: Path,
     folder: Path,
+    template_arguments: Mapping[str, Any] | None = None,
     processes: int | None = None,
     on_progress: Advance = silent,
 ) -> Prepared:
@@ -168,12 +175,12 @@ def prepare(
     `processes` defaults to the machine's. Raises `NotFound` and `InvalidInput` for what is wrong with the sources, the
     base's tokenizer or its template.
     """
-    target = _target(folder, digest(data, dialect, base_dir))
+    target = _target(folder, digest(data, dialect, base_dir, template_arguments))
     if not (target / "report.json").is_file():
         making = folder / f"{target.name}.{os.getpid()}.part"
         making.mkdir(parents=True, exist_ok=True)
         try:
-            job = _Job(dialect, making / "tokenizer.pickle", data)
+            job = _Job(dialect, making / "tokenizer.pickle", data, _dumped(template_arguments))
             _make(job, base_dir, making, processes, on_progress)
             job.tokenizer.unlink()
             shutil.rmtree(target, ignore_errors=True)
@@ -184,9 +191,9 @@ def prepare(
     return _prepared(target, reused=True)
 
 
-def digest(data: Data, dialect: str, base_dir: Path) -> str:
+def digest(data: Data, dialect: str, base_dir: Path, template_arguments: Mapping[str, Any] | None = None) -> str:
     """Hexadecimal SHA-256 of all input: settings, dialect, corpora, tokenizer. Raises as `sources.state` does."""
-    parts = [dialect, data.model_dump_json(), corpora_digest(data, base_dir)]
+    parts = [dialect, _dumped(template_arguments), data.model_dump_json(), corpora_digest(data, base_dir)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -195,6 +202,10 @@ def corpora_digest(data: Data, base_dir: Path) -> str:
     parts = [sources.state(source.path) for source in data.sources]
     parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in _tokenizer_files(base_dir)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _dumped(template_arguments: Mapping[str, Any] | None) -> str:
+    return json.dumps(template_arguments or {}, sort_keys=True)
 
 
 def _target(folder: Path, input_digest: str) -> Path:
@@ -215,9 +226,11 @@ def _make(job: _Job, base_dir: Path, folder: Path, processes: int | None, on_pro
     size = sum(sources.resolve(source.path, cache_dir).stat().st_size for source in data.sources)
     with open_executor((processes or os.cpu_count() or 1) if size >= _POOL_BYTES else 1) as executor:
         job.tokenizer.write_bytes(pickle.dumps(load_tokenizer(base_dir)))
+        encoder = _encoder(job)  # what is wrong with the template is said before the corpora are read
         split = mixing.mix(data, folder, cache_dir=cache_dir, report=report, on_progress=on_progress, executor=executor)
         try:
             tokens = _encode(job, split, executor, folder, report, on_progress)
+            sampled = parity.sample(encoder, map(Conversation.from_json, split.train.lines()))
         finally:
             split.corpus.close()
     if not tokens["train"]["rows"]:
@@ -225,6 +238,7 @@ def _make(job: _Job, base_dir: Path, folder: Path, processes: int | None, on_pro
             f"encoding: got no row to train on; expected at least one; {'; '.join(report.first_examples(3))}; "
             f"raise data.maxLength ({data.max_length}) or set data.tooLong to cut"
         )
+    (folder / parity.FILE).write_text(json.dumps(sampled, ensure_ascii=False), encoding="utf-8")
     written = {"dialect": job.dialect, "data": data.model_dump(mode="json"), **tokens, **report.to_dict()}
     (folder / "report.json").write_text(json.dumps(written, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from callwright.datasets.rendering import HELLO, RefusedError, Renderer
 from callwright.datasets.tokenizer import Message, Tokenizer
-from callwright.dialects.types import REASONING, Rendered
+from callwright.dialects.types import REASONING, THINK, Rendered
 from callwright.errors import InvalidInput
+from callwright.store import Template
 
 _IN_TAGS = re.compile(r"<(\w+)>.*</\1>", re.DOTALL)
 _SUPPOSED = "[a thought]"
@@ -109,9 +110,21 @@ class ChatTemplate:
 
     def adapted(self, rendered: Rendered) -> Rendered:
         """What a dialect has rendered, as this template can show it; serving is told by the manifest to do the same."""
-        if not self.has_tool_role and any(message["role"] == "tool" for message in rendered.messages):
-            rendered = rendered.tool_as_user()
-        return rendered if self.shows_reasoning else rendered.reasoning_as_text()
+        has_results = any(message["role"] == "tool" for message in rendered.messages)
+        return rendered.for_template(
+            tool_role=not has_results or self.has_tool_role, shows_reasoning=self.shows_reasoning
+        )
+
+    @property
+    def settings(self) -> Template:
+        """What a version's manifest says of the template."""
+        return Template(
+            sha256=self.renderer.digest,
+            arguments=self.renderer.arguments,
+            tool_role=self.has_tool_role,
+            shows_reasoning=self.shows_reasoning,
+            opens_reasoning=self.renderer.text(HELLO[:1], prompt=True).rstrip().endswith(THINK),
+        )
 
     @cached_property
     def has_tool_role(self) -> bool:

@@ -72,6 +72,11 @@ class Rendered:
             segments += own
         return replace(self, messages=tuple(messages), segments=tuple(segments))
 
+    def for_template(self, *, tool_role: bool, shows_reasoning: bool) -> "Rendered":
+        """The same for a chat template that shows results and reasoning so."""
+        rendered = self if tool_role else self.tool_as_user()
+        return rendered if shows_reasoning else rendered.reasoning_as_text()
+
 
 def write_reasoning(reasoning: str) -> str:
     """Reasoning as a think block, with the white space that separates it from what follows."""

@@ -7,7 +7,7 @@ files that are whole, and the manifest, which is written last. A second run cont
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from callwright.merger.plan import MergePlan, plan_merge
 from callwright.merger.shards import write_shards
 from callwright.progress import Advance, silent
 from callwright.spec.model import Merge
-from callwright.store import BaseModelRef, FileEntry, Manifest, Registry, Store, Verification, claimed
+from callwright.store import BaseModelRef, FileEntry, Manifest, Parity, Registry, Store, Template, Verification, claimed
 from callwright.store.claim import Claim
 from callwright.store.documents import read_object
 from callwright.store.manifest import manifest_key, version_prefix
@@ -36,6 +36,8 @@ from callwright.store.registry import CLAIM
 
 _DEFAULTS = Merge()
 _JOURNAL = "merge.json"
+MeasureParity = Callable[[Mapping[str, bytes | Path]], Parity]
+"""Compares the prompts that a version's files besides weights make with those of training."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,17 @@ def merge(
     shard_bytes: int = _DEFAULTS.shard_bytes,
     metrics: Mapping[str, Any] | None = None,
     tolerance: float | None = _DEFAULTS.tolerance,
+    template: Template | None = None,
+    measure_parity: MeasureParity | None = None,
     on_progress: Advance = silent,
 ) -> Manifest:
     """Merge the PEFT adapter of `adapter_dir` into the base of `base_dir` and publish it as a version of `name`.
 
     Nothing is visible before all of it is whole and, unless `tolerance` is None, found equal to base + adapter within
-    it. A merge that was cut short goes on with what is whole; one that has been published is returned as it is.
-    Raises `NotFound` and `InvalidInput` for inputs that cannot be merged, `Conflict` when another process writes this
-    version or the version exists and came of other inputs, `StageFailed` when the check fails.
+    it; `measure_parity` then gives the manifest its figure. A merge that was cut short goes on with what is whole; one
+    that has been published is returned as it is. Raises `NotFound` and `InvalidInput` for inputs that cannot be merged,
+    `Conflict` when another process writes this version or the version exists and came of other inputs, `StageFailed`
+    when the check fails.
     """
     inputs = read_inputs(base_dir, adapter_dir, dtype=dtype, shard_bytes=shard_bytes)
     draft = Manifest(
@@ -104,13 +109,16 @@ def merge(
         dtype=dtype,
         files={},
         metrics=dict(metrics or {}),
+        template=template,
         created_at=datetime.now(UTC),
     )
     if published := _published(store, draft):
         return published
     with claimed(store, f"{version_prefix(name, version)}/{CLAIM}") as claim:
         # Somebody may have published it just before the claim.
-        return _published(store, draft) or _Merge(inputs, store, draft, claim, on_progress).run(tolerance)
+        return _published(store, draft) or _Merge(inputs, store, draft, claim, measure_parity, on_progress).run(
+            tolerance
+        )
 
 
 def _published(store: Store, draft: Manifest) -> Manifest | None:
@@ -134,6 +142,7 @@ class _Merge:
     store: Store
     draft: Manifest
     claim: Claim
+    measure_parity: MeasureParity | None
     on_progress: Advance
     whole: dict[str, FileEntry] = field(default_factory=dict)
     """Files that are in the store, whole."""
@@ -216,6 +225,7 @@ class _Merge:
             "files": dict(sorted(self.whole.items())),
             "created_at": datetime.now(UTC),
             "verification": verification,
+            "parity": self.measure_parity(self.inputs.files) if self.measure_parity else None,
         }
         self.claim.check()
         manifest = Registry(self.store).publish(self.draft.model_copy(update=made))

@@ -3,17 +3,21 @@
 Knows the FineTune document and where a run leaves its adapter; the merge itself is `merging`'s.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from callwright import dialects
+from callwright.datasets import parity
+from callwright.datasets.tokenizer import load_tokenizer
 from callwright.errors import NotFound
 from callwright.merger.merging import Inputs, merge, read_inputs
 from callwright.progress import Advance, silent
 from callwright.run import Run
-from callwright.store import Manifest
+from callwright.store import Manifest, Parity, Template
 
 
 def merge_run(
@@ -30,7 +34,7 @@ def merge_run(
     is in bytes. Raises `NotFound` when the run has no adapter or the base is not there, and what `merge` raises.
     """
     spec = run.finetune.spec
-    report = run.read_json("report.json")
+    report, sampled = run.read_json("report.json"), run.read_json(f"data/{parity.FILE}")
     with _adapter(run, adapter_dir) as adapter:
         return merge(
             base_dir=run.base_dir,
@@ -45,6 +49,8 @@ def merge_run(
             shard_bytes=spec.merge.shard_bytes,
             metrics={"train": report} if report else {},
             tolerance=spec.merge.tolerance if verify else None,
+            template=Template.model_validate(sampled["template"]) if sampled else None,
+            measure_parity=partial(_parity, sampled, spec.dialect) if sampled else None,
             on_progress=on_progress,
         )
 
@@ -54,6 +60,16 @@ def plan_run(run: Run, *, adapter_dir: Path | None = None) -> Inputs:
     settings = run.finetune.spec.merge
     with _adapter(run, adapter_dir) as adapter:
         return read_inputs(run.base_dir, adapter, dtype=settings.dtype, shard_bytes=settings.shard_bytes)
+
+
+def _parity(sampled: dict[str, Any], dialect: str, files: Mapping[str, bytes | Path]) -> Parity:
+    """Compare the prompts that a version's own tokenizer and chat template make with the run's."""
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+        return parity.measure(sampled, dialect, load_tokenizer(Path(folder)))
 
 
 @contextmanager

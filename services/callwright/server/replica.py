@@ -166,7 +166,10 @@ def _engine_config(model: ServedModel, config: ServerConfig) -> tuple[Any, Any]:
                 raise
             raise InvalidInput(f"starting the engine of model {model.id}: {_sentence(error)}") from None
     modules = [LoRAModulePath(name=name, path=str(folder)) for name, folder in adapters.items()]
-    frontend = vars(FrontendArgs()) | {"lora_modules": modules or None}
+    frontend = vars(FrontendArgs()) | {
+        "lora_modules": modules or None,
+        "default_chat_template_kwargs": sources.template_arguments(model, config) or None,
+    }
     return argparse.Namespace(**(frontend | vars(engine_args))), engine_config
 
 

@@ -15,6 +15,7 @@ from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
 
 Json = dict[str, Any]
+TEMPLATE_ARGUMENTS = "chat_template_kwargs"
 _RESPONSE_FORMATS = ("text", "json_object", "json_schema", "structural_tag")
 _NESTED = frozenset((dict, list))
 _DEEPEST = 256
@@ -169,6 +170,22 @@ def checked_stop(request: Json, ours: Sequence[str]) -> list[str]:
     # The bare `Observation:` that ms-swift's clients send would also end an argument that has the word in it.
     words = {stop.strip() for stop in ours}
     return list(dict.fromkeys([*(stop for stop in theirs if stop.strip() not in words), *ours]))
+
+
+def checked_template_arguments(request: Json, fixed: Json) -> Json:
+    """Return the chat template's keyword arguments that training has fixed.
+
+    Raises `Refused` for a request that names others: the model would get prompts that it was not trained on.
+    """
+    given = request.get(TEMPLATE_ARGUMENTS) or {}
+    if not isinstance(given, dict):
+        raise Refused(f"{TEMPLATE_ARGUMENTS}: expected an object", param=TEMPLATE_ARGUMENTS)
+    for key, value in given.items():
+        if key not in fixed or fixed[key] != value:
+            place = f"{TEMPLATE_ARGUMENTS}.{key[:80]}"
+            was = f"with {fixed[key]!r}" if key in fixed else "without it"
+            raise Refused(f"{place}: got {str(value)[:40]!r}; the model was trained {was}; leave it out", param=place)
+    return fixed
 
 
 def checked_stream_options(request: Json) -> Json:

@@ -251,7 +251,8 @@ class Chat(Relay):
         model = await models.dialect_for(request, self._request.headers.get(DIALECT_HEADER))
         try:
             plan = await self._services.worker.run(len(self._body), make_plan, request, model, config)
-            if plan.has_tool_messages and not await models.has_tool_role(str(request.get("model"))):
+            asks = plan.has_tool_messages and model.template is None
+            if asks and not await models.has_tool_role(str(request.get("model"))):
                 plan = await self._services.worker.run(
                     len(self._body), make_plan, request, model, config, tool_role=False
                 )

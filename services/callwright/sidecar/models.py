@@ -17,7 +17,7 @@ from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.sse import dumps
 from callwright.sidecar.upstream import Upstream
-from callwright.store import Registry
+from callwright.store import Registry, Template
 
 _MOST_REMEMBERED = 1024
 _RESULT = " ".join(str(number) for number in range(100, 164))
@@ -35,6 +35,8 @@ class ModelDialect:
     """Strings at which the engine is to stop."""
     special_tokens: tuple[str, ...] | None = None
     """Of its tokenizer; None where its manifest does not list them."""
+    template: Template | None = None
+    """How its chat template was called in training, as its manifest says."""
 
 
 class Models:
@@ -123,7 +125,8 @@ def _read_manifest(registry: Registry, name: str) -> ModelDialect | None:
         manifest = registry.manifest(name, version or "promoted")
     except (NotFound, InvalidInput):
         return None
-    return replace(named_dialect(manifest.dialect, manifest.stop), special_tokens=manifest.special_tokens)
+    read = named_dialect(manifest.dialect, manifest.stop)
+    return replace(read, special_tokens=manifest.special_tokens, template=manifest.template)
 
 
 class _Remembered(Generic[T]):

@@ -11,7 +11,7 @@ from typing import Any
 
 from callwright.dialects.foreign import Foreign
 from callwright.dialects.tools import Toolbox
-from callwright.dialects.types import Dialect, ToolSpec
+from callwright.dialects.types import REASONING, Dialect, ToolSpec
 from callwright.errors import InvalidInput
 from callwright.sidecar import chat_request
 from callwright.sidecar.client_forms import check_forms
@@ -27,6 +27,9 @@ _NOT_SENT = (
     RETRY,
 )  # fmt: skip
 _ANY_OBJECT: Json = {"type": "object"}
+_EFFORT = "reasoning_effort"
+"""Changes the prompt of chat templates that know it, as the engine makes one, and so does not go to a model that was
+trained with one prompt."""
 _BUDGET = "thinking_token_budget"
 _FORMS = ("response_format", "structured_outputs")
 """Fields of a request that hold the engine to a form."""
@@ -53,6 +56,8 @@ class ChatPlan:
     """The client asked for the usage at the end of the stream."""
     broken: int = 0
     """Special tokens and markers that were broken in what is not the model's own."""
+    opened: bool = False
+    """The prompt ends within a think block, so the answer begins in it."""
     retry: bool = False
     """The model gets one more try where it wrote a malformed call and no other."""
     left_out: tuple[tuple[str, str], ...] = ()
@@ -75,7 +80,8 @@ class ChatPlan:
 def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool_role: bool = True) -> ChatPlan:
     """Check `request` and render it. Raises `Refused` naming the field that is wrong.
 
-    Without `tool_role` the model's chat template has none, so results that stand in messages become the user's.
+    Without `tool_role` the model's chat template has none, so results that stand in messages become the user's; a
+    model's manifest knows better.
     """
     legacy = bool(request.get("functions")) and not request.get("tools")
     if legacy:
@@ -93,10 +99,19 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         rendered = model.dialect.render(*foreign.broken(messages, tools or None), choice)
     except InvalidInput as error:
         raise Refused(str(error), param="messages") from None
-    if not tool_role:
-        rendered = rendered.tool_as_user()
+    shows_reasoning = True
+    if (template := model.template) is not None:
+        tool_role, shows_reasoning = template.tool_role, template.shows_reasoning
+    rendered = rendered.for_template(tool_role=tool_role, shows_reasoning=shows_reasoning)
     body = {key: value for key, value in request.items() if key not in _NOT_SENT}
-    body |= {"messages": list(rendered.messages), "stop": chat_request.checked_stop(request, model.stop)}
+    if template is not None:
+        body.pop(_EFFORT, None)
+        if arguments := chat_request.checked_template_arguments(request, template.arguments):
+            body[chat_request.TEMPLATE_ARGUMENTS] = arguments
+    body |= {
+        "messages": [_both_keys(message) for message in rendered.messages],
+        "stop": chat_request.checked_stop(request, model.stop),
+    }
     if rendered.continue_final:
         body |= {"continue_final_message": True, "add_generation_prompt": False}
     if chat_request.checked_boolean(request, "stream", default=False):
@@ -110,6 +125,7 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         single_call=not chat_request.checked_boolean(request, "parallel_tool_calls", default=True) or legacy,
         eager=chat_request.checked_boolean(request, "eager_tool_calls", default=False),
         legacy=legacy,
+        opened=template is not None and template.opens_reasoning and not rendered.continue_final,
         show_usage=options.get("include_usage") is True,
         broken=foreign.count,
         retry=retry and choice != "none" and request.get("n") in (None, 1),
@@ -122,6 +138,11 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         return plan
     loose = plan.loose_body or plan.body
     return replace(plan, loose_body={key: value for key, value in loose.items() if key != _BUDGET})
+
+
+def _both_keys(message: Json) -> Json:
+    """Return the message with its reasoning under vLLM's own key too, the only one that its `/tokenize` reads."""
+    return message | {"reasoning": message[REASONING]} if REASONING in message else message
 
 
 def structural_tag(

@@ -90,7 +90,7 @@ def malformed_turn(completion: Json, plan: ChatPlan) -> MalformedTurn | None:
     text = (choices[0].get("message") or {}).get("content")
     if choices[0].get("finish_reason") != "stop" or not text:
         return None
-    calls = plan.dialect.parse(text, plan.tools).calls
+    calls = plan.dialect.parse(text, plan.tools, opened=plan.opened).calls
     wrong = [call for call in calls if isinstance(call, MalformedCall) and call.reason != GIVE_UP]
     return _malformed_turn(text, wrong[0]) if wrong and not any(isinstance(call, ToolCall) for call in calls) else None
 

@@ -44,7 +44,7 @@ def translate_completion(completion: Json, plan: ChatPlan, metrics: Metrics) -> 
         if not isinstance(message, dict):
             continue
         cut = choice.get("finish_reason") == "length"
-        turn = plan.dialect.parse(message.get("content") or "", plan.parsed_tools, cut=cut)
+        turn = plan.dialect.parse(message.get("content") or "", plan.parsed_tools, cut=cut, opened=plan.opened)
         calls = [call for call in turn.calls if isinstance(call, ToolCall)]
         malformed = [call for call in turn.calls if isinstance(call, MalformedCall)]
         calls = calls[:1] if plan.single_call else calls
@@ -267,7 +267,7 @@ class _ChoiceTranslation:
 
     def _begin(self, plan: ChatPlan) -> None:
         self._plan = plan
-        parser = plan.dialect.parser(plan.parsed_tools, eager=plan.eager)
+        parser = plan.dialect.parser(plan.parsed_tools, eager=plan.eager, opened=plan.opened)
         self._withholding = WithholdingParser(parser) if plan.retry else None
         self._parser: StreamParser | WithholdingParser = self._withholding or parser
         self._logprobs: list[Any] = []

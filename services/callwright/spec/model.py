@@ -53,6 +53,10 @@ class Base(SpecModel):
     """Base model: a local directory, a store URL (`s3://…`), or a Hugging Face id."""
     revision: str | None = None
     """Revision of a Hugging Face id; the newest when absent."""
+    template_arguments: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the base's chat template, by the template's own names, such as `enable_thinking: false`. The
+    version keeps them: serving renders with the same. A template that prints today's date is given a fixed one as
+    `date_string`, where it takes that."""
 
 
 class Source(SpecModel):

@@ -4,7 +4,16 @@ from callwright.store.adapter_config import AdapterConfig
 from callwright.store.base_model import resolve_base
 from callwright.store.claim import claimed
 from callwright.store.fetch import differing, fetch, fetch_file, fetch_folder, served_files
-from callwright.store.manifest import PROMOTED, BaseModelRef, FileEntry, Manifest, Promotion, Verification
+from callwright.store.manifest import (
+    PROMOTED,
+    BaseModelRef,
+    FileEntry,
+    Manifest,
+    Parity,
+    Promotion,
+    Template,
+    Verification,
+)
 from callwright.store.model_folder import check_folder
 from callwright.store.paths import checked_path, checked_paths
 from callwright.store.registry import Registry
@@ -12,7 +21,7 @@ from callwright.store.storage import Store
 from callwright.store.url import located
 
 __all__ = [
-    "PROMOTED", "AdapterConfig", "BaseModelRef", "FileEntry", "Manifest", "Promotion", "Registry", "Store",
-    "Verification", "check_folder", "checked_path", "checked_paths", "claimed", "differing", "fetch", "fetch_file",
-    "fetch_folder", "located", "resolve_base", "served_files",
+    "PROMOTED", "AdapterConfig", "BaseModelRef", "FileEntry", "Manifest", "Parity", "Promotion", "Registry",
+    "Store", "Template", "Verification", "check_folder", "checked_path", "checked_paths", "claimed", "differing",
+    "fetch", "fetch_file", "fetch_folder", "located", "resolve_base", "served_files",
 ]  # fmt: skip

@@ -67,6 +67,32 @@ class Verification(Frozen):
     """What `max_difference` was allowed to be."""
 
 
+class Template(Frozen):
+    """How the base's chat template was called in training; whoever calls it likewise makes the same prompts."""
+
+    sha256: str
+    """Digest of the template."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Its keyword arguments, beside messages."""
+    tool_role: bool
+    """Results stand in messages of the role tool; else they are the user's."""
+    shows_reasoning: bool
+    """Reasoning is given as `reasoning_content`; else it stands in the content, in a think block."""
+    opens_reasoning: bool = False
+    """The prompt of a turn ends within a think block."""
+
+
+class Parity(Frozen):
+    """Whether the version's own files make prompts of the tokens that training saw, on a sample of the run's rows."""
+
+    prompts: int
+    """Serving prompts that were made."""
+    equal: int
+    """Those that are the very tokens."""
+    difference: str = ""
+    """The first that is not, in words."""
+
+
 class Manifest(Frozen):
     """One whole version of a model. A prefix of the store without it is not a model."""
 
@@ -94,6 +120,10 @@ class Manifest(Frozen):
     """Every file of the version but this one, by its path within the version."""
     metrics: dict[str, Any] = Field(default_factory=dict)
     """What the run and the evaluation measured."""
+    template: Template | None = None
+    """How its chat template is called; absent where no run's data says it."""
+    parity: Parity | None = None
+    """Serving's prompts against training's; absent where no run's data says what training saw."""
     verification: Verification | None = None
     """The merge's own check; absent when it was not asked for."""
     created_at: datetime

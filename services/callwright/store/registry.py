@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from callwright.errors import Conflict, InvalidInput, NotFound, StageFailed
+from callwright.errors import Conflict, GateFailed, InvalidInput, NotFound, StageFailed
 from callwright.progress import Advance, silent
 from callwright.store.backend import Entry
 from callwright.store.claim import is_claimed
@@ -112,9 +112,10 @@ class Registry:
         """Point the model at `version` by compare-and-swap.
 
         With `expect` other than `*`, only when that version (None: no version) is the promoted one now. Raises
-        `NotFound` for a version that is not whole and `Conflict` when somebody else was faster or `expect` fails.
+        `NotFound` for a version that is not whole, `GateFailed` as `promotable` does, and `Conflict` when somebody else
+        was faster or `expect` fails.
         """
-        manifest = self.manifest(name, version)
+        manifest = self.promotable(name, version)
         now, etag = self._promotion(name)
         current = now.version if now else None
         if expect not in ("*", current):
@@ -125,6 +126,20 @@ class Registry:
             return now
         history = (*now.history, now.version)[-HISTORY:] if now else ()
         return self._point(name, Promotion(version=manifest.version, history=history, promoted_at=_now()), now, etag)
+
+    def promotable(self, name: str, version: str) -> Manifest:
+        """The manifest of a version that may be promoted.
+
+        Raises `NotFound`, and `GateFailed` for a version that would be served other prompts than it was trained on.
+        """
+        manifest = self.manifest(name, version)
+        parity = manifest.parity
+        if parity is not None and parity.equal != parity.prompts:
+            raise GateFailed(
+                f"promoting {name} {version}: got {parity.equal} of {parity.prompts} serving prompts as training saw "
+                f"them; expected all; {parity.difference}; merge it again with the base's tokenizer and chat template"
+            )
+        return manifest
 
     def rollback(self, name: str, *, dry_run: bool = False) -> Promotion:
         """Point the model at the version that was promoted before, leaving out those that are gone.
