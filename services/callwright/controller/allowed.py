@@ -53,7 +53,8 @@ def _files(finetune: FineTune, config: ControllerConfig) -> Iterator[str]:
     paths |= {f"evaluate.sets[{index}].path": each.path for index, each in enumerate(asked.evaluate.sets)}
     folders = (*config.allowed.mount_roots, *((DATA_FOLDER,) if config.pods.claim else ()))
     for key, path in paths.items():
-        if path.startswith(_HUBS) or (key == "base.model" and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", path)):
+        on_hub = path.startswith(_HUBS) and not {"", ".", ".."} & set(path.split("/")[2:])
+        if on_hub or (key == "base.model" and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", path)):
             continue  # public, and bounded by where the pods may go
         if "://" in path:
             if not _in_store(path, config):
