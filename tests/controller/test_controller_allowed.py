@@ -71,7 +71,8 @@ OUTSIDE = [
         ("s3://elsewhere/a.jsonl", "stores"), ("http://169.254.169.254/latest/a.jsonl", "stores"),
         ("file:///proc/self/environ", "stores"), ("/proc/self/environ", "mountRoots"), ("tools.jsonl", "mountRoots"),
         ("/dataset/../proc/self/environ", "mountRoots"), ("/dataset//a", "mountRoots"), ("../a.jsonl", "mountRoots"),
-        ("hf://datasets/../../a/b", "stores"), ("modelscope://../a/b", "stores"), ("memory://a/b.jsonl", "stores"), ("/etc/callwright/finetune.yaml", "mountRoots"),
+        ("hf://datasets/../../a/b", "stores"), ("modelscope://../a/b", "stores"),
+        ("memory://a/b.jsonl", "stores"), ("/etc/callwright/finetune.yaml", "mountRoots"),
     )],
     ({"evaluate": {"sets": [{"name": "a", "path": "s3://elsewhere/a"}]}}, "spec.evaluate.sets[0].path", "stores"),
     *[({"deploy": {"engine": {"extra": {option: 1}}}}, "spec.deploy.engine.extra", "engineOptions") for option in (
