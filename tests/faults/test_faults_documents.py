@@ -111,10 +111,19 @@ def _bombs(folder: Path) -> Iterator[tuple[Path, str]]:
     yield _write(folder / "itself.yaml", _blocks(b"a: &a\n  b: *a\n", b"", 0)), "line 2, column 6: an alias of what it"
     yield (
         _write(folder / "digits.yaml", _blocks(b"b: 1\na: ", b"9" * 5000, 1)),
-        "line 2, column 4: a number of 5000 digits",
+        "line 2, column 4: no value of int: a number of 5000 digits",
     )
-    yield _write(folder / "sixties.yaml", _blocks(b"a: 1", b":59" * 1000, 100)), "line 1, column 4: a number of 3"
-    yield _write(folder / "day.yaml", _blocks(b"b: 1\na: 2024-13-45\n", b"", 0)), "line 2, column 4: month must be in"
+    yield (
+        _write(folder / "sixties.yaml", _blocks(b"a: 1", b":59" * 1000, 100)),
+        "line 1, column 4: no value of int: a number of 3",
+    )
+    yield (
+        _write(folder / "day.yaml", _blocks(b"b: 1\na: 2024-13-45\n", b"", 0)),
+        "line 2, column 4: no value of timestamp: month",
+    )
+    for tag in ("bool", "timestamp", "int", "float"):
+        text_of = f"b: 1\na: !!{tag} x\n".encode()
+        yield _write(folder / f"{tag}.yaml", _blocks(text_of, b"", 0)), f"line 2, column 4: no value of {tag}"
     yield _write(folder / "size.yaml", _blocks(b"a: ", text, 100)), "got over 1048576 characters"
     yield _write(folder / "config.json", _blocks(b'{"a":\n', levels, 1)), "config.json: line 2: nested deeper than 100"
     yield _write(folder / "config1.json", _blocks(b'{"a": "', text, 100, b'"}')), "got over 67108864 bytes"

@@ -95,8 +95,9 @@ class _Loader(yaml.SafeLoader):
             if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
                 raise ValueError(f"a number of {len(node.value)} digits")
             return super().construct_object(node, deep)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise yaml.constructor.ConstructorError(problem=str(error), problem_mark=node.start_mark) from None
+        except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+            problem = f"no value of {node.tag.rpartition(':')[2]}: {error}"
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark) from None
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """The mapping as it is written: a key that is merged in (`<<`) may be given another value, as YAML says."""
