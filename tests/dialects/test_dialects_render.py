@@ -295,6 +295,24 @@ def test_toolbench_results_are_messages_of_their_own() -> None:
     assert [m["role"] for m in rendered.tool_as_user().messages] == ["system", "user", "assistant", "user", "assistant"]
 
 
+@pytest.mark.parametrize("name", ["Finish", "finish"])
+def test_finish_is_the_client_s_where_it_is_declared(name: str) -> None:
+    toolbench = dialects.load("toolbench")
+    finish = {"name": name, "parameters": {"type": "object", "properties": {"final_answer": {"type": "string"}}}}
+    text = 'Thought: So.\nAction: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "42"}'
+    own = toolbench.parse(text, [ALARM, finish])
+    assert own.content == "So."
+    assert own.calls == (ToolCall("", name, '{"return_type": "give_answer", "final_answer": "42"}'),)
+    gives_up = 'Action: Finish\nAction Input: {"return_type": "give_up_and_restart"}'
+    assert toolbench.parse(gives_up, [finish]).calls == (ToolCall("", name, '{"return_type": "give_up_and_restart"}'),)
+    assert toolbench.parse(text, [ALARM]).content == toolbench.parse(text, None).content == "So.\n42"
+
+    back = calling(call(name, own.calls[0].arguments), content=own.content)
+    made = toolbench.render([USER, back, result("done")], [ALARM, finish]).messages
+    assert made[-2]["content"] == text.replace("Action: Finish", f"Action: {name}")
+    assert made[-1] == {"role": "tool", "content": "done"}
+
+
 def test_hermes_results_share_a_user_message() -> None:
     made = calling(call("ring", "{}", "a"), call("ring", "{}", "b"), content="I ring.")
     rendered = dialects.load("hermes").render([USER, made, result("2", "b"), result("1", "a")], [ALARM])

@@ -1,5 +1,6 @@
 """The rules of comparison, the schema check and the statistics behind a report."""
 
+import json
 import math
 from typing import Any
 
@@ -177,3 +178,11 @@ def test_overlap_reads_words_and_chinese_characters():
     assert scoring.overlap("", "") == 1.0
     assert scoring.overlap("", "x") == 0.0
     assert scoring.tokens("今天9度, ok") == ["今", "天", "9", "度", "ok"]
+
+
+def test_an_answer_in_a_call_of_toolbench_s_finish_is_an_answer():
+    tools = [{"type": "function", "function": {"name": "Finish"}}]
+    given = json.dumps({"return_type": "give_answer", "final_answer": "42"})
+    message = {"content": "So.", "tool_calls": [{"function": {"name": "Finish", "arguments": given}}]}
+    read = answers.read({"choices": [{"message": message}]}, tools, "toolbench")
+    assert (read.content, read.calls, read.malformed) == ("So.\n42", (), ())

@@ -89,12 +89,15 @@ class ReactDialect:
     def _stream(
         self, names: Names, *, eager: bool = False, opened: bool = False, with_results: bool = False
     ) -> ReactStream:
+        closing = self.closing_tool
+        if closing and names.known and names.exact(closing.name):
+            closing = None  # the client declares it, so it is the client's tool
         return ReactStream(
             self._markers,
             names,
             eager=eager,
             opened=opened,
-            closing_tool=self.closing_tool,
+            closing_tool=closing,
             with_results=with_results,
         )
 

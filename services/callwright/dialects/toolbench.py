@@ -1,18 +1,21 @@
 """ToolBench: the prompt `toolbench` of ms-swift, its misspellings included, and the tool Finish that ends a task.
 
 A result is a message of the role tool, without a marker (`Rendered.tool_as_user`: for a template without the role). An
-answer is a call of Finish, and read back as content; giving up is read as a malformed call that says so.
+answer is a call of Finish, and read back as content; giving up is read as a malformed call that says so. Where Finish
+is declared among the tools, it is a tool like others.
 """
 
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from callwright.dialects.history import Piece
 from callwright.dialects.literals import write_json
 from callwright.dialects.react import ReactDialect
 from callwright.dialects.react_call import GIVE_UP
 from callwright.dialects.tools import Tool, read_tools
+from callwright.dialects.types import ToolSpec
 
-_FINISH = {
+_FINISH: dict[str, Any] = {
     "name": "Finish",
     "parameters": {
         "type": "object",
@@ -23,6 +26,17 @@ _FINISH = {
         "required": ["return_type"],
     },
 }
+
+
+def answer_in(name: str, arguments: Mapping[str, Any]) -> str | None:
+    """The answer that a call of Finish holds; None for any other call."""
+    answer = arguments.get("final_answer") if name == _FINISH["name"] else None
+    return answer if answer is None or isinstance(answer, str) else write_json(answer)
+
+
+def without_finish(tools: Iterable[ToolSpec]) -> tuple[ToolSpec, ...]:
+    """The tools that do something."""
+    return tuple(tool for tool in tools if tool.get("function", tool).get("name") != _FINISH["name"])
 
 
 class ToolBench(ReactDialect):

@@ -11,6 +11,7 @@ from typing import Any
 
 from callwright import dialects
 from callwright.dialects.literals import encodable, read_json
+from callwright.dialects.toolbench import answer_in
 from callwright.evaluator.row import Call, Tool
 
 _GUESSES = ("react_en", "hermes")
@@ -55,6 +56,8 @@ def read(body: dict[str, Any], tools: Iterable[Tool], dialect: str | None) -> An
             malformed.append("the arguments are no JSON object")
         elif not isinstance(name, str) or name not in names:
             malformed.append(UNKNOWN_TOOL)
+        elif (answer := answer_in(name, arguments)) is not None:
+            content = "\n".join(filter(None, (content, answer)))
         else:
             calls.append(Call(name, arguments))
     if content and not raw and not told:

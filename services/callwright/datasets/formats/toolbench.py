@@ -19,6 +19,7 @@ from callwright.datasets.formats.row import (
 )
 from callwright.datasets.formats.weights import weighted, weighted_turn
 from callwright.dialects.literals import read_literal
+from callwright.dialects.toolbench import without_finish
 
 _TOOLS = re.compile(r"\s*Specifically, you have access to the following APIs:\s*(?=\[)")
 _FAMILIES = re.compile(r"You have access of the following tools:.*", re.DOTALL)
@@ -46,7 +47,7 @@ def read(row: JSON) -> ParsedRow:
             case "user":
                 made = [{"role": "user", "content": _BEGIN.sub("", turn.text).strip()}]
             case "assistant":
-                made = read_text(turn.text, tools, calls_before(messages), dialect="toolbench")
+                made = read_text(turn.text, without_finish(tools), calls_before(messages), dialect="toolbench")
             case "call":
                 add_calls(weighted(call_turn(turn.text, messages), turn.weight), messages)
                 made = []
