@@ -16,15 +16,15 @@ from callwright.sidecar.errors import Refused
 
 
 def test_given_keys_are_checked_and_not_shown() -> None:
-    config = SidecarConfig(api_keys=["first", "second"])
+    config = SidecarConfig(api_keys=["primary", "second"])
     keys = Keys(None, config.api_keys)
-    for good in ("Bearer first", "bearer second"):
+    for good in ("Bearer primary", "bearer second"):
         keys.check(good)
-    for bad in (None, "", "first", "Bearer", "Bearer ", "Bearer third", "Basic first", "Bearer firs", "Bearer ü"):
+    for bad in (None, "", "primary", "Bearer", "Bearer ", "Bearer third", "Basic primary", "Bearer primar", "Bearer ü"):
         with pytest.raises(Refused) as refused:
             keys.check(bad)
         assert refused.value.status == 401
-    assert "first" not in repr(config)
+    assert "primary" not in repr(config)
 
 
 def test_keys_that_are_set_but_empty_are_an_error_at_the_start(tmp_path: Path) -> None:
