@@ -206,12 +206,18 @@ def test_service_reaches_the_sidecars_of_workers_and_of_the_head_without_workers
         )
 
 
-def test_pinned_version_reaches_server_and_sidecar() -> None:
-    made = render("serving", SERVING | {"model": {"name": "assistant", "id": "chat", "version": "v7"}})
-    service = only(made, "RayService")["spec"]
-    assert yaml.safe_load(service["serveConfigV2"])["applications"][0]["args"]["models"][0]["version"] == "v7"
-    command = service["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]["initContainers"][0]["command"]
-    assert "--model=chat=assistant@v7" in command
+def test_a_pinned_version_reaches_the_server_and_no_pod() -> None:
+    """Another version in a pod's template would make KubeRay start a second RayCluster; the sidecar learns it from
+    the replica."""
+    pods = []
+    for version in ("v7", "v8"):
+        made = render("serving", SERVING | {"model": {"name": "assistant", "id": "chat", "version": version}})
+        service = only(made, "RayService")["spec"]
+        assert yaml.safe_load(service["serveConfigV2"])["applications"][0]["args"]["models"][0]["version"] == version
+        pods.append(service["rayClusterConfig"])
+    assert pods[0] == pods[1]
+    command = pods[0]["workerGroupSpecs"][0]["template"]["spec"]["initContainers"][0]["command"]
+    assert "--model=chat=assistant" in command
 
 
 def test_crd_can_be_left_out_or_let_go() -> None:

@@ -132,7 +132,7 @@ def test_a_stream_s_head_does_not_wait_for_a_late_first_event(path: str) -> None
     with (
         Served(engine) as upstream,
         Served(create_app(SidecarConfig(upstream=upstream.url, dialects={"*": "react_en"}))) as served,
-        httpx.stream("POST", served.url + path, json=APIS[path] | {"stream": True}) as stream,
+        httpx.stream("POST", served.url + path, json=APIS[path] | {"stream": True}, timeout=30) as stream,
     ):
         assert (stream.status_code, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         go_on.set()

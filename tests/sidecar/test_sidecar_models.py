@@ -1,19 +1,19 @@
 """Which dialect a model speaks: overrides, manifests in a real store, promotion, and what nobody knows."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from callwright.errors import InvalidInput
+from callwright.errors import InvalidInput, Unavailable
 from callwright.sidecar.config import SidecarConfig, check
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.models import ModelDialect, Models, named_dialect
 from callwright.sidecar.plan import ChatPlan, make_plan
 from callwright.sidecar.upstream import Upstream
-from callwright.store import Registry, Store, Template
+from callwright.store import Manifest, Registry, Store, Template
 from versions import publish_version
 
 
@@ -27,12 +27,25 @@ def registry(tmp_path: Path) -> Registry:
     return made
 
 
-def known(config: SidecarConfig, registry: Registry | None) -> Models:
-    return Models(config, registry, Upstream(config.upstream, connect_seconds=1, silent_seconds=1))
+@dataclass
+class Known:
+    """What a sidecar knows whose engine does not answer."""
+
+    models: Models
+    upstream: Upstream
 
 
-def find(models: Models, model: str) -> ModelDialect:
-    return asyncio.run(models.dialect_of(model))
+def known(config: SidecarConfig, registry: Registry | None) -> Known:
+    upstream = Upstream("http://127.0.0.1:9", connect_seconds=1, silent_seconds=1)
+    return Known(Models(config, registry, upstream), upstream)
+
+
+def find(known: Known, model: str) -> ModelDialect:
+    async def ask() -> ModelDialect:
+        async with known.upstream:
+            return await known.models.dialect_of(model)
+
+    return asyncio.run(ask())
 
 
 def test_the_manifest_says_it(registry: Registry) -> None:
@@ -56,6 +69,18 @@ def test_a_promotion_is_noticed(registry: Registry) -> None:
     assert find(models, "assistant").dialect.name == "react_en"
     registry.promote("assistant", "v2")
     assert find(models, "assistant").dialect.name == "hermes"
+
+
+def test_without_the_store_what_was_known_stays(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(self: Registry, name: str, version: str = "") -> Manifest:
+        raise Unavailable("the store does not answer")
+
+    models = known(SidecarConfig(manifest_seconds=1e-9), registry)
+    assert find(models, "assistant").dialect.name == "react_en"
+    monkeypatch.setattr(Registry, "manifest", away)
+    assert find(models, "assistant").dialect.name == "react_en"
+    with pytest.raises(Unavailable, match="the store"):
+        find(models, "assistant@v2")
 
 
 @pytest.mark.parametrize("model", ["nobody", "assistant@v9", "../../etc", "", "a b", "é", "x" * 5000])

@@ -135,9 +135,8 @@ volumeMounts:
     - "--first-token-seconds=600"  # a worker may have to start first
     {{- end }}
     {{- $id := default .model.name .model.id }}
-    {{- $stored := ternary (printf "%s@%s" .model.name .model.version) .model.name (ne .model.version "") }}
     {{- range prepend .model.aliases $id | uniq }}
-    - {{ printf "--model=%s=%s" . $stored | quote }}
+    - {{ printf "--model=%s=%s" . $root.Values.model.name | quote }}
     {{- end }}
     {{- range .model.adapters }}
     - {{ printf "--dialect=%s=%s" .id .dialect | quote }}

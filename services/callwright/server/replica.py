@@ -48,7 +48,10 @@ class Replica:
         self._watches = await asyncio.to_thread(_watches, self._config, [Path(each.model) for each, _ in configs])
         apps: dict[str, ASGIApp] = {}
         for model, engine, (arguments, _) in zip(models, self._engines, configs, strict=True):
-            apps |= dict.fromkeys(_ids(model), versioned(model, await _application(engine, arguments)))
+            app = await _application(engine, arguments)
+            if model.name is not None:
+                app = Versioned(app, sources.manifest(Path(arguments.model)))
+            apps |= dict.fromkeys(_ids(model), app)
         return Dispatch(apps) if len(models) > 1 else next(iter(apps.values()))
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -66,11 +69,6 @@ class Replica:
             watch.stop()
         for engine in getattr(self, "_engines", ()):
             engine.shutdown()
-
-
-def versioned(model: ServedModel, app: ASGIApp) -> ASGIApp:
-    """Return the model's application, which names its version where it has one."""
-    return app if model.name is None else Versioned(app, f"{model.name}@{model.version}")
 
 
 def _ids(model: ServedModel) -> list[str]:

@@ -8,7 +8,17 @@ from typing import Any
 
 from callwright.errors import InvalidInput
 from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
-from callwright.store import AdapterConfig, FileEntry, Registry, Store, check_folder, fetch, fetch_folder, served_files
+from callwright.store import (
+    AdapterConfig,
+    FileEntry,
+    Manifest,
+    Registry,
+    Store,
+    check_folder,
+    fetch,
+    fetch_folder,
+    served_files,
+)  # fmt: skip
 
 _RUN = "run:"
 
@@ -33,6 +43,11 @@ def template_arguments(model: ServedModel, config: ServerConfig) -> dict[str, An
         return {}
     template = Registry(_store(config)).manifest(str(model.name), model.version).template
     return template.arguments if template else {}
+
+
+def manifest(folder: Path) -> Manifest:
+    """The manifest beside the files of a version that `model_directory` has fetched."""
+    return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
 
 
 def adapter_directory(adapter: ServedAdapter, config: ServerConfig) -> Path:

@@ -8,14 +8,16 @@ prompt anew.
 import json
 
 from callwright.server.dispatch import ASGIApp, Message, Receive, Scope, Send
+from callwright.store import Manifest
 from callwright.store.manifest import VERSION_HEADER
 
 
 class Versioned:
-    """Serves `app` as `version`, written `name@version`."""
+    """Serves `app` as the version of `manifest`, which a refusal brings along: its reader needs no store."""
 
-    def __init__(self, app: ASGIApp, version: str) -> None:
-        self._app, self._version = app, version.encode()
+    def __init__(self, app: ASGIApp, manifest: Manifest) -> None:
+        self._app, self._version = app, f"{manifest.name}@{manifest.version}".encode()
+        self._manifest = manifest.model_dump(mode="json", exclude={"metrics", "verification"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -36,7 +38,8 @@ class Versioned:
 
     async def _refuse(self, meant: bytes, send: Send) -> None:
         said = f"this replica serves {self._version.decode()}; got a request for {meant.decode('latin-1')}"
-        body = json.dumps({"error": {"message": said, "type": "other_version", "param": None, "code": 409}}).encode()
+        error = {"message": said, "type": "other_version", "param": None, "code": 409}
+        body = json.dumps({"error": error, "manifest": self._manifest}).encode()
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),

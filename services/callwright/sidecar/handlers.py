@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -27,7 +27,7 @@ from callwright.sidecar.client_forms import check_forms
 from callwright.sidecar.config import ENGINE_PATHS, GENERATING_PATHS, JSON_FACTOR, SidecarConfig
 from callwright.sidecar.errors import Overloaded, Refused, error_object, error_response, status_of
 from callwright.sidecar.limits import check_limits, check_values
-from callwright.sidecar.models import Models
+from callwright.sidecar.models import Models, OtherVersion
 from callwright.sidecar.plan import ChatPlan, make_plan
 from callwright.sidecar.retry import MalformedTurn, malformed_turn, second_request, summed_usage
 from callwright.sidecar.telemetry import Metrics, Tracing
@@ -39,6 +39,7 @@ from callwright.sidecar.translation import (
 )
 from callwright.sidecar.upstream import EngineResponse, Upstream, request_headers, response_headers
 from callwright.sidecar.worker import SHORT, Worker
+from callwright.store.manifest import VERSION_HEADER
 
 _LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -53,6 +54,8 @@ _EVENT_STREAM = "text/event-stream"
 _LONG_CALL = 1024 * 1024
 """Bytes of events of which nothing was sent yet, so that a call may end in them that is long to read."""
 _NO_COMPLETION = "the engine's answer is not a chat completion"
+_MOST_PLANS = 16
+"""Tries in a roll, each of which comes to one of two versions."""
 _DOWN_STATUSES = (500, 502, 503, 504)
 
 
@@ -126,14 +129,23 @@ class Handler:
         return path if path in GENERATING_PATHS else "other"
 
     @contextlib.asynccontextmanager
-    async def _engine(self, path: str, body: bytes) -> AsyncIterator[EngineResponse]:
-        """Ask the engine, once there is a place for the request; the block gets its response."""
-        headers = request_headers(self._request.scope["headers"], self._trace.headers if self._trace else [])
+    async def _engine(
+        self, path: str, body: bytes, *, model: str = "", version: bytes | None = None
+    ) -> AsyncIterator[EngineResponse]:
+        """Ask the engine, once there is a place for the request; the block gets its response.
+
+        Raises `OtherVersion` where the request is meant for `version` of `model` and the engine serves another.
+        """
+        ours = [*(self._trace.headers if self._trace else ()), *([(VERSION_HEADER, version)] if version else ())]
+        headers = request_headers(self._request.scope["headers"], ours)
         upstream = self._services.upstream
         upstream.breaker.admit()
         request = upstream.request(self._request.method, path, headers, body or None, whole=self._is_whole)
-        self._body = body = b""
+        body = b""
+        if not self._kept:
+            self._body = b""
         async with self._services.gate, request as response:
+            await self._services.models.check_version(model, version, response)
             self._held.keep(self._kept)
             self._writer.engine_headers = response_headers(
                 response.headers, cors=not self._services.config.cors_origins
@@ -203,9 +215,9 @@ class Chat(Relay):
         if request is None:
             await self._relay()
             return
-        plan, bodies = self._written(await self._plan(request))
-        request = request if plan.retry else {}
-        async with self._ask(bodies) as response:
+        first = [request]
+        del request  # nobody holds it while the engine works
+        async with self._planned(self._read_again, first) as (plan, response):
             is_stream = response.status == 200 and response.media_type == _EVENT_STREAM
             if is_stream:
                 stream = StreamTranslation(plan, self._services.metrics)
@@ -215,12 +227,12 @@ class Chat(Relay):
                 body = await response.read(self._held.add)
         if is_stream:
             if stream.malformed_turn is not None:
-                await self._write_second_stream(request, plan, stream, stream.malformed_turn)
+                await self._write_second_stream(plan, stream, stream.malformed_turn)
             await self._writer.end()
             return
         if response.status == 200:
             self._held.add((JSON_FACTOR - 1) * len(body))
-            answer = await self._translated(request, plan, body)
+            answer = await self._translated(plan, body)
         else:
             answer = self._refusal(response.status, body)
         body = b""
@@ -252,7 +264,7 @@ class Chat(Relay):
         try:
             plan = await self._services.worker.run(len(self._body), make_plan, request, model, config)
             asks = plan.has_tool_messages and model.template is None
-            if asks and not await models.has_tool_role(str(request.get("model"))):
+            if asks and not await models.has_tool_role(plan.model, model.version):
                 plan = await self._services.worker.run(
                     len(self._body), make_plan, request, model, config, tool_role=False
                 )
@@ -264,28 +276,58 @@ class Chat(Relay):
         self._services.metrics.foreign_tokens.inc(plan.broken)
         return plan
 
+    def _read_again(self) -> Json:
+        """Return the chat request once more, from the bytes that are kept of it."""
+        return self._read() or {}
+
     def _written(self, plan: ChatPlan) -> tuple[ChatPlan, list[bytes]]:
         """Return the plan and its requests as bytes, the loose one last: all that is held of the client's from now on.
 
-        For a second try the client's request is kept too.
+        Where it may have to be read again, for another version or a second try, the client's request is kept too.
         """
         bodies = [sse.dumps(body) for body in (plan.body, plan.loose_body) if body is not None]
-        self._kept = JSON_FACTOR * len(self._body) if plan.retry else self._kept
+        self._kept = len(self._body) if plan.retry or plan.version else 0
         self._held.keep(self._kept + sum(map(len, bodies)))
         return replace(plan, body={}, loose_body=None), bodies
 
     @contextlib.asynccontextmanager
-    async def _ask(self, bodies: list[bytes]) -> AsyncIterator[EngineResponse]:
+    async def _planned(
+        self, again: Callable[[], Json], first: list[Json] | None = None
+    ) -> AsyncIterator[tuple[ChatPlan, EngineResponse]]:
+        """Plan the engine's request and send it; anew where it comes to a replica of another version than planned for.
+
+        During a roll there are two versions at one address. The request is taken out of `first`, and then is what
+        `again` returns.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(_MOST_PLANS):
+                try:
+                    plan, bodies = self._written(await self._plan(first.pop() if first else again()))
+                    response = await stack.enter_async_context(self._ask(plan, bodies))
+                except OtherVersion:
+                    continue
+                break
+            else:
+                raise Unavailable("the engine's replicas serve several versions; try again later")
+            if not plan.retry:
+                self._body, self._kept = b"", 0
+            yield plan, response
+
+    @contextlib.asynccontextmanager
+    async def _ask(self, plan: ChatPlan, bodies: list[bytes]) -> AsyncIterator[EngineResponse]:
         """Send the first of the bodies, which are used up, and the loose one where the engine refuses its schemas."""
-        is_chat = self._request.scope["path"] == _CHAT_PATH
-        path = target(self._request) if is_chat else _CHAT_PATH
+        path = self._engine_path()
         while bodies:
             is_last = len(bodies) == 1
-            async with self._engine(path, bodies.pop(0)) as response:
+            async with self._engine(path, bodies.pop(0), model=plan.model, version=plan.version) as response:
                 if is_last or response.status != 400:
                     bodies.clear()
                     yield response
                     return
+
+    def _engine_path(self) -> str:
+        """Where the engine is asked."""
+        return target(self._request) if self._request.scope["path"] == _CHAT_PATH else _CHAT_PATH
 
     async def _write_events(self, response: EngineResponse, stream: StreamTranslation) -> None:
         """Translate the engine's stream and write it, as it comes."""
@@ -321,11 +363,11 @@ class Chat(Relay):
                 await self._services.worker.run(sum(map(len, events)), b"".join, map(self._api.event, events))
             )
 
-    async def _translated(self, request: Json, plan: ChatPlan, body: bytes) -> bytes:
+    async def _translated(self, plan: ChatPlan, body: bytes) -> bytes:
         """Return the client's answer for the engine's, or for that of a second try where the plan wants one."""
         worker, size = self._services.worker, len(body)
         completion, parts, turn = await worker.run(size, self._completion, plan, body)
-        if turn is not None and (second := await self._second_completion(request, plan, turn)) is not None:
+        if turn is not None and (second := await self._second_completion(plan, turn)) is not None:
             usage = summed_usage(second[0].get("usage"), completion.get("usage"))
             completion, parts = second[0] | {"usage": usage}, second[1]
         try:
@@ -342,28 +384,22 @@ class Chat(Relay):
         except MALFORMED_COMPLETION:
             raise Unavailable(_NO_COMPLETION) from None
 
-    async def _second_completion(
-        self, request: Json, plan: ChatPlan, turn: MalformedTurn
-    ) -> tuple[Json, list[Part]] | None:
+    async def _second_completion(self, plan: ChatPlan, turn: MalformedTurn) -> tuple[Json, list[Part]] | None:
         """Return the completion of a second try and its parts, or None when the engine has none: the first stands."""
         second = None
         with contextlib.suppress(CallwrightError):
-            second_plan, bodies = self._written(await self._plan(second_request(request, plan, turn)))
-            async with self._ask(bodies) as response:
+            async with self._planned(lambda: second_request(self._read_again(), plan, turn)) as (second_plan, response):
                 if response.status == 200:
                     body = await response.read(self._held.add)
                     second = (await self._services.worker.run(len(body), self._completion, second_plan, body))[:2]
         self._services.metrics.count_repair(second is not None and not has_malformed_call(second[0]))
         return second
 
-    async def _write_second_stream(
-        self, request: Json, plan: ChatPlan, stream: StreamTranslation, turn: MalformedTurn
-    ) -> None:
+    async def _write_second_stream(self, plan: ChatPlan, stream: StreamTranslation, turn: MalformedTurn) -> None:
         """Go on with a second try, or end the stream with what was kept back for it."""
         metrics = self._services.metrics
         try:
-            second_plan, bodies = self._written(await self._plan(second_request(request, plan, turn)))
-            async with self._ask(bodies) as response:
+            async with self._planned(lambda: second_request(self._read_again(), plan, turn)) as (second_plan, response):
                 if response.status != 200:
                     raise Unavailable("the engine refused the second try")
                 await self._write(stream.resume(second_plan))
@@ -401,10 +437,8 @@ class CountTokens(Chat):
         if request is None:
             await self._relay()
             return
-        plan = await self._plan(request)
-        prompt = {key: plan.body[key] for key in _PROMPT_FIELDS if key in plan.body}
-        async with self._engine("/tokenize", sse.dumps(prompt)) as response:
-            body = await response.read()
+        async with self._planned(self._read_again, [request]) as (_, response):
+            body = await response.read(self._held.add)
         if response.status == 200:
             try:
                 answer = sse.dumps({"input_tokens": json.loads(body)["count"]})
@@ -413,6 +447,13 @@ class CountTokens(Chat):
         else:
             answer = self._refusal(response.status, body)
         await self._writer.send(response.status, self._writer.engine_headers, answer)
+
+    def _written(self, plan: ChatPlan) -> tuple[ChatPlan, list[bytes]]:
+        prompt = {key: plan.body[key] for key in _PROMPT_FIELDS if key in plan.body}
+        return super()._written(replace(plan, body=prompt, loose_body=None))
+
+    def _engine_path(self) -> str:
+        return "/tokenize"
 
 
 def left_out_header(left_out: Sequence[tuple[str, str]]) -> bytes:

@@ -1,11 +1,15 @@
 """`Models`: what has to be known of a model, by its id: its dialect, and whether its chat template has a tool role.
 
-The dialect comes from the request, from overrides, or from the model's manifest in the store. Whether the template
-has a tool role is asked of the engine, which has the template. Knows nothing of what a request asks for besides.
+The dialect comes from the request, from overrides, or from the manifest of the version that the engine serves. A
+replica of ours tells that manifest to whoever means another version (`callwright.server.versioned`); of any other
+engine's model the store says it. Whether the template has a tool role is asked of the engine, which has the template.
+Knows nothing of what a request asks for besides.
 """
 
 import asyncio
+import contextlib
 import json
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -16,13 +20,16 @@ from callwright.errors import InvalidInput, NotFound, TimedOut, Unavailable
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.sse import dumps
-from callwright.sidecar.upstream import Upstream
-from callwright.store import Registry, Template
+from callwright.sidecar.upstream import EngineResponse, Upstream
+from callwright.store import Manifest, Registry, Template
+from callwright.store.manifest import VERSION_HEADER
 
 _MOST_REMEMBERED = 1024
 _RESULT = " ".join(str(number) for number in range(100, 164))
 _FEWER = 32
 """Tokens by which a conversation is shorter when its result of 64 numbers is left out."""
+_ASK_SECONDS = 5.0
+"""Time for an engine to tell its version."""
 T = TypeVar("T")
 
 
@@ -37,6 +44,12 @@ class ModelDialect:
     """Of its tokenizer; None where its manifest does not list them."""
     template: Template | None = None
     """How its chat template was called in training, as its manifest says."""
+    version: bytes | None = None
+    """The version that this is true of, as `name@version`, where the engine tells its version."""
+
+
+class OtherVersion(Exception):  # noqa: N818
+    """A replica that serves another version than a request is meant for has got it; `Models` knows that version now."""
 
 
 class Models:
@@ -45,8 +58,11 @@ class Models:
     def __init__(self, config: SidecarConfig, registry: Registry | None, upstream: Upstream) -> None:
         self._overrides = {model: named_dialect(name) for model, name in config.dialects.items()}
         self._aliases, self._registry, self._upstream = config.models, registry, upstream
-        self._dialects: _Remembered[ModelDialect | None] = _Remembered(config.manifest_seconds)
+        self._served: _Remembered[ModelDialect] = _Remembered(math.inf)
+        """What the engine has told; kept, as a version does not change, until it tells of another."""
+        self._unversioned: _Remembered[ModelDialect | None] = _Remembered(config.manifest_seconds)
         self._tool_roles: _Remembered[bool] = _Remembered(config.manifest_seconds)
+        self._asking: dict[str, asyncio.Future[None]] = {}
 
     async def dialect_for(self, request: dict[str, Any], header: str | None = None) -> ModelDialect:
         """Return the dialect of a chat request: that which the `header` or the request names, or its model's."""
@@ -64,7 +80,11 @@ class Models:
         """Return the dialect of `model`. Raises `Refused` when nothing says it, `Unavailable` without the store."""
         if found := self._overrides.get(model):
             return found
-        found = await self._from_manifest(model) or self._overrides.get("*")
+        if model not in self._served and model not in self._unversioned:
+            await self._once(model)
+        if model in self._served:
+            return self._served[model]
+        found = self._unversioned[model] or self._overrides.get("*")
         if found is None:
             raise Refused(
                 f"no dialect is known for model {model[:80]!r}, which tools need; name one in the field tools_prompt "
@@ -75,23 +95,58 @@ class Models:
             )
         return found
 
-    async def has_tool_role(self, model: str) -> bool:
-        """Return whether the chat template shows messages of the role tool; True also where the engine says nothing."""
-        if model not in self._tool_roles:
-            as_user = await self._tokens(model, "user")
-            as_tool = await self._tokens(model, "tool") if as_user else None
-            self._tool_roles[model] = as_user is None or (as_tool is not None and as_user - as_tool < _FEWER)
-        return self._tool_roles[model]
+    async def has_tool_role(self, model: str, version: bytes | None = None) -> bool:
+        """Return whether the chat template shows messages of the role tool; True also where the engine says nothing.
 
-    async def _from_manifest(self, model: str) -> ModelDialect | None:
-        if self._registry is None:
-            return None
-        if model not in self._dialects:
-            read = await asyncio.to_thread(_read_manifest, self._registry, self._aliases.get(model, model))
-            self._dialects[model] = read
-        return self._dialects[model]
+        Raises `OtherVersion` where it serves another than `version`.
+        """
+        key = f"{model} {version!r}"
+        if key not in self._tool_roles:
+            as_user = await self._tokens(model, "user", version)
+            as_tool = await self._tokens(model, "tool", version) if as_user else None
+            self._tool_roles[key] = as_user is None or (as_tool is not None and as_user - as_tool < _FEWER)
+        return self._tool_roles[key]
 
-    async def _tokens(self, model: str, role: str) -> int | None:
+    async def check_version(self, model: str, version: bytes | None, response: EngineResponse) -> None:
+        """Raise `OtherVersion` where the engine has refused a request that is meant for `version`."""
+        if version is None or response.status != 409 or VERSION_HEADER not in dict(response.headers):
+            return
+        try:
+            manifest = Manifest.model_validate(json.loads(await response.read())["manifest"])
+            told = _spoken(manifest)
+        except (ValueError, TypeError, KeyError, Refused):
+            raise Unavailable("the engine serves a version whose manifest can't be read; upgrade the sidecar") from None
+        self._served[model] = replace(told, version=f"{manifest.name}@{manifest.version}".encode())
+        raise OtherVersion
+
+    async def _once(self, model: str) -> None:
+        """Find out about `model`; who asks meanwhile waits for the same answer."""
+        if asking := self._asking.get(model):
+            await asyncio.shield(asking)
+            return
+        asking = self._asking[model] = asyncio.ensure_future(self._find_out(model))
+        asking.add_done_callback(lambda done: self._asking.pop(model, None))
+        await asyncio.shield(asking)
+
+    async def _find_out(self, model: str) -> None:
+        """Ask the engine for its version, by a request that is meant for none; else the store."""
+        with contextlib.suppress(TimeoutError):
+            try:
+                async with asyncio.timeout(_ASK_SECONDS):
+                    await self._tokens(model, "user", b"?")
+            except OtherVersion:
+                return
+        found = None
+        if self._registry is not None:
+            try:
+                found = await asyncio.to_thread(_read_manifest, self._registry, self._aliases.get(model, model))
+            except Unavailable:
+                if not self._unversioned.had(model):
+                    raise
+                found = self._unversioned[model]  # what was true a moment ago is better than nothing
+        self._unversioned[model] = found
+
+    async def _tokens(self, model: str, role: str, version: bytes | None) -> int | None:
         """Return the length of a conversation whose result has `role`; None when the engine has no answer."""
         messages = [
             {"role": "user", "content": "Look."},
@@ -100,8 +155,9 @@ class Models:
         ]
         body = dumps({"model": model, "messages": messages})
         try:
-            headers = [(b"content-type", b"application/json")]
+            headers = [(b"content-type", b"application/json"), *([(VERSION_HEADER, version)] if version else [])]
             async with self._upstream.request("POST", "/tokenize", headers, body) as response:
+                await self.check_version(model, version, response)
                 answer: Any = json.loads(await response.read()) if response.status == 200 else {}
         except (Unavailable, TimedOut, ValueError):
             return None
@@ -125,6 +181,11 @@ def _read_manifest(registry: Registry, name: str) -> ModelDialect | None:
         manifest = registry.manifest(name, version or "promoted")
     except (NotFound, InvalidInput):
         return None
+    return _spoken(manifest)
+
+
+def _spoken(manifest: Manifest) -> ModelDialect:
+    """Return how the version of `manifest` writes calls. Raises `Refused` for a dialect that is not known here."""
     read = named_dialect(manifest.dialect, manifest.stop)
     return replace(read, special_tokens=manifest.special_tokens, template=manifest.template)
 
@@ -138,6 +199,10 @@ class _Remembered(Generic[T]):
 
     def __contains__(self, model: str) -> bool:
         return model in self._values and time.monotonic() < self._values[model][0]
+
+    def had(self, model: str) -> bool:
+        """Whether there is a value, be it old."""
+        return model in self._values
 
     def __getitem__(self, model: str) -> T:
         return self._values[model][1]

@@ -58,6 +58,10 @@ class ChatPlan:
     """Special tokens and markers that were broken in what is not the model's own."""
     opened: bool = False
     """The prompt ends within a think block, so the answer begins in it."""
+    model: str = ""
+    """The model's id."""
+    version: bytes | None = None
+    """The version of the model that this is written for; None for any."""
     retry: bool = False
     """The model gets one more try where it wrote a malformed call and no other."""
     left_out: tuple[tuple[str, str], ...] = ()
@@ -126,6 +130,8 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         eager=chat_request.checked_boolean(request, "eager_tool_calls", default=False),
         legacy=legacy,
         opened=template is not None and template.opens_reasoning and not rendered.continue_final,
+        model=str(request.get("model")),
+        version=model.version,
         show_usage=options.get("include_usage") is True,
         broken=foreign.count,
         retry=retry and choice != "none" and request.get("n") in (None, 1),

@@ -24,9 +24,9 @@ Headers = list[tuple[bytes, bytes]]
 """Names in lower case."""
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host"
-    b" content-length expect authorization x-api-key accept-encoding".split()
+    b" content-length expect authorization x-api-key accept-encoding x-callwright-version".split()
 )
-_NOT_RETURNED = _HOP_BY_HOP - {b"content-length"}
+_NOT_RETURNED = _HOP_BY_HOP - {b"content-length", b"x-callwright-version"}
 _KEPT_SECONDS = 4.0
 """How long an unused connection is kept: less than servers keep one (uvicorn: 5)."""
 _LONGEST_HEADER = 64 * 1024
