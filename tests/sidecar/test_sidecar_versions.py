@@ -58,7 +58,10 @@ def manifests(tmp_path: Path) -> tuple[Manifest, Manifest]:
 @contextmanager
 def sidecar(engine: Any) -> Iterator[str]:
     """URL of a sidecar in front of `engine`; it has no store."""
-    with Served(engine) as upstream, Served(create_app(SidecarConfig(upstream=upstream.url))) as served:
+    with (
+        Served(engine) as upstream,
+        Served(create_app(SidecarConfig(upstream=upstream.url, connect_seconds=10))) as served,
+    ):
         yield served.url
 
 
