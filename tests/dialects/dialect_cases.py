@@ -822,6 +822,13 @@ _HERMES = [
         PARIS,
         Bad("more than a call"),
     ),
+    _hermes(
+        "rests between two objects",
+        _in_tags(f'{_PARIS} "Paris"}}}}{_ALERT}'),
+        f'"Paris"}}}}{_ALERT}\n</tool_call>',
+        PARIS,
+        Bad("more than a call"),
+    ),
     _hermes("prose where the block was not closed", f"<tool_call>\n{_PARIS}\nI look.", "I look.", PARIS),
     _hermes(
         "prose and a block where the block was not closed",

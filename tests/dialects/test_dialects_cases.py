@@ -28,6 +28,7 @@ def test_case(case: Case) -> None:
         for call, wanted in zip(turn.calls, case.calls, strict=True):
             if isinstance(wanted, Bad):
                 assert wanted.reason in call.reason, name
+        assert "".join(segment.text for segment in dialect.segment(case.text, case.tools)) == case.text
         for length in (1, 3):
             pieces = [case.text[i : i + length] for i in range(0, len(case.text), length)]
             for eager in (False, True):

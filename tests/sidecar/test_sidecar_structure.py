@@ -1,6 +1,7 @@
 """What the engine is held to, tried with the engine's own grammar compiler over every dialect."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from callwright import dialects
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.models import named_dialect
 from callwright.sidecar.plan import make_plan, structural_tag
+from callwright.store import Template
 
 TOOLS: list[dict[str, Any]] = [
     {
@@ -173,3 +175,26 @@ def test_a_form_stands_alone_where_nothing_can_be_called_and_where_only_the_engi
     for fields in ({"response_format": LEGACY}, {"structured_outputs": {"choice": ["yes", "no"]}}):
         body = sent(name, **fields)
         assert {key: body[key] for key in ("response_format", "structured_outputs") if key in body} == fields
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+def test_a_think_block_that_the_prompt_has_opened_ends_before_what_is_demanded(xgrammar: Any, name: str) -> None:
+    template = Template(sha256="", tool_role=True, shows_reasoning=True, opens_reasoning=True)
+    model = replace(named_dialect(name), template=template)
+    asked = {"model": "m", "messages": [{"role": "user", "content": "q"}], "tools": TOOLS, "tool_choice": "required"}
+    plan = make_plan(asked, model, SidecarConfig())
+    assert plan.opened
+    for body in (plan.body, plan.loose_body):
+        tag = json.loads(body["structured_outputs"]["structural_tag"])
+        made = call(plan.dialect, "get_weather", '{"city": "Paris"}')
+        text = f"I <think> of {made}\n</think>\n\n{made}"
+        assert accepts(xgrammar, tag, text)
+        assert not accepts(xgrammar, tag, made)
+        assert not accepts(xgrammar, tag, f"So.\n</think>\n\nHello. {made}")
+        turn = plan.dialect.parse(text, TOOLS, opened=True)
+        assert (turn.content, [each.name for each in turn.calls]) == (None, ["get_weather"])
+    form = {"response_format": {"type": "json_object"}, "tool_choice": "none"}
+    assert not make_plan(asked | form, model, SidecarConfig()).opened  # the engine writes the form and nothing else
+    assert make_plan(
+        asked | {"response_format": {"type": "text"}, "tool_choice": "auto"}, model, SidecarConfig()
+    ).opened

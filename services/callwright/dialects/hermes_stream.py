@@ -287,6 +287,7 @@ class HermesStream(Stream):
         found = _ARGUMENTS.search(self._buffer, self._block_start, self._position)
         if found:
             self._mark("action_input", found.start())
+        self._block_start = self._position
 
     def _finish(self, rest: str, *, cut: bool) -> None:
         match self._step:

@@ -11,7 +11,7 @@ from typing import Any
 
 from callwright.dialects.foreign import Foreign
 from callwright.dialects.tools import Toolbox
-from callwright.dialects.types import REASONING, Dialect, ToolSpec
+from callwright.dialects.types import REASONING, THINK_END, Dialect, ToolSpec
 from callwright.errors import InvalidInput
 from callwright.sidecar import chat_request
 from callwright.sidecar.client_forms import check_forms
@@ -139,6 +139,8 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
     enforced = _enforced(plan, choice, config) if config.enforce else None
     if enforced is None:
         check_forms(plan.body, config)  # the engine is held to the client's own form, or to none
+        form, is_other = _answer(plan.body)
+        plan = replace(plan, opened=plan.opened and form is None and not is_other)
     plan = enforced or plan
     if _BUDGET not in plan.body:
         return plan
@@ -205,6 +207,8 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig) -> ChatPlan
     bodies = []
     for held, loose in ((bounded, False), (tools, True)):
         tag = structural_tag(plan.dialect, held, choice, single_call=plan.single_call, answer=answer, loose=loose)
+        if tag and plan.opened:
+            tag["format"] = _after_reasoning(tag["format"])
         bodies.append(body | {"structured_outputs": {"structural_tag": json.dumps(tag, ensure_ascii=False)}})
     return replace(
         plan,
@@ -253,6 +257,12 @@ def _calls(dialect: Dialect, functions: Sequence[Json], choice: object, single_c
     ends = _ends(dialect, functions[0]["name"])
     optional_end = {"type": "optional", "content": _either(ends)} if ends else None
     return {"type": "sequence", "elements": [calls, optional_end]} if optional_end else calls
+
+
+def _after_reasoning(form: Json) -> Json:
+    """Return the form behind the end of the think block that the prompt has opened, as training writes it."""
+    reasoning = {"type": "tag", "begin": "", "content": {"type": "any_text"}, "end": THINK_END}
+    return {"type": "sequence", "elements": [reasoning, {"type": "const_string", "value": "\n\n"}, form]}
 
 
 def _call_tag(dialect: Dialect, function: Json, loose: bool) -> Json:

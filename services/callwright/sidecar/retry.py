@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callwright.dialects.react_call import GIVE_UP
-from callwright.dialects.types import CallDelta, ContentDelta, Delta, MalformedCall, StreamParser, ToolCall
+from callwright.dialects.types import THINK, CallDelta, ContentDelta, Delta, MalformedCall, StreamParser, ToolCall
 from callwright.sidecar.plan import RETRY, ChatPlan
 
 Json = dict[str, Any]
@@ -100,7 +100,8 @@ def second_request(request: Json, plan: ChatPlan, turn: MalformedTurn) -> Json:
     names = [tool.get("function", tool)["name"] for tool in plan.tools or ()]
     told = f"Error: {turn.call.reason}. Nothing was called: call again with a tool's name and a JSON object."
     told += f" The tools are: {', '.join(names)}." if names else ""
-    messages = [{"role": "assistant", "content": turn.text}, {"role": "tool", "content": told}]
+    text = f"{THINK}\n{turn.text}" if plan.opened else turn.text
+    messages = [{"role": "assistant", "content": text}, {"role": "tool", "content": told}]
     return request | {"messages": [*request["messages"], *messages], RETRY: False}
 
 
