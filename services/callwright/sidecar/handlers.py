@@ -231,7 +231,6 @@ class Chat(Relay):
             await self._writer.end()
             return
         if response.status == 200:
-            self._held.add((JSON_FACTOR - 1) * len(body))
             answer = await self._translated(plan, body)
         else:
             answer = self._refusal(response.status, body)
@@ -332,6 +331,7 @@ class Chat(Relay):
     async def _write_events(self, response: EngineResponse, stream: StreamTranslation) -> None:
         """Translate the engine's stream and write it, as it comes."""
         reader, worker = sse.EventReader(), self._services.worker
+        before = 0
         silent = 0  # bytes of events that nothing has come of yet
         try:
             async for piece in response:
@@ -345,8 +345,9 @@ class Chat(Relay):
                 await self._write(events)
                 if len(piece) > SHORT:
                     await asyncio.sleep(0)  # the next piece may be there already, and others wait for their turn
-                if kept := reader.kept + stream.kept + self._api.kept:
+                if (kept := reader.kept + stream.kept + self._api.kept) != before:
                     self._held.keep(self._kept + kept)
+                    before = kept
             if not stream.done:
                 raise Unavailable("the engine ended the stream early")
         except MALFORMED_COMPLETION:

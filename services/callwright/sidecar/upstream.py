@@ -60,6 +60,7 @@ class EngineResponse:
 
     def __init__(self, response: aiohttp.ClientResponse, breaker: Breaker, deadline: float | None) -> None:
         self._content, self._breaker, self._deadline = response.content, breaker, deadline
+        self._length = response.content_length or 0
         self.status = response.status
         self.headers: Headers = [(name.lower(), value) for name, value in response.raw_headers]
         """Names in lower case; values, and their order and number, as the engine sent them."""
@@ -99,14 +100,16 @@ class EngineResponse:
             raise
 
     async def read(self, hold: Callable[[int], None] = lambda size: None) -> bytes:
-        """Return the whole body; `hold` gets the size of each piece, and may raise.
+        """Return the whole body; `hold` gets its size, as far as that is declared, or each piece's, and may raise.
 
         Raises `Unavailable`, also for one that is too large, or `TimedOut`.
         """
         body = bytearray()
+        hold(self._length)
         async for piece in self:
-            hold(len(piece))
             body += piece
+            if not self._length:
+                hold(len(piece))
             if len(body) > _LONGEST_BODY:
                 raise Unavailable("the engine's answer is too large")
         return bytes(body)
