@@ -33,7 +33,7 @@ _LONGEST_HEADER = 64 * 1024
 _MOST_HEADERS = 512
 _PIECE_BYTES = 64 * 1024
 """The most that is taken from a body at once, and so held for a client that reads slowly."""
-_LONGEST_BODY = 32 * 1024**2
+_LONGEST_BODY = 16 * 1024**2
 """Bytes of an answer that is read whole."""
 _has_control_character = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 _NOT_HTTP = "the engine's answer is not HTTP, or its head is too large; look whether --upstream is the engine's URL"
