@@ -23,10 +23,12 @@ class Held:
         self._budget, self._size = budget, 0
 
     def keep(self, size: int) -> None:
-        """Hold `size` bytes in all from here on. Raises `Overloaded`, changing nothing, where there is no room."""
+        """Hold `size` bytes in all from here on. Raises `Overloaded`, and holds nothing, where there is no room."""
         held = self._budget.held + size - self._size
         if held > self._budget.size and size > self._size:
-            raise Overloaded(f"{self._budget.held} bytes of requests and answers are held already; try again later")
+            found = self._budget.held
+            self.close()  # at once, else all others that grow now find no room either
+            raise Overloaded(f"{found} bytes of requests and answers are held already; try again later")
         self._budget.held, self._size = held, size
 
     def add(self, size: int) -> None:
