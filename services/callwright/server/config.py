@@ -97,6 +97,8 @@ class ServerConfig(SpecModel):
     """Requests that wait for a replica; more get 503."""
     drain_seconds: float = Field(default=120.0, ge=0)
     """How long a replica that is replaced may finish its streams."""
+    forced_call_seconds: float = Field(default=60.0, gt=0)
+    """How long a forced call may wait while plain answers go on; then the replica is unhealthy, and replaced."""
     start_seconds: float = Field(default=600.0, gt=0)
     """How long the first replicas may take to become ready."""
 

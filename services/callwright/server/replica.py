@@ -7,11 +7,14 @@ request takes one hop from the proxy to the engine. Imports vLLM only when a rep
 import argparse
 import asyncio
 import os
+import uuid
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from callwright.errors import InvalidInput, StageFailed
+from callwright.forced_calls import ForcedCalls
 from callwright.server import sources
 from callwright.server.cache_watch import CacheWatch
 from callwright.server.config import ServedModel, ServerConfig, served_ids
@@ -34,6 +37,7 @@ class Replica:
         _set_engine_environment(self._config)
         self._engines: list[Any] = []
         self._watches: list[CacheWatch] = []
+        self._forced_calls: list[ForcedCalls] = []
         self._app = await self._start()
 
     async def _start(self) -> ASGIApp:
@@ -46,6 +50,8 @@ class Replica:
             self._engines = await asyncio.gather(*(asyncio.to_thread(_engine, *config) for config in configs))
         await asyncio.gather(*map(_first_token, models, self._engines))
         self._watches = await asyncio.to_thread(_watches, self._config, [Path(each.model) for each, _ in configs])
+        seconds = self._config.forced_call_seconds
+        self._forced_calls = [ForcedCalls(partial(_token, engine), seconds) for engine in self._engines]
         apps: dict[str, ASGIApp] = {}
         for model, engine, (arguments, _) in zip(models, self._engines, configs, strict=True):
             app = await _application(engine, arguments)
@@ -58,11 +64,13 @@ class Replica:
         return self._app
 
     async def check_health(self) -> None:
-        """Raise when an engine is dead or the cache is not what was published; Serve then replaces the replica."""
+        """Raise when an engine is dead or answers no forced call, or the cache is not what was published; Serve then replaces the replica."""
         if problems := [watch.problem for watch in self._watches if watch.problem]:
             raise StageFailed("; ".join(problems))
         for engine in self._engines:
             await engine.check_health()
+        for forced_calls in self._forced_calls:
+            forced_calls.check()
 
     def __del__(self) -> None:
         for watch in getattr(self, "_watches", ()):
@@ -97,16 +105,23 @@ async def _first_token(model: ServedModel, engine: Any) -> None:
 
     Raises `StageFailed`, and ends the engine, when it can't.
     """
-    from vllm import SamplingParams
-    from vllm.inputs import TokensPrompt
-
-    prompt, one = TokensPrompt(prompt_token_ids=[0]), SamplingParams(max_tokens=1)
     try:
-        async for _ in engine.generate(prompt, one, request_id="first-token"):
-            pass
+        await _token(engine, forced=False)
     except Exception as error:
         engine.shutdown()
         raise StageFailed(f"starting the engine of model {model.id}: its first token failed: {error}") from error
+
+
+async def _token(engine: Any, forced: bool) -> None:
+    """Have the engine generate one token, of two that it is held to where that is `forced`."""
+    from vllm import SamplingParams
+    from vllm.inputs import TokensPrompt
+    from vllm.sampling_params import StructuredOutputsParams
+
+    held = StructuredOutputsParams(choice=["a", "b"]) if forced else None
+    prompt, one = TokensPrompt(prompt_token_ids=[0]), SamplingParams(max_tokens=1, structured_outputs=held)
+    async for _ in engine.generate(prompt, one, request_id=f"token-{uuid.uuid4().hex}"):
+        pass
 
 
 async def _application(engine: Any, arguments: Any) -> ASGIApp:
