@@ -3,6 +3,7 @@ it is noticed and ended."""
 
 import asyncio
 import json
+import lzma
 import multiprocessing
 import threading
 import time
@@ -21,10 +22,11 @@ from callwright.server.config import ServedModel, ServerConfig
 from callwright.server.preflight import free_ports
 from callwright.server.replica import Replica
 from callwright.spec.model import Engine
-from models import tiny_model
+from models import CHATML, _model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 Figure = Callable[[str, object, object], None]
+TOKENIZER = Path(__file__).resolve().parents[3] / "shared/tokenizers/qwen3/tokenizer.json.xz"
 HANGS = "^(([a-z]{1,60}){1,60}){1,9}$"
 USER = [{"role": "user", "content": "Hi"}]
 
@@ -90,7 +92,19 @@ def demanded(schema: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("model"))
+    """A tiny network with a real vocabulary: what a grammar takes grows with the tokens that it has to tell apart."""
+    from transformers import PreTrainedTokenizerFast
+
+    if not TOKENIZER.exists():
+        pytest.skip("needs ../shared/tokenizers")
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "tokenizer.json").write_bytes(lzma.decompress(TOKENIZER.read_bytes()))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"), eos_token="<|im_end|>", chat_template=CHATML
+    )
+    tokenizer.save_pretrained(folder)
+    _model(len(tokenizer), hidden=32).save_pretrained(folder)
+    return folder
 
 
 def config(model: Path, **settings: Any) -> ServerConfig:
@@ -161,7 +175,7 @@ async def noticed(path: str) -> float:
         for task in hung:
             task.cancel()
     made.__del__()
-    while psutil.Process().children():
+    while any(child.status() != psutil.STATUS_ZOMBIE for child in psutil.Process().children()):
         await asyncio.sleep(0.2)
     return seconds
 

@@ -1,24 +1,18 @@
 """How much of a client's schemas goes into a grammar: ordinary ones whole, weighty ones without what makes them so."""
 
 import json
-import threading
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from asking import CALL, CLOCK, USER, Bench, bench
+from asking import CALL, USER, Bench, bench
 
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.grammar_bounds import GrammarBounds
 from callwright.sidecar.models import named_dialect
 from callwright.sidecar.patterns import pattern_cost
 from callwright.sidecar.plan import make_plan
-from fakes import Text
 
 CORPUS = Path(__file__).parents[3] / "shared/data/seal_tools_openai.jsonl"
 ISSUE = "^(([a-z]{1,60}){1,60}){1,9}$"
@@ -123,6 +117,8 @@ def test_what_is_too_large_or_cannot_be_weighed_is_left_out_by_name(parameter: d
         {"type": "object", "minProperties": 50, "properties": {f"p{n}": {} for n in range(200)}},
         {"type": "object", "properties": {f"p{n}": {} for n in range(500)}, "required": [str(n) for n in range(500)]},
         doubling(20),
+        one({"anyOf": [True] * 100_000}),
+        one({"type": "array", "prefixItems": [{}] * 100_000}),
         one({"type": ["string"] * 100_000}),
     ],
 )
@@ -130,6 +126,14 @@ def test_of_a_schema_whose_structure_is_too_large_only_the_type_is_kept(schema: 
     made, left_out = fitted(schema)
     assert made == {"type": "object"}
     assert left_out == [("f", "schema")]
+
+
+@pytest.mark.parametrize("others", ["additionalProperties", "unevaluatedProperties"])
+def test_what_is_left_out_never_makes_a_schema_narrower(others: str) -> None:
+    """Without the patterns of its names, an object that allows no others would allow none of those."""
+    made, left_out = fitted({"type": "object", "patternProperties": {ISSUE: {}}, others: False})
+    assert (made, left_out) == ({"type": "object"}, [("f", "patternProperties")])
+    assert fitted({"type": "object", "$ref": "#/x", others: False})[0] == {"type": "object"}
 
 
 def test_a_long_chain_of_references_ends() -> None:
@@ -292,59 +296,3 @@ def test_light_forms_pass_and_grammars_where_the_operator_lets_them() -> None:
 def test_a_demanded_call_needs_no_form_beside_it() -> None:
     request = {"model": "m", "messages": USER, "tools": [TOOL], "tool_choice": "required", "response_format": TAG}
     assert "regex" not in json.dumps(make_plan(request, named_dialect("hermes"), SidecarConfig()).body)
-
-
-@contextmanager
-def hung_engine(released: threading.Event) -> Iterator[Bench]:
-    """An engine that answers no forced call until `released`, with one such call of a client's open."""
-
-    def answer(request: dict[str, Any]) -> Text:
-        return Text(["ok"], hold=released if request.get("structured_outputs") else None)
-
-    request = {"model": "m", "messages": USER, "tools": [CLOCK], "tool_choice": "required", "stream": True}
-    with bench(answer, forced_call_seconds=0.3) as b, ThreadPoolExecutor(1) as pool:
-        open_call = pool.submit(httpx.post, f"{b.url}/v1/chat/completions", json=request, timeout=60)
-        try:
-            yield b
-        finally:
-            released.set()
-            assert open_call.result().status_code == 200
-
-
-def until(url: str, status: int) -> httpx.Response:
-    """Ask whether the sidecar is ready, as a cluster does, until it says `status`."""
-    end = time.monotonic() + 30
-    while (answer := httpx.get(f"{url}/readyz")).status_code != status:
-        assert time.monotonic() < end, f"still {answer.status_code}"
-        time.sleep(0.05)
-    return answer
-
-
-def test_an_engine_whose_forced_calls_hang_while_plain_ones_go_on_is_not_ready_until_they_are_answered() -> None:
-    released = threading.Event()
-    with hung_engine(released) as b:
-        assert "no forced call for 0.3 s" in until(b.url, 503).text
-        assert httpx.get(f"{b.url}/readyz").status_code == 503
-        released.set()
-        until(b.url, 200)
-
-
-def test_a_long_forced_call_is_no_reason_not_to_be_ready() -> None:
-    released = threading.Event()
-
-    def answer(request: dict[str, Any]) -> Text:
-        return Text(["ok"], hold=released if request.get("tools") or request["messages"] != PROBE else None)
-
-    request = {"model": "m", "messages": USER, "tools": [CLOCK], "tool_choice": "required"}
-    with bench(answer, forced_call_seconds=0.2) as b, ThreadPoolExecutor(1) as pool:
-        open_call = pool.submit(httpx.post, f"{b.url}/v1/chat/completions", json=request, timeout=60)
-        while not any(asked["messages"] == PROBE for asked in b.engine.requests):
-            assert httpx.get(f"{b.url}/readyz").status_code == 200
-        for _ in range(10):
-            assert httpx.get(f"{b.url}/readyz").status_code == 200
-            time.sleep(0.1)
-        released.set()
-        assert open_call.result().status_code == 200
-
-
-PROBE = [{"role": "user", "content": "."}]

@@ -64,7 +64,10 @@ class Replica:
         return self._app
 
     async def check_health(self) -> None:
-        """Raise when an engine is dead or answers no forced call, or the cache is not what was published; Serve then replaces the replica."""
+        """Raise when an engine is dead or answers no forced call, or the cache is not what was published.
+
+        Serve then replaces the replica.
+        """
         if problems := [watch.problem for watch in self._watches if watch.problem]:
             raise StageFailed("; ".join(problems))
         for engine in self._engines:

@@ -21,6 +21,7 @@ _SINGLES = (
 )  # fmt: skip
 _VALUES = ("enum", "const")
 _WHOLE = "schema"
+_OTHERS = ("additionalProperties", "unevaluatedProperties")
 _LENGTHS = ("minLength", "maxLength")
 _COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties")
 _RANGES = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -70,7 +71,7 @@ class GrammarBounds:
 
     def pay_pattern(self, pattern: object) -> bool:
         """Return whether there is room for a regular expression, and take it."""
-        if not isinstance(pattern, str) or not self._pay(len(pattern) / 50):
+        if not isinstance(pattern, str) or not self._pay(len(pattern) / 5):
             return False
         return self._pay_text(pattern, pattern_cost(pattern))
 
@@ -96,10 +97,10 @@ class GrammarBounds:
         return True
 
     def _schema(self, schema: Any, where: str, depth: int) -> Any:
-        if not isinstance(schema, dict):
-            return schema
         if not self._pay(_own_cost(schema)):
             raise _TooLarge
+        if not isinstance(schema, dict):
+            return schema
         if depth > self._depth:
             return self._without(schema, where, _WHOLE)
         for keyword in ("$ref", *_VALUES, "pattern", "format", *_LENGTHS, *_COUNTS, *_RANGES):
@@ -127,7 +128,11 @@ class GrammarBounds:
     def _without(self, schema: Json, where: str, keyword: str) -> Json:
         """Return the schema without one keyword, or without all but its type."""
         self.left_out.append((where, keyword))
-        return {key: value for key, value in schema.items() if (key == "type" if keyword is _WHOLE else key != keyword)}
+        if keyword == _WHOLE:
+            return {key: value for key, value in schema.items() if key == "type"}
+        # Where what it declared is gone, others would be refused.
+        with_it = (keyword, *_OTHERS) if keyword in ("$ref", "patternProperties") else (keyword,)
+        return {key: value for key, value in schema.items() if key not in with_it}
 
     def _has_room(self, keyword: str, schema: Json) -> bool:
         value = schema[keyword]
@@ -170,8 +175,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= abs(value) <= _LARGEST
 
 
-def _own_cost(schema: Json) -> float:
+def _own_cost(schema: Any) -> float:
     """Return what a schema costs without those in it."""
+    if not isinstance(schema, dict):
+        return 2.0
     kinds, properties, required = schema.get("type"), schema.get("properties"), schema.get("required")
     cost = 2.0 + sum(len(each) / 10 for each in (kinds, required) if isinstance(each, list))
     if not isinstance(properties, dict):
