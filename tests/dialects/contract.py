@@ -40,10 +40,10 @@ _MARKERS = [
 ]
 hostile = st.lists(st.sampled_from(_MARKERS) | st.text(max_size=6), max_size=14).map("".join)
 """Text full of markers, where they belong and where they do not."""
-harmless = st.text(st.characters(exclude_characters=":：<", exclude_categories=["Cs"]), max_size=40).map(
+harmless = st.text(st.characters(exclude_characters=":：<`~", exclude_categories=["Cs"]), max_size=40).map(
     lambda text: " ".join(text.split())
 )
-"""One line that holds no marker."""
+"""One line that holds no marker and no fence."""
 values = st.recursive(
     st.none()
     | st.booleans()

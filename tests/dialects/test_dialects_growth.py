@@ -1,5 +1,6 @@
 """Four times the text takes about four times the work, whatever is in it: read whole, in pieces, and rendered."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from callwright import dialects
 from callwright.dialects import Dialect, ms_agent
 from callwright.dialects.arguments import read_bare
 from callwright.dialects.tools import read_tools
+from callwright.errors import InvalidInput
 
 SIZE = 1 << 16
 MOST_GROWTH = 9
@@ -87,7 +89,10 @@ def render(dialect: Dialect, text: str) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": text}}
     turn = {"role": "assistant", "content": text}
     result = {"role": "tool", "tool_call_id": "1", "content": text}
-    dialect.render([{"role": "user", "content": text}, turn, turn | {"tool_calls": [call]}, result, turn], TOOLS)
+    dialect.render([{"role": "user", "content": text}, turn, turn], TOOLS)
+    dialect.render([{"role": "user", "content": text}, {**turn, "content": "", "tool_calls": [call]}, result], TOOLS)
+    with contextlib.suppress(InvalidInput):  # text that makes other calls, or hides those beside it
+        dialect.render([turn | {"tool_calls": [call]}, result, turn], TOOLS)
 
 
 @pytest.mark.parametrize("name", ["react_en", "hermes"])

@@ -71,7 +71,7 @@ class Hermes:
         return page.render()
 
     def _write_turn(self, page: Page, turn: Assistant, names: Names) -> None:
-        said = read_said(HermesStream(names, eager=False), turn)
+        said = read_said(lambda: HermesStream(names, eager=False), turn, "<")
         page.open("assistant")
         page.reason(said.reasoning)
         page.turn = turn.index

@@ -3,7 +3,7 @@
 The text is the model's own: it stays as the model wrote it where the parser finds more than plain text in it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from callwright.dialects.messages import Assistant, Item
@@ -46,10 +46,11 @@ def names_of(tools: tuple[Tool, ...], items: Sequence[Item]) -> Names:
     return Names((*tools, *read_tools([{"name": name} for name in called if name not in declared])) or None)
 
 
-def read_said(stream: Stream, turn: Assistant) -> Said:
-    """Reads the text of a turn."""
-    if not turn.text:
-        return Said(turn.reasoning, (), (), True)
+def read_said(new_stream: Callable[[], Stream], turn: Assistant, signs: Iterable[str]) -> Said:
+    """Reads the text of a turn, in which nothing but text stands without one of the `signs`."""
+    if not any(sign in turn.text for sign in signs):
+        return Said(turn.reasoning, (Segment("text", turn.text),) if turn.text else (), (), True)
+    stream = new_stream()
     read, segments = stream.read(turn.text), stream.segments(turn.text)
     begins = next((n for n, segment in enumerate(segments) if segment.kind != "reasoning"), len(segments))
     first = read.parts[0] if begins and read.parts else None

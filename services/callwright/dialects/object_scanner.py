@@ -27,7 +27,6 @@ def outside(halt: str) -> re.Pattern[str]:
     return re.compile(rf"[\"'“{{}}\[\]]|{halt}")
 
 
-_NO_HALT = outside("(?!)")
 _PLAIN = json.JSONDecoder(strict=False)
 
 
@@ -183,14 +182,3 @@ def _strict_end(text: str, start: int) -> int:
     except (ValueError, RecursionError):
         return 0
     return end if text.count("[", start, end) + text.count("{", start, end) <= MAX_DEPTH else 0
-
-
-def find_object_end(text: str, start: int) -> int | None:
-    """Where the object ends that opens at `start`, white space aside: `start` if none opens, None if it never ends."""
-    found = _SPACE.match(text, start)
-    opening = found.end() if found else start
-    if text[opening : opening + 1] != "{":
-        return start
-    scanner = ObjectScanner(_NO_HALT)
-    end = scanner.scan(text, opening)
-    return end if scanner.state == "done" else None

@@ -19,7 +19,7 @@ from callwright.dialects.history import Piece, Said, hidden, names_of, read_said
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.react_stream import ReactStream
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
-from callwright.dialects.types import Message, Rendered, Segment, ToolSpec, Turn, write_reasoning
+from callwright.dialects.types import THINK, Message, Rendered, Segment, ToolSpec, Turn, write_reasoning
 
 _WORDS = (m.ACTION_INPUT, m.ACTION, m.OBSERVATION, m.THOUGHT, m.FINAL_ANSWER, m.QUESTION)
 
@@ -137,7 +137,7 @@ class ReactDialect:
         return page.render(continue_final=resumed or reopened)
 
     def _write_turn(self, page: Page, turn: Assistant, names: Names, tools: tuple[Tool, ...], *, resumed: bool) -> None:
-        said = read_said(self._stream(names, with_results=True), turn)
+        said = read_said(lambda: self._stream(names, with_results=True), turn, (":", "：", THINK))
         pieces = self._turn_pieces(turn, said, names, tools, resumed=resumed)
         if resumed:
             before: list[Piece] = [("reasoning", write_reasoning(said.reasoning))] if said.reasoning else []

@@ -11,7 +11,7 @@ from callwright.dialects.literals import MAX_DEPTH, read_json, read_literal, wri
 from callwright.dialects.object_scanner import ObjectScanner, outside
 from callwright.dialects.react_inline import InlineCall, begin
 from callwright.dialects.tools import Names, Tool
-from callwright.dialects.types import MalformedCall
+from callwright.dialects.types import Kind, MalformedCall
 
 GIVE_UP = "give_up_and_restart"
 # Outside strings a line that might open with a marker may be where the object was broken off.
@@ -66,6 +66,10 @@ class PendingCall:
         self.fenced = False
         self.is_named_inside = False
         """The tool's name stands in the object, in place of a line of its own."""
+        self.is_streaming = False
+        """Its arguments are emitted as they come."""
+        self.marks: list[tuple[int, Kind]] = []
+        """Where it begins, and its input."""
         self.is_further = False
         """It is an object behind the input of the call before."""
         self._inline: str | Fault | None = None

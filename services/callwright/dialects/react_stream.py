@@ -20,7 +20,7 @@ from callwright.dialects.react_call import Answer, Arguments, NoCall, Outcome, P
 from callwright.dialects.react_inline import BRACKET, InlineCall
 from callwright.dialects.stream import Stream
 from callwright.dialects.tools import Names, Tool
-from callwright.dialects.types import THINK, Kind
+from callwright.dialects.types import THINK
 
 LONGEST_NAME = 512
 """Characters of an Action line; a longer one is prose."""
@@ -67,19 +67,13 @@ class ReactStream(Stream):
         """What is skipped after the newest marker or call."""
         self._called: Tool | None = None
         """The tool that was called last: a second input right behind the first one is its own."""
-        self._echo = ""
-        """The marker `Question:` as it was written."""
         self._no_call = self._call = self._new_call("")
         self._inline: InlineCall
         """The call that is being read on its name's line."""
         self._may_be_broken_off = False
-        self._is_streaming = False
-        """Whether the call's arguments are emitted as they come."""
         self._may_stream = False
         """Whether that is still to be decided."""
         self._with_results = with_results
-        self._pending: list[tuple[int, Kind]] = []
-        """Where the call that is being read begins, and its input."""
         if not opened:
             self._step = self._resume
 
@@ -164,16 +158,16 @@ class ReactStream(Stream):
         marker = self._take(found.end())
         match word:
             case m.ACTION:
-                self._pending = [(found.start(), "action")]
                 self._call = self._new_call(marker)
+                self._call.marks.append((found.start(), "action"))
                 self._step = self._read_name
             case m.ACTION_INPUT:
-                self._pending = [(found.start(), "action_input")]
                 self._call = self._new_call(marker)
+                self._call.marks.append((found.start(), "action_input"))
                 self._call.tool = self._called
                 self._step = self._read_input
             case m.QUESTION:
-                self._echo = marker
+                self._call = self._new_call(marker)
                 self._step = self._read_echo
             case m.OBSERVATION:
                 self._mark("observation", found.start())
@@ -236,14 +230,14 @@ class ReactStream(Stream):
         if newline < 0:
             if len(self._buffer) - start < LONGEST_ECHO:
                 return False
-            return self._be_prose(self._echo)
+            return self._be_prose(self._call.text)
         end = newline
         while end < len(self._buffer) and end - newline < LONGEST_ECHO_GAP and self._buffer[end] in "\r\n":
             end += 1
         if end == len(self._buffer) or self._markers.partial(self._buffer, end):
             return False
         if self._markers.head(self._buffer, end) is None:
-            return self._be_prose(self._echo)
+            return self._be_prose(self._call.text)
         self._position = end
         self._at_line_start = True
         self._line_due = True
@@ -381,7 +375,7 @@ class ReactStream(Stream):
             self._conclude(outcome)
 
     def _begin_input(self, marker: re.Match[str]) -> None:
-        self._pending.append((marker.start(), "action_input"))
+        self._call.marks.append((marker.start(), "action_input"))
         self._call.head.append(self._take(marker.end()))
         self._call.resolve()
         self._step = self._read_input
@@ -408,7 +402,7 @@ class ReactStream(Stream):
         return True
 
     def _begin_object(self) -> None:
-        self._may_be_broken_off = self._is_streaming = False
+        self._may_be_broken_off = self._call.is_streaming = False
         self._may_stream = self._eager_allowed and self._call.may_stream
         self._step = self._read_object
 
@@ -444,7 +438,7 @@ class ReactStream(Stream):
 
     def _stream_arguments(self, piece: str) -> None:
         """Eager: emits arguments as they come, once they are seen to be an object of strict JSON."""
-        if self._is_streaming:
+        if self._call.is_streaming:
             self._emit_arguments(piece)
             return
         call = self._call
@@ -455,11 +449,11 @@ class ReactStream(Stream):
         if second:
             self._may_stream = False
             if second[0] in '"}' and call.tool is not None:
-                self._is_streaming = self._seen_call = True
+                self._call.is_streaming = self._seen_call = True
                 self._emit_call(call.tool.name, "".join(call.body))
 
     def _end_object(self, fault: Outcome | None) -> None:
-        if self._is_streaming:
+        if self._call.is_streaming:
             self._after_call()
         else:
             self._conclude(fault or self._call.with_object())
@@ -467,8 +461,7 @@ class ReactStream(Stream):
     def _conclude(self, outcome: Outcome) -> None:
         """Emits the call, or its text as content with the reason why it is none."""
         self._seen_call = self._formatted = True
-        self._marks += self._pending
-        self._pending = []
+        self._marks += self._call.marks
         match outcome:
             case Arguments(json):
                 self._emit_call(self._call.tool.name if self._call.tool else "", json)
@@ -524,7 +517,7 @@ class ReactStream(Stream):
             case self._read_prose | self._skip_stock_thought:
                 self._finish_text(rest)
             case self._read_echo:
-                self._say(self._gap + self._echo + rest)
+                self._say(self._gap + self._call.text + rest)
             case self._read_inline:
                 self._finish_inline(rest, cut)
             case self._read_name | self._read_after_name:
@@ -586,7 +579,7 @@ class ReactStream(Stream):
         self._conclude(call.with_bare())
 
     def _finish_object(self, rest: str, cut: bool) -> None:
-        if self._is_streaming:
+        if self._call.is_streaming:
             self._emit_arguments(rest)
             return
         self._call.body.append(rest)

@@ -8,6 +8,7 @@ has not read stays in the buffer. So the result depends on the text alone, not o
 import re
 import secrets
 from collections.abc import Callable
+from typing import Literal
 
 from callwright.dialects import left_over
 from callwright.dialects.types import (
@@ -60,9 +61,8 @@ class Stream:
         """Of the fence after a call, of which it is to be seen whether it opens a code block."""
         self.met_marker = False
         """Whether anything in the text may lead out of prose."""
-        self._has_thought = False
-        self._thought_due = False
-        """Whether reasoning that comes now begins a new line, since other reasoning stands before it."""
+        self._thoughts: Literal["none", "said", "apart"] = "none"
+        """Whether reasoning has been said, and whether what comes now begins a new line, since it is a block's."""
         self._marks: list[tuple[int, Kind]] = [(1, "reasoning")] if opened else []
         """Where a segment begins, and its kind; right in a text that was fed in one piece."""
 
@@ -187,7 +187,7 @@ class Stream:
         self._mark("reasoning", start)
         self.met_marker = True
         self._position = end
-        self._thought_due = self._has_thought
+        self._thoughts = "apart" if self._thoughts == "said" else self._thoughts
         self._step = self._open_thought
 
     def _open_thought(self) -> bool:
@@ -286,8 +286,8 @@ class Stream:
         """Adds reasoning."""
         if text:
             self._emit_content()
-            self._deltas.append(ThoughtDelta("\n" + text if self._thought_due else text))
-            self._has_thought, self._thought_due = True, False
+            self._deltas.append(ThoughtDelta("\n" + text if self._thoughts == "apart" else text))
+            self._thoughts = "said"
 
     def _mark(self, kind: Kind, start: int) -> None:
         """Notes that a segment begins there."""
