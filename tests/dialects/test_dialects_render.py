@@ -549,6 +549,10 @@ def test_arguments_that_are_no_object_stay_as_they_were_written(given: Any, writ
         ([USER, {"role": "wizard", "content": "x"}], r"messages\[1\].role: got 'wizard'; expected system, user"),
         ([{"role": "user", "content": 5}], r"messages\[0\].content: got int; expected a string or parts"),
         ([USER, {"role": "assistant", "tool_calls": [{"id": "a"}]}], r"tool_calls\[0\]: got no function with a name"),
+        (
+            [USER, said("x") | {"thinking": "a</think>b"}],
+            r"messages\[1\].reasoning_content: got </think>, which ends it",
+        ),
     ],
 )
 def test_what_is_no_conversation_is_refused(messages: list[dict[str, Any]], says: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callwright.dialects.literals import encodable, read_literal, write_json
-from callwright.dialects.types import REASONING, Kind, Message, Rendered, Segment
+from callwright.dialects.types import REASONING, THINK_END, Kind, Message, Rendered, Segment
 from callwright.errors import InvalidInput
 
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
@@ -142,7 +142,12 @@ def _assistant(message: Message, results: Sequence[Message], first: int, where: 
     calls = tuple(_calls(message, where))
     texts = [_text(result, f"messages[{first + index}]") for index, result in enumerate(results)]
     ordered = _in_order(calls, [str(result.get("tool_call_id")) for result in results], texts)
-    return Assistant(_text(message, where), calls, ordered, first - 1, reasoning_of(message))
+    reasoning = reasoning_of(message)
+    if THINK_END in reasoning:
+        raise InvalidInput(
+            f"{where}.{REASONING}: got {THINK_END}, which ends it; expected reasoning without that tag; take it out"
+        )
+    return Assistant(_text(message, where), calls, ordered, first - 1, reasoning)
 
 
 def _in_order(calls: Sequence[Call], ids: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:
