@@ -156,8 +156,8 @@ def test_results_in_tags_lose_them(tmp_path: Path) -> None:
     assert not report.findings
 
 
-def test_thoughts_beside_the_text_are_noted(tmp_path: Path) -> None:
+def test_thoughts_beside_the_text_are_kept(tmp_path: Path) -> None:
     answer = {"role": "assistant", "content": "Snow.", "reasoning_content": "It is cold."}
     [talk], report = read(tmp_path, {"messages": [user("Q?"), answer]})
     assert talk.messages[1] == answer
-    assert report.remarks == {"thought_before_answer_left_out": 1}
+    assert not report.remarks

@@ -8,6 +8,7 @@ import json
 import lzma
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,11 @@ from callwright.datasets.template import ChatTemplate
 from callwright.datasets.tokenizer import added_tokens, load_tokenizer
 from callwright.dialects.foreign import Foreign, special_tokens
 from callwright.errors import InvalidInput
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.models import named_dialect
+from callwright.sidecar.plan import make_plan
 from callwright.spec.model import Data, LossWeights, Source
-from callwright.store import Parity
+from callwright.store import Parity, Template
 
 SHARED = Path(__file__).parents[3] / "shared"
 _FILE = SHARED / "templates/chat_templates.json"
@@ -77,7 +81,7 @@ TALKS = {
 
 
 @pytest.fixture(scope="session")
-def tokenizer_with() -> Callable[[str], Any]:
+def tokenizer_with() -> Callable[..., Any]:
     """Makes Qwen3's real tokenizer with a template, and with the template's marks as tokens."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
@@ -87,9 +91,9 @@ def tokenizer_with() -> Callable[[str], Any]:
         pytest.skip("needs ../shared/tokenizers")
     core = lzma.decompress(given.read_bytes()).decode()
 
-    def make(template: str) -> Any:
+    def make(template: str, name: str = "the base") -> Any:
         tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=Tokenizer.from_str(core), eos_token="<|im_end|>", bos_token="<s>", name_or_path="the base"
+            tokenizer_object=Tokenizer.from_str(core), eos_token="<|im_end|>", bos_token="<s>", name_or_path=name
         )
         marks = sorted(mark for mark in set(re.findall(r"<[|/\w]{2,40}>", template)) if "|" in mark or "_of_" in mark)
         tokenizer.add_special_tokens({"additional_special_tokens": marks})
@@ -149,6 +153,41 @@ def test_law_a_turn_is_trained_after_the_tokens_that_it_is_served_after(
     print(f"{name}: {prompts} prompts equal, {len(said_why)} conversations refused by name")
     assert prompts
     assert all(re.search("the base (refuses|rewrites|serves another prompt)", why) for why in said_why)
+
+
+@pytest.mark.e2e
+@needs_templates
+@pytest.mark.parametrize("name", sorted(set(TEMPLATES) - set(REFUSED)))
+def test_law_vllm_makes_of_the_sidecars_requests_what_training_saw(
+    name: str, tokenizer_with: Callable[..., Any], make_base: Callable[..., Path]
+) -> None:
+    config = pytest.importorskip("vllm.config", reason="needs the engine's own renderer")
+    from vllm.renderers import chat_utils, hf
+
+    base = make_base()
+    tokenizer = tokenizer_with(TEMPLATES[name], str(base))
+    model = config.ModelConfig(model=str(base), dtype="float32")
+    form = "string"  # as a replica tells vLLM
+    prompts = 0
+    for dialect in ("hermes", "react_en", "toolbench", "agentfabric"):
+        sampled = parity.sample(Encoder(dialects.load(dialect), tokenizer, LossWeights()), TALKS.values())
+        known = replace(named_dialect(dialect), template=Template.model_validate(sampled["template"]))
+        for prompt in sampled["prompts"]:
+            request = {"model": "m", "messages": list(prompt["messages"]), "tools": list(prompt["tools"])}
+            sent = make_plan(request, known, SidecarConfig()).body
+            messages, _, _ = chat_utils.parse_chat_messages(sent["messages"], model, content_format=form)
+            made = hf.safe_apply_chat_template(
+                model,
+                tokenizer,
+                messages,
+                add_generation_prompt=sent.get("add_generation_prompt", True),
+                continue_final_message=sent.get("continue_final_message", False),
+                **sent.get("chat_template_kwargs", {}),
+            )
+            assert list(made) == prompt["ids"], dialect
+            prompts += 1
+    print(f"{name}: {prompts} prompts equal")
+    assert prompts
 
 
 @needs_templates

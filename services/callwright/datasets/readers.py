@@ -223,8 +223,6 @@ class _Parser(NamedTuple):
 
 def _remarks(messages: Sequence[JSON]) -> Iterator[str]:
     """What a row says that changes what is trained on, or that training leaves out."""
-    if any("reasoning_content" in message for message in messages):
-        yield "thought_before_answer_left_out"
     weights = {message.get("weight", 1.0) for message in messages if message["role"] == "assistant"}
     if 0 in weights:
         yield "turn_without_loss"

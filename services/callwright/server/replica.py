@@ -182,10 +182,12 @@ def _engine_config(model: ServedModel, config: ServerConfig) -> tuple[Any, Any]:
                 raise
             raise InvalidInput(f"starting the engine of model {model.id}: {_sentence(error)}") from None
     modules = [LoRAModulePath(name=name, path=str(folder)) for name, folder in adapters.items()]
-    frontend = vars(FrontendArgs()) | {
-        "lora_modules": modules or None,
-        "default_chat_template_kwargs": sources.template_arguments(model, config) or None,
-    }
+    frontend = vars(FrontendArgs()) | {"lora_modules": modules or None}
+    template = None if model.path is not None else sources.manifest(path).template
+    if template is not None:
+        # Some templates write a content in parts otherwise than a text, and it was trained as a text.
+        form = {"chat_template_content_format": "string", "default_chat_template_kwargs": template.arguments or None}
+        frontend |= form
     return argparse.Namespace(**(frontend | vars(engine_args))), engine_config
 
 

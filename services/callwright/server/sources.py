@@ -4,7 +4,6 @@ Knows the store's layout, and nothing of engines.
 """
 
 from pathlib import Path
-from typing import Any
 
 from callwright.errors import InvalidInput
 from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
@@ -35,14 +34,6 @@ def published_files(model: ServedModel, config: ServerConfig) -> dict[str, FileE
     if model.path is not None:
         return {}
     return served_files(Registry(_store(config)).manifest(str(model.name), model.version))
-
-
-def template_arguments(model: ServedModel, config: ServerConfig) -> dict[str, Any]:
-    """The chat template's keyword arguments that the version was trained with; none for a local directory."""
-    if model.path is not None:
-        return {}
-    template = Registry(_store(config)).manifest(str(model.name), model.version).template
-    return template.arguments if template else {}
 
 
 def manifest(folder: Path) -> Manifest:
