@@ -215,3 +215,14 @@ def test_a_seed_that_no_generator_takes_is_refused(part: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         spec.parse(f"{kept}  {part}\n".replace("SEED", "5000000000"))
     assert "seed: got 5000000000" in "\n".join(caught.value.problems)
+
+
+@pytest.mark.parametrize("value", ["2024-07-26", ".nan", "!!binary aGVsbG8=", "[{a: 2024-07-26}]"])
+def test_arguments_of_a_chat_template_are_json(value: str) -> None:
+    text = (
+        "{apiVersion: callwright.io/v1alpha1, kind: FineTune, metadata: {name: a}, spec: {base: {model: b, "
+        f"templateArguments: {{date_string: {value}}}}}, data: {{sources: [{{path: c}}]}}}}}}"
+    )
+    with pytest.raises(InvalidInput, match=r"templateArguments\.date_string is no JSON value; put a date in quotes"):
+        spec.parse(text)
+    assert spec.parse(text.replace(value, '"1 May"')).spec.base.template_arguments == {"date_string": "1 May"}

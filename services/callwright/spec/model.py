@@ -4,6 +4,7 @@ A field added here appears in the CRD, the charts' schemas and docs/finetune.md 
 and attributes snake_case. The defaults are those of the ms-swift agent recipe.
 """
 
+import json
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -57,6 +58,15 @@ class Base(SpecModel):
     """Keyword arguments of the base's chat template, by the template's own names, such as `enable_thinking: false`. The
     version keeps them: serving renders with the same. A template that prints today's date is given a fixed one as
     `date_string`, where it takes that."""
+
+    @model_validator(mode="after")
+    def _arguments_are_json(self) -> Self:
+        for name, value in self.template_arguments.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError):
+                raise ValueError(f"templateArguments.{name} is no JSON value; put a date in quotes") from None
+        return self
 
 
 class Source(SpecModel):
