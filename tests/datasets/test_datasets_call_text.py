@@ -157,7 +157,42 @@ def test_results_in_tags_lose_them(tmp_path: Path) -> None:
 
 
 def test_thoughts_beside_the_text_are_kept(tmp_path: Path) -> None:
-    answer = {"role": "assistant", "content": "Snow.", "reasoning_content": "It is cold."}
+    answer = {"role": "assistant", "content": "Snow.", "reasoning_content": "It is cold.", "thought": "I know."}
     [talk], report = read(tmp_path, {"messages": [user("Q?"), answer]})
     assert talk.messages[1] == answer
     assert not report.remarks
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "Snow.", "reasoning": "It is cold."},
+        {"content": "Snow.", "thinking": "It is cold."},
+        {"content": [{"type": "thinking", "thinking": "It is cold."}, {"type": "text", "text": "Snow."}]},
+        {"content": "<think>\nIt is cold.\n</think>\n\nSnow."},
+    ],
+)
+def test_reasoning_is_read_as_every_client_writes_it(tmp_path: Path, message: dict[str, Any]) -> None:
+    [talk], _ = read(tmp_path, {"tools": [WEATHER], "messages": [user("Q?"), {"role": "assistant", **message}]})
+    assert talk.messages[1] == {"role": "assistant", "content": "Snow.", "reasoning_content": "It is cold."}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Action: call get_weather with {"city": "Oslo"}\nObservation:',
+        'Use the <think> tag.\nAction: get_weather{"city": "Oslo"}',
+        'Action: get_weather["Oslo"]',
+    ],
+)
+def test_a_call_of_a_declared_tool_is_read_without_its_input_line(tmp_path: Path, text: str) -> None:
+    turns = [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": text}]
+    [talk], _ = read(tmp_path, {"tools": [WEATHER], "conversations": turns})
+    [call] = talk.messages[1]["tool_calls"]
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("get_weather", {"city": "Oslo"})
+
+
+def test_a_thought_without_an_answer_is_what_is_said(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": "Thought: No tool fits.\nAction: None"}]
+    [talk], _ = read(tmp_path, {"tools": [WEATHER], "conversations": turns})
+    assert talk.messages[1] == {"role": "assistant", "content": "No tool fits."}

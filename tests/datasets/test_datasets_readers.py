@@ -109,7 +109,13 @@ def test_a_thought_of_substance_before_the_answer_is_kept(tmp_path: Path) -> Non
     row = json.loads(json.dumps(MS_AGENT))
     row["conversations"][2]["value"] = "Thought: No tool fits.\nFinal Answer: I can't."
     last = read_one(tmp_path, row).messages[-1]
-    assert (last["content"], last["reasoning_content"]) == ("I can't.", "No tool fits.")
+    assert last == {"role": "assistant", "content": "I can't.", "thought": "No tool fits."}
+    written = {name: dialects.load(name).render([last], [WEATHER]).messages[-1] for name in dialects.NAMES}
+    react = {"role": "assistant", "content": "Thought: No tool fits.\nFinal Answer: I can't."}
+    assert written["react_en"] == written["react_zh"] == written["ms_agent"] == react
+    assert written["toolbench"]["content"].startswith("Thought: No tool fits.\nAction: Finish\nAction Input: {")
+    assert written["agentfabric"]["content"] == "No tool fits.\nI can't."
+    assert written["hermes"] == {"role": "assistant", "content": "I can't.", "reasoning_content": "No tool fits."}
 
 
 SHAREGPT = {

@@ -114,9 +114,9 @@ class AgentFabric(ReactDialect):
         """Prose before an action; there is no marker for it here."""
         return [("text", f"{text}\n")] if text else []
 
-    def final(self, text: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
+    def final(self, text: str, thought: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
         """The answer, which is plain."""
-        return [("text", text)]
+        return [*self.thought(thought), ("text", text)]
 
     def answer_frame(self) -> tuple[str, str]:
         """Nothing: a reply without a call is plain, and `Answer:` stands there already after a result."""

@@ -7,6 +7,7 @@ in a user message in `<tool_response>` tags; those of one turn share a message.
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from callwright.dialects.hermes_stream import HermesStream
@@ -71,6 +72,8 @@ class Hermes:
         return page.render()
 
     def _write_turn(self, page: Page, turn: Assistant, names: Names) -> None:
+        reasoning = "\n".join(filter(None, (turn.reasoning, turn.thought)))
+        turn = replace(turn, reasoning=reasoning, thought="")
         said = read_said(lambda: HermesStream(names, eager=False), turn, "<")
         page.open("assistant")
         page.reason(said.reasoning)

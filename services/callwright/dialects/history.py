@@ -77,10 +77,10 @@ def with_calls(
     return order
 
 
-def hidden(turn: Assistant, what: str) -> InvalidInput:
+def hidden(turn: Assistant, what: str, field: str = "content") -> InvalidInput:
     """The error for a turn whose text would be read as something else than what stands beside it."""
     return InvalidInput(
-        f"messages[{turn.index}].content: got text that hides the {what} behind it, or reads as others; expected text "
+        f"messages[{turn.index}].{field}: got text that hides the {what} behind it, or reads as others; expected text "
         "without the format's markers; take them out"
     )
 

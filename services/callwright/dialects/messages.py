@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callwright.dialects.literals import encodable, read_literal, write_json
-from callwright.dialects.types import REASONING, THINK_END, Kind, Message, Rendered, Segment
+from callwright.dialects.types import REASONING, THINK_END, THOUGHT, Kind, Message, Rendered, Segment
 from callwright.errors import InvalidInput
 
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
@@ -60,6 +60,8 @@ class Assistant:
     """Of its message in the conversation."""
     reasoning: str = ""
     """What it thought before, as far as it is not in the text."""
+    thought: str = ""
+    """What a ReAct corpus says before an answer, in its `Thought:` line; reasoning in a dialect without such lines."""
 
 
 Item = System | User | Assistant
@@ -147,7 +149,9 @@ def _assistant(message: Message, results: Sequence[Message], first: int, where: 
         raise InvalidInput(
             f"{where}.{REASONING}: got {THINK_END}, which ends it; expected reasoning without that tag; take it out"
         )
-    return Assistant(_text(message, where), calls, ordered, first - 1, reasoning)
+    thought = message.get(THOUGHT)
+    said = thought.strip() if isinstance(thought, str) else ""
+    return Assistant(_text(message, where), calls, ordered, first - 1, reasoning, said)
 
 
 def _in_order(calls: Sequence[Call], ids: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:

@@ -71,11 +71,11 @@ class MsAgent(ReactDialect):
             return given
         return super().system_text(given, tools)
 
-    def final(self, text: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
-        """The answer, after the set phrase that the format asks for."""
-        if not resumed and not tools:
-            return [("text", text)]
-        return [("thought", "Thought: I now know the final answer\n"), ("final", f"Final Answer: {text}")]
+    def final(self, text: str, thought: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
+        """The answer, after its own thought or the set phrase that the format asks for."""
+        in_format = resumed or tools
+        phrase = "I now know the final answer" if in_format else ""
+        return super().final(text, thought or phrase, resumed=resumed, tools=tools)
 
 
 def read_tools(system: str) -> list[dict[str, Any]] | None:

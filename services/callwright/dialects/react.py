@@ -19,7 +19,7 @@ from callwright.dialects.history import Piece, Said, hidden, names_of, read_said
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.react_stream import ReactStream
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
-from callwright.dialects.types import THINK, Message, Rendered, Segment, ToolSpec, Turn, write_reasoning
+from callwright.dialects.types import THINK, THOUGHT, Message, Rendered, Segment, ToolSpec, Turn, write_reasoning
 
 _WORDS = (m.ACTION_INPUT, m.ACTION, m.OBSERVATION, m.THOUGHT, m.FINAL_ANSWER, m.QUESTION)
 
@@ -71,9 +71,10 @@ class ReactDialect:
         """What the model says before it calls, as lines."""
         return [("thought", f"Thought: {text}\n")] if text else []
 
-    def final(self, text: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
+    def final(self, text: str, thought: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
         """The answer that ends a turn: in the format if the prompt shows it or the turn used it, otherwise plain."""
-        return [("final", f"Final Answer: {text}")] if resumed or tools else [("text", text)]
+        in_format = resumed or tools or thought
+        return [*self.thought(thought), ("final", f"Final Answer: {text}")] if in_format else [("text", text)]
 
     def answer_frame(self) -> tuple[str, str]:
         return "Final Answer: ", ""
@@ -159,13 +160,18 @@ class ReactDialect:
     ) -> list[Piece]:
         """What the model wrote in this turn: its own text as it is, plain text in the format."""
         raw: list[Piece] = [(segment.kind, segment.text) for segment in said.segments]
+        before: list[Piece] = []
+        if turn.thought:
+            if self._is_marked(turn.thought, names):
+                raise hidden(turn, "answer", THOUGHT)
+            before = self.thought(turn.thought)
         text = said.text.strip()
         if said.is_raw:
-            pieces = raw
+            pieces = [*before, *raw]
         elif turn.calls or turn.results:
-            pieces = self.thought(text)
+            pieces = self.thought("\n".join(filter(None, (turn.thought, text))))
         else:
-            return self.final(said.text.lstrip(), resumed=resumed, tools=tools) if text else []
+            return self.final(said.text.lstrip(), turn.thought, resumed=resumed, tools=tools) if text else before
         calls: list[Piece] = []
         for call in turn.calls:
             calls.append(("action", f"Action: {call.name}\n"))
@@ -180,6 +186,11 @@ class ReactDialect:
             if self._segments(text, names)[-1].kind != "observation":
                 raise hidden(turn, "results")
         return written
+
+    def _is_marked(self, text: str, names: Names) -> bool:
+        stream = self._stream(names)
+        stream.read(text)
+        return stream.met_marker
 
     def _resumed(self, pieces: list[Piece]) -> list[Piece]:
         """A turn behind a result, which opens with what stands there for the model already."""

@@ -77,13 +77,13 @@ Specifically, you have access to the following APIs: {tools}"""
         """The format always opens with a thought, an empty one if need be."""
         return [("thought", f"Thought: {text}\n" if text else "Thought:\n")]
 
-    def final(self, text: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
+    def final(self, text: str, thought: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
         """The answer as a call of Finish."""
         if not tools:
-            return [("text", text)]
+            return super().final(text, thought, resumed=resumed, tools=tools)
         arguments = write_json({"return_type": "give_answer", "final_answer": text})
         return [
-            ("thought", "Thought:\n"),
+            *self.thought(thought),
             ("action", "Action: Finish\n"),
             ("action_input", f"Action Input: {arguments}"),
         ]

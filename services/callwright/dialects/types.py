@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 
 Kind = Literal["system", "user", "reasoning", "thought", "action", "action_input", "observation", "final", "text"]
 REASONING = "reasoning_content"
+THOUGHT = "thought"
+"""Key of a message that has what a ReAct corpus thought before its answer."""
 """The key of a message that holds the model's reasoning, which is no part of its content."""
 THINK = "<think>"
 THINK_END = "</think>"

@@ -11,8 +11,9 @@ from callwright.datasets.formats.react import read_text
 from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, read_calls, read_id, results
 from callwright.datasets.formats.weights import read_weight, weighted_turn
 from callwright.dialects.declarations import list_tools, openai_tool, unread_parameters
-from callwright.dialects.messages import text_of_part
+from callwright.dialects.messages import reasoning_of, text_of_part
 from callwright.dialects.tools import Toolbox
+from callwright.dialects.types import REASONING, THOUGHT
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _CALLS = ("tool_calls", "function_call", "function_calls")
@@ -78,9 +79,11 @@ def read_message(message: Any, index: int, before: Sequence[JSON], tools: Toolbo
         made = read_text(text, tools, calls_before(before))
     elif role == "tool":
         made = results(text or "", before, read_id(message.get("tool_call_id")))
-    thought = message.get("reasoning_content")
+    if role == "assistant" and (reasoning := reasoning_of(message)):
+        made[0][REASONING] = reasoning
+    thought = message.get(THOUGHT)
     if role == "assistant" and isinstance(thought, str) and thought.strip():
-        made[-1]["reasoning_content"] = thought
+        made[-1][THOUGHT] = thought
     return weighted_turn(made, role, read_weight(message, f"messages[{index}]."))
 
 

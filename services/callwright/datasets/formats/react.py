@@ -14,7 +14,7 @@ from callwright.datasets.formats.row import RowError
 from callwright.dialects.left_over import OPEN
 from callwright.dialects.markers import STOCK_THOUGHTS
 from callwright.dialects.react import awaits_result
-from callwright.dialects.types import Dialect, MalformedCall, Segment, ToolCall, ToolSpec, Turn
+from callwright.dialects.types import REASONING, THOUGHT, Dialect, MalformedCall, Segment, ToolCall, ToolSpec, Turn
 
 _MARKER = re.compile(r"\A[\s*_#]*\w+[^\S\n]*[:：][*_]*")
 _RESULT_TAG = re.compile(r"^Observation: *<result>", re.MULTILINE)
@@ -31,7 +31,7 @@ def read_text(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect:
     if not tools:
         return answer
     dialect = "agentfabric" if _RESULT_TAG.search(text) else dialect
-    kinds = {segment.kind for segment in _dialect(dialect).segment(text)}
+    kinds = {segment.kind for segment in _dialect(dialect).segment(text, tools)}
     if OPEN in text and "action_input" not in kinds:
         return [_assistant_message(_dialect("hermes"), [Segment("text", text)], tools, first_call)]
     return answer if kinds <= {"text"} else read_loop(text, tools, first_call, dialect=dialect)
@@ -40,15 +40,15 @@ def read_text(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect:
 def read_loop(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect: str = "ms_agent") -> list[JSON]:
     """Messages of one assistant text: assistant turns with their calls, the results, the final answer.
 
-    A thought of substance before the final answer is kept as
-    the turn's `reasoning_content`. Raises `RowError` for calls that cannot be read and results without a call.
+    A thought of substance before the final answer is kept as the turn's `thought`, a think block as its
+    `reasoning_content`. Raises `RowError` for calls that cannot be read and results without a call.
     """
     reader = _dialect(dialect)
     messages: list[JSON] = []
     unanswered: list[JSON] = []
     turn: list[Segment] = []
     number = first_call
-    segments = reader.segment(text)
+    segments = reader.segment(text, tools)
     for segment in segments:
         if segment.kind != "observation":
             turn.append(segment)
@@ -89,13 +89,16 @@ def _assistant_message(reader: Dialect, turn: Sequence[Segment], tools: Sequence
                 raise RowError("tool_calls", f"got a call that cannot be read: {reason}: {written[:80]!r}")
             case ToolCall(_, name, arguments):
                 calls.append(tool_call(first_call + len(calls), name, arguments))
+    message: JSON = {"role": "assistant", "content": parsed.content}
     if calls:
-        return {"role": "assistant", "content": parsed.content, "tool_calls": calls}
-    if not answer or len(answer) == len(turn):
-        return {"role": "assistant", "content": parsed.content}
-    message = {"role": "assistant", "content": (parsed if only_says else _parse(reader, answer, tools)).content}
-    thought = _thought(turn)
-    return {**message, "reasoning_content": thought} if thought else message
+        message["tool_calls"] = calls
+    elif answer and len(answer) < len(turn):
+        said = parsed.content if only_says else _parse(reader, answer, tools).content
+        thought = _thought(turn) if said else ""
+        message |= {"content": said, THOUGHT: thought} if thought else {"content": said or parsed.content}
+    if parsed.thought:
+        message[REASONING] = parsed.thought
+    return message
 
 
 def _parse(reader: Dialect, segments: Sequence[Segment], tools: Sequence[ToolSpec]) -> Turn:
