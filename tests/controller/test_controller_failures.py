@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from cast import SERVICE, Play
 
 from callwright.controller.cluster import JOB, RAY_JOB
 from callwright.controller.reconcile import Reconciler
 from callwright.controller.run_store import RunStore
 from callwright.errors import Conflict, Unavailable
 from callwright.store import Registry, Store
+from cast import SERVICE, Play
 
 
 def look(reconciler: Reconciler, play: Play) -> dict[str, Any]:

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from cast import Play
 
 from callwright import spec
 from callwright.errors import InvalidInput
+from cast import Play
 
 SOURCE = {"path": "p"}
 
