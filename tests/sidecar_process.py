@@ -6,17 +6,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def started(upstream: str, *flags: str) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+def started(
+    upstream: str, *flags: str, program: Sequence[str] = ("-m", "callwright.sidecar")
+) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
     """A sidecar that listens, and its address. It takes no setting from the environment."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "callwright.sidecar", "--upstream", upstream, "--port", str(port), *flags]
+    command = [sys.executable, *program, "--upstream", upstream, "--port", str(port), *flags]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLWRIGHT_")}
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as process:
         try:

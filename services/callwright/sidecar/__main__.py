@@ -20,6 +20,10 @@ from callwright.sidecar.connections import connection_class
 from callwright.store import Registry, Store
 
 _M_MMAP_THRESHOLD = -3
+_COLLECTED = (5000, 10, 20)
+"""How many new objects the collector looks through at once: a large request is many, and all wait meanwhile."""
+_TURN_SECONDS = 0.001
+"""How long a thread that computes makes the event loop wait for its turn."""
 
 
 def main() -> int:
@@ -48,6 +52,8 @@ def main() -> int:
     _give_back_large_blocks()
     gc.collect()
     gc.freeze()  # what is loaded by now stays: the collector need not look at it during requests
+    gc.set_threshold(*_COLLECTED)
+    sys.setswitchinterval(_TURN_SECONDS)
     drain = int(config.drain_seconds)
     settings = uvicorn.Config(
         app, http=connection_class(config), access_log=False, log_level="warning", ws="none", proxy_headers=False,

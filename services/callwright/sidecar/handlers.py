@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
@@ -35,6 +35,7 @@ from callwright.sidecar.translation import (
     MALFORMED_COMPLETION,
     StreamTranslation,
     has_malformed_call,
+    read_turns,
     translate_completion,
 )
 from callwright.sidecar.upstream import EngineResponse, Upstream, request_headers, response_headers
@@ -43,6 +44,7 @@ from callwright.store.manifest import VERSION_HEADER
 
 _LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
+T = TypeVar("T")
 DIALECT_HEADER = "x-callwright-dialect"
 KEEP_STOP_HEADER = "x-callwright-keep-stop"
 LEFT_OUT_HEADER = b"x-callwright-left-out"
@@ -53,6 +55,8 @@ _PROMPT_FIELDS = ("model", "messages", "add_generation_prompt", "continue_final_
 _EVENT_STREAM = "text/event-stream"
 _LONG_CALL = 1024 * 1024
 """Bytes of events of which nothing was sent yet, so that a call may end in them that is long to read."""
+_AT_ONCE = 128
+"""Events of a stream that are translated before others have their turn."""
 _NO_COMPLETION = "the engine's answer is not a chat completion"
 _MOST_PLANS = 16
 """Tries in a roll, each of which comes to one of two versions."""
@@ -170,14 +174,23 @@ class Relay(Handler):
 
     async def answer(self) -> None:
         """Relay, once what a request may ask for has been checked."""
-        check_forms(self._parsed(), self._services.config)
+        await self._beside(lambda: check_forms(self._parsed(), self._services.config))
         await self._relay()
+
+    async def _beside(self, read: Callable[[], T]) -> T:
+        """Return what `read` makes of the body, beside the event loop where that takes long. Raises what it raises."""
+        if self._is_json:
+            self._held.keep(JSON_FACTOR * len(self._body))
+        return await self._services.worker.run(len(self._body), read)
+
+    @property
+    def _is_json(self) -> bool:
+        return self._request.method == "POST" and self._request.scope["path"] in ENGINE_PATHS["POST"]
 
     def _parsed(self) -> Json:
         """Return the request's JSON, where it has some. Raises `Refused` for what goes over a limit."""
-        if self._request.method != "POST" or self._request.scope["path"] not in ENGINE_PATHS["POST"]:
+        if not self._is_json:
             return {}
-        self._held.keep(JSON_FACTOR * len(self._body))
         check_values(self._body, self._services.config)
         request = chat_request.parse(self._body)
         check_limits(request, self._services.config)
@@ -211,7 +224,7 @@ class Chat(Relay):
 
     async def answer(self) -> None:
         """Read the request, plan the engine's, ask, translate the answer and write it."""
-        request = self._read()
+        request = await self._beside(self._read)
         if request is None:
             await self._relay()
             return
@@ -279,12 +292,14 @@ class Chat(Relay):
         """Return the chat request once more, from the bytes that are kept of it."""
         return self._read() or {}
 
-    def _written(self, plan: ChatPlan) -> tuple[ChatPlan, list[bytes]]:
+    async def _written(self, plan: ChatPlan) -> tuple[ChatPlan, list[bytes]]:
         """Return the plan and its requests as bytes, the loose one last: all that is held of the client's from now on.
 
         Where it may have to be read again, for another version or a second try, the client's request is kept too.
         """
-        bodies = [sse.dumps(body) for body in (plan.body, plan.loose_body) if body is not None]
+        written = [body for body in (plan.body, plan.loose_body) if body is not None]
+        bodies = await self._services.worker.run(len(self._body), lambda: [sse.dumps(body) for body in written])
+        written.clear()
         self._kept = len(self._body) if plan.retry or plan.version else 0
         self._held.keep(self._kept + sum(map(len, bodies)))
         return replace(plan, body={}, loose_body=None), bodies
@@ -301,7 +316,9 @@ class Chat(Relay):
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(_MOST_PLANS):
                 try:
-                    plan, bodies = self._written(await self._plan(first.pop() if first else again()))
+                    request = first.pop() if first else await self._beside(again)
+                    plan, bodies = await self._written(await self._plan(request))
+                    del request
                     response = await stack.enter_async_context(self._ask(plan, bodies))
                 except OtherVersion:
                     continue
@@ -336,12 +353,16 @@ class Chat(Relay):
         try:
             async for piece in response:
                 events: list[bytes] = []
-                for data in reader.feed(piece):
+                for n, data in enumerate(reader.feed(piece), start=1):
                     silent += len(data)
                     is_long = len(data) > SHORT or silent > _LONG_CALL
                     made = await worker.run(silent, stream.event, data) if is_long else stream.event(data)
                     silent = 0 if made else silent
                     events += made
+                    if n % _AT_ONCE == 0:
+                        await self._write(events)
+                        events = []
+                        await asyncio.sleep(0)
                 await self._write(events)
                 if len(piece) > SHORT:
                     await asyncio.sleep(0)  # the next piece may be there already, and others wait for their turn
@@ -360,9 +381,8 @@ class Chat(Relay):
 
     async def _write(self, events: list[bytes]) -> None:
         if events:
-            await self._writer.write(
-                await self._services.worker.run(sum(map(len, events)), b"".join, map(self._api.event, events))
-            )
+            size = sum(map(len, events)) + (self._api.kept if events[-1] == sse.DONE else 0)  # which is told at the end
+            await self._writer.write(await self._services.worker.run(size, b"".join, map(self._api.event, events)))
 
     async def _translated(self, plan: ChatPlan, body: bytes) -> bytes:
         """Return the client's answer for the engine's, or for that of a second try where the plan wants one."""
@@ -380,8 +400,9 @@ class Chat(Relay):
         """Return a translated completion, its parts, and its turn as the engine wrote it if it is to be tried again."""
         try:
             completion: Json = json.loads(body)
-            turn = malformed_turn(completion, plan)
-            return completion, translate_completion(completion, plan, self._services.metrics), turn
+            turns = read_turns(completion, plan)
+            malformed = malformed_turn(completion, turns, plan)
+            return completion, translate_completion(completion, turns, plan, self._services.metrics), malformed
         except MALFORMED_COMPLETION:
             raise Unavailable(_NO_COMPLETION) from None
 
@@ -409,7 +430,7 @@ class Chat(Relay):
             metrics.count_repair(False)
             if stream.malformed_turn is None:
                 raise  # within the second answer
-            await self._write(stream.release())
+            await self._write(await self._services.worker.run(stream.kept, stream.release))
             return
         metrics.count_repair(not stream.has_malformed_call and not stream.failed)
 
@@ -434,7 +455,7 @@ class CountTokens(Chat):
 
     async def answer(self) -> None:
         """Count the prompt's tokens, as the engine does."""
-        request = self._read()
+        request = await self._beside(self._read)
         if request is None:
             await self._relay()
             return
@@ -449,9 +470,9 @@ class CountTokens(Chat):
             answer = self._refusal(response.status, body)
         await self._writer.send(response.status, self._writer.engine_headers, answer)
 
-    def _written(self, plan: ChatPlan) -> tuple[ChatPlan, list[bytes]]:
+    async def _written(self, plan: ChatPlan) -> tuple[ChatPlan, list[bytes]]:
         prompt = {key: plan.body[key] for key in _PROMPT_FIELDS if key in plan.body}
-        return super()._written(replace(plan, body=prompt, loose_body=None))
+        return await super()._written(replace(plan, body=prompt, loose_body=None))
 
     def _engine_path(self) -> str:
         return "/tokenize"

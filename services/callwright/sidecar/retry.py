@@ -3,12 +3,12 @@
 Owns which turns are tried again and what the model is told; knows nothing of HTTP.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from callwright.dialects.react_call import GIVE_UP
-from callwright.dialects.types import THINK, CallDelta, ContentDelta, Delta, MalformedCall, StreamParser, ToolCall
+from callwright.dialects.types import THINK, CallDelta, ContentDelta, Delta, MalformedCall, StreamParser, ToolCall, Turn
 from callwright.sidecar.plan import RETRY, ChatPlan
 
 Json = dict[str, Any]
@@ -82,7 +82,7 @@ class WithholdingParser:
         return out
 
 
-def malformed_turn(completion: Json, plan: ChatPlan) -> MalformedTurn | None:
+def malformed_turn(completion: Json, turns: Sequence[Turn], plan: ChatPlan) -> MalformedTurn | None:
     """Return the turn of a whole completion, as the engine sent it, where it is to be tried again."""
     choices = completion.get("choices")
     if not plan.retry or not isinstance(choices, list) or len(choices) != 1:
@@ -90,7 +90,7 @@ def malformed_turn(completion: Json, plan: ChatPlan) -> MalformedTurn | None:
     text = (choices[0].get("message") or {}).get("content")
     if choices[0].get("finish_reason") != "stop" or not text:
         return None
-    calls = plan.dialect.parse(text, plan.tools, opened=plan.opened).calls
+    calls = turns[0].calls
     wrong = [call for call in calls if isinstance(call, MalformedCall) and call.reason != GIVE_UP]
     return _malformed_turn(text, wrong[0]) if wrong and not any(isinstance(call, ToolCall) for call in calls) else None
 

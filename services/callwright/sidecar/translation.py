@@ -5,6 +5,7 @@ Pure: knows the OpenAI protocol and dialect parsers, nothing of HTTP. What is no
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from callwright.dialects.messages import reasoning_of
@@ -20,7 +21,9 @@ from callwright.dialects.types import (
     ThoughtDelta,
     ToolCall,
     Turn,
+    accumulate,
 )
+from callwright.errors import Unavailable
 from callwright.sidecar.plan import ChatPlan
 from callwright.sidecar.retry import MalformedTurn, WithholdingParser, summed_usage
 from callwright.sidecar.sse import DONE, dumps, loads
@@ -32,19 +35,49 @@ _CONTENT = b'"content":"'
 _is_plain = re.compile(r'[^"\\\x00-\x1f]+').fullmatch
 _LOGPROB_BYTES = 4096
 """What a token's log probabilities take, the likeliest others' among them."""
+_SLICE = 64 * 1024
+"""Characters of a text that a parser gets at once."""
+_MOST_PIECES = 4096
+"""Calls, thoughts and texts between them in a whole answer or one event of a stream: what is made of each is written,
+and looked through by the collector, in one step, which holds all requests up."""
 _READ = ("role", "content", "tool_calls")
 _HEAD = ("id", "object", "created", "model")
 
 
-def translate_completion(completion: Json, plan: ChatPlan, metrics: Metrics) -> list[Part]:
+def read_turns(completion: Json, plan: ChatPlan) -> list[Turn]:
+    """Read the turn of each choice. Raises `Unavailable` where they have more pieces than may be translated at once."""
+    turns, pieces = [], 0
+    for choice in completion.get("choices") or ():
+        message = choice.get("message")
+        parser = plan.dialect.parser(plan.parsed_tools, opened=plan.opened)
+        deltas = _fed(parser, (message.get("content") if isinstance(message, dict) else None) or "")
+        turns.append(accumulate([*deltas, *parser.close(cut=choice.get("finish_reason") == "length")]))
+        pieces += len(deltas)
+        _check_pieces(pieces)
+    return turns
+
+
+def _fed(parser: StreamParser | WithholdingParser, text: str) -> list[Delta]:
+    """Feed a text that came at once, in slices, so that a thread is not long at one. Raises `Unavailable`."""
+    deltas: list[Delta] = []
+    for start in range(0, len(text), _SLICE):
+        deltas += parser.feed(text[start : start + _SLICE])
+        _check_pieces(len(deltas))
+    return deltas
+
+
+def _check_pieces(count: int) -> None:
+    if count > _MOST_PIECES:
+        raise Unavailable(f"the model wrote over {_MOST_PIECES} calls, thoughts and texts in one answer")
+
+
+def translate_completion(completion: Json, turns: Sequence[Turn], plan: ChatPlan, metrics: Metrics) -> list[Part]:
     """Translate a whole answer, which is changed in place; returns the parts of its first choice, in order."""
     parts: list[Part] = []
-    for choice in completion.get("choices") or ():
+    for choice, turn in zip(completion.get("choices") or (), turns, strict=True):
         message = choice.get("message")
         if not isinstance(message, dict):
             continue
-        cut = choice.get("finish_reason") == "length"
-        turn = plan.dialect.parse(message.get("content") or "", plan.parsed_tools, cut=cut, opened=plan.opened)
         calls = [call for call in turn.calls if isinstance(call, ToolCall)]
         malformed = [call for call in turn.calls if isinstance(call, MalformedCall)]
         calls = calls[:1] if plan.single_call else calls
@@ -77,7 +110,8 @@ def translate_completion(completion: Json, plan: ChatPlan, metrics: Metrics) -> 
 def _shown(turn: Turn, message: Json, calls: list[ToolCall]) -> list[Part]:
     """Return the parts that a client is shown: reasoning too that the engine itself has read, and `calls` only."""
     thought = reasoning_of(message | {"content": None})
-    shown = [part for part in turn.parts if not isinstance(part, ToolCall) or any(part is call for call in calls)]
+    kept = set(map(id, calls))
+    shown = [part for part in turn.parts if not isinstance(part, ToolCall) or id(part) in kept]
     return [Thought(thought), *shown] if thought and turn.thought is None else shown
 
 
@@ -235,7 +269,7 @@ class _ChoiceTranslation:
         finish = choice.get("finish_reason")
         if finish is None and text and self.passes(text):
             return None
-        deltas = self._parser.feed(text) if text else []
+        deltas = _fed(self._parser, text) if text else []
         self._unsaid = 0 if deltas or not text else self._unsaid + len(text)
         if finish is not None:
             deltas += self._close(finish)
