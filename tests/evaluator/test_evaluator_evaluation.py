@@ -146,7 +146,7 @@ def test_an_endpoint_that_is_down_is_said_at_once():
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "", "ftp://x/v1", "http://[::1", "http://x:99999", "http:///v1"])
 def test_a_base_url_that_is_none(url: str):
-    with pytest.raises(InvalidInput, match="expected http://HOST:PORT/v1"):
+    with pytest.raises(InvalidInput, match="expected one such as http://"):
         evaluate(base_url=url, model="m", rows=[row("0", "Oslo")])
 
 

@@ -174,5 +174,7 @@ def _parsed(base_url: str) -> httpx.URL:
         url = httpx.URL()
     if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > 65535:
         shown = base_url.rpartition("@")[2]
-        raise InvalidInput(f"reaching the endpoint: got base URL {shown!r}; expected http://HOST:PORT/v1")
+        raise InvalidInput(
+            f"reaching the endpoint: got base URL {shown!r}; expected one such as http://127.0.0.1:8000/v1"
+        )
     return url if url.path != "/" else url.copy_with(path="/v1")
