@@ -101,7 +101,7 @@ def test_a_number_keeps_its_digits(chart: str, path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("number", [1_000_000, 16_777_216, 12_345_678])
 def test_rooms_read_large_numbers(number: int) -> None:
-    serve = dict.fromkeys(("maxOngoingRequests", "drainSeconds", "targetOngoingRequests"), number)
+    serve = dict.fromkeys(("maxOngoingRequests", "drainSeconds", "forcedCallSeconds"), number)
     flags = {"max-body-bytes": number, "max-concurrent": number, "retries": 1}
     made = only(render("serving", SERVING | {"serve": serve, "sidecar": {"flags": flags}}), "RayService")["spec"]
     (application,) = yaml.safe_load(made["serveConfigV2"])["applications"]
@@ -109,7 +109,9 @@ def test_rooms_read_large_numbers(number: int) -> None:
     assert (config.max_ongoing_requests, config.drain_seconds) == (number, number)
     worker = made["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
     command = worker["initContainers"][0]["command"]
-    assert {f"--max-body-bytes={number}", f"--max-concurrent={number}", f"--drain-seconds={number}"} <= set(command)
+    assert config.forced_call_seconds == number
+    assert {f"--max-body-bytes={number}", f"--max-concurrent={number}"} <= set(command)
+    assert {f"--drain-seconds={number}", f"--forced-call-seconds={number}"} <= set(command)
     assert worker["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1] == str(number)
     assert worker["terminationGracePeriodSeconds"] == number + 30
     given = {"max_body_bytes": str(number), "drain_seconds": str(number)}

@@ -131,8 +131,9 @@ volumeMounts:
     - --upstream=http://127.0.0.1:8000
     - {{ printf "--store=%s" .store.url | quote }}
     - {{ printf "--drain-seconds=%s" (toJson .serve.drainSeconds) | quote }}
+    - {{ printf "--forced-call-seconds=%s" (toJson .serve.forcedCallSeconds) | quote }}
     {{- if eq (int .serve.minReplicas) 0 }}
-    - "--first-token-seconds=600"  # a worker may have to start first
+    - {{ printf "--first-token-seconds=%s" (toJson .serve.startSeconds) | quote }}  # a worker may have to start first
     {{- end }}
     {{- $id := default .model.name .model.id }}
     {{- range prepend .model.aliases $id | uniq }}

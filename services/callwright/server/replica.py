@@ -14,11 +14,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from callwright.errors import InvalidInput, StageFailed
-from callwright.forced_calls import ForcedCalls
 from callwright.server import sources
 from callwright.server.cache_watch import CacheWatch
 from callwright.server.config import ServedModel, ServerConfig, served_ids
 from callwright.server.dispatch import ASGIApp, Dispatch
+from callwright.server.forced_calls import ForcedCalls
 from callwright.server.versioned import Versioned
 from callwright.store.model_folder import WITHOUT_CODE, loading
 

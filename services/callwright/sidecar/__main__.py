@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 
 import uvicorn
 
@@ -49,6 +50,8 @@ def main() -> int:
         signal.signal(number, lambda *_: sys.exit(0))
     if watch:
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
+    # What Python finds doubtful in a client's regular expression is nobody's business here.
+    warnings.simplefilter("ignore", FutureWarning)
     _give_back_large_blocks()
     gc.collect()
     gc.freeze()  # what is loaded by now stays: the collector need not look at it during requests

@@ -24,6 +24,7 @@ from callwright.sidecar.handlers import Chat, CountTokens, Handler, Relay, Servi
 from callwright.sidecar.models import Models
 from callwright.sidecar.telemetry import Metrics, Tracing
 from callwright.sidecar.upstream import Upstream
+from callwright.sidecar.waiting_calls import WaitingCalls
 from callwright.sidecar.worker import Worker
 from callwright.store import Registry
 
@@ -59,6 +60,7 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
     services = Services(
         config=config,
         upstream=upstream,
+        waiting=WaitingCalls(upstream, config.forced_call_seconds),
         models=Models(config, registry, upstream),
         gate=gate,
         budget=budget,
@@ -98,9 +100,11 @@ def _own_routes(services: Services) -> list[Route]:
         return JSONResponse({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        if await services.upstream.ready():
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "the engine does not answer"}, 503)
+        if not await services.upstream.ready():
+            return JSONResponse({"status": "the engine does not answer"}, 503)
+        if await services.waiting.hang():
+            return JSONResponse({"status": "the engine answers, but no forced call: its grammars hang"}, 503)
+        return JSONResponse({"status": "ready"})
 
     async def metrics(request: Request) -> Response:
         return Response(services.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -13,12 +13,21 @@ from callwright.sidecar.errors import Refused
 from callwright.sidecar.grammar_bounds import GrammarBounds
 
 Json = dict[str, Any]
+_FIELDS = ("response_format", "output_format", "text.format", "output_config.format")
 _KINDS = ("json", "regex", "choice", "grammar", "structural_tag")
 _PARTS = frozenset(
     ("type", "value", "json_schema", "style", "max_whitespace_cnt", "pattern", "elements", "begin", "content", "end",
      "tags", "triggers", "separator", "at_least_one", "stop_after_first", "format", "structures", "schema")
 )  # fmt: skip
 """Keys of a structural tag whose cost can be told."""
+_HOLDING = frozenset(
+    ("structured_outputs", *(field.partition(".")[0] for field in _FIELDS), *(f"guided_{kind}" for kind in _KINDS))
+)
+
+
+def may_hold(request: Json) -> bool:
+    """Return whether the request may ask the engine to hold its answer to a form."""
+    return not _HOLDING.isdisjoint(request)
 
 
 def check_forms(request: Json, config: SidecarConfig) -> None:
@@ -34,7 +43,7 @@ def check_forms(request: Json, config: SidecarConfig) -> None:
 
 def _forms(request: Json) -> Iterator[tuple[str, str, Any]]:
     """Yield each form with the field that it stands in and its kind."""
-    for field in ("response_format", "output_format", "text.format", "output_config.format"):
+    for field in _FIELDS:
         form: Any = request
         for key in field.split("."):
             form = form.get(key) if isinstance(form, dict) else None

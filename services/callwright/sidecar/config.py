@@ -126,6 +126,9 @@ class SidecarConfig(BaseModel):
     first_token_seconds: float = Field(default=120.0, gt=0)
     """Time for the first byte of a stream, and for an answer that needs no tokens: 504, or an error event. An answer
     that comes whole comes after its last token, so only `silent_seconds` bounds it."""
+    forced_call_seconds: float = Field(default=60.0, gt=0)
+    """How long a request that holds the engine to a form may wait for the answer's first byte; then readiness asks for
+    such a token itself, and fails while it gets a plain one and none so held."""
     silent_seconds: float = Field(default=600.0, gt=0)
     """Longest silence of the engine within a request: 504, or an error event within a stream."""
     breaker_failures: int = Field(default=5, ge=1)

@@ -23,7 +23,7 @@ from callwright.sidecar.admission import Gate, Keys, Paths
 from callwright.sidecar.apis import Api
 from callwright.sidecar.asgi import ResponseWriter, read_body, target, until_disconnect, written_path
 from callwright.sidecar.budget import Budget, Held
-from callwright.sidecar.client_forms import check_forms
+from callwright.sidecar.client_forms import check_forms, may_hold
 from callwright.sidecar.config import ENGINE_PATHS, GENERATING_PATHS, JSON_FACTOR, SidecarConfig
 from callwright.sidecar.errors import Overloaded, Refused, error_object, error_response, status_of
 from callwright.sidecar.limits import check_limits, check_values
@@ -39,6 +39,7 @@ from callwright.sidecar.translation import (
     translate_completion,
 )
 from callwright.sidecar.upstream import EngineResponse, Upstream, request_headers, response_headers
+from callwright.sidecar.waiting_calls import WaitingCalls
 from callwright.sidecar.worker import SHORT, Worker
 from callwright.store.manifest import VERSION_HEADER
 
@@ -69,6 +70,7 @@ class Services:
 
     config: SidecarConfig
     upstream: Upstream
+    waiting: WaitingCalls
     models: Models
     gate: Gate
     budget: Budget
@@ -91,6 +93,10 @@ class Handler:
         self._body = b""
         self._is_whole = False
         """The answer is generated, and comes whole."""
+        self._is_forced = False
+        """The engine may be held to a form of the answer."""
+        self._model: str | None = None
+        """The model that the engine is asked for."""
         self._kept = 0
         """Bytes that are held until the end, for a second try."""
         self._dialect = "no"
@@ -145,6 +151,8 @@ class Handler:
         upstream = self._services.upstream
         upstream.breaker.admit()
         request = upstream.request(self._request.method, path, headers, body or None, whole=self._is_whole)
+        if self._is_forced:
+            request = self._services.waiting.hold(self._model, request)
         body = b""
         if not self._kept:
             self._body = b""
@@ -187,6 +195,11 @@ class Relay(Handler):
     def _is_json(self) -> bool:
         return self._request.method == "POST" and self._request.scope["path"] in ENGINE_PATHS["POST"]
 
+    def _note(self, request: Json) -> None:
+        """Note what the engine is asked for."""
+        model = request.get("model")
+        self._is_forced, self._model = may_hold(request), model if isinstance(model, str) else None
+
     def _parsed(self) -> Json:
         """Return the request's JSON, where it has some. Raises `Refused` for what goes over a limit."""
         if not self._is_json:
@@ -194,6 +207,7 @@ class Relay(Handler):
         check_values(self._body, self._services.config)
         request = chat_request.parse(self._body)
         check_limits(request, self._services.config)
+        self._note(request)
         self._is_whole = self._request.scope["path"] in GENERATING_PATHS and request.get("stream") is not True
         return request
 
@@ -297,6 +311,7 @@ class Chat(Relay):
 
         Where it may have to be read again, for another version or a second try, the client's request is kept too.
         """
+        self._note(plan.body)
         written = [body for body in (plan.body, plan.loose_body) if body is not None]
         bodies = await self._services.worker.run(len(self._body), lambda: [sse.dumps(body) for body in written])
         written.clear()

@@ -5,7 +5,6 @@ Leans on `re._parser`, Python's own reader of regular expressions: look at it wh
 
 import math
 import re
-import warnings
 from functools import lru_cache
 from re import _constants as kind  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
@@ -27,8 +26,7 @@ def pattern_cost(pattern: str) -> float:
     if len(pattern) > _MOST_CHARACTERS:
         return math.inf
     try:
-        with warnings.catch_warnings(action="ignore"):
-            return _cost(_parser.parse(pattern))
+        return _cost(_parser.parse(pattern))
     except (re.error, OverflowError, RecursionError):
         return math.inf
 

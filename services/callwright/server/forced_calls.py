@@ -21,11 +21,6 @@ class ForcedCalls:
         self._answered: list[float | None] = [None, None]
         """When the forced call and the plain one of this round had their answer."""
 
-    @property
-    def answered(self) -> bool:
-        """Whether the forced call that was asked for last has had its answer."""
-        return self._answered[0] is not None
-
     def check(self) -> None:
         """Raise `TimedOut` for an engine whose forced calls get no answer; does not wait, and asks anew by itself."""
         forced, plain = self._answered
