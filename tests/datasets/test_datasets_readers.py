@@ -16,6 +16,7 @@ from buckets import BUCKET, s3_server
 from callwright import dialects
 from callwright.datasets import Conversation, Report, files, readers, sources
 from callwright.datasets.convert import rendered
+from callwright.datasets.formats import openai, sharegpt, swift
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.store import Store
 
@@ -739,3 +740,30 @@ def test_calls_that_cannot_be_read_are_a_finding(tmp_path: Path, calls: object) 
     report = Report()
     assert list(readers.read(write(tmp_path / "a.jsonl", {**OPENAI, "messages": messages}), report=report)) == []
     assert list(report.findings) == ["tool_calls"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["openai", "swift", "sharegpt"])
+def test_a_row_of_many_calls_and_results_without_ids_takes_no_longer_than_its_size(kind: str) -> None:
+    count = 20_000
+    text = '{"name": "now", "arguments": {}}'
+    turns: dict[str, list[dict[str, Any]]] = {
+        "openai": [
+            {"role": "assistant", "content": "", "function_call": {"name": "now", "arguments": "{}"}},
+            {"role": "function", "content": "12:00"},
+        ],
+        "swift": [{"role": "tool_call", "content": text}, {"role": "tool_response", "content": "12:00"}],
+        "sharegpt": [{"from": "function_call", "value": text}, {"from": "observation", "value": "12:00"}],
+    }
+    asked = {"role": "user", "content": "?"} if kind != "sharegpt" else {"from": "human", "value": "?"}
+    tools = [{"type": "function", "function": {"name": "now", "parameters": {}}}]
+    formats: dict[str, Callable[[Any], Any]] = {"openai": openai.read, "swift": swift.read, "sharegpt": sharegpt.read}
+    call, answer = turns[kind]
+    key = "conversations" if kind == "sharegpt" else "messages"
+    for following in ([call, answer] * count, [call] * count + [answer] * count):
+        if kind == "openai" and following[1] is call:
+            continue
+        read = formats[kind]({key: [asked, *following], "tools": tools}).messages
+        made = [each["id"] for message in read for each in message.get("tool_calls") or ()]
+        assert made == [f"call_{index}" for index in range(count)]
+        assert [message["tool_call_id"] for message in read if message["role"] == "tool"] == made

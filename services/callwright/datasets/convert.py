@@ -14,7 +14,7 @@ from callwright.datasets import readers
 from callwright.datasets.conversation import JSON, Conversation
 from callwright.datasets.formats import sharegpt
 from callwright.datasets.formats.react import read_text
-from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, next_unanswered, results
+from callwright.datasets.formats.row import Messages, ParsedRow, RowError, results
 from callwright.datasets.report import Finding, Report
 from callwright.dialects.arguments import read_object
 from callwright.dialects.literals import read_literal
@@ -96,14 +96,14 @@ def _read_back(made: Rendered, dialect: Dialect, conversation: Conversation) -> 
     """What the dialect's text says, its prompt apart. Raises `RowError`."""
     box = Toolbox(conversation.tools)
     given = {role: iter([m for m in conversation.messages if m["role"] == role]) for role in ("system", "user")}
-    messages: list[JSON] = []
+    messages = Messages()
     for message in made.messages:
         match message["role"]:
             case "assistant":
-                messages += read_text(message["content"], box, calls_before(messages), dialect=dialect.name)
+                messages += read_text(message["content"], box, messages.calls, dialect=dialect.name)
             case "tool":
                 messages += results(message["content"], messages)
-            case "user" if next_unanswered(messages):
+            case "user" if next(messages.unanswered(), None):
                 messages += results(message["content"], messages)
             case role:
                 messages += islice(given[role], 1)  # less the prompt that the dialect adds

@@ -4,7 +4,8 @@
     messages, tools = own.broken(messages, tools)        "ok<|im_end|>" in a result is now "ok< |im_end|>"
     own.count                                            1
 
-A space after its first character is the least change that no tokenizer reads as the token, and no normaliser takes out.
+A space after its first character is the least change that no tokenizer reads as the token, and no normaliser takes out;
+spellings that a normaliser (NFKC) makes a token of, such as `＜|im_end|＞`, are broken too.
 Special tokens are broken in all texts but the assistant's; tags of calls, results and thoughts in those of users, tools
 and results, since a system text may show the format; and where a dialect writes results into the assistant's text, a
 line that would be a marker there is quoted: `> Final Answer: 7`. Text without any of these keeps every byte.
@@ -12,19 +13,29 @@ line that would be a marker there is quoted: `> Final Answer: 7`. Text without a
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from itertools import chain, starmap
 from typing import Any
+from unicodedata import normalize
 
 from callwright.dialects.messages import text_of_part
 from callwright.dialects.types import Dialect, Message, ToolSpec
 from callwright.errors import InvalidInput
 
-_IN_BARS = ("<[|｜][^\\s<>]{1,64}>", "<[^\\s<>|｜]{1,63}[|｜]>")
+_IN_BARS = ("<[|｜][^\\s<>＜＞﹤﹥]{1,64}[>＞﹥]", "<[^\\s<>|｜＜＞﹤﹥]{1,63}[|｜][>＞﹥]")
 _USUAL = (
     *("</?s>", "<(?:bos|eos|pad|unk|sop|eop)>", r"<(?:start|end)_of_\w{1,32}>", "<</?SYS>>"),
     *(r"\[/?INST\]", r"\[/?[A-Z]{1,16}_[A-Z_]{1,32}\]", r"\[/?(?:THINK|ARGS|gMASK|sMASK)\]"),
 )
 """What special tokens look like, for versions whose manifest does not list them."""
-_TAGS = ("</?(?:tool_call|tool_response|tools|think)>",)
+_COMPATIBLE = (
+    *((0xA0, 0x100), (0x17F, 0x180), (0x2B0, 0x300), (0x37E, 0x37F), (0x1D00, 0x1DC0), (0x1FEF, 0x1FF0)),
+    *((0x2000, 0x2190), (0x2260, 0x2270), (0x2460, 0x2500), (0x2C7C, 0x2C7E), (0xFE10, 0xFE70), (0xFF00, 0xFFF0)),
+    *((0xA7F0, 0xA800), (0xFB29, 0xFB2A), (0x10780, 0x107C0)),
+    *((0x1D400, 0x1D800), (0x1F100, 0x1F190), (0x1FBF0, 0x1FBFA)),
+)
+"""Where Unicode's other spellings of ASCII's characters stand."""
+_TAGS = ("tool_call", "tool_response", "tools", "think")
 
 
 class Foreign:
@@ -32,9 +43,10 @@ class Foreign:
 
     def __init__(self, dialect: Dialect, special: Iterable[str] | None) -> None:
         listed = sorted(special or (), key=len, reverse=True)  # one that begins with another comes first
-        tokens = _USUAL if special is None else [re.escape(token) for token in listed if _can_be_broken(token)]
+        tokens = _USUAL if special is None else [_spelled(token) for token in listed if _can_be_broken(token)]
         self._special = _patterns((*_IN_BARS, *tokens))
-        self._marked = _patterns((*_IN_BARS, *tokens, *_TAGS))
+        tags = (_spelled(f"<{end}{name}>") for end in ("", "/") for name in _TAGS)
+        self._marked = _patterns((*_IN_BARS, *tokens, *tags))
         self._in_results = dialect.marker_in_result
         self.count = 0
         """Tokens and markers that were broken so far."""
@@ -78,9 +90,9 @@ class Foreign:
         return value
 
     def _text(self, text: str, patterns: Mapping[str, re.Pattern[str]]) -> str:
-        for first, pattern in patterns.items():
-            if first in text:
-                text = self._sub(pattern, f"{first} ", text)
+        for firsts, pattern in patterns.items():
+            if firsts[0] in text or (not text.isascii() and any(first in text for first in firsts)):
+                text = self._sub(pattern, r"\g<0> ", text)
         return text
 
     def _sub(self, pattern: re.Pattern[str], by: Any, text: str) -> str:
@@ -99,12 +111,39 @@ def _can_be_broken(token: str) -> bool:
 
 
 def _patterns(wholes: Iterable[str]) -> dict[str, re.Pattern[str]]:
-    """A pattern for each character that something of `wholes`, which are patterns, begins with; it matches that one."""
+    """A pattern for each character that something of `wholes`, which are patterns, begins with; it matches that one.
+
+    The key is the character and its other spellings.
+    """
     rests: dict[str, list[str]] = {}
     for whole in wholes:
-        first = whole[:2] if whole[0] == "\\" else whole[0]
-        rests.setdefault(first, []).append(whole[len(first) :])
-    return {first[-1]: re.compile(f"{first}(?={'|'.join(rest)})") for first, rest in rests.items()}
+        first = _FIRST.match(whole)
+        assert first is not None
+        rests.setdefault((first[1] or first[0])[-1], []).append(whole[first.end() :])
+    return {
+        first + _other_spellings().get(first, ""): re.compile(f"{_spelled(first)}(?={'|'.join(rest)})")
+        for first, rest in rests.items()
+    }
+
+
+_FIRST = re.compile(r"\[(\\?.)[^\]]*\]|\\?.", re.DOTALL)
+"""What a pattern's first character is written as: itself, escaped, or with its other spellings behind it."""
+
+
+def _spelled(text: str) -> str:
+    """A pattern of the text, and of what a tokenizer's normaliser makes it of: `＜` is `<` to NFKC."""
+    others = _other_spellings()
+    return "".join(f"[{re.escape(each)}{others[each]}]" if each in others else re.escape(each) for each in text)
+
+
+@cache
+def _other_spellings() -> dict[str, str]:
+    """The characters, by one of ASCII, that NFKC makes that one of."""
+    found: dict[str, str] = {}
+    for number in chain.from_iterable(starmap(range, _COMPATIBLE)):
+        if len(made := normalize("NFKC", chr(number))) == 1 and made.isascii() and not made.isspace():
+            found[made] = found.get(made, "") + chr(number)
+    return found
 
 
 def _quote(found: re.Match[str]) -> str:

@@ -3,7 +3,7 @@
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats.openai import tools_of
 from callwright.datasets.formats.react import read_text
-from callwright.datasets.formats.row import ParsedRow, RowError, calls_before
+from callwright.datasets.formats.row import Messages, ParsedRow, RowError
 from callwright.dialects.tools import Toolbox
 
 
@@ -16,7 +16,7 @@ def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
     tools = tools_of(row, ())
     box = Toolbox(tools)
-    messages: list[JSON] = []
+    messages = Messages()
     if row.get("system"):
         messages.append({"role": "system", "content": str(row["system"])})
     history = row.get("history") or []
@@ -25,5 +25,5 @@ def read(row: JSON) -> ParsedRow:
     asked = "\n".join(part for part in (row["instruction"], str(row.get("input") or "")) if part)
     for question, answer in [*history, (asked, row["output"])]:
         messages.append({"role": "user", "content": str(question)})
-        messages += read_text(str(answer), box, calls_before(messages))
+        messages += read_text(str(answer), box, messages.calls)
     return ParsedRow(tuple(messages), tools)

@@ -3,12 +3,14 @@
 Reads the older `functions` / `function_call` spelling too.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats.react import read_text
-from callwright.datasets.formats.row import ParsedRow, RowError, calls_before, read_calls, read_id, results
+from callwright.datasets.formats.row import Messages, ParsedRow, RowError, read_calls, read_id, results
 from callwright.datasets.formats.weights import read_weight, weighted_turn
 from callwright.dialects.declarations import list_tools, openai_tool, unread_parameters
 from callwright.dialects.messages import reasoning_of, text_of_part
@@ -28,7 +30,7 @@ def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
     tools = tools_of(row, row["messages"])
     box = Toolbox(tools)
-    messages: list[JSON] = []
+    messages = Messages()
     for index, message in enumerate(row["messages"]):
         messages += read_message(message, index, messages, box)
     return ParsedRow(tuple(messages), tools)
@@ -51,16 +53,21 @@ def read_tools(value: Any) -> tuple[JSON, ...]:
 def tools_of(row: JSON, turns: Sequence[Any]) -> tuple[JSON, ...]:
     """The tools that a row declares, itself and in its turns, a system message for one; each once."""
     holders = [row, *(turn for turn in turns if isinstance(turn, dict))]
-    found: list[JSON] = []
-    for holder in holders:
-        for key in ("tools", "functions"):
-            if written := holder.get(key):
-                listed = read_tools(written)
-                found += listed if not found else [tool for tool in listed if tool not in found]
-    return tuple(found)
+    listed = [
+        read_tools(written) for holder in holders for key in ("tools", "functions") if (written := holder.get(key))
+    ]
+    return listed[0] if len(listed) == 1 else distinct(chain(*listed))
 
 
-def read_message(message: Any, index: int, before: Sequence[JSON], tools: Toolbox) -> list[JSON]:
+def distinct(tools: Iterable[JSON]) -> tuple[JSON, ...]:
+    """The tools, each once."""
+    found: dict[str, JSON] = {}
+    for tool in tools:
+        found.setdefault(json.dumps(tool, sort_keys=True), tool)
+    return tuple(found.values())
+
+
+def read_message(message: Any, index: int, before: Messages, tools: Toolbox) -> list[JSON]:
     """The messages that one of a row makes: several where an assistant's text holds calls and results.
 
     `before` are the messages already read. Raises `RowError`.
@@ -76,7 +83,7 @@ def read_message(message: Any, index: int, before: Sequence[JSON], tools: Toolbo
     if role == "assistant" and calls:
         made = [{**made[0], "content": text or None, "tool_calls": read_calls(calls, before, f"messages[{index}]: ")}]
     elif role == "assistant" and text:
-        made = read_text(text, tools, calls_before(before))
+        made = read_text(text, tools, before.calls)
     elif role == "tool":
         made = results(text or "", before, read_id(message.get("tool_call_id")))
     if role == "assistant" and (reasoning := reasoning_of(message)):

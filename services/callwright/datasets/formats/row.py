@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 from callwright.datasets.conversation import JSON, tool_call
@@ -21,6 +22,41 @@ class ParsedRow(NamedTuple):
     tools: tuple[JSON, ...]
 
 
+class Messages(list[JSON]):
+    """The messages of a row as they are read, and what they call: each is looked through once, the last one again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen = 0
+        self._ids: list[str] = []
+        """Of the calls of the messages that were looked through, and which result is due first."""
+        self._first = 0
+        self._answered: set[object] = set()
+
+    @property
+    def calls(self) -> int:
+        """How many calls the messages make, which numbers the next one."""
+        self._look()
+        return len(self._ids) + (len(self[-1].get("tool_calls") or ()) if self else 0)
+
+    def unanswered(self) -> Iterator[str]:
+        """The ids of the calls that have no result yet, for results that don't name theirs."""
+        self._look()
+        last = self[-1] if self else {}
+        while self._first < len(self._ids) and self._ids[self._first] in self._answered:
+            self._first += 1
+        seen = (self._ids[index] for index in range(self._first, len(self._ids)))
+        for identity in chain(seen, (str(call["id"]) for call in last.get("tool_calls") or ())):
+            if identity not in self._answered and identity != last.get("tool_call_id"):
+                yield identity
+
+    def _look(self) -> None:
+        for message in self[self._seen : -1]:  # calls may still be added to the last
+            self._ids += (str(call["id"]) for call in message.get("tool_calls") or ())
+            self._answered.add(message.get("tool_call_id"))
+        self._seen = max(self._seen, len(self) - 1)
+
+
 class RowError(Exception):
     """A row that can't be read: a short kind to count by, and what exactly is wrong."""
 
@@ -30,12 +66,12 @@ class RowError(Exception):
         super().__init__(detail)
 
 
-def call_turn(text: str, before: Sequence[JSON], where: str = "") -> JSON:
+def call_turn(text: str, before: Messages, where: str = "") -> JSON:
     """The assistant turn that a JSON text of one call or a list of calls makes. Raises `RowError`."""
     return {"role": "assistant", "content": None, "tool_calls": read_calls(text, before, where)}
 
 
-def read_calls(value: Any, before: Sequence[JSON], where: str = "") -> list[JSON]:
+def read_calls(value: Any, before: Messages, where: str = "") -> list[JSON]:
     """OpenAI's calls from a call or a list of them, with or without `function` around each, or from the JSON text.
 
     `before` are the messages already read. Raises `RowError`.
@@ -44,7 +80,7 @@ def read_calls(value: Any, before: Sequence[JSON], where: str = "") -> list[JSON
     calls = value if isinstance(value, list) else [value]
     if not isinstance(value, dict | list):
         raise RowError("tool_calls", f"{where}got {type(value).__name__}; expected a list of calls")
-    first = calls_before(before)
+    first = before.calls
     return [_call(_decoded(call, where), first + index, where) for index, call in enumerate(calls)]
 
 
@@ -103,7 +139,7 @@ def _text_within(text: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def add_calls(turn: JSON, messages: list[JSON]) -> None:
+def add_calls(turn: JSON, messages: Messages) -> None:
     """Add a turn of calls to `messages`: as one with the assistant's turn before it, if there is. Raises `RowError`."""
     if not messages or messages[-1]["role"] != "assistant":
         messages.append(turn)
@@ -114,30 +150,23 @@ def add_calls(turn: JSON, messages: list[JSON]) -> None:
         raise RowError(
             "weight", f"got a text and its call with weights {weights[0]:g} and {weights[1]:g}; expected one"
         )
-    calls = [*before.get("tool_calls", ()), *turn["tool_calls"]]
+    calls = before.get("tool_calls", [])  # this reader's own, and long where a row has one call after the other
+    calls += turn["tool_calls"]
     messages.append({**before, "content": before["content"] or None, "tool_calls": calls})
 
 
-def calls_before(messages: Sequence[JSON]) -> int:
-    """How many calls the messages make, which numbers the next one."""
-    return sum(len(message.get("tool_calls") or ()) for message in messages)
-
-
-def results(text: str, before: Sequence[JSON], identity: str | None = None) -> list[JSON]:
+def results(text: str, before: Messages, identity: str | None = None) -> list[JSON]:
     """The result messages of a text: one, or one for each of the `<tool_response>` blocks that it consists of.
 
-    `identity` is the call's that the first answers; the next that have no result yet go with the others.
+    `identity` is the call's that the first answers; the next that have no result yet go with the others, and none where
+    there is no such.
     """
     texts = [text] if _RESPONSE.sub("", text).strip() else _RESPONSE.findall(text) or [text]
-    made: list[JSON] = []
+    waiting, made = before.unanswered(), list[JSON]()
+    taken: set[str] = set()
     for content in texts:
-        made.append({"role": "tool", "tool_call_id": identity or next_unanswered([*before, *made]), "content": content})
+        identity = identity or next((each for each in waiting if each not in taken), "")
+        taken.add(identity)
+        made.append({"role": "tool", "tool_call_id": identity, "content": content})
         identity = None
     return made
-
-
-def next_unanswered(messages: Sequence[JSON]) -> str:
-    """Id of the first call that has no result yet, for results that don't name theirs; empty when there is none."""
-    answered = {message.get("tool_call_id") for message in messages}
-    calls = (call["id"] for message in messages for call in message.get("tool_calls") or ())
-    return next((str(identity) for identity in calls if identity not in answered), "")

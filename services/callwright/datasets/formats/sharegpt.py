@@ -9,11 +9,11 @@ from callwright.datasets.conversation import JSON
 from callwright.datasets.formats.openai import tools_of
 from callwright.datasets.formats.react import read_text
 from callwright.datasets.formats.row import (
+    Messages,
     ParsedRow,
     RowError,
     add_calls,
     call_turn,
-    calls_before,
     results,
 )
 from callwright.datasets.formats.weights import read_weight, weighted, weighted_turn
@@ -49,7 +49,7 @@ def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
     tools = tools_of(row, row["conversations"])
     box = Toolbox(tools)
-    messages: list[JSON] = []
+    messages = Messages()
     for turn in turns(row):
         match turn.role:
             case "system":
@@ -58,7 +58,7 @@ def read(row: JSON) -> ParsedRow:
                 box = Toolbox(tools)
                 made = [{"role": "system", "content": rest}] if rest else []
             case "assistant":
-                made = read_text(turn.text, box, calls_before(messages))
+                made = read_text(turn.text, box, messages.calls)
             case "call":
                 add_calls(weighted(call_turn(turn.text, messages), turn.weight), messages)
                 made = []

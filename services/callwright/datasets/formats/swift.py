@@ -5,7 +5,7 @@ Calls in a row become one assistant message with parallel calls; an assistant te
 
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats import openai
-from callwright.datasets.formats.row import ParsedRow, RowError, add_calls, call_turn
+from callwright.datasets.formats.row import Messages, ParsedRow, RowError, add_calls, call_turn
 from callwright.datasets.formats.weights import read_weight, weighted
 from callwright.dialects.tools import Toolbox
 
@@ -26,7 +26,7 @@ def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
     tools = openai.tools_of(row, row["messages"])
     box = Toolbox(tools)
-    messages: list[JSON] = []
+    messages = Messages()
     for index, message in enumerate(row["messages"]):
         role = str(message.get("role")) if isinstance(message, dict) else None
         if role in _CALL_ROLES:

@@ -7,14 +7,14 @@ import re
 
 from callwright.datasets.conversation import JSON
 from callwright.datasets.formats import sharegpt
-from callwright.datasets.formats.openai import read_tools, tools_of
+from callwright.datasets.formats.openai import distinct, read_tools, tools_of
 from callwright.datasets.formats.react import read_text
 from callwright.datasets.formats.row import (
+    Messages,
     ParsedRow,
     RowError,
     add_calls,
     call_turn,
-    calls_before,
     results,
 )
 from callwright.datasets.formats.weights import weighted, weighted_turn
@@ -36,18 +36,18 @@ def matches(row: JSON) -> bool:
 
 def read(row: JSON) -> ParsedRow:
     """Messages and tools of one row. Raises `RowError`."""
-    messages: list[JSON] = []
+    messages = Messages()
     declared = tools = tools_of(row, row["conversations"])
     for turn in sharegpt.turns(row):
         match turn.role:
             case "system":
                 listed, kept = _system(turn.text)
-                tools = declared + tuple(tool for tool in listed if tool not in declared)
+                tools = distinct((*declared, *listed))
                 made = [{"role": "system", "content": kept}] if kept else []
             case "user":
                 made = [{"role": "user", "content": _BEGIN.sub("", turn.text).strip()}]
             case "assistant":
-                made = read_text(turn.text, without_finish(tools), calls_before(messages), dialect="toolbench")
+                made = read_text(turn.text, without_finish(tools), messages.calls, dialect="toolbench")
             case "call":
                 add_calls(weighted(call_turn(turn.text, messages), turn.weight), messages)
                 made = []
