@@ -13,20 +13,30 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt, Validat
 
 from callwright.errors import InvalidInput, NotFound
 from callwright.store.documents import read_file
+from callwright.store.regular_expressions import ends_soon
 
 FILE = "adapter_config.json"
 
 
-def _compiling(pattern: str) -> str:
+_ENDLESS = "a regular expression that is matched soon: with fewer repeats, and none of what repeats or may differ"
+_LONGEST_NAME = 256
+"""Characters of a module's name that a pattern is matched with."""
+
+
+def _matching(pattern: str) -> str:
+    """The pattern. Raises `ValueError` for one that can't be compiled, or be matched in a time that can be told."""
     try:
         re.compile(rf"(.*\.)?({pattern})$")
-    except re.error as error:
+        is_quick = ends_soon(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"a regular expression, but {error}") from None
+    if not is_quick:
+        raise ValueError(_ENDLESS)
     return pattern
 
 
 T = TypeVar("T")
-Pattern = Annotated[str, AfterValidator(_compiling)]
+Pattern = Annotated[str, AfterValidator(_matching)]
 
 
 class AdapterConfig(BaseModel):
@@ -47,10 +57,10 @@ class AdapterConfig(BaseModel):
     bias: Literal["none", "all", "lora_only"] = "none"
     init_lora_weights: bool | str | None = None
     modules_to_save: list[Pattern] | None = None
-    target_modules: list[str] | Pattern | None = None
-    exclude_modules: list[str] | Pattern | None = None
+    target_modules: Pattern | list[str] | None = None
+    exclude_modules: Pattern | list[str] | None = None
     layers_to_transform: list[int] | int | None = None
-    layers_pattern: list[Pattern] | Pattern | None = None
+    layers_pattern: Pattern | list[Pattern] | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -91,5 +101,12 @@ class AdapterConfig(BaseModel):
 
 
 def _by_pattern(patterns: dict[str, T], module: str, default: T) -> T:
-    """The value of the first pattern that matches the module's name or its end, as PEFT chooses."""
+    """The value of the first pattern that matches the module's name or its end, as PEFT chooses.
+
+    Raises `InvalidInput` for what is too long to be a module's name.
+    """
+    if patterns and len(module) > _LONGEST_NAME:
+        raise InvalidInput(
+            f"reading the adapter: a module's name has {len(module)} characters; expected at most {_LONGEST_NAME}"
+        )
     return next((v for pattern, v in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module)), default)
