@@ -184,6 +184,7 @@ def _noticed(path: str) -> float:
     return asyncio.run(noticed(path))
 
 
+@pytest.mark.slow
 def test_a_replica_whose_forced_calls_hang_is_unhealthy_and_can_be_ended(model: Path, figure: Figure) -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         seconds = pool.submit(_noticed, str(model)).result()

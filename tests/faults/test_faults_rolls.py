@@ -192,7 +192,7 @@ def test_after_versions_that_could_not_start_one_that_can_takes_over_without_a_f
     roll.answers.clear()
     publish_version(roll.store, "whole", WEIGHTS, dialect="react_en")
     with roll.load():
-        roll.deploy(roll.publish("crashes"))
+        roll.deploy(roll.publish("too large"))
         assert roll.deploy(ServedModel(id="m", name="m", version="whole")).startswith("RUNNING")
         while roll.answers[-1] != "whole":
             time.sleep(0.05)
