@@ -40,10 +40,18 @@ _MARKERS = [
 ]
 hostile = st.lists(st.sampled_from(_MARKERS) | st.text(max_size=6), max_size=14).map("".join)
 """Text full of markers, where they belong and where they do not."""
-harmless = st.text(st.characters(exclude_characters=":：<`~", exclude_categories=["Cs"]), max_size=40).map(
+_line = st.text(st.characters(exclude_characters=":：<", exclude_categories=["Cs"]), max_size=40).map(
     lambda text: " ".join(text.split())
 )
-"""One line that holds no marker and no fence."""
+one_line = _line.filter(lambda text: not re.match("(?:`|~){3}", text))
+_plain = st.text(st.characters(exclude_characters=":：<`~", exclude_categories=["Cs"]), max_size=40).map(
+    lambda text: " ".join(text.split())
+)
+_code = st.builds(
+    "{}\n{}{}\n{}\n{}".format, _plain, st.just("```"), st.sampled_from(["", "py", "json"]), _plain, st.just("```")
+)
+harmless = one_line | _code.map(str.strip) | st.builds("{}\n{}".format, _code.map(str.strip), one_line.filter(bool))
+"""Text that holds no marker, with a code block or without."""
 values = st.recursive(
     st.none()
     | st.booleans()
@@ -381,7 +389,7 @@ def prose_takes_the_short_way(dialect: Dialect) -> None:
 
 
 @_examples(30)
-@given(st.lists(harmless.filter(bool), min_size=1, max_size=6))
+@given(st.lists(_plain.filter(bool), min_size=1, max_size=6))
 def prose_is_not_held_back(dialect: Dialect, pieces: list[str]) -> None:
     """Of prose in mid-line nothing but trailing white space waits."""
     parser = dialect.parser(TOOLS)

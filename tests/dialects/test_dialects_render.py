@@ -564,3 +564,36 @@ def test_what_is_no_conversation_is_refused(messages: list[dict[str, Any]], says
 def test_what_is_no_tool_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"tools\[1\]: got .*; expected a function with a name"):
         dialects.load("react_en").render([USER], [ALARM, {"type": "function"}])
+
+
+@pytest.mark.parametrize("name", ["react_en", "react_zh", "ms_agent", "toolbench", "agentfabric"])
+@pytest.mark.parametrize(
+    "cut", ["Action: ring", "Action: ring\nAction Input: ", 'Action: ring\nAction Input: {"to": "Bo']
+)
+def test_a_call_that_was_cut_off_hides_neither_the_call_before_it_nor_its_result(name: str, cut: str) -> None:
+    dialect = dialects.load(name)
+    tools = [{"type": "function", "function": {"name": "ring", "parameters": {"type": "object"}}}]
+    written = 'Action: ring\nAction Input: {"to": "Al"}\n' + cut
+    turn = dialect.parse(written, tools, cut=True)
+    assert (turn.content, [call.arguments for call in turn.calls]) == (cut, ['{"to": "Al"}'])
+    call = {"id": "0", "type": "function", "function": {"name": "ring", "arguments": '{"to": "Al"}'}}
+    back = {"role": "assistant", "content": turn.content, "tool_calls": [call]}
+    asked = [{"role": "user", "content": "q"}, back, {"role": "tool", "tool_call_id": "0", "content": "Rang."}]
+    rendered = dialect.render(asked, tools)
+    read = dialect.parse("".join(s.text for s in rendered.segments if s.turn == 1), tools)
+    assert [call.arguments for call in read.calls] == ['{"to": "Al"}']
+    assert "Action" in (read.content or "")
+    assert sum("Rang." in message["content"] for message in rendered.messages) == 1
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize(
+    "block", ["```py\nx = 1\n```", "~~~\nx\n~~~", "Look:\n```\n~~~\n```", "```\n\n```\n```\ny\n```"]
+)
+def test_the_fence_that_closes_a_code_block_before_a_call_is_content(name: str, block: str) -> None:
+    dialect = dialects.load(name)
+    tools = [{"type": "function", "function": {"name": "ring", "parameters": {"type": "object"}}}]
+    before, after = dialect.call_frame("ring")
+    call = f"{before}{{}}{after}"
+    assert dialect.parse(f"{block}\n{call}", tools).content == block
+    assert dialect.parse(f"{block}\n\n```\n{call}\n```", tools).content == block

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from callwright.dialects.hermes_stream import HermesStream
+from callwright.dialects.hermes_stream import HermesStream, find_tag
 from callwright.dialects.history import Piece, names_of, read_said, with_calls
 from callwright.dialects.left_over import OPEN, SHUT
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
@@ -72,13 +72,13 @@ class Hermes:
         return page.render()
 
     def _write_turn(self, page: Page, turn: Assistant, names: Names) -> None:
-        reasoning = "\n".join(filter(None, (turn.reasoning, turn.thought)))
-        turn = replace(turn, reasoning=reasoning, thought="")
-        said = read_said(lambda: HermesStream(names, eager=False), turn, "<")
+        if turn.thought:
+            turn = replace(turn, reasoning=f"{turn.reasoning}\n{turn.thought}".strip())
+        said = read_said(lambda: HermesStream(names, eager=False), turn, find_tag)
         page.open("assistant")
         page.reason(said.reasoning)
         page.turn = turn.index
-        text = [(segment.kind, segment.text) for segment in said.segments]
+        text = said.pieces
         if turn.calls:
             calls = self._calls(turn)
             orders = ([*text, *_on_a_line(calls)] if text else calls, [*calls, *_on_a_line(text)])

@@ -16,6 +16,8 @@ from callwright.dialects.tools import Names
 from callwright.dialects.types import THINK, MalformedCall
 
 _TAG = re.compile(rf"<tool_(?:call|response)>|^[ \t]{{0,8}}{THINK}", re.MULTILINE)
+find_tag = _TAG.search
+"""Finds the next tag that leads out of prose."""
 _ARGUMENTS = re.compile(r'"arguments"\s*:')
 _BLOCK_TAG = re.compile(f"{OPEN}|{SHUT}")
 _OUTSIDE = outside("<")
@@ -55,7 +57,9 @@ class HermesStream(Stream):
         found = _TAG.search(self._buffer, self._position) if has_tag else None
         if found is None:
             end = self._before_part_of(OPEN, RESULT, THINK) if has_tag else len(self._buffer)
-            within_line = self._buffer.find("\n", self._position - 1) < 0  # so no fence is there
+            within_line = (
+                not self._begins_line() and self._buffer.find("\n", self._position - 1) < 0
+            )  # so no fence is there
             self._say(self._take(self._before_gap(end) if within_line else self._before_lead(end)))
             return False
         if found[0] == RESULT and not self._is_invented(found.start()):

@@ -3,24 +3,24 @@
 The text is the model's own: it stays as the model wrote it where the parser finds more than plain text in it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from callwright.dialects.messages import Assistant, Item
 from callwright.dialects.stream import Stream
 from callwright.dialects.tools import Names, Tool, read_tools
-from callwright.dialects.types import Kind, Segment, Thought, ToolCall
+from callwright.dialects.types import Kind, Thought, ToolCall
 from callwright.errors import InvalidInput
 
 Piece = tuple[Kind, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Said:
     """What a turn says, and what it thought before."""
 
     reasoning: str
-    segments: tuple[Segment, ...]
+    pieces: list[Piece]
     """Of the text without the reasoning at its head."""
     calls: tuple[ToolCall, ...]
     """Valid calls that the text itself makes."""
@@ -30,13 +30,13 @@ class Said:
     @property
     def text(self) -> str:
         """The text without the reasoning at its head."""
-        return "".join(segment.text for segment in self.segments)
+        return "".join(text for _, text in self.pieces)
 
     @property
     def is_raw(self) -> bool:
         """Whether the text is written in the dialect already: it opens with a marker, or makes a call."""
-        opens = bool(self.segments) and self.segments[0].kind != "text"
-        return opens or any(segment.kind in ("action", "action_input") for segment in self.segments)
+        kinds = [kind for kind, _ in self.pieces]
+        return not self.is_plain and (kinds[:1] not in ([], ["text"]) or "action" in kinds or "action_input" in kinds)
 
 
 def names_of(tools: tuple[Tool, ...], items: Sequence[Item]) -> Names:
@@ -46,17 +46,18 @@ def names_of(tools: tuple[Tool, ...], items: Sequence[Item]) -> Names:
     return Names((*tools, *read_tools([{"name": name} for name in called if name not in declared])) or None)
 
 
-def read_said(new_stream: Callable[[], Stream], turn: Assistant, signs: Iterable[str]) -> Said:
-    """Reads the text of a turn, in which nothing but text stands without one of the `signs`."""
-    if not any(sign in turn.text for sign in signs):
-        return Said(turn.reasoning, (Segment("text", turn.text),) if turn.text else (), (), True)
+def read_said(new_stream: Callable[[], Stream], turn: Assistant, find: Callable[[str], object]) -> Said:
+    """Reads the text of a turn, in which nothing but text stands where `find` finds nothing."""
+    if not find(turn.text):
+        return Said(turn.reasoning, [("text", turn.text)] if turn.text else [], (), True)
     stream = new_stream()
     read, segments = stream.read(turn.text), stream.segments(turn.text)
     begins = next((n for n, segment in enumerate(segments) if segment.kind != "reasoning"), len(segments))
     first = read.parts[0] if begins and read.parts else None
     thoughts = dict.fromkeys((turn.reasoning, first.text if isinstance(first, Thought) else ""))
     calls = tuple(call for call in read.calls if isinstance(call, ToolCall))
-    return Said("\n".join(filter(None, thoughts)), segments[begins:], calls, not stream.met_marker)
+    pieces = [(segment.kind, segment.text) for segment in segments[begins:]]
+    return Said("\n".join(filter(None, thoughts)), pieces, calls, not stream.met_marker)
 
 
 def with_calls(

@@ -21,6 +21,17 @@ find_fence = re.compile(r"^[ \t]{0,3}(?:`{3}|~{3})", re.MULTILINE).search
 opens_fence = re.compile(r"[ \t]{0,3}(?:`{3}|~{3})\w{0,12}[ \t]{0,3}").fullmatch
 may_open_fence = re.compile(r"[ \t]{0,3}(?:`{1,3}|~{1,3})\w{0,12}[ \t]{0,3}").fullmatch
 LONGEST_FENCE = 21
+_FENCE_LINE = re.compile(r"^[ \t]{0,3}(?P<fence>`{3}|~{3})(?P<language>\w{0,12})[ \t]{0,3}$", re.MULTILINE)
+
+
+def block_after(text: str, block: str) -> str:
+    """The fence of the code block that is open behind `text`; `block` is open before it."""
+    for found in _FENCE_LINE.finditer(text):
+        if not block:
+            block = found["fence"]
+        elif found["fence"] == block and not found["language"]:
+            block = ""
+    return block
 
 
 def has_fence(text: str) -> bool:

@@ -48,6 +48,8 @@ class Markers:
         """Matches a marker right at a position that the caller knows to be a line start."""
         self.in_result = re.compile(rf"(?<=\n)(?={_DECOR_FULL}(?:{full}){''.join(_TAIL)})", re.IGNORECASE)
         """Finds where a line of a result would be a marker."""
+        self.line_end = re.compile(rf"\s{{0,64}}\n(?={whole})", re.IGNORECASE)
+        """Matches the line end before a marker."""
         self.partial = re.compile(f"{_DECOR_PART}(?:{part}|{prefixes(list(THINK))})", re.IGNORECASE).fullmatch
         """Matches when the text from a line start to its end could still become a marker."""
         ending = ["[.。!]?", "[ \\t\\r]{0,4}", "\\n", "[ \\t\\r\\n]{0,4}", "(?:\\*\\*|__|#{1,6}[ \\t])?"]

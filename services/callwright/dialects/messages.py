@@ -122,10 +122,14 @@ def text_of_part(part: object) -> str | None:
 
 def reasoning_of(message: Message) -> str:
     """The reasoning that a client sends back of a message: under its keys, or else in parts of its content."""
-    said = next((said for key in _REASONING_KEYS if isinstance(said := message.get(key), str) and said.strip()), None)
+    for key in _REASONING_KEYS:
+        said = message.get(key)
+        if isinstance(said, str) and said.strip():
+            return said.strip()
     content = message.get("content")
-    parts = content if said is None and isinstance(content, list | tuple) else ()
-    return (said or "\n".join(filter(None, map(_reasoning_of_part, parts)))).strip()
+    if not isinstance(content, list | tuple):
+        return ""
+    return "\n".join(filter(None, map(_reasoning_of_part, content))).strip()
 
 
 def _reasoning_of_part(part: object) -> str:
@@ -141,7 +145,7 @@ def _is_result(message: Message) -> bool:
 
 
 def _assistant(message: Message, results: Sequence[Message], first: int, where: str) -> Assistant:
-    calls = tuple(_calls(message, where))
+    calls = tuple(_calls(message, where)) if message.get("tool_calls") or message.get("function_call") else ()
     texts = [_text(result, f"messages[{first + index}]") for index, result in enumerate(results)]
     ordered = _in_order(calls, [str(result.get("tool_call_id")) for result in results], texts)
     reasoning = reasoning_of(message)
@@ -150,8 +154,8 @@ def _assistant(message: Message, results: Sequence[Message], first: int, where: 
             f"{where}.{REASONING}: got {THINK_END}, which ends it; expected reasoning without that tag; take it out"
         )
     thought = message.get(THOUGHT)
-    said = thought.strip() if isinstance(thought, str) else ""
-    return Assistant(_text(message, where), calls, ordered, first - 1, reasoning, said)
+    thought = thought.strip() if isinstance(thought, str) else ""
+    return Assistant(_text(message, where), calls, ordered, first - 1, reasoning, thought)
 
 
 def _in_order(calls: Sequence[Call], ids: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:
@@ -159,6 +163,8 @@ def _in_order(calls: Sequence[Call], ids: Sequence[str], texts: Sequence[str]) -
 
     A call without a result has an empty one where a later call has its own, which must not stand for it.
     """
+    if not texts:
+        return ()
     free: dict[str, list[int]] = {}
     for place, call in reversed(list(enumerate(calls))):
         free.setdefault(call.id, []).append(place)

@@ -12,6 +12,7 @@ overrides what it writes differently.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from callwright.dialects import markers as m
@@ -19,7 +20,7 @@ from callwright.dialects.history import Piece, Said, hidden, names_of, read_said
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.react_stream import ReactStream
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
-from callwright.dialects.types import THINK, THOUGHT, Message, Rendered, Segment, ToolSpec, Turn, write_reasoning
+from callwright.dialects.types import THOUGHT, Message, Rendered, Segment, ToolSpec, Turn, write_reasoning
 
 _WORDS = (m.ACTION_INPUT, m.ACTION, m.OBSERVATION, m.THOUGHT, m.FINAL_ANSWER, m.QUESTION)
 
@@ -138,7 +139,7 @@ class ReactDialect:
         return page.render(continue_final=resumed or reopened)
 
     def _write_turn(self, page: Page, turn: Assistant, names: Names, tools: tuple[Tool, ...], *, resumed: bool) -> None:
-        said = read_said(lambda: self._stream(names, with_results=True), turn, (":", "：", THINK))
+        said = read_said(lambda: self._stream(names, with_results=True), turn, self._markers.search)
         pieces = self._turn_pieces(turn, said, names, tools, resumed=resumed)
         if resumed:
             before: list[Piece] = [("reasoning", write_reasoning(said.reasoning))] if said.reasoning else []
@@ -159,7 +160,6 @@ class ReactDialect:
         self, turn: Assistant, said: Said, names: Names, tools: tuple[Tool, ...], *, resumed: bool
     ) -> list[Piece]:
         """What the model wrote in this turn: its own text as it is, plain text in the format."""
-        raw: list[Piece] = [(segment.kind, segment.text) for segment in said.segments]
         before: list[Piece] = []
         if turn.thought:
             if self._is_marked(turn.thought, names):
@@ -167,7 +167,7 @@ class ReactDialect:
             before = self.thought(turn.thought)
         text = said.text.strip()
         if said.is_raw:
-            pieces = [*before, *raw]
+            pieces = [*before, *said.pieces]
         elif turn.calls or turn.results:
             pieces = self.thought("\n".join(filter(None, (turn.thought, text))))
         else:
@@ -179,7 +179,13 @@ class ReactDialect:
         written = pieces
         if calls:
             lines = _end_line(pieces)
-            orders = ([*lines, *calls], [*calls, *lines])
+            orders = [[*lines, *calls], [*calls, *lines]]
+            if not said.is_plain and not self._stream(names).read(turn.text, cut=True).calls:
+                # The engine has cut a call off, which is none: it stands within a line.
+                flat = self._markers.line_end.sub(" ", text)
+                flat = f"… {flat}" if self._markers.head(flat) else flat
+                orders.insert(1, [*ReactDialect.thought(self, flat), *calls])
+                said = replace(said, calls=())
             written = with_calls(turn, said, calls, orders, lambda: self._stream(names)) or pieces
         if turn.results and self.results_inside and not said.is_plain:
             text = "".join(text for _, text in _end_line(written)) + self.observation("x")

@@ -57,6 +57,8 @@ class Stream:
         """What stands between the content and the newest marker: white space, and an opening fence."""
         self._in_fence = False
         """Whether an opening fence was dropped, so that the next closing one is no content either."""
+        self._block = ""
+        """The fence of the code block that is open in the content so far."""
         self._fence_length = 0
         """Of the fence after a call, of which it is to be seen whether it opens a code block."""
         self.met_marker = False
@@ -247,12 +249,29 @@ class Stream:
         buffer = self._buffer
         start = end if not buffer[end - 1].isspace() else self._before_gap(end)
         line = buffer.rfind("\n", self._position - 1, start) + 1
+        if not line and self._begins_line():
+            line = self._position
         if not line or line == start:
             return start
         is_fence = left_over.opens_fence if end < len(buffer) else left_over.may_open_fence
-        if start - line <= left_over.LONGEST_FENCE and is_fence(buffer, line, start):
-            return self._before_gap(line)
-        return start
+        if start - line > left_over.LONGEST_FENCE or not is_fence(buffer, line, start):
+            return start
+        return start if end < len(buffer) and self._closes_block(line, start) else self._before_gap(line)
+
+    def _closes_block(self, line: int, end: int) -> bool:
+        """Whether the fence on this line ends a code block of the content."""
+        block = self._block_after(self._buffer[self._position : line])
+        return bool(block) and not left_over.block_after(self._buffer[line:end], block)
+
+    def _block_after(self, text: str) -> str:
+        """The code block that is open behind the content so far and `text`."""
+        if not left_over.has_fence(text):
+            return self._block
+        return left_over.block_after(text if self._begins_line() else text.partition("\n")[2], self._block)
+
+    def _begins_line(self) -> bool:
+        """Whether content that comes now begins a line."""
+        return self._line_due or self._last_said in ("", "\n")
 
     def _take_lead(self, end: int) -> None:
         """Says the content up to a marker at `end`; what leads to the marker is `_gap`."""
@@ -276,6 +295,7 @@ class Stream:
         """Adds content."""
         if not text:
             return
+        self._block = self._block_after(text)
         if self._line_due and self._last_said and self._last_said != "\n" and text[0] not in "\r\n":
             self._content.append("\n")
         self._line_due = False
