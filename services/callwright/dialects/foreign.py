@@ -13,8 +13,8 @@ line that would be a marker there is quoted: `> Final Answer: 7`. Text without a
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from itertools import chain, starmap
+from functools import cache, lru_cache
+from itertools import chain, starmap, takewhile
 from typing import Any
 from unicodedata import normalize
 
@@ -36,17 +36,14 @@ _COMPATIBLE = (
 )
 """Where Unicode's other spellings of ASCII's characters stand."""
 _TAGS = ("tool_call", "tool_response", "tools", "think")
+_Patterns = dict[str, re.Pattern[str]]
 
 
 class Foreign:
     """Breaks what is to be broken for one dialect and one tokenizer, whose `special` tokens are None where unknown."""
 
     def __init__(self, dialect: Dialect, special: Iterable[str] | None) -> None:
-        listed = sorted(special or (), key=len, reverse=True)  # one that begins with another comes first
-        tokens = _USUAL if special is None else [_spelled(token) for token in listed if _can_be_broken(token)]
-        self._special = _patterns((*_IN_BARS, *tokens))
-        tags = (_spelled(f"<{end}{name}>") for end in ("", "/") for name in _TAGS)
-        self._marked = _patterns((*_IN_BARS, *tokens, *tags))
+        self._special, self._marked = _patterns(None if special is None else tuple(special))
         self._in_results = dialect.marker_in_result
         self.count = 0
         """Tokens and markers that were broken so far."""
@@ -78,12 +75,17 @@ class Foreign:
         """JSON with its strings broken, keys too; the very same object where nothing is."""
         if isinstance(value, str):
             return self._text(value, self._marked)
-        if isinstance(value, Mapping):
-            made = {self._text(key, self._marked): self._value(inner) for key, inner in value.items()}
-            same = all(a is b and made[a] is value[b] for a, b in zip(made, value, strict=False))
+        if isinstance(value, (dict, Mapping)):  # asking for a dict first is much quicker
+            same, made = True, {}
+            for key, inner in value.items():
+                new_key, new = self._text(key, self._marked), self._value(inner)
+                same = same and new_key is key and new is inner
+                made[new_key] = new
+            if same:
+                return value
             if isinstance(name := value.get("name"), str) and made.get("name") != name:
                 raise InvalidInput(f"got the name {name[:80]!r}; expected one without special tokens and tags; rename")
-            return value if same and len(made) == len(value) else made
+            return made
         if isinstance(value, list | tuple):
             items = [self._value(item) for item in value]
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
@@ -110,7 +112,31 @@ def _can_be_broken(token: str) -> bool:
     return len(token) > 1 and not token.isspace() and not token[1].isspace()
 
 
-def _patterns(wholes: Iterable[str]) -> dict[str, re.Pattern[str]]:
+@lru_cache(maxsize=32)
+def _patterns(special: tuple[str, ...] | None) -> tuple[_Patterns, _Patterns]:
+    """What breaks `special` tokens, and what breaks tags too; there may be thousands, and each request needs both."""
+    tokens = _alternatives([token for token in special or () if _can_be_broken(token)])
+    shapes = [*_IN_BARS, *(_USUAL if special is None else tokens)]
+    tags = _alternatives([f"<{end}{name}>" for end in ("", "/") for name in _TAGS])
+    return _by_first(shapes), _by_first([*shapes, *tags])
+
+
+def _alternatives(words: Iterable[str]) -> list[str]:
+    """Patterns that match where one of `words` begins; what several begin with stands once, so that few are tried."""
+    groups: dict[str, list[str]] = {}
+    for word in words:
+        groups.setdefault(word[0], []).append(word)
+    made = []
+    for group in groups.values():
+        least, most = min(group), max(group)
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(least, most, strict=False))
+        shared = least[: sum(1 for _ in same)]
+        rests = [] if shared in group else _alternatives([word[len(shared) :] for word in group])
+        made.append(_spelled(shared) + (f"(?:{'|'.join(rests)})" if rests else ""))
+    return made
+
+
+def _by_first(wholes: Iterable[str]) -> _Patterns:
     """A pattern for each character that something of `wholes`, which are patterns, begins with; it matches that one.
 
     The key is the character and its other spellings.
