@@ -88,8 +88,18 @@ def test_a_pattern_that_is_weighty_or_no_grammar_is_left_out_by_name(pattern: An
 
 
 @pytest.mark.parametrize(
+    "bounds", [{"minimum": -(2**63), "maximum": 2**63 - 1}, {"exclusiveMinimum": -1.0, "exclusiveMaximum": 2**63 - 1}]
+)
+def test_a_range_of_64_bits_stays(bounds: dict[str, Any]) -> None:
+    schema = one({"type": "integer", **bounds})
+    assert fitted(schema) == (schema, [])
+
+
+@pytest.mark.parametrize(
     ("parameter", "keyword"),
     [
+        ({"type": "integer", "maximum": 2**63}, "maximum"),
+        ({"type": "integer", "minimum": -9.3e18}, "minimum"),
         ({"enum": [f"value {n}" for n in range(100_000)]}, "enum"),
         ({"enum": ["x" * 1_000_000]}, "enum"),
         ({"const": {"a": ["x" * 1000] * 1000}}, "const"),

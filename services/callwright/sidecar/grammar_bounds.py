@@ -38,7 +38,8 @@ _STATE = 11.0
 """Milliseconds for a place where any text may begin or go on."""
 _MOST_STATES = 200
 """Above this many characters a length costs no more."""
-_LARGEST = 10**18
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+"""An engine counts in 64 bits, which is what other languages' schemas name as the range of their integers."""
 
 
 class GrammarBounds:
@@ -172,7 +173,7 @@ class _TooLarge(Exception):  # noqa: N818
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= abs(value) <= _LARGEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and _SMALLEST <= value <= _LARGEST
 
 
 def _own_cost(schema: Any) -> float:
