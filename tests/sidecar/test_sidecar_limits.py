@@ -53,7 +53,7 @@ def raw(b: Bench, method: str, target: str, body: bytes = b"{}") -> int:
             "/%76%31/completions", "/v1/messages/batches", "/v1/completions%00", "/v1/completions%0d%0ax", "/", "/*",
         )),
         *(("GET", path) for path in (
-            "/metrics/", "/docs", "/openapi.json", "/server_info", "/load", "/health", "/-/routes", "/tokenizer_info",
+            "/metrics/", "/docs", "/openapi.json", "/server_info", "/load", "/health/", "/-/routes", "/tokenizer_info",
             "/v1/models/", "/v1/models/m", CHAT, COMPLETIONS, "/v1/responses/resp_1", "/v1/audio/speech",
         )),
         *((method, CHAT) for method in ("PUT", "DELETE", "PATCH", "HEAD", "TRACE", "PROPFIND", "post")),
@@ -70,7 +70,7 @@ def test_what_is_not_open_is_404_and_never_reaches_the_engine(method: str, targe
 def test_what_is_open_reaches_the_engine_as_it_is_written(engine: Bench) -> None:
     before = len(engine.engine.paths)
     asked = [
-        ("GET", "/v1/models"), ("GET", "/v1/models?x=%20y"), ("HEAD", "/v1/models"), ("OPTIONS", CHAT),
+        ("GET", "/v1/models"), ("GET", "/v1/models?x=%20y"), ("HEAD", "/v1/models"), ("OPTIONS", CHAT), ("GET", "/health"),
         ("POST", COMPLETIONS), ("POST", "/v1/embeddings"), ("POST", "/tokenize"), ("POST", "/detokenize"),
         ("POST", "/v1/audio/speech"), ("GET", "/v1/audio/voices"), ("POST", "http://elsewhere/v1/completions"),
     ]  # fmt: skip

@@ -23,7 +23,7 @@ JSON_FACTOR = 4
 """What is read as JSON is there several times while it is translated: its bytes, what they say, and both once more."""
 GENERATING_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses")
 ENGINE_PATHS = {
-    "GET": ("/v1/models",),
+    "GET": ("/v1/models", "/health"),
     "POST": (*GENERATING_PATHS, "/v1/messages/count_tokens", "/v1/embeddings", "/tokenize", "/detokenize"),
 }
 """What is passed on to the engine, by method: nothing that it keeps. The rest of an engine's paths, to sleep or to load
@@ -57,7 +57,7 @@ class SidecarConfig(BaseModel):
     """The engine: scheme, host and port."""
     engine_paths: tuple[Annotated[str, Field(pattern=r"^[A-Z]+ /[\w.~/-]+$")], ...] = ()
     """Further paths of the engine that are passed on, such as `POST /v1/audio/transcriptions`, parted by commas. All
-    but OpenAI's and Anthropic's for text, and tokenizing, are 404."""
+    but OpenAI's and Anthropic's for text, tokenizing and `/health` are 404."""
     store: str | None = None
     """Object store URL whose manifests say each model's dialect."""
     models: dict[str, str] = Field(default_factory=dict)
