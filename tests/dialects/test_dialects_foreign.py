@@ -169,6 +169,28 @@ def test_a_tool_s_name_with_a_token_is_refused() -> None:
         Foreign(dialects.load("hermes"), SPECIAL).broken([], [tool("f<|im_end|>")])
 
 
+def test_each_of_many_tokens_is_broken_and_what_is_only_like_one_stays() -> None:
+    listed = [f"<SPECIAL_{n}>" for n in range(0, 2000, 2)] + [
+        "[A]",
+        "[AB",
+        "[ABC]",
+        "[",
+        r"\d",
+        r"\d+",
+        "(?:x",
+        "]]",
+        "]",
+    ]
+    own = Foreign(dialects.load("hermes"), listed)
+    for token in listed:
+        [message], _ = own.broken([{"role": "user", "content": f"a {token} b"}], None)
+        kept = len(token) == 1
+        assert message["content"] == (f"a {token} b" if kept else f"a {token[0]} {token[1:]} b")
+    for text in ("<SPECIAL_1>", "<SPECIAL_2", "<SPECIAL_20000>", "[B]", r"\\w 1d", "(x", "] ]"):
+        messages, _ = own.broken([{"role": "user", "content": text}], None)
+        assert messages[0]["content"] == text
+
+
 def test_special_tokens_are_those_that_a_tokenizer_marks_as_such() -> None:
     added = json.loads(
         '[{"content": "<b>", "special": true}, {"content": "<a>", "special": true}, {"content": "<td>"}]'

@@ -12,6 +12,7 @@ from generated import TOOLS
 from callwright import dialects
 from callwright.dialects import Dialect, ms_agent
 from callwright.dialects.arguments import read_bare
+from callwright.dialects.foreign import Foreign
 from callwright.dialects.tools import read_tools
 from callwright.errors import InvalidInput
 
@@ -136,6 +137,14 @@ def test_a_tool_of_many_parameters_is_read_and_shown_in_linear_time() -> None:
     for name in dialects.NAMES:
         dialect = dialects.load(name)
         check_growth(lambda text, dialect=dialect: dialect.render(messages, [json.loads(text)]), declared)
+
+
+def test_beginnings_of_many_special_tokens_are_read_in_linear_time() -> None:
+    def work(text: str) -> None:
+        listed = [f"<SPECIAL_{n}>" for n in range(len(text) // 32)]
+        Foreign(dialects.load("hermes"), listed).broken([{"role": "user", "content": text}], None)
+
+    check_growth(work, repeated("", "<SPECIAL_ "))
 
 
 def test_many_users_texts_read_the_tools_once() -> None:

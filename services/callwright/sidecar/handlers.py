@@ -395,9 +395,14 @@ class Chat(Relay):
                 raise
 
     async def _write(self, events: list[bytes]) -> None:
+        """Write events, given their data."""
         if events:
+            made = map(self._api.event, events)
             size = sum(map(len, events)) + (self._api.kept if events[-1] == sse.DONE else 0)  # which is told at the end
-            await self._writer.write(await self._services.worker.run(size, b"".join, map(self._api.event, events)))
+            is_long = size > SHORT
+            await self._writer.write(
+                await self._services.worker.run(size, b"".join, made) if is_long else b"".join(made)
+            )
 
     async def _translated(self, plan: ChatPlan, body: bytes) -> bytes:
         """Return the client's answer for the engine's, or for that of a second try where the plan wants one."""

@@ -139,8 +139,8 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
     enforced = _enforced(plan, choice, config) if config.enforce else None
     if enforced is None:
         check_forms(plan.body, config)  # the engine is held to the client's own form, or to none
-        form, is_other = _answer(plan.body)
-        plan = replace(plan, opened=plan.opened and form is None and not is_other)
+        if plan.opened and _answer(plan.body) != (None, False):
+            plan = replace(plan, opened=False)
     plan = enforced or plan
     if _BUDGET not in plan.body:
         return plan
