@@ -70,8 +70,9 @@ def test_what_is_not_open_is_404_and_never_reaches_the_engine(method: str, targe
 def test_what_is_open_reaches_the_engine_as_it_is_written(engine: Bench) -> None:
     before = len(engine.engine.paths)
     asked = [
-        ("GET", "/v1/models"), ("GET", "/v1/models?x=%20y"), ("HEAD", "/v1/models"), ("OPTIONS", CHAT), ("GET", "/health"),
-        ("POST", COMPLETIONS), ("POST", "/v1/embeddings"), ("POST", "/tokenize"), ("POST", "/detokenize"),
+        ("GET", "/v1/models"), ("GET", "/v1/models?x=%20y"), ("HEAD", "/v1/models"), ("OPTIONS", CHAT),
+        ("GET", "/health"), ("POST", COMPLETIONS), ("POST", "/v1/embeddings"),
+        ("POST", "/tokenize"), ("POST", "/detokenize"),
         ("POST", "/v1/audio/speech"), ("GET", "/v1/audio/voices"), ("POST", "http://elsewhere/v1/completions"),
     ]  # fmt: skip
     for method, target in asked:
