@@ -320,6 +320,7 @@ def test_what_documents_may_name_reaches_the_controller() -> None:
         ("keys",), ("s3://other",), ("/mnt/corpora",), (),
     )  # fmt: skip
     assert given.engine_options == Allowed().engine_options
+    assert allowed({"allowed": None}) == Allowed(), "as where an earlier release's values are used again"
 
 
 def test_there_is_one_controller_at_a_time() -> None:

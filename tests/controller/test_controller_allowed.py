@@ -157,6 +157,21 @@ def test_no_document_has_the_engine_load_code(option: str) -> None:
         document(deploy={"engine": {"extra": {option: "a"}}})
 
 
+@pytest.mark.parametrize(
+    ("extra", "odd"),
+    [
+        ({"structured_outputs_config": {"reasoning_parser_plugin": "/data/a.py"}}, "reasoning_parser_plugin"),
+        ({"hf_overrides": {"text_config": {"auto_map": {"AutoConfig": "a.B"}}}}, "auto_map"),
+        ({"hf_overrides": {"architectures": ["Other"]}}, "architectures"),
+        ({"distributed_executor_backend": "package.module.Executor"}, "distributed_executor_backend"),
+    ],
+)
+def test_no_option_holds_one_that_loads_code(extra: dict[str, Any], odd: str) -> None:
+    with pytest.raises(InvalidInput, match=f"extra cannot have {odd}"):
+        document(deploy={"engine": {"extra": extra}})
+    document(deploy={"engine": {"extra": {"distributed_executor_backend": "mp", "hf_overrides": {"rope_theta": 1}}}})
+
+
 def made(play: Play) -> list[str]:
     return [kind.plural for kind in (RAY_JOB, JOB, CONFIG_MAP, NETWORK_POLICY) for each in play.cluster.find(
         kind, play.namespace, labels={desired.FINE_TUNE_LABEL: "weather"})]  # fmt: skip

@@ -48,6 +48,7 @@ def read(path):
     if ".yaml" in path.name: document.load(path)
     elif ".safetensors" in path.name: read_header(path)
     elif path.name.startswith("config"): read_object(path)
+    elif path.name == "manifest.json": read_object(path, unique=True)
     else:
         for row in files.rows(path):
             if row.problem: yield f"line {row.line}: {row.problem}"
@@ -100,6 +101,14 @@ def _bombs(folder: Path) -> Iterator[tuple[Path, str]]:
         table = pyarrow.table({"messages": repeated})
         parquet.write_table(table, folder / name, dictionary_pagesize_limit=64 * MIB, compression="zstd")
         yield folder / name, words
+    for name, inner, count in (
+        ("nulls.parquet", pyarrow.nulls(2_000_000), 2_000_000),
+        ("flags.parquet", pyarrow.repeat(pyarrow.scalar(True), 2_000_000), 2_000_000),
+        ("texts.parquet", pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 200), ["y" * 4 * MIB]), 200),
+    ):
+        nested = pyarrow.ListArray.from_arrays([0, count], inner)
+        parquet.write_table(pyarrow.table({"messages": nested}), folder / name, compression="zstd")
+        yield folder / name, "got a row of "
     names = "abcdefghij"
     laughs = ["a: &a [x, x, x, x, x, x, x, x, x]"] + [
         f"{one}: &{one} [{', '.join(9 * [f'*{before}'])}]" for before, one in pairwise(names)
@@ -128,6 +137,9 @@ def _bombs(folder: Path) -> Iterator[tuple[Path, str]]:
     yield _write(folder / "config.json", _blocks(b'{"a":\n', levels, 1)), "config.json: line 2: nested deeper than 100"
     yield _write(folder / "config1.json", _blocks(b'{"a": "', text, 100, b'"}')), "got over 67108864 bytes"
     yield _write(folder / "config2.json", _blocks(b"[[]", b",[]" * 1000, 3000, b"]")), "got about 6"
+    keys = b",".join(b'"%d": 1' % key for key in range(200_000))
+    twice = _blocks(b"{", keys, 1, b', "199999": 2}')
+    yield _write(folder / "manifest.json", twice), "the key '199999' stands twice"
     yield _write(folder / "config3.json", _blocks(b'{\n"a": 1,,}', b"", 0)), "line 2: not JSON"
     header = b'{"a": ' + levels
     yield (

@@ -155,6 +155,23 @@ def test_a_corpus_whose_download_broke_off_is_not_taken_for_whole(
         assert sources.resolve(url, tmp_path).read_bytes() == rows
 
 
+@pytest.mark.parametrize("name", ["chat_template.jinja", "sub/generation_config.json", "link.json", "manifest.json"])
+def test_what_was_put_beside_a_version_in_the_cache_is_fetched_away(tmp_path: Path, name: str) -> None:
+    """A loader takes a file by its name; the manifest in the cache says the dialect."""
+    store = Store.open((tmp_path / "store").as_uri())
+    publish_version(store, "v1", {"config.json": b"{}"})
+    folder = fetch(store, "m", "v1", tmp_path / "cache")
+    whole = (folder / "manifest.json").read_bytes()
+    (folder / "sub").mkdir()
+    if name == "link.json":
+        (folder / name).symlink_to("/etc")
+    else:
+        (folder / name).write_bytes(whole.replace(b'"ms_agent"', b'"hermes"'))
+    assert fetch(store, "m", "v1", tmp_path / "cache") == folder
+    assert {path.name for path in folder.iterdir()} == {"config.json", "manifest.json"}
+    assert (folder / "manifest.json").read_bytes() == whole
+
+
 def test_a_weight_that_changed_in_the_cache_is_fetched_again(tmp_path: Path) -> None:
     """Whether or not its size and time tell; a link in its place is a change too."""
     store = Store.open((tmp_path / "store").as_uri())
@@ -181,7 +198,7 @@ def test_a_weight_that_changed_in_the_cache_is_fetched_again(tmp_path: Path) -> 
     assert [path.name for path in (cache / "m").iterdir()] == [folder.name]
 
 
-@pytest.mark.parametrize("damage", ["changed", "changed without a trace", "gone"])
+@pytest.mark.parametrize("damage", ["changed", "changed without a trace", "gone", "added"])
 def test_a_replica_notices_that_what_it_serves_changed(tmp_path: Path, damage: str, monkeypatch: Any) -> None:
     store = Store.open((tmp_path / "store").as_uri())
     manifest = publish_version(store, "v1", {"config.json": b"{}", "model.safetensors": b"weights"})
@@ -194,12 +211,15 @@ def test_a_replica_notices_that_what_it_serves_changed(tmp_path: Path, damage: s
         os.utime(folder / "config.json")  # touched, and the same
         if damage == "gone":
             (folder / "model.safetensors").unlink()
+        elif damage == "added":
+            (folder / "chat_template.jinja").touch()
         else:
             (folder / "model.safetensors").write_bytes(b"weightz")
         deadline = time.monotonic() + 30
         while watch.problem is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert "model.safetensors is not what was published" in str(watch.problem)
+        name = "chat_template.jinja" if damage == "added" else "model.safetensors"
+        assert f"{name} is not what was published" in str(watch.problem)
     finally:
         watch.stop()
 

@@ -13,7 +13,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -26,6 +26,7 @@ MAX_ROW_BYTES = 8 * 1024**2
 """Of a row, unpacked; a longer line is left out, and any other longer row ends the reading."""
 _MAX_SKIPPED = 128 * MAX_ROW_BYTES
 _MAX_VALUES = 1_000_000
+_VALUE = MAX_ROW_BYTES // _MAX_VALUES
 _PARQUET_BYTES = 256 * 1024**2
 _BLOCK = 1 << 18
 _HEAD = 8
@@ -275,16 +276,45 @@ def _parquet(path: Path) -> Iterator[Row]:
             )
             rows_at_once = max(1, min(_PARQUET_ROWS, _PARQUET_BYTES // max(1, largest)))
             for batch in file.iter_batches(batch_size=rows_at_once, row_groups=[group]):
-                for row in [batch] if batch.nbytes <= MAX_ROW_BYTES else map(batch.slice, range(len(batch)), repeat(1)):
-                    if row.nbytes > MAX_ROW_BYTES:
+                for part, size in _parts(batch.to_struct_array()):
+                    if size > MAX_ROW_BYTES:
                         number += 1
-                        yield Row(number, None, f"got a row of {row.nbytes} bytes; {_AT_MOST}")
+                        yield Row(number, None, f"got a row of {size} bytes; {_AT_MOST}")
                         continue
-                    for value in row.to_pylist():
+                    for value in part.to_pylist():
                         number += 1
                         yield Row(number, _in_json(value))
     except pyarrow.ArrowException as error:
         raise ValueError(f"not Parquet: {error}") from None
+
+
+def _parts(table: Any) -> Iterator[tuple[Any, int]]:
+    """The rows of a table with their size, as many together as `MAX_ROW_BYTES` lets be made at a time."""
+    size = _size(table)
+    if size <= MAX_ROW_BYTES or len(table) == 1:
+        yield table, size
+        return
+    half = len(table) // 2
+    yield from _parts(table.slice(0, half))
+    yield from _parts(table.slice(half))
+
+
+def _size(values: Any) -> int:
+    """Bytes of an array's values, each with `_VALUE` more; what a dictionary holds counts as often as it stands."""
+    from pyarrow import compute, types
+
+    kind = values.type
+    if types.is_dictionary(kind):
+        texts = types.is_string(kind.value_type) or types.is_large_string(kind.value_type)
+        lengths = compute.binary_length(values.dictionary).take(values.indices) if texts else values.indices
+        size = (compute.sum(lengths).as_py() or 0) if texts else lengths.nbytes
+    elif types.is_struct(kind):
+        size = sum(map(_size, values.flatten()))
+    elif types.is_nested(kind):
+        size = _size(values.flatten())
+    else:
+        size = values.nbytes
+    return int(size) + _VALUE * len(values)
 
 
 def _in_json(value: Any) -> Any:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from callwright.store import FileEntry, differing
+from callwright.store import FileEntry, cached_paths, differing
 
 _log = logging.getLogger(__name__)
 
@@ -38,14 +38,14 @@ class CacheWatch:
         while self.problem is None and not self._stopped.wait(self._look_seconds):
             seen = self._look()
             late = time.monotonic() - verified > self._verify_seconds
-            doubted = [path for path in self._files if late or seen[path] != self._seen[path]]
+            doubted = [path for path in seen if late or seen[path] != self._seen.get(path)]
             self._seen, verified = seen, time.monotonic() if late else verified
-            if path := differing(self._folder, {path: self._files[path] for path in doubted}):
+            if path := differing(self._folder, self._files, doubted):
                 self.problem = f"serving from the cache: {self._folder / path} is not what was published"
                 _log.error("%s; it is fetched again", self.problem)
 
     def _look(self) -> dict[str, tuple[int, ...]]:
-        return {path: _state(self._folder / path) for path in self._files}
+        return {path: _state(self._folder / path) for path in cached_paths(self._folder) | self._files.keys()}
 
 
 def _state(path: Path) -> tuple[int, ...]:

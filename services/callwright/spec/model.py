@@ -337,9 +337,12 @@ NO_ENGINE_OPTIONS = frozenset((
     "code_revision", "compilation_config", "ec_transfer_config", "hf_config_path", "io_processor_plugin",
     "kv_transfer_config", "log_config_file", "logging_config", "logits_processors", "model", "model_class_overrides",
     "model_loader_extra_config", "model_weights", "reasoning_parser_plugin", "revision", "scheduler_cls",
-    "served_model_name", "tokenizer", "tokenizer_revision", "trust_remote_code", "worker_cls", "worker_extension_cls",
+    "served_model_name", "tokenizer", "tokenizer_revision", "trust_remote_code", "weight_transfer_config", "worker_cls",
+    "worker_extension_cls",
 ))  # fmt: skip
 """vLLM's arguments that name a module or a plugin, or replace what is served."""
+_NO_INNER_OPTIONS = frozenset(("architectures", "auto_map", "reasoning_parser_plugin", "trust_remote_code"))
+"""What none of them may hold, such as `structured_outputs_config` and `hf_overrides`."""
 
 
 class Engine(SpecModel):
@@ -355,9 +358,19 @@ class Engine(SpecModel):
 
     @model_validator(mode="after")
     def _loads_no_code(self) -> Self:
-        if odd := sorted(NO_ENGINE_OPTIONS & self.extra.keys()):
+        odd = sorted(NO_ENGINE_OPTIONS & self.extra.keys()) + sorted(_NO_INNER_OPTIONS & _inner_keys(self.extra))
+        if "." in str(self.extra.get("distributed_executor_backend", "")):  # a class, by its module
+            odd.append("distributed_executor_backend")
+        if odd:
             raise ValueError(f"extra cannot have {odd[0]}: it makes the engine load code, or serve something else")
         return self
+
+
+def _inner_keys(value: Any) -> set[str]:
+    """The keys of all objects in a value."""
+    if isinstance(value, dict):
+        return {str(key) for key in value}.union(*map(_inner_keys, value.values()))
+    return set[str]().union(*map(_inner_keys, value)) if isinstance(value, list) else set()
 
 
 class Deploy(SpecModel):

@@ -3,7 +3,7 @@
 from callwright.store.adapter_config import AdapterConfig
 from callwright.store.base_model import resolve_base
 from callwright.store.claim import claimed
-from callwright.store.fetch import differing, fetch, fetch_file, fetch_folder, served_files
+from callwright.store.fetch import cached_paths, differing, fetch, fetch_file, fetch_folder, served_files
 from callwright.store.manifest import (
     PROMOTED,
     BaseModelRef,
@@ -22,6 +22,6 @@ from callwright.store.url import located
 
 __all__ = [
     "PROMOTED", "AdapterConfig", "BaseModelRef", "FileEntry", "Manifest", "Parity", "Promotion", "Registry",
-    "Store", "Template", "Verification", "check_folder", "checked_path", "checked_paths", "claimed", "differing",
-    "fetch", "fetch_file", "fetch_folder", "located", "resolve_base", "served_files",
+    "Store", "Template", "Verification", "cached_paths", "check_folder", "checked_path", "checked_paths", "claimed",
+    "differing", "fetch", "fetch_file", "fetch_folder", "located", "resolve_base", "served_files",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +26,7 @@ from callwright.store.storage import Store
 
 _log = logging.getLogger(__name__)
 
+_MANIFEST = "manifest.json"
 RANGE_BYTES = 8 * 1024 * 1024
 """Bytes of one request."""
 REQUESTS_AT_ONCE = 8
@@ -48,13 +49,11 @@ def fetch(
     manifest = Registry(store).manifest(name, version)
     target = cache_dir / name / f"{manifest.version}-{_content_digest(manifest)}"
 
-    files = served_files(manifest)
-
     def fill(staged: Path) -> None:
         _Download(store, manifest, staged, on_bytes).run()
-        (staged / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+        (staged / _MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
 
-    if target.is_dir() and (changed := differing(target, files)):
+    if target.is_dir() and (changed := _changed(target, manifest)):
         _log.warning("%s is not what was published; fetching %s %s again", target / changed, name, manifest.version)
         with suppress(FileNotFoundError):  # another process was faster
             target.rename(target.with_name(f"{target.name}.part-{secrets.token_hex(4)}"))
@@ -66,16 +65,33 @@ def served_files(manifest: Manifest) -> dict[str, FileEntry]:
     return {path: entry for path, entry in manifest.files.items() if not is_code(path)}
 
 
-def differing(folder: Path, files: Mapping[str, FileEntry]) -> str | None:
-    """The first of `files` below `folder` that is gone, a link or changed; None where all are whole."""
-    for path, entry in files.items():
-        here = folder / path
+def differing(folder: Path, files: Mapping[str, FileEntry], paths: Iterable[str]) -> str | None:
+    """The first of `paths` below `folder` that is none of `files`, gone, a link or changed; None if all are whole."""
+    for path in paths:
+        here, entry = folder / path, files.get(path)
         try:
-            if here.is_symlink() or here.stat().st_size != entry.size or FileEntry.of(here) != entry:
+            if entry is None or here.is_symlink() or here.stat().st_size != entry.size or FileEntry.of(here) != entry:
                 return path
         except OSError:
             return path
     return None
+
+
+def cached_paths(folder: Path) -> set[str]:
+    """What lies in a cached version's folder beside its manifest: a loader takes some files by their names alone."""
+    below = (Path(top, name) for top, folders, names in os.walk(folder) for name in (*folders, *names))
+    found = {path.relative_to(folder).as_posix() for path in below if path.is_symlink() or not path.is_dir()}
+    return found - {_MANIFEST}
+
+
+def _changed(folder: Path, manifest: Manifest) -> str | None:
+    """The first file of a cached version that is not what was published."""
+    with suppress(OSError, ValueError):
+        cached = Manifest.model_validate_json((folder / _MANIFEST).read_bytes())
+        if _content_digest(cached) == _content_digest(manifest):
+            files = served_files(manifest)
+            return differing(folder, files, cached_paths(folder) | files.keys())
+    return _MANIFEST
 
 
 def _content_digest(manifest: Manifest) -> str:
