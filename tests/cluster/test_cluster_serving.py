@@ -95,7 +95,6 @@ def test_another_version_of_the_chart_makes_no_second_cluster(serving: Serving) 
     assert serving.upgrade("another version of the chart") == 0
 
 
-@SERVING
 def test_another_version_of_the_model_makes_no_second_cluster(serving: Serving) -> None:
     try:
         assert serving.upgrade("another model.version", "model.version=v2") == 0
@@ -124,7 +123,6 @@ def test_a_promotion_reaches_clients_in_place(serving: Serving) -> None:
     assert set(outcomes) == {"called"}
 
 
-@SERVING
 def test_a_node_with_a_replica_can_be_drained(serving: Serving) -> None:
     (worker,) = serving.namespace.get("pods", "-l", "ray.io/node-type=worker")["items"]
     node = worker["spec"]["nodeName"]
@@ -150,7 +148,6 @@ def test_a_lost_head_is_not_noticed_by_clients(serving: Serving) -> None:
     assert set(outcomes) == {"called"}
 
 
-@SERVING
 def test_a_lost_store_is_not_noticed_by_clients(serving: Serving) -> None:
     with serving.load("the store is lost") as outcomes:
         serving.namespace.kubectl("delete", "deployment/store", "--timeout=60s")
