@@ -180,7 +180,7 @@ class ReactDialect:
         if calls:
             lines = _end_line(pieces)
             orders = [[*lines, *calls], [*calls, *lines]]
-            if not said.is_plain and not self._stream(names).read(turn.text, cut=True).calls:
+            if not said.is_plain and self._ends_in_call(turn.text, names):
                 # The engine has cut a call off, which is none: it stands within a line.
                 flat = self._markers.line_end.sub(" ", text)
                 flat = f"… {flat}" if self._markers.head(flat) else flat
@@ -192,6 +192,11 @@ class ReactDialect:
             if self._segments(text, names)[-1].kind != "observation":
                 raise hidden(turn, "results")
         return written
+
+    def _ends_in_call(self, text: str, names: Names) -> bool:
+        """Whether all calls of the text are one that the engine may have cut off."""
+        whole, cut = (self._stream(names).read(text, cut=cut).calls for cut in (False, True))
+        return bool(whole) and not cut
 
     def _is_marked(self, text: str, names: Names) -> bool:
         stream = self._stream(names)
