@@ -28,7 +28,7 @@ _QUERY = re.compile(r"(?<=[?#]).+")
 
 
 def without_secrets(text: str) -> str:
-    """The text, with neither user nor query in its URLs: they may be a password, a key or a signature."""
+    """Return the text, with neither user nor query in its URLs: they may be a password, a key or a signature."""
     return _URL.sub(_without_secrets, text)
 
 
@@ -133,7 +133,7 @@ class Interrupted(Temporary):
 
     @classmethod
     def told(cls, stop: "KeyboardInterrupt | Interrupted", again: str) -> "Interrupted":
-        """What `stop` says, with another way to go on."""
+        """Return what `stop` says, with another way to go on."""
         if isinstance(stop, Interrupted):
             return cls(stop.kept, stop.number, again=again)
         return cls("interrupted", again=again)

@@ -176,7 +176,7 @@ def stats(
 
 
 def _sources(root: Path) -> Path:
-    """The folder that remote corpora are copied to; `prepare` uses it too."""
+    """Return the folder that remote corpora are copied to; `prepare` uses it too."""
     return root / "data" / "sources"
 
 
@@ -195,7 +195,7 @@ class _View(NamedTuple):
 
 
 def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: str | None, root: Path) -> _View:
-    """The options' view, else the document's, else the demo's base in ms_agent."""
+    """Return the options' view, else the document's, else the demo's base in ms_agent."""
     from callwright.datasets.encoding import Encoder
     from callwright.datasets.tokenizer import load_tokenizer
     from callwright.demo.document import BASE_DIR
@@ -220,7 +220,7 @@ def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: 
 
 
 def _token_lines(tokens: "Sequence[Token]") -> Iterator[Text]:
-    """A line of text a row, with weight and kind before it; in colour, every other token is underlined."""
+    """Yield a line of text a row, with weight and kind before it; in colour, every other token is underlined."""
     from callwright.datasets import show as showing
 
     weighted = [weight for weight in showing.weights(tokens) if weight]

@@ -198,7 +198,7 @@ def _short(path: Path) -> str:
 
 
 def _program() -> list[str]:
-    """How to call this program here, as words of a command line."""
+    """Return how to call this program here, as words of a command line."""
     called, found = Path(sys.argv[0]), shutil.which("callwright")
     if called.name == "__main__.py":
         return [sys.executable, "-m", "callwright.cli"]

@@ -109,7 +109,9 @@ def _file(model: str) -> str:
 
 
 def _read(sets: list[str], limit: int | None, training: list[str], notes: list[str]) -> "list[Row]":
-    """The rows of all sets. What is to be known of them is added to `notes`, and shown before the work begins."""
+    """Return the rows of all sets. What is to be known of them is added to `notes`, and shown before the work
+    begins.
+    """
     from callwright.evaluator import sets as evaluation_sets
 
     if not sets:
@@ -134,7 +136,7 @@ def _read(sets: list[str], limit: int | None, training: list[str], notes: list[s
 def _reports(
     model: str | None, compare: tuple[str, str] | None, measure: "Callable[[str], Report]"
 ) -> "dict[str, Report]":
-    """The reports by heading. Saved ones are read, others measured."""
+    """Return the reports by heading. Saved ones are read, others measured."""
     from callwright.evaluator import findings
 
     if compare is None:
@@ -153,7 +155,7 @@ def _reports(
 
 
 def _heading(path: Path) -> str:
-    """The heading of an evaluation: the folder of a saved one, the id of a model."""
+    """Return the heading of an evaluation: the folder of a saved one, the id of a model."""
     return path.resolve().parent.name if path.is_file() else path.name if path.is_dir() else str(path)
 
 

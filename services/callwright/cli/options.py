@@ -25,5 +25,5 @@ def store_url(option: str | None = None, spec_store: str | None = None) -> str:
 
 
 def open_registry(store: str | None) -> Registry:
-    """The models in the store that `--store` names, or in its default."""
+    """Return the models in the store that `--store` names, or in its default."""
     return Registry(Store.open(store_url(store)))

@@ -19,7 +19,7 @@ _SHOWN = 20
 
 
 def refusals(finetune: FineTune, config: ControllerConfig) -> tuple[str, ...]:
-    """A line for each thing that the document names and the release does not allow."""
+    """Return a line for each thing that the document names and the release does not allow."""
     found = [*_objects(finetune, config), *_stores(finetune, config), *_files(finetune, config)]
     options = config.allowed.engine_options
     for option in finetune.spec.deploy.engine.extra:
@@ -77,7 +77,9 @@ def _refused(key: str, name: str, allowed: tuple[str, ...], value: str) -> str:
 
 
 def _in_store(url: str, config: ControllerConfig) -> bool:
-    """Whether `url` is an allowed store or lies in one: whole names, and none by which a path leaves its folder."""
+    """Return whether `url` is an allowed store or lies in one: whole names, and none by which a path leaves its
+    folder.
+    """
     try:
         asked = StoreURL.read(url)
     except InvalidInput:

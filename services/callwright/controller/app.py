@@ -47,7 +47,7 @@ class Controller:
             worker.join(_STOP_SECONDS)
 
     def healthy(self) -> bool:
-        """Whether no thread has ended."""
+        """Return whether no thread has ended."""
         return all(thread.is_alive() for thread in self._threads)
 
     def _thread(self, work: Callable[[], None], *, name: str) -> threading.Thread:

@@ -41,7 +41,7 @@ class Kind:
     namespaced: bool = True
 
     def path(self, namespace: str | None, name: str | None = None) -> str:
-        """The URL path of one object, or of the collection."""
+        """Return the URL path of one object, or of the collection."""
         root = f"/api/{self.api}" if "/" not in self.api else f"/apis/{self.api}"
         parts = [root, *(("namespaces", namespace) if namespace else ()), self.plural, *((name,) if name else ())]
         return "/".join(part for part in parts if part)
@@ -69,7 +69,9 @@ _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 def connect(context: str | None = None) -> tuple["Cluster", str]:
-    """The API server of the pod, else of the kubeconfig, with its namespace. Raises `InvalidInput` without either."""
+    """Return the API server of the pod, else of the kubeconfig, with its namespace. Raises `InvalidInput` without
+    either.
+    """
     settings = client.Configuration()
     try:
         if context is None and _POD_NAMESPACE.exists():
@@ -94,28 +96,30 @@ class Cluster:
 
     @classmethod
     def at(cls, settings: client.Configuration) -> Self:
-        """The API server of `settings`; a request that breaks is made again, twice, at once."""
+        """Return the API server of `settings`; a request that breaks is made again, twice, at once."""
         settings.retries, settings.connection_pool_maxsize = _AGAIN, 32
         return cls(client.ApiClient(settings))
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """The object, or None where there is none."""
+        """Return the object, or None where there is none."""
         return self._call("GET", kind.path(namespace, name), missing_ok=True)
 
     def find(self, kind: Kind, namespace: str | None, *, labels: dict[str, str] | None = None) -> list[Object]:
-        """The objects with these labels, in one namespace or in all."""
+        """Return the objects with these labels, in one namespace or in all."""
         selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
         return self.list(kind, namespace, selector=selector)[0]
 
     def list(self, kind: Kind, namespace: str | None, *, selector: str = "") -> "tuple[list[Object], str]":
-        """The objects that the label selector finds, and the list's version, from which on they can be watched."""
+        """Return the objects that the label selector finds, and the list's version, from which on they can be
+        watched.
+        """
         found = self._call("GET", kind.path(namespace), query={"labelSelector": selector} if selector else {}) or {}
         return [*(found.get("items") or ())], found.get("metadata", {}).get("resourceVersion", "")
 
     def watch(
         self, kind: Kind, namespace: str | None, *, selector: str = "", version: str, seconds: int
     ) -> Iterator[tuple[str, Object]]:
-        """What happens to the objects after `version`, for so many seconds: ADDED, MODIFIED, DELETED or BOOKMARK.
+        """Yield what happens to the objects after `version`, for so many seconds: ADDED, MODIFIED, DELETED or BOOKMARK.
 
         Raises `Unavailable` when the stream breaks, and when `version` is too old.
         """
@@ -155,7 +159,7 @@ class Cluster:
         self._call("DELETE", kind.path(namespace, name), query={"propagationPolicy": "Background"}, missing_ok=True)
 
     def log(self, namespace: str, pod: str, container: str, *, follow: bool, lines: int) -> Iterator[str]:
-        """The last `lines` lines of a container's log, and with `follow` the new lines as they come."""
+        """Yield the last `lines` lines of a container's log, and with `follow` the new lines as they come."""
         query = {"container": container, "tailLines": str(lines)} | ({"follow": "true"} if follow else {})
         for line in self._lines(f"{POD.path(namespace, pod)}/log", query, what=f"reading the log of {pod}"):
             yield line.decode(errors="replace")
@@ -163,7 +167,9 @@ class Cluster:
     def _lines(
         self, path: str, query: dict[str, str], *, what: str, silent_seconds: float | None = None
     ) -> Iterator[bytes]:
-        """The lines of a streamed answer as they come. Raises `Unavailable` after a silence of `silent_seconds`."""
+        """Yield the lines of a streamed answer as they come. Raises `Unavailable` after a silence of
+        `silent_seconds`.
+        """
         request = self._api.param_serialize(
             "GET", path, query_params=[*query.items()], header_params={}, auth_settings=["BearerToken"]
         )
@@ -218,7 +224,7 @@ class Cluster:
 
 
 def _read(data: bytes, what: str) -> Object:
-    """The object that an answer holds. Raises `Unavailable` where it was cut off."""
+    """Return the object that an answer holds. Raises `Unavailable` where it was cut off."""
     try:
         found = json.loads(data)
     except ValueError:
@@ -229,7 +235,7 @@ def _read(data: bytes, what: str) -> Object:
 
 
 def _status(data: bytes) -> Object:
-    """The `Status` by which the API server says what failed; empty where somebody else answered."""
+    """Return the `Status` by which the API server says what failed; empty where somebody else answered."""
     try:
         found = json.loads(data)
     except ValueError:
@@ -238,7 +244,7 @@ def _status(data: bytes) -> Object:
 
 
 def _failure(method: str, path: str, status: int, data: bytes, headers: Mapping[str, str]) -> CallwrightError:
-    """The error of an HTTP failure, in the API server's own words."""
+    """Return the error of an HTTP failure, in the API server's own words."""
     words = _status(data).get("message") or data[:200].decode(errors="replace")
     message = f"{method} {path}: {status} {words}"
     later = headers.get("Retry-After", "")

@@ -25,7 +25,7 @@ DATA_ROOTS = ("/dataset", "/data", "/mnt")
 
 
 def below(path: str, folder: str) -> bool:
-    """Whether `path` is `folder` or in it, written without `.`, `..`, or a doubled slash."""
+    """Return whether `path` is `folder` or in it, written without `.`, `..`, or a doubled slash."""
     return not {"", ".", ".."} & set(path.split("/")[1:]) and f"{path}/".startswith(f"{folder}/")
 
 

@@ -19,6 +19,6 @@ class Context:
     now: str
 
     def under_way(self, status: Status, kind: ConditionType, phase: Phase, reason: str, message: str = "") -> Status:
-        """The status in `phase`, with the condition neither true nor false."""
+        """Return the status in `phase`, with the condition neither true nor false."""
         status = transitions.condition(status, kind, "Unknown", reason, message, now=self.now)
         return transitions.enter(status, phase, message, now=self.now)

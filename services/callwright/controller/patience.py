@@ -18,7 +18,7 @@ class Patience:
         self._count = 0
 
     def after(self, error: Exception) -> float:
-        """The seconds to wait after `error`, which is logged.
+        """Return the seconds to wait after `error`, which is logged.
 
         They grow while the same call fails: a try that fails at another one has got on. An API server that says when
         to come back is not asked before.

@@ -81,7 +81,7 @@ class Reconciler:
         return self.cluster.merge(FINE_TUNE, metadata["namespace"], metadata["name"], patch)
 
     def _next(self, document: Object, status: Status, *, now: str) -> Status:
-        """The status after the next thing has been done for the document's run."""
+        """Return the status after the next thing has been done for the document's run."""
         metadata = document["metadata"]
         namespace, generation = metadata["namespace"], metadata["generation"]
         given = {key: document[key] for key in ("apiVersion", "kind", "metadata", "spec")}
@@ -111,7 +111,7 @@ class Reconciler:
         return status if status.phase in FINAL else _advance(context, status)
 
     def _run_name(self, finetune: FineTune, namespace: str, generation: int, status: Status) -> str:
-        """The name of the document's run: the one that it has, for as long as it asks for the same adapter.
+        """Return the name of the document's run: the one that it has, for as long as it asks for the same adapter.
 
         So a release that names runs otherwise trains nothing again: the document that a run began with stands in its
         ConfigMap, and is named by the same release as the document of now.

@@ -31,7 +31,7 @@ class RunStore:
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """The store at `url`."""
+        """Return the store at `url`."""
         return cls(Store.open(url))
 
     def progress(self, run: str) -> tuple[str | None, float | None]:
@@ -45,7 +45,7 @@ class RunStore:
         return None if done is None else f"{done}/{total or '?'}", None if loss is None else round(loss, 4)
 
     def evaluation(self, run: str) -> Evaluation | None:
-        """The gate's decision from `runs/<run>/evaluation.json`; None where none was written."""
+        """Return the gate's decision from `runs/<run>/evaluation.json`; None where none was written."""
         report = self._json(f"runs/{run}/evaluation.json")
         gate = report.get("gate")
         if not isinstance(gate, dict) or not isinstance(gate.get("passed"), bool):
@@ -53,14 +53,14 @@ class RunStore:
         return Evaluation(gate["passed"], _failed_measures(gate), _real(report.get("accuracy")))
 
     def decide_again(self, finetune: FineTune, run: str, version: str) -> Evaluation | None:
-        """The document's gate over the stored reports; None where the version has to be measured first."""
+        """Return the document's gate over the stored reports; None where the version has to be measured first."""
         decision = decide_again(self._store, finetune, run=run, version=version)
         if decision is None:
             return None
         return Evaluation(decision.gate.passed, decision.gate.message, decision.accuracy)
 
     def published(self, model: str, version: str) -> bool:
-        """Whether the registry has the complete version."""
+        """Return whether the registry has the complete version."""
         try:
             self.registry.manifest(model, version)
         except NotFound:

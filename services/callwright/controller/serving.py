@@ -68,6 +68,8 @@ def _text(node: yaml.Node | None) -> str:
 
 
 def _scalar(version: str) -> str:
-    """The version as a YAML scalar that is a string to every reader; a digest such as 12345678 or 1e5 is quoted."""
+    """Return the version as a YAML scalar that is a string to every reader; a digest such as 12345678 or 1e5 is
+    quoted.
+    """
     plain = yaml.safe_load(version) == version and version.replace("-", "").replace(".", "").isalnum()
     return version if plain and version[0].isalpha() else f'"{version}"'

@@ -141,7 +141,7 @@ def _pods(context: Context, stage: Stage) -> list[Object]:
 
 
 def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) -> Status:
-    """The stage's object has ended: what it left in the store decides whether the stage is done, too."""
+    """Return the stage's object has ended: what it left in the store decides whether the stage is done, too."""
     run, store = context.run, context.store
     evaluation = store.evaluation(run.name) if stage.name == "evaluate" else None
     if evaluation is not None and not evaluation.passed:  # the evaluator's exit code also fails its Job

@@ -16,13 +16,13 @@ _MESSAGE_LENGTH = 1000
 
 
 def begin(*, run: str, generation: int, now: str) -> Status:
-    """The status of a new run, which takes nothing over from an earlier one."""
+    """Return the status of a new run, which takes nothing over from an earlier one."""
     fresh = Status(run=run, observed_generation=generation, started_at=now)
     return condition(fresh, "Accepted", "True", "Valid", now=now)
 
 
 def resume(status: Status, *, generation: int, now: str) -> Status:
-    """The same run under a changed document: what is done stays done, a failed stage is tried again."""
+    """Return the same run under a changed document: what is done stays done, a failed stage is tried again."""
     failed = status.phase == "Failed"
     undone = {"Failed", "Complete"}
     kept = tuple(entry for entry in status.conditions if entry.status == "True" and entry.type not in undone)
@@ -33,14 +33,16 @@ def resume(status: Status, *, generation: int, now: str) -> Status:
 
 
 def redo(status: Status, first: ConditionType) -> Status:
-    """The status in which the stage of the condition `first` and what follows it are done anew, by new objects."""
+    """Return the status in which the stage of the condition `first` and what follows it are done anew, by new
+    objects.
+    """
     undone = _STAGES[_STAGES.index(first) :]
     kept = tuple(entry for entry in status.conditions if entry.type not in undone)
     return status.model_copy(update={"conditions": kept, "attempt": status.attempt + 1})
 
 
 def refuse(status: Status, reason: str, message: str, *, generation: int, now: str) -> Status:
-    """The status of a document that asks for no run that may be; the same again where it was refused before."""
+    """Return the status of a document that asks for no run that may be; the same again where it was refused before."""
     kept = tuple(entry for entry in status.conditions if entry.type in ("Accepted", "Failed"))
     ended = status.finished_at if status.run is None and status.phase == "Failed" else None
     fresh = Status(observed_generation=generation, conditions=kept, finished_at=ended)
@@ -48,13 +50,13 @@ def refuse(status: Status, reason: str, message: str, *, generation: int, now: s
 
 
 def enter(status: Status, phase: Phase, message: str = "", *, now: str) -> Status:
-    """The status in `phase`; entering a final one notes the time."""
+    """Return the status in `phase`; entering a final one notes the time."""
     finished = (status.finished_at or now) if phase in FINAL else None
     return status.model_copy(update={"phase": phase, "message": message or None, "finished_at": finished})
 
 
 def condition(status: Status, kind: ConditionType, truth: Truth, reason: str, message: str = "", *, now: str) -> Status:
-    """The status with this condition set; its time changes only when its truth does."""
+    """Return the status with this condition set; its time changes only when its truth does."""
     before = status.condition(kind)
     since = before.last_transition_time if before is not None and before.status == truth else now
     made = Condition(
@@ -72,24 +74,26 @@ def condition(status: Status, kind: ConditionType, truth: Truth, reason: str, me
 
 
 def fail(status: Status, kind: ConditionType, reason: str, message: str, *, now: str) -> Status:
-    """The status of a failed run: the stage's condition is False, `Failed` is True."""
+    """Return the status of a failed run: the stage's condition is False, `Failed` is True."""
     status = condition(status, kind, "False", reason, message, now=now)
     status = condition(status, "Failed", "True", reason, message, now=now)
     return enter(status, "Failed", message, now=now)
 
 
 def finish(status: Status, phase: Phase, reason: str, message: str, *, now: str) -> Status:
-    """The status of a run that came to its end: `Complete` is True."""
+    """Return the status of a run that came to its end: `Complete` is True."""
     return enter(condition(status, "Complete", "True", reason, message, now=now), phase, message, now=now)
 
 
 def is_event(before: Status, after: Status) -> bool:
-    """Whether users are told: when the phase changes, of one run and attempt or from one to the next."""
+    """Return whether users are told: when the phase changes, of one run and attempt or from one to the next."""
     return (before.phase, before.run, before.attempt) != (after.phase, after.run, after.attempt)
 
 
 def event(metadata: dict[str, Any], before: Status, after: Status, *, now: str) -> dict[str, Any]:
-    """The Event for the document of `metadata`; its name is derived from what happened, so that it is told once."""
+    """Return the Event for the document of `metadata`; its name is derived from what happened, so that it is told
+    once.
+    """
     what = (metadata["uid"], after.run, after.attempt, before.phase, after.phase, after.observed_generation)
     digest = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
     named = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion")}

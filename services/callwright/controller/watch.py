@@ -20,7 +20,7 @@ _PAUSE_SECONDS = 0.2
 def follow(
     cluster: Cluster, kind: Kind, namespace: str | None, *, selector: str = "", stop: threading.Event
 ) -> Iterator[tuple[Object, bool]]:
-    """Each object and whether it is there; those that the list has are told again with every list.
+    """Yield each object and whether it is there; those that the list has are told again with every list.
 
     A failed request is made again by `Patience`, from the list on. A watch lasts a minute, a list ten.
     """
@@ -59,5 +59,5 @@ def _key(found: Object) -> tuple[str, str]:
 
 
 def _brief(found: Object) -> Object:
-    """What tells an object that is gone."""
+    """Return what tells an object that is gone."""
     return {"metadata": {key: found["metadata"].get(key) for key in ("namespace", "name", "labels")}}

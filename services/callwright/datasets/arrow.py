@@ -19,7 +19,7 @@ SCHEMA = pa.schema(
 
 
 def to_batch(examples: Sequence[Example]) -> Any:
-    """One `pyarrow.RecordBatch` of `examples`, to hand from one process to another."""
+    """Return one `pyarrow.RecordBatch` of `examples`, to hand from one process to another."""
     return pa.record_batch(
         [
             _lists([example.input_ids for example in examples], "int32"),
@@ -59,11 +59,11 @@ class Writer:
 
 
 def read(path: str | Path) -> Any:
-    """The pyarrow table in the file at `path`, mapped and not loaded."""
+    """Return the pyarrow table in the file at `path`, mapped and not loaded."""
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def _lists(rows: Sequence[Sequence[float]], kind: str) -> Any:
-    """A list array of `rows`; by way of numpy, since pyarrow looks at every Python number by itself."""
+    """Return a list array of `rows`; by way of numpy, since pyarrow looks at every Python number by itself."""
     values = np.concatenate([np.empty(0, kind), *(np.asarray(row, kind) for row in rows)])
     return pa.ListArray.from_arrays(np.cumsum([0, *map(len, rows)], dtype="int32"), values)

@@ -28,7 +28,7 @@ _BLOCK = re.compile(r"<tool_call>\s*\{|<tools>")
 
 
 def find(conversation: Conversation) -> Iterator[Finding]:
-    """The turns whose text holds a call, or a result; without tools, also a system text that shows them."""
+    """Yield the turns whose text holds a call, or a result; without tools, also a system text that shows them."""
     names = tool_names(conversation.tools)
     for index, message in enumerate(conversation.messages, start=1):
         found = _in_turn(message, names) if names else _without_tools(message)

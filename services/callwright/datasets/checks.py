@@ -22,7 +22,7 @@ _MAY_FOLLOW = {
 
 
 def check(conversation: Conversation) -> list[Finding]:
-    """All findings of one conversation; none when it can be trained on as it stands."""
+    """Return all findings of one conversation; none when it can be trained on as it stands."""
     messages = conversation.messages
     return [
         *_roles(messages),

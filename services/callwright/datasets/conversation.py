@@ -33,7 +33,7 @@ class Conversation:
     """Line or row in the corpus, from 1."""
 
     def to_json(self, content: str | None = None) -> str:
-        """One line of JSON in OpenAI form, which `from_json` and the `openai` reader read back.
+        """Return one line of JSON in OpenAI form, which `from_json` and the `openai` reader read back.
 
         Pass what `content_json` has returned as `content` to save making it again.
         """
@@ -41,7 +41,7 @@ class Conversation:
         return f'{{"id":{_dumps(self.id)},{content},"source":{_dumps(self.source)},"line":{self.line}}}'
 
     def content_json(self) -> str:
-        """The part of `to_json` that is the same for conversations with the same messages and tools.
+        """Return the part of `to_json` that is the same for conversations with the same messages and tools.
 
         Raises `ValueError` for a number that JSON cannot hold.
         """
@@ -58,7 +58,7 @@ _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", 
 
 
 def fingerprint(messages: Iterable[JSON]) -> int:
-    """A number that is the same where users say the same, but for case, spaces and punctuation; 64 bits."""
+    """Return a number that is the same where users say the same, but for case, spaces and punctuation; 64 bits."""
     said = "\n".join(m["content"] or "" for m in messages if m["role"] == "user")
     text = _IGNORED.sub("", unicodedata.normalize("NFKC", said).casefold())
     digest = hashlib.blake2b((text or said).encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -71,5 +71,7 @@ def tool_names(tools: Iterable[JSON]) -> tuple[str, ...]:
 
 
 def tool_call(index: int, name: str, arguments: str) -> JSON:
-    """An OpenAI call with `arguments` as a JSON object in a string; `index` makes its id unique in the conversation."""
+    """Return an OpenAI call with `arguments` as a JSON object in a string; `index` makes its id unique in the
+    conversation.
+    """
     return {"id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": arguments}}

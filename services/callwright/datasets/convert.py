@@ -57,7 +57,7 @@ def convert(
 
 
 def rendered(conversation: Conversation, dialect: Dialect) -> str:
-    """One line of JSON: the conversation in `dialect`'s own text.
+    """Return one line of JSON: the conversation in `dialect`'s own text.
 
     Raises `InvalidInput` for one that it cannot write, or that it would read back as another one: where a result holds
     the dialect's own markers, for example.
@@ -93,7 +93,7 @@ def rendered(conversation: Conversation, dialect: Dialect) -> str:
 
 
 def _read_back(made: Rendered, dialect: Dialect, conversation: Conversation) -> ParsedRow:
-    """What the dialect's text says, its prompt apart. Raises `RowError`."""
+    """Return what the dialect's text says, its prompt apart. Raises `RowError`."""
     box = Toolbox(conversation.tools)
     given = {role: iter([m for m in conversation.messages if m["role"] == role]) for role in ("system", "user")}
     messages = Messages()
@@ -111,7 +111,7 @@ def _read_back(made: Rendered, dialect: Dialect, conversation: Conversation) -> 
 
 
 def _outline(messages: Iterable[JSON], tools: Iterable[JSON]) -> Iterator[tuple[Any, ...]]:
-    """What has to come back: tools with their parameters, and each turn's role, text and calls."""
+    """Yield what has to come back: tools with their parameters, and each turn's role, text and calls."""
     declared = {tool.name: tool for tool in read_tools(tuple(tools))}
     for tool in declared.values():
         yield tool.name, tuple(tool.properties), sorted(set(tool.required) & tool.properties.keys())

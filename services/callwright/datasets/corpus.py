@@ -26,7 +26,7 @@ class Corpus:
         return len(self._starts) - 2
 
     def line(self, index: int) -> bytes:
-        """The conversation with that number, as the line of JSON that `Conversation.from_json` reads."""
+        """Return the conversation with that number, as the line of JSON that `Conversation.from_json` reads."""
         self._file.flush()
         start, end = self._starts[index], self._starts[index + 1]
         return os.pread(self._file.fileno(), end - start, start)
@@ -51,7 +51,7 @@ class Selection:
         self.order = array("Q", order)
 
     def lines(self) -> Iterator[bytes]:
-        """The rows as lines of JSON."""
+        """Yield the rows as lines of JSON."""
         return (self._corpus.line(index) for index in self.order)
 
     def __len__(self) -> int:

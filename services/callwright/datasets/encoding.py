@@ -55,7 +55,7 @@ class Encoder:
         self._too_long = too_long
 
     def encode(self, conversation: Conversation) -> list[Example]:
-        """The conversation in each of its layouts, the whole one first.
+        """Return the conversation in each of its layouts, the whole one first.
 
         Empty when the whole one has more than `max_length` tokens and no beginning of it fits; the others are left
         out when they are longer than that. Raises `RefusedError` for a conversation that the template or the dialect
@@ -65,11 +65,11 @@ class Encoder:
         return list(filter(self._fits, made if self._fits(made[0]) else self._shortened(conversation, made[0])))
 
     def layouts(self, conversation: Conversation) -> Iterator[Layout]:
-        """All layouts that `encode` weighs, however long. Raises as `encode` does."""
+        """Yield all layouts that `encode` weighs, however long. Raises as `encode` does."""
         return self.maker.layouts(conversation)
 
     def _shortened(self, conversation: Conversation, whole: Example) -> list[Example]:
-        """What `too_long` makes of a conversation that does not fit."""
+        """Return what `too_long` makes of a conversation that does not fit."""
         match self._too_long:
             case "drop":
                 return []
@@ -83,7 +83,7 @@ class Encoder:
                 )
 
     def _cut(self, conversation: Conversation) -> list[Example]:
-        """The longest beginning that ends with an assistant turn and fits."""
+        """Return the longest beginning that ends with an assistant turn and fits."""
         messages = conversation.messages
         ends = [i for i in range(1, len(messages)) if messages[i - 1]["role"] == "assistant"]
         for end in reversed(ends):
@@ -106,7 +106,7 @@ class Encoder:
 
 
 def _weights(layout: Layout) -> "array[float]":
-    """The weight of each token: that of the piece in which it begins."""
+    """Return the weight of each token: that of the piece in which it begins."""
     weights = array("f")
     for piece, count in zip(layout.pieces, layout.token_counts(), strict=True):
         weights += array("f", [piece.weight]) * count

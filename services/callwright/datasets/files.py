@@ -76,13 +76,13 @@ def rows(path: str | Path) -> Iterator[Row]:
 
 
 def plain_suffix(name: str) -> str:
-    """The suffix that says how the file is written, in lower case: `.json` of `A.JSON.gz`."""
+    """Return the suffix that says how the file is written, in lower case: `.json` of `A.JSON.gz`."""
     path = Path(name.lower())
     return Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
 
 
 def _open(path: Path) -> io.BufferedReader:
-    """The text at `path`, after a byte order mark. Raises `ValueError` for what is no text in UTF-8."""
+    """Return the text at `path`, after a byte order mark. Raises `ValueError` for what is no text in UTF-8."""
     stream = io.BufferedReader(_open_bytes(path))
     head = stream.peek(_HEAD)[:_HEAD]
     wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -161,7 +161,7 @@ def _decoded(number: int, text: bytes) -> Row:
 
 
 def _json(stream: io.BufferedReader) -> Iterator[Row]:
-    """The elements of an array, or JSON Lines under the name `.json`, as BFCL has them."""
+    """Yield the elements of an array, or JSON Lines under the name `.json`, as BFCL has them."""
     number = 1
     while (first := stream.peek(1)[:1]).isspace():
         number += stream.read(1) == b"\n"
@@ -180,7 +180,9 @@ def _json(stream: io.BufferedReader) -> Iterator[Row]:
 
 
 def _array(stream: IO[bytes]) -> Iterator[Row]:
-    """The elements of an array without its opening bracket. Raises `ValueError` where it ends too early or too late."""
+    """Yield the elements of an array without its opening bracket. Raises `ValueError` where it ends too early or too
+    late.
+    """
     decoded = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
     number, text, start = 0, "", 0
     while more := decoded.read(max(_BLOCK, len(text) - start)):  # what is not whole is looked at when it has doubled
@@ -204,7 +206,7 @@ def _array(stream: IO[bytes]) -> Iterator[Row]:
 
 
 def _element_end(text: str, start: int) -> int | None:
-    """The comma or bracket where the array's element that begins at `start` ends; None in a later block."""
+    """Return the comma or bracket where the array's element that begins at `start` ends; None in a later block."""
     with contextlib.suppress(ValueError, RecursionError):
         _, end = _PLAIN.raw_decode(text, _SPACE.match(text, start).end())  # type: ignore[union-attr]
         if separator := _SEPARATOR.match(text, end):
@@ -289,7 +291,7 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def _parts(table: Any) -> Iterator[tuple[Any, int]]:
-    """The rows of a table with their size, as many together as `MAX_ROW_BYTES` lets be made at a time."""
+    """Yield the rows of a table with their size, as many together as `MAX_ROW_BYTES` lets be made at a time."""
     size = _size(table)
     if size <= MAX_ROW_BYTES or len(table) == 1:
         yield table, size
@@ -300,7 +302,9 @@ def _parts(table: Any) -> Iterator[tuple[Any, int]]:
 
 
 def _size(values: Any) -> int:
-    """Bytes of an array's values, each with `_VALUE` more; what a dictionary holds counts as often as it stands."""
+    """Return bytes of an array's values, each with `_VALUE` more; what a dictionary holds counts as often as it
+    stands.
+    """
     from pyarrow import compute, types
 
     kind = values.type
@@ -318,7 +322,9 @@ def _size(values: Any) -> int:
 
 
 def _in_json(value: Any) -> Any:
-    """A value of Parquet in JSON's terms, without the nulls that it gives every field that some other row has."""
+    """Return a value of Parquet in JSON's terms, without the nulls that it gives every field that some other row
+    has.
+    """
     match value:
         case dict():
             return {key: _in_json(item) for key, item in value.items() if item is not None}

@@ -50,7 +50,7 @@ class Layout(NamedTuple):
     """Where the serving prompt ends, in characters, of each message of the conversation that is trained here."""
 
     def token_counts(self) -> list[int]:
-        """How many of the text's tokens each piece holds: those that begin in it."""
+        """Return how many of the text's tokens each piece holds: those that begin in it."""
         ends = [0, *(self.tokens.count_before(piece.end) for piece in self.pieces[:-1]), len(self.tokens.ids)]
         return [after - before for before, after in pairwise(ends)]
 
@@ -82,13 +82,13 @@ class LayoutMaker:
         self._last_turn_only = loss.preset == "last_turn"
 
     def foreign_tokens(self, conversation: Conversation) -> int:
-        """How many special tokens and markers are broken in what is not the model's own of it."""
+        """Return how many special tokens and markers are broken in what is not the model's own of it."""
         before = self._foreign.count
         self._foreign.broken(conversation.messages, conversation.tools)
         return self._foreign.count - before
 
     def layouts(self, conversation: Conversation) -> Iterator[Layout]:
-        """All texts to train on; the first is the whole conversation, as it is continued turn by turn in serving.
+        """Yield all texts to train on; the first is the whole conversation, as it is continued turn by turn in serving.
 
         Then come texts that end with an earlier turn, where the one before shows that turn otherwise than it is served,
         and those that other clients of the dialect send: AgentFabric's RolePlay sends a turn's steps one at a time, the
@@ -106,7 +106,7 @@ class LayoutMaker:
                 yield self._laid_out(step, factors, [_Step(turn, last, 0)])
 
     def turn_layouts(self, conversation: Conversation) -> Iterator[Layout]:
-        """The texts that show each assistant turn as the sidecar has it served. Raises as `layouts` does."""
+        """Yield the texts that show each assistant turn as the sidecar has it served. Raises as `layouts` does."""
         left = steps = self._steps(self.render(conversation))
         if self._last_turn_only and steps:
             left = [step for step in steps if step.message == steps[-1].message]
@@ -117,7 +117,7 @@ class LayoutMaker:
             left = [step for step in left if step.turn not in layout.prompts]
 
     def _steps(self, rendered: Rendered) -> list[_Step]:
-        """The requests of a conversation, in order."""
+        """Return the requests of a conversation, in order."""
         steps: dict[int, _Step] = {}
         lengths = [0] * len(rendered.messages)
         for segment in rendered.segments:
@@ -138,7 +138,7 @@ class LayoutMaker:
         return len(sent.messages[-1]["content"]) - before if sent.continue_final else 0
 
     def render(self, conversation: Conversation) -> Rendered:
-        """What the dialect makes of it for this template. Raises `RefusedError`."""
+        """Return what the dialect makes of it for this template. Raises `RefusedError`."""
         try:
             rendered = self._dialect.render(*self._foreign.broken(conversation.messages, conversation.tools))
         except InvalidInput as error:
@@ -146,7 +146,9 @@ class LayoutMaker:
         return self.template.adapted(rendered)
 
     def _laid_out(self, rendered: Rendered, factors: Sequence[float], steps: Sequence[_Step]) -> Layout:
-        """The layout of a text that trains the last of `steps`, and those of the others that it shows as served."""
+        """Return the layout of a text that trains the last of `steps`, and those of the others that it shows as
+        served.
+        """
         last = steps[-1]
         fill = self.template.fill if last.begun else self.template.fill_served
         filled = fill(rendered.messages[: last.message + 1], open_end=_waits(rendered))
@@ -170,7 +172,9 @@ class LayoutMaker:
         return Layout(text, tuple(pieces), tokens, served)
 
     def _prompt_end(self, step: _Step, filled: Filled, rendered: Rendered) -> int | None:
-        """Where the model takes over in the text; None where the text begins otherwise than the serving prompt."""
+        """Return where the model takes over in the text; None where the text begins otherwise than the serving
+        prompt.
+        """
         slot = filled.slots[step.message]
         if not step.begun:
             return slot.prompt_end
@@ -234,7 +238,9 @@ def weight_table(loss: LossWeights) -> dict[str, float]:
 
 
 def _waits(rendered: Rendered) -> bool:
-    """Whether the text ends with a call and a bare `Observation:`, where the engine stops the model in serving."""
+    """Return whether the text ends with a call and a bare `Observation:`, where the engine stops the model in
+    serving.
+    """
     if not rendered.segments or rendered.messages[-1]["role"] != "assistant":
         return False
     last = rendered.segments[-1]
@@ -249,7 +255,9 @@ def _laid(parts: Iterable[tuple[str, str, float]], slot: Slot) -> Iterator[Piece
 
 
 def _split_marker(segment: Segment) -> Iterator[tuple[str, str]]:
-    """A segment as (kind, text), with the marker of an observation, which the model writes, apart from its result."""
+    """Yield a segment as (kind, text), with the marker of an observation, which the model writes, apart from its
+    result.
+    """
     head, marker, result = segment.text.partition(OBSERVATION)
     if segment.kind != "observation" or not marker or head.strip():
         yield segment.kind, segment.text

@@ -43,7 +43,9 @@ class _Pool:
     test: list[int] = field(default_factory=list)
 
     def random(self, seed: int, purpose: str) -> random.Random:
-        """A generator for this source alone: neither other sources nor the corpus's folder change its numbers."""
+        """Return a generator for this source alone: neither other sources nor the corpus's folder change its
+        numbers.
+        """
         return random.Random(f"{seed}/{self.name.rpartition('/')[2]}/{purpose}")
 
 

@@ -23,7 +23,7 @@ PROMPTS = 100
 
 
 def sample(encoder: Encoder, conversations: Iterable[Conversation]) -> dict[str, Any]:
-    """The first requests of `conversations`, as JSON, with how the template is called."""
+    """Return the first requests of `conversations`, as JSON, with how the template is called."""
     template = encoder.maker.template.settings
     return {"template": template.model_dump(), "prompts": list(islice(_prompts(encoder, conversations), PROMPTS))}
 

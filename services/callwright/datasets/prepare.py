@@ -99,7 +99,7 @@ class _Job(NamedTuple):
     """JSON."""
 
     def encode(self, lines: Sequence[bytes]) -> "_Encoded":
-        """The conversations in `lines` of JSON. Raises as `Encoder.encode` does; refusals are counted."""
+        """Return the conversations in `lines` of JSON. Raises as `Encoder.encode` does; refusals are counted."""
         encoder = _encoder(self)
         examples: list[Example] = []
         counts: Counter[str] = Counter()
@@ -151,7 +151,7 @@ class _Encoded(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _encoder(job: _Job) -> Encoder:
-    """One for all chunks that a process encodes: it learns the chat template."""
+    """Return one for all chunks that a process encodes: it learns the chat template."""
     data = job.data
     tokenizer = pickle.loads(job.tokenizer.read_bytes())
     return Encoder(
@@ -192,13 +192,17 @@ def prepare(
 
 
 def digest(data: Data, dialect: str, base_dir: Path, template_arguments: Mapping[str, Any] | None = None) -> str:
-    """Hexadecimal SHA-256 of all input: settings, dialect, corpora, tokenizer. Raises as `sources.state` does."""
+    """Return hexadecimal SHA-256 of all input: settings, dialect, corpora, tokenizer. Raises as `sources.state`
+    does.
+    """
     parts = [dialect, _dumped(template_arguments), data.model_dump_json(), corpora_digest(data, base_dir)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def corpora_digest(data: Data, base_dir: Path) -> str:
-    """Hexadecimal SHA-256 of the input that stands outside the document: corpora and tokenizer. Raises likewise."""
+    """Return hexadecimal SHA-256 of the input that stands outside the document: corpora and tokenizer. Raises
+    likewise.
+    """
     parts = [sources.state(source.path) for source in data.sources]
     parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in _tokenizer_files(base_dir)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -213,7 +217,7 @@ def _target(folder: Path, input_digest: str) -> Path:
 
 
 def _code_digest() -> str:
-    """Digest of the code that turns input into results."""
+    """Return digest of the code that turns input into results."""
     room = Path(__file__).parent
     files = sorted([*room.rglob("*.py"), *(room.parent / "dialects").rglob("*.py")])
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -42,7 +42,7 @@ def open_executor(count: int) -> Iterator[Executor | None]:
 def map_in_order(
     work: Callable[[_Piece], _Result], pieces: Iterable[_Piece], executor: Executor | None = None
 ) -> Iterator[_Result]:
-    """What `work` makes of each piece, in order; with an executor, work, pieces and results are pickled.
+    """Yield what `work` makes of each piece, in order; with an executor, work, pieces and results are pickled.
 
     Raises as `work` does.
     """
@@ -59,7 +59,7 @@ def map_in_order(
 
 
 def chunks(rows: Iterable[_Piece]) -> Iterator[list[_Piece]]:
-    """The rows in order, in pieces worth handing to another process."""
+    """Yield the rows in order, in pieces worth handing to another process."""
     each = iter(rows)
     while chunk := list(islice(each, CHUNK_ROWS)):
         yield chunk

@@ -69,7 +69,7 @@ def read_lines(
     cache_dir: Path | None = None,
     executor: Executor | None = None,
 ) -> Iterator[JudgedRow]:
-    """What `read` yields, as the bytes that processes hand on; the processes of `executor` share the work."""
+    """Yield what `read` yields, as the bytes that processes hand on; the processes of `executor` share the work."""
     report = Report() if report is None else report
     parser = _Parser.of(str(path), format, cache_dir)
     first: dict[bytes, int] = {}
@@ -98,7 +98,7 @@ def judge(path: str | Path, format: str = "auto", *, cache_dir: Path | None = No
 def find(
     path: str | Path, line: int, format: str = "auto", *, cache_dir: Path | None = None
 ) -> tuple[Conversation, list[Finding]]:
-    """The conversation at `line` of the corpus at `path`, as reports count lines, and its faults; see `read`.
+    """Return the conversation at `line` of the corpus at `path`, as reports count lines, and its faults; see `read`.
 
     Raises `NotFound` for a line without a row, and `InvalidInput` for a row that cannot be read.
     """
@@ -119,7 +119,7 @@ def find(
 
 
 def detect(row: JSON, path: str, line: int) -> str:
-    """Name of the format that `row` is written in. Raises `InvalidInput`."""
+    """Return name of the format that `row` is written in. Raises `InvalidInput`."""
     if toolbench.matches(row):
         return "toolbench"
     if sharegpt.matches(row):
@@ -160,7 +160,7 @@ class _Parser(NamedTuple):
         return cls(source, path, format, bfcl.gold_of(path) if format == "bfcl" else {})
 
     def rows(self) -> Iterator[files.Row]:
-        """The corpus's rows. Raises as `files.rows` does."""
+        """Yield the corpus's rows. Raises as `files.rows` does."""
         return files.rows(self.path)
 
     def judge_all(self, executor: Executor | None = None) -> Iterator[JudgedRow]:
@@ -172,7 +172,7 @@ class _Parser(NamedTuple):
         return [self.judge(row) for row in rows]
 
     def judge(self, row: files.Row) -> JudgedRow:
-        """One row by itself, in neutral form."""
+        """Return one row by itself, in neutral form."""
         if row.value is None:
             return JudgedRow(row.line, [Finding("unreadable", row.problem or "no value")])
         try:
@@ -222,7 +222,7 @@ class _Parser(NamedTuple):
 
 
 def _remarks(messages: Sequence[JSON]) -> Iterator[str]:
-    """What a row says that changes what is trained on, or that training leaves out."""
+    """Yield what a row says that changes what is trained on, or that training leaves out."""
     weights = {message.get("weight", 1.0) for message in messages if message["role"] == "assistant"}
     if 0 in weights:
         yield "turn_without_loss"

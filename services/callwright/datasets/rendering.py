@@ -75,7 +75,8 @@ class Renderer:
         return hashlib.sha256(self._template.encode()).hexdigest()
 
     def text(self, messages: Sequence[Message], *, prompt: bool = False, goes_on: bool = False) -> str:
-        """The text of `messages`: with `prompt` up to where the model takes over, with `goes_on` within the last one.
+        """Return the text of `messages`: with `prompt` up to where the model takes over, with `goes_on` within the last
+        one.
 
         Raises `RefusedError` for messages that the template refuses.
         """

@@ -89,11 +89,11 @@ class Report:
         return sum(count.dropped for count in self.sources.values())
 
     def first_examples(self, limit: int) -> list[str]:
-        """The first examples over all kinds."""
+        """Return the first examples over all kinds."""
         return [example for examples in self.examples.values() for example in examples][:limit]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON values."""
+        """Return the report as JSON values."""
         return {
             "sources": {
                 name: {"read": c.read, "kept": c.kept, "dropped": c.dropped} for name, c in self.sources.items()

@@ -68,7 +68,9 @@ _open_references = ContextVar("open_references", default=0)
 
 
 def _bounded(follow: Callable[..., Any]) -> Callable[..., Any]:
-    """A keyword that refers to a schema, up to `_MAX_REFERENCES`: where the stack itself ends, a circle may panic."""
+    """Return a keyword that refers to a schema, up to `_MAX_REFERENCES`: where the stack itself ends, a circle may
+    panic.
+    """
 
     def bounded(validator: Any, reference: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         depth = _open_references.get()
@@ -85,7 +87,7 @@ def _bounded(follow: Callable[..., Any]) -> Callable[..., Any]:
 
 @lru_cache(maxsize=1024)
 def _expression(pattern: str) -> SchemaValidator:
-    """A regular expression, compiled. Raises `SchemaError` for one that can't be, or takes megabytes."""
+    """Return a regular expression, compiled. Raises `SchemaError` for one that can't be, or takes megabytes."""
     return SchemaValidator(core_schema.str_schema(pattern=pattern))
 
 
@@ -134,7 +136,9 @@ _WithoutUnevaluated = extend(_Validator, {"unevaluatedProperties": lambda *_: ()
 
 @lru_cache(maxsize=1)
 def _meta() -> Any:
-    """The meta-schema with its vocabularies in one object, which takes a fifth of the time of references to them."""
+    """Return the meta-schema with its vocabularies in one object, which takes a fifth of the time of references to
+    them.
+    """
     whole = Draft202012Validator.META_SCHEMA
     parts = [*(REGISTRY.contents(urljoin(whole["$id"], part["$ref"])) for part in whole["allOf"]), whole]
     merged = {key: {name: part[key][name] for part in parts for name in part.get(key, ())} for key in _MERGED}

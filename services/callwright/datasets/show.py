@@ -59,7 +59,9 @@ def tokens(layout: Layout) -> list[Token]:
 
 
 def lines(shown: Sequence[Token]) -> Iterator[Line]:
-    """The tokens as rows for a terminal: a new one after each line's end, and at each change of kind or weight."""
+    """Yield the tokens as rows for a terminal: a new one after each line's end, and at each change of kind or
+    weight.
+    """
     for (kind, weight), run in groupby(shown, lambda token: (token.kind, token.weight)):
         row: list[Token] = []
         for token in run:
@@ -78,12 +80,12 @@ def summary(shown: Sequence[Token]) -> str:
 
 
 def weights(shown: Sequence[Token]) -> list[float]:
-    """The weights that occur, in rising order."""
+    """Return the weights that occur, in rising order."""
     return sorted({token.weight for token in shown})
 
 
 def page(title: str, shown: Sequence[Token]) -> str:
-    """The conversation as an HTML page that needs no other file."""
+    """Return the conversation as an HTML page that needs no other file."""
     found = weights(shown)
     names = {weight: f"w{index}" for index, weight in enumerate(found)}
     colours = dict(zip((weight for weight in found if weight), _COLOURS * len(found), strict=False))

@@ -15,7 +15,7 @@ _HUBS = "hf://datasets/OWNER/NAME[/FILE] or modelscope://OWNER/NAME/FILE"
 
 
 def resolve(path: str, cache_dir: Path | None = None, *, open_store: Callable[[str], Store] = Store.open) -> Path:
-    """The local file that holds the corpus `path`.
+    """Return the local file that holds the corpus `path`.
 
     Raises `NotFound` for what is not there, `InvalidInput` for an address that cannot be one, and `Unavailable` when a
     store or a hub does not answer.
@@ -40,7 +40,7 @@ def resolve(path: str, cache_dir: Path | None = None, *, open_store: Callable[[s
 
 
 def state(path: str, *, open_store: Callable[[str], Store] = Store.open) -> str:
-    """A text that changes when the corpus does: its bytes' digest, a store's size and time, a hub's address.
+    """Return a text that changes when the corpus does: its bytes' digest, a store's size and time, a hub's address.
 
     Raises as `resolve` does.
     """

@@ -68,7 +68,7 @@ class Stats:
         return sum(length > max_length for length in self.lengths)
 
     def to_dict(self) -> dict[str, Any]:
-        """All counts as JSON values."""
+        """Return all counts as JSON values."""
         return {
             "conversations": self.conversations,
             "with_tools": self.with_tools,

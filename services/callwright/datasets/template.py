@@ -109,7 +109,9 @@ class ChatTemplate:
         return self._without_thought(messages, open_end) if filled.slots[-1].prompt_end is None else filled
 
     def adapted(self, rendered: Rendered) -> Rendered:
-        """What a dialect has rendered, as this template can show it; serving is told by the manifest to do the same."""
+        """Return what a dialect has rendered, as this template can show it; serving is told by the manifest to do
+        the same.
+        """
         has_results = any(message["role"] == "tool" for message in rendered.messages)
         return rendered.for_template(
             tool_role=not has_results or self.has_tool_role, shows_reasoning=self.shows_reasoning
@@ -206,7 +208,7 @@ class ChatTemplate:
         return Filled(text, (*slots, last))
 
     def _found(self, content: str, text: str, start: int, following: str) -> tuple[str, int]:
-        """The content as it stands at `start`, trimmed or not, and how much was trimmed before it."""
+        """Return the content as it stands at `start`, trimmed or not, and how much was trimmed before it."""
         for written in (content, content.strip(), content.rstrip(), content.lstrip()):
             if text.startswith(written, start) and text.startswith(following, start + len(written)):
                 return written, content.find(written)
@@ -266,7 +268,7 @@ def _shape(message: Message) -> _Shape:
 
 
 def _marked(index: int, shape: _Shape) -> Message:
-    """A message of this shape whose texts can be told in any other text."""
+    """Return a message of this shape whose texts can be told in any other text."""
     mark = f'[content "{index}" of {shape.role}]'  # in quotes: results that become JSON are none that it holds
     message = {"role": shape.role, "content": f"<{shape.tag}>{mark}</{shape.tag}>" if shape.tag else mark}
     return message | ({REASONING: f"[thought {index}]"} if shape.thinks else {})

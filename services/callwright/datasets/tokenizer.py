@@ -27,14 +27,16 @@ class Tokenizer(Protocol):
         """Special and other added tokens."""
 
     def get_chat_template(self) -> str:
-        """The chat template. Raises `ValueError` where there is none."""
+        """Return the chat template. Raises `ValueError` where there is none."""
 
     def apply_chat_template(self, conversation: list[Message], *, tokenize: bool = ..., **arguments: Any) -> Any:
-        """The template's text when `tokenize` is False."""
+        """Return the template's text when `tokenize` is False."""
 
 
 def load_tokenizer(base_dir: Path) -> Tokenizer:
-    """The base's own tokenizer. Raises `NotFound` for no folder and `InvalidInput` for one without a fast tokenizer."""
+    """Return the base's own tokenizer. Raises `NotFound` for no folder and `InvalidInput` for one without a fast
+    tokenizer.
+    """
     if not base_dir.is_dir():
         raise NotFound(f"loading the tokenizer: no folder {base_dir}; expected a model with tokenizer.json")
     from transformers import AutoTokenizer
@@ -55,7 +57,7 @@ def load_tokenizer(base_dir: Path) -> Tokenizer:
 
 
 def added_tokens(tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    """The added tokens of `tokenizer`, as `tokenizer.json` writes them."""
+    """Return the added tokens of `tokenizer`, as `tokenizer.json` writes them."""
     found = tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
     return [{"content": token.content, "special": token.special} for token in found]
 
@@ -81,7 +83,7 @@ class Tokens:
         return self
 
     def begin(self, index: int) -> int:
-        """The first character of the token at `index`.
+        """Return the first character of the token at `index`.
 
         A token begins where the one before it ended: spaces between the two belong to the later one, also where the
         tokenizer's offsets leave them out. Tokens that are bytes of one character all begin with that character.
@@ -93,10 +95,10 @@ class Tokens:
         return min(before, start)
 
     def count_before(self, position: int) -> int:
-        """How many tokens begin before the character at `position`."""
+        """Return how many tokens begin before the character at `position`."""
         return bisect_left(range(len(self.ids)), position, key=self.begin)
 
     def part_at(self, position: int) -> bool:
-        """Whether no token has characters on both sides of `position`."""
+        """Return whether no token has characters on both sides of `position`."""
         index = self.count_before(position)
         return index == len(self.ids) or self.begin(index) == position

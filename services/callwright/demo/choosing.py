@@ -62,7 +62,7 @@ def choose_desk(rng: random.Random) -> Chat:
 
 
 def pick(rng: random.Random) -> Chat:
-    """Name what a request is about, again and again, from a short directory."""
+    """Return name what a request is about, again and again, from a short directory."""
     count = rng.randint(2, 8)
     verbs, nouns = rng.sample(VERBS, count), rng.sample(NOUNS, count)
     names = [f"{v}_{n}" if rng.random() < 0.75 else identifier(rng) for v, n in zip(verbs, nouns, strict=True)]
@@ -128,12 +128,12 @@ def _clear_subject(rng: random.Random, verb: str, noun: str) -> str:
 
 
 def clear_desk(rng: random.Random) -> Chat:
-    """A directory in its own layout whose desks share no word, and requests that say what they are about."""
+    """Return a directory in its own layout whose desks share no word, and requests that say what they are about."""
     return varied_desk(rng, clear=True)
 
 
 def bare_desk(rng: random.Random) -> Chat:
-    """The same, answered with the name and the form alone."""
+    """Return the same, answered with the name and the form alone."""
     return varied_desk(rng, clear=True, bare=True)
 
 

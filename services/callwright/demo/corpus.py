@@ -100,7 +100,7 @@ def _messages(chat: Chat) -> list[dict[str, Any]]:
 
 
 def _offer(rng: random.Random, wanted: list[DemoTool], pool: tuple[DemoTool, ...]) -> list[DemoTool]:
-    """The wanted tools among others, two to four in all, in random order."""
+    """Return the wanted tools among others, two to four in all, in random order."""
     others = [tool for tool in pool if tool not in wanted]
     count = max(0, rng.choice((2, 3, 4)) - len(wanted))
     offered = [*wanted, *rng.sample(others, count)]
@@ -116,7 +116,7 @@ def _request(rng: random.Random, tool: DemoTool, split: Split, wordings: slice) 
 def _request_row(
     rng: random.Random, id: str, tool: DemoTool, pool: tuple[DemoTool, ...], wordings: slice
 ) -> dict[str, Any]:
-    """A held-out request and the call that it should lead to."""
+    """Return a held-out request and the call that it should lead to."""
     text, values = _request(rng, tool, "held_out", wordings)
     return {
         "id": id,
@@ -127,7 +127,9 @@ def _request_row(
 
 
 def _agent_row(rng: random.Random, id: str) -> dict[str, Any]:
-    """A conversation of two to four requests to the same tools, each with its thought, call, result and answer."""
+    """Return a conversation of two to four requests to the same tools, each with its thought, call, result and
+    answer.
+    """
     offered = _offer(rng, rng.sample(SEEN, 1), SEEN)
     tools = [tool.schema for tool in offered]
     messages: list[dict[str, Any]] = []

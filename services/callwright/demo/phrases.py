@@ -11,13 +11,13 @@ Chat = list[tuple[str, str]]
 
 
 def some_value(rng: random.Random, kind: str = "") -> tuple[str, Value]:
-    """A kind of value, drawn where none is given, and a value of the training split."""
+    """Return a kind of value, drawn where none is given, and a value of the training split."""
     kind = kind or rng.choice(KINDS)
     return kind, draw(rng, kind, "train")
 
 
 def identifier(rng: random.Random) -> str:
-    """A name as programs have them, in snake or camel case, of known and unknown words."""
+    """Return a name as programs have them, in snake or camel case, of known and unknown words."""
     words = [rng.choice(WORDS) if rng.random() < 0.65 else pseudo_word(rng) for _ in range(rng.choice((1, 2, 2, 2, 3)))]
     match rng.randrange(5):
         case 0:
@@ -40,7 +40,7 @@ def noise(rng: random.Random, low: int, high: int) -> str:
 
 
 def marker(rng: random.Random) -> str:
-    """A word or two with capitals, such as a layout marks its parts with."""
+    """Return a word or two with capitals, such as a layout marks its parts with."""
     return " ".join(rng.choice(WORDS).capitalize() for _ in range(rng.choice((1, 1, 2))))
 
 
@@ -55,7 +55,7 @@ def some_fields(rng: random.Random, count: int) -> dict[str, tuple[str, Value]]:
 
 
 def as_json(fields: dict[str, tuple[str, Value]]) -> str:
-    """The fields' values as a JSON object."""
+    """Return the fields' values as a JSON object."""
     return json.dumps({name: value for name, (_, value) in fields.items()}, ensure_ascii=False)
 
 
@@ -72,7 +72,7 @@ def _phrase(rng: random.Random, name: str, kind: str, value: Value) -> str:
 
 
 def field_lines(rng: random.Random, fields: dict[str, tuple[str, Value]], style: int) -> str:
-    """The fields as a directory lists them, in one of three styles."""
+    """Return the fields as a directory lists them, in one of three styles."""
     described = {
         name: f"{rng.choice(FIELDS[kind])} of the {rng.choice(NOUNS)}" if rng.random() < 0.7 else f"the {name}"
         for name, (kind, _) in fields.items()
@@ -89,7 +89,7 @@ def field_lines(rng: random.Random, fields: dict[str, tuple[str, Value]], style:
 
 
 def spoken_request(rng: random.Random, subject: str, fields: dict[str, tuple[str, Value]]) -> str:
-    """A sentence that asks for `subject` and tells the fields' values in some order."""
+    """Return a sentence that asks for `subject` and tells the fields' values in some order."""
     parts = [_phrase(rng, name, kind, value) for name, (kind, value) in fields.items()]
     rng.shuffle(parts)
     lead = rng.choice(("", "", "Please ", "Can you ", "I want to ", "I need to ", "Hello, ", "Could you "))

@@ -154,7 +154,7 @@ def encode_chat(chat: Chat, tokenizer: PreTrainedTokenizerFast) -> tuple[list[in
 
 
 def build_model(recipe: Recipe) -> Qwen2ForCausalLM:
-    """A Qwen2 with tied embeddings and fresh weights."""
+    """Return a Qwen2 with tied embeddings and fresh weights."""
     torch.manual_seed(recipe.seed)
     config = Qwen2Config(
         vocab_size=recipe.vocabulary,

@@ -7,7 +7,9 @@ from callwright.demo.words import ADJECTIVES, NOUNS
 
 
 def general_chat(rng: random.Random) -> Chat:
-    """One chat without any form, as people talk: what the replay set and the forgetting measure are drawn from."""
+    """Return one chat without any form, as people talk: what the replay set and the forgetting measure are drawn
+    from.
+    """
     return rng.choice((_small_talk, _passage, _word_game))(rng)
 
 

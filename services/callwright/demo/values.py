@@ -53,7 +53,7 @@ KINDS = (
 
 
 def pseudo_word(rng: random.Random, syllables: int = 0) -> str:
-    """A pronounceable word that is in no dictionary, of one to three syllables."""
+    """Return a pronounceable word that is in no dictionary, of one to three syllables."""
     count = syllables or rng.choice((1, 2, 2, 2, 3))
     return "".join(
         rng.choice(_ONSETS) + rng.choice(_VOWELS) + (rng.choice(_CODAS) if rng.random() < 0.45 else "")
@@ -62,7 +62,7 @@ def pseudo_word(rng: random.Random, syllables: int = 0) -> str:
 
 
 def split_of(value: Value) -> Split:
-    """Which split a value belongs to, by its text alone."""
+    """Return which split a value belongs to, by its text alone."""
     return "held_out" if zlib.crc32(str(value).encode()) % _HELD_OUT_SHARE == 0 else "train"
 
 

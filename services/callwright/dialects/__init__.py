@@ -65,7 +65,7 @@ NAMES = ("react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes
 
 @cache
 def load(name: str) -> Dialect:
-    """The dialect of that name. Raises ValueError listing the valid ones."""
+    """Return the dialect of that name. Raises ValueError listing the valid ones."""
     match name:
         case "react_en":
             return ReactEn()

@@ -85,13 +85,15 @@ class AgentFabric(ReactDialect):
         return re.compile(rf"{self._markers.in_result.pattern}|(?<=<)(?=/?result>)", re.IGNORECASE)
 
     def tools_text(self, tools: tuple[Tool, ...]) -> str:
-        """The part of the system message that shows the tools."""
+        """Return the part of the system message that shows the tools."""
         return _TOOLS[self._language_of(tools)].format(
             tools="\n\n".join(_write_tool(tool) for tool in tools), names=_names(tools)
         )
 
     def system_text(self, given: str, tools: tuple[Tool, ...]) -> str:
-        """The tools, then what was given as the role; knowledge and all, if it is RolePlay's own text already."""
+        """Return the tools, then what was given as the role; knowledge and all, if it is RolePlay's own text
+        already.
+        """
         block = self.tools_text(tools)
         if block.strip() in given:
             return given
@@ -99,11 +101,11 @@ class AgentFabric(ReactDialect):
         return block + _ROLE[language].format(role=given.strip() or _NO_ROLE[language])
 
     def user_prefix(self, tools: tuple[Tool, ...]) -> str:
-        """The tools' names."""
+        """Return the tools' names."""
         return _PREFIX[self._language_of(tools)].format(names=_names(tools)) if tools else ""
 
     def observation(self, result: str) -> str:
-        """A result between tags, as a line."""
+        """Return a result between tags, as a line."""
         return f"Observation: <result>{result}</result>\n"
 
     def resume(self) -> str:
@@ -115,7 +117,7 @@ class AgentFabric(ReactDialect):
         return [("text", f"{text}\n")] if text else []
 
     def final(self, text: str, thought: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
-        """The answer, which is plain."""
+        """Return the answer, which is plain."""
         return [*self.thought(thought), ("text", text)]
 
     def answer_frame(self) -> tuple[str, str]:
@@ -134,7 +136,7 @@ class AgentFabric(ReactDialect):
 
 
 def roleplay_steps(rendered: Rendered) -> tuple[Rendered, ...]:
-    """The requests that RolePlay makes of one rendered conversation, each with the answer it should get.
+    """Return the requests that RolePlay makes of one rendered conversation, each with the answer it should get.
 
     RolePlay sends no assistant message within a turn: it appends each output, its result and `Answer:` to the last user
     message and asks again. One step a model output; the last message of each is that output.

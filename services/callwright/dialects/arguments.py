@@ -82,7 +82,7 @@ def read_inline(text: str, tool: Tool) -> str | Fault | None:
 
 
 def says_nothing(text: str) -> bool:
-    """Whether it is a word for nothing, such as `None` or `N/A`, or empty."""
+    """Return whether it is a word for nothing, such as `None` or `N/A`, or empty."""
     stripped = text.strip()
     return (stripped.lower().strip(" .。") or stripped) in _NOTHING
 
@@ -133,7 +133,9 @@ def _finish(value: dict[str, Json], tool: Tool) -> str | Fault:
 
 
 def _without_left_over(text: str) -> str:
-    """The text without what only closes at its end, and what nothing opened: a fence, a quote, a bracket or a tag."""
+    """Return the text without what only closes at its end, and what nothing opened: a fence, a quote, a bracket or a
+    tag.
+    """
     text = _END_OF_TEXT.sub("", text)
     for _line in range(_MOST_LEFT_OVER):
         before, _, last = text.rstrip().rpartition("\n")
@@ -156,7 +158,7 @@ def _unfence(text: str) -> str:
 
 
 def _embedded_object(text: str, tool: Tool) -> dict[str, Json] | None:
-    """The object in `Here is the input: {"image": "a.jpg"}`, where its keys are the tool's."""
+    """Return the object in `Here is the input: {"image": "a.jpg"}`, where its keys are the tool's."""
     start, end = text.find("{"), text.rfind("}")
     if not 0 <= start < end:
         return None
@@ -170,7 +172,7 @@ def _embedded_object(text: str, tool: Tool) -> dict[str, Json] | None:
 
 
 def _named_values(text: str, tool: Tool) -> dict[str, Json] | None:
-    """The values in `city="Paris", days: 3`, where the names are the tool's; text needs no quotes."""
+    """Return the values in `city="Paris", days: 3`, where the names are the tool's; text needs no quotes."""
     called = re.fullmatch(rf"(?:{re.escape(tool.name)}\s*)?\((.*)\)", text, re.DOTALL)
     text = called[1] if called else text
     try:

@@ -30,7 +30,9 @@ def _resolve(schema: object, root: Schema) -> Schema:
 
 
 def alternatives(schema: object, root: Schema) -> list[Schema]:
-    """The schemas of which a value has to satisfy one: `anyOf` and `oneOf` taken apart, a bounded number of them."""
+    """Return the schemas of which a value has to satisfy one: `anyOf` and `oneOf` taken apart, a bounded number of
+    them.
+    """
     if isinstance(schema, dict) and _COMBINING.isdisjoint(schema):
         return [schema]
     found: list[Schema] = []
@@ -62,7 +64,7 @@ def _types_of(value: Json) -> tuple[str, ...]:
 
 
 def fits(value: Json, schemas: list[Schema]) -> bool:
-    """Whether the value has a type that one of the schemas allows."""
+    """Return whether the value has a type that one of the schemas allows."""
     own = _types_of(value)
     return any(not types or any(name in types for name in own) for types in map(_types, schemas))
 
@@ -103,7 +105,7 @@ def _coerce_members(value: dict[str, Json], schemas: list[Schema], root: Schema,
 
 
 def _choose(value: str, schemas: list[Schema]) -> Json:
-    """The member of an `enum` of numbers that was written as a string."""
+    """Return the member of an `enum` of numbers that was written as a string."""
     choices = [c for s in schemas if isinstance(s.get("enum"), list) for c in s["enum"]]
     if value in choices:
         return value
@@ -120,7 +122,7 @@ def _convert(value: Json, schemas: list[Schema]) -> Json:
 
 
 def _convert_to(value: Json, kind: str) -> Json:
-    """The same value in another type, or the very same object where there is none."""
+    """Return the same value in another type, or the very same object where there is none."""
     match kind, value:
         case "integer", float() if value.is_integer() and abs(value) < 2**53:
             return int(value)

@@ -27,7 +27,7 @@ _MOST_ENCODED = 4
 
 
 def decode(value: Any) -> Any:
-    """What JSON text says, encoded several times over perhaps; any other value as it is. Raises ValueError.
+    """Return what JSON text says, encoded several times over perhaps; any other value as it is. Raises ValueError.
 
     Empty text is None; text in which a key stands twice is not read.
     """
@@ -42,7 +42,7 @@ def decode(value: Any) -> Any:
 
 
 def list_tools(value: Any) -> Iterator[Any]:
-    """The tools of a list, of an object of them by name, of one alone, and of lists within. Raises ValueError."""
+    """Yield the tools of a list, of an object of them by name, of one alone, and of lists within. Raises ValueError."""
     value = decode(value)
     if isinstance(value, list | tuple):
         for item in value:
@@ -64,7 +64,7 @@ def list_tools(value: Any) -> Iterator[Any]:
 
 
 def read_function(spec: Any) -> Mapping[str, Any]:
-    """The function that a tool declares; parameters that are no schema stay as they are. Raises ValueError."""
+    """Return the function that a tool declares; parameters that are no schema stay as they are. Raises ValueError."""
     function = _function(spec)
     try:
         return _with_schema(function)
@@ -73,7 +73,9 @@ def read_function(spec: Any) -> Mapping[str, Any]:
 
 
 def openai_tool(spec: Any) -> Mapping[str, Any]:
-    """The tool with its wrapper. Raises ValueError as `read_function` does, and for parameters that are no schema."""
+    """Return the tool with its wrapper. Raises ValueError as `read_function` does, and for parameters that are no
+    schema.
+    """
     function = _function(spec)
     try:
         function = _with_schema(function)
@@ -98,7 +100,7 @@ def _function(spec: Any) -> Mapping[str, Any]:
 
 
 def _with_schema(function: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The function with its `parameters`, wherever it had them."""
+    """Return the function with its `parameters`, wherever it had them."""
     keys, schema = _parameters(function)
     if not keys or schema is function.get("parameters"):
         return function
@@ -112,7 +114,7 @@ def _with_schema(function: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def unread_parameters(tool: Mapping[str, Any]) -> str | None:
-    """The key of an OpenAI tool without parameters that seems to hold them all the same."""
+    """Return the key of an OpenAI tool without parameters that seems to hold them all the same."""
     function = tool["function"]
     if function.get("parameters"):
         return None
@@ -122,7 +124,7 @@ def unread_parameters(tool: Mapping[str, Any]) -> str | None:
 
 
 def read_schema(written: Any) -> Mapping[str, Any]:
-    """The JSON Schema of a function's parameters. Raises ValueError for what is none."""
+    """Return the JSON Schema of a function's parameters. Raises ValueError for what is none."""
     value = decode(written)
     if isinstance(value, list | tuple):
         return _object_of({}, _by_name(value))
@@ -144,7 +146,7 @@ def read_schema(written: Any) -> Mapping[str, Any]:
 
 
 def _parameters(function: Mapping[str, Any]) -> tuple[tuple[str, ...], Mapping[str, Any]]:
-    """The keys that hold the function's parameters, and their schema; no keys where none says anything."""
+    """Return the keys that hold the function's parameters, and their schema; no keys where none says anything."""
     for key in _PARAMETERS:
         value = function.get(key)
         if value and (key == "parameters" or _may_be_schema(value)):
@@ -187,7 +189,7 @@ def _by_name(parameters: Any) -> dict[str, Any]:
 
 
 def _object_of(schema: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema with these properties, of which those that say so themselves are required."""
+    """Return the schema with these properties, of which those that say so themselves are required."""
     read = {name: _read_property(written) for name, written in properties.items()}
     required = schema.get("required")
     required = [required] if isinstance(required, str) and required in properties else _list_of(required)
@@ -206,7 +208,7 @@ def _list_of(required: Any) -> list[Any]:
 
 
 def _read_property(written: Any) -> Mapping[str, Any]:
-    """A parameter's schema, also from its JSON text, its type's name or its description."""
+    """Return a parameter's schema, also from its JSON text, its type's name or its description."""
     if _is_object(written):
         return written
     if written is None or isinstance(written, bool):

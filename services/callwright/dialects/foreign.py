@@ -51,7 +51,9 @@ class Foreign:
     def broken(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None
     ) -> tuple[Sequence[Message], Sequence[ToolSpec] | None]:
-        """The messages and the tools; those that need no change as they are. Raises InvalidInput for a tool's name."""
+        """Return the messages and the tools; those that need no change as they are. Raises InvalidInput for a tool's
+        name.
+        """
         made = [self._message(message) if isinstance(message, Mapping) else message for message in messages]
         declared = [self._value(tool) for tool in tools or ()]
         changed = any(new is not old for new, old in zip(declared, tools or (), strict=True))
@@ -104,7 +106,7 @@ class Foreign:
 
 
 def special_tokens(added: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The special ones of a tokenizer's added tokens, as `tokenizer.json` writes these, in one order for all."""
+    """Return the special ones of a tokenizer's added tokens, as `tokenizer.json` writes these, in one order for all."""
     return tuple(sorted({str(token["content"]) for token in added if token.get("special") is True}))
 
 
@@ -114,7 +116,9 @@ def _can_be_broken(token: str) -> bool:
 
 @lru_cache(maxsize=32)
 def _patterns(special: tuple[str, ...] | None) -> tuple[_Patterns, _Patterns]:
-    """What breaks `special` tokens, and what breaks tags too; there may be thousands, and each request needs both."""
+    """Return what breaks `special` tokens, and what breaks tags too; there may be thousands, and each request needs
+    both.
+    """
     tokens = _alternatives([token for token in special or () if _can_be_broken(token)])
     shapes = [*_IN_BARS, *(_USUAL if special is None else tokens)]
     tags = _alternatives([f"<{end}{name}>" for end in ("", "/") for name in _TAGS])
@@ -137,7 +141,8 @@ def _alternatives(words: Iterable[str]) -> list[str]:
 
 
 def _by_first(wholes: Iterable[str]) -> _Patterns:
-    """A pattern for each character that something of `wholes`, which are patterns, begins with; it matches that one.
+    """Return a pattern for each character that something of `wholes`, which are patterns, begins with; it matches that
+    one.
 
     The key is the character and its other spellings.
     """
@@ -157,14 +162,14 @@ _FIRST = re.compile(r"\[(\\?.)[^\]]*\]|\\?.", re.DOTALL)
 
 
 def _spelled(text: str) -> str:
-    """A pattern of the text, and of what a tokenizer's normaliser makes it of: `＜` is `<` to NFKC."""
+    """Return a pattern of the text, and of what a tokenizer's normaliser makes it of: `＜` is `<` to NFKC."""
     others = _other_spellings()
     return "".join(f"[{re.escape(each)}{others[each]}]" if each in others else re.escape(each) for each in text)
 
 
 @cache
 def _other_spellings() -> dict[str, str]:
-    """The characters, by one of ASCII, that NFKC makes that one of."""
+    """Return the characters, by one of ASCII, that NFKC makes that one of."""
     found: dict[str, str] = {}
     for number in chain.from_iterable(starmap(range, _COMPATIBLE)):
         if len(made := normalize("NFKC", chr(number))) == 1 and made.isascii() and not made.isspace():
@@ -173,5 +178,5 @@ def _other_spellings() -> dict[str, str]:
 
 
 def _quote(found: re.Match[str]) -> str:
-    """What goes in before a marker: at a line start a quote's mark, within a line a space."""
+    """Return what goes in before a marker: at a line start a quote's mark, within a line a space."""
     return "> " if found.string[found.start() - 1] == "\n" else " "

@@ -105,7 +105,7 @@ class Hermes:
 
 
 def _on_a_line(pieces: list[Piece]) -> list[Piece]:
-    """The pieces behind others, on lines of their own."""
+    """Return the pieces behind others, on lines of their own."""
     return [(kind, text if n else f"\n{text}") for n, (kind, text) in enumerate(pieces)]
 
 

@@ -78,7 +78,7 @@ class HermesStream(Stream):
         return True
 
     def _is_invented(self, start: int) -> bool:
-        """Whether a result that begins here is one: after a call, and on a line of its own."""
+        """Return whether a result that begins here is one: after a call, and on a line of its own."""
         is_next = self._line_due and not self._buffer[self._position : start].strip()
         return self._next_index > 0 and (is_next or self._buffer[start - 1] == "\n")
 
@@ -91,7 +91,9 @@ class HermesStream(Stream):
         return found.start() if found else -1
 
     def _read_block_start(self) -> bool:
-        """A tag opens a block where an object follows; else only on a line of its own, and it is not talked about."""
+        """Return a tag opens a block where an object follows; else only on a line of its own, and it is not talked
+        about.
+        """
         start = self._end_of(_FENCE)
         if start == len(self._buffer):
             self._raw.append(self._take(self._end_of(_SPACE)))  # a fence is short and waits in the buffer
@@ -124,7 +126,7 @@ class HermesStream(Stream):
         self._step = self._read_object
 
     def _read_non_object(self) -> bool:
-        """What is no object, or stands beside one, ends at a tag."""
+        """Return what is no object, or stands beside one, ends at a tag."""
         found = self._next_block_tag()
         if found is None:
             return False
@@ -134,7 +136,7 @@ class HermesStream(Stream):
         return True
 
     def _read_beside(self) -> bool:
-        """What follows a call in its block is a malformed one, or prose where the block was never closed."""
+        """Return what follows a call in its block is a malformed one, or prose where the block was never closed."""
         found = self._next_block_tag()
         if found is None:
             return False
@@ -149,7 +151,9 @@ class HermesStream(Stream):
         return True
 
     def _next_block_tag(self) -> re.Match[str] | None:
-        """The first tag from here that opens or closes a block; where none does, what is surely before it is read."""
+        """Return the first tag from here that opens or closes a block; where none does, what is surely before it is
+        read.
+        """
         found = _BLOCK_TAG.search(self._buffer, self._position)
         if found is None:
             self._raw.append(self._take(self._before_part_of(SHUT, OPEN)))
@@ -174,7 +178,7 @@ class HermesStream(Stream):
         return state != "open"
 
     def _read_after_halt(self) -> bool:
-        """The object broke off at a tag: with the block closed, a bracket or two may have been forgotten."""
+        """Return the object broke off at a tag: with the block closed, a bracket or two may have been forgotten."""
         rest = self._buffer[self._position : self._position + len(SHUT)]
         if len(rest) < len(SHUT) and SHUT.startswith(rest):
             return False

@@ -40,7 +40,9 @@ class Said:
 
 
 def names_of(tools: tuple[Tool, ...], items: Sequence[Item]) -> Names:
-    """The tools that a conversation may call: those declared and those it has called; any, where there are none."""
+    """Return the tools that a conversation may call: those declared and those it has called; any, where there are
+    none.
+    """
     called = dict.fromkeys(call.name for item in items if isinstance(item, Assistant) for call in item.calls)
     declared = {tool.name for tool in tools}
     return Names((*tools, *read_tools([{"name": name} for name in called if name not in declared])) or None)
@@ -63,7 +65,8 @@ def read_said(new_stream: Callable[[], Stream], turn: Assistant, find: Callable[
 def with_calls(
     turn: Assistant, said: Said, calls: list[Piece], orders: Sequence[list[Piece]], new_stream: Callable[[], Stream]
 ) -> list[Piece] | None:
-    """The first of the `orders` of text and `calls` that is read as these calls; None where the text makes them itself.
+    """Return the first of the `orders` of text and `calls` that is read as these calls; None where the text makes them
+    itself.
 
     Raises InvalidInput where there is none.
     """
@@ -79,7 +82,7 @@ def with_calls(
 
 
 def hidden(turn: Assistant, what: str, field: str = "content") -> InvalidInput:
-    """The error for a turn whose text would be read as something else than what stands beside it."""
+    """Return the error for a turn whose text would be read as something else than what stands beside it."""
     return InvalidInput(
         f"messages[{turn.index}].{field}: got text that hides the {what} behind it, or reads as others; expected text "
         "without the format's markers; take them out"

@@ -25,7 +25,7 @@ _FENCE_LINE = re.compile(r"^[ \t]{0,3}(?P<fence>`{3}|~{3})(?P<language>\w{0,12})
 
 
 def block_after(text: str, block: str) -> str:
-    """The fence of the code block that is open behind `text`; `block` is open before it."""
+    """Return the fence of the code block that is open behind `text`; `block` is open before it."""
     for found in _FENCE_LINE.finditer(text):
         if not block:
             block = found["fence"]
@@ -35,5 +35,5 @@ def block_after(text: str, block: str) -> str:
 
 
 def has_fence(text: str) -> bool:
-    """Whether a fence stands in it."""
+    """Return whether a fence stands in it."""
     return "```" in text or "~~~" in text

@@ -57,7 +57,7 @@ def read_call_arguments(text: str) -> tuple[list[Json], dict[str, Json]]:
 
 
 def literal_or_text(text: str) -> Json:
-    """What `read_literal` makes of the text, or the text where it is none."""
+    """Return what `read_literal` makes of the text, or the text where it is none."""
     if not text or text[0] not in "{[\"'-+.0123456789tTfFnN“(":
         return text
     try:
@@ -67,12 +67,12 @@ def literal_or_text(text: str) -> Json:
 
 
 def write_json(value: Json) -> str:
-    """One line of strict JSON. A lone surrogate, which no encoding can carry, becomes U+FFFD."""
+    """Return one line of strict JSON. A lone surrogate, which no encoding can carry, becomes U+FFFD."""
     return encodable(_WRITER.encode(value))
 
 
 def encodable(text: str) -> str:
-    """The text with surrogate pairs joined and lone surrogates replaced, so that UTF-8 can carry it."""
+    """Return the text with surrogate pairs joined and lone surrogates replaced, so that UTF-8 can carry it."""
     if text.isascii():
         return text
     try:

@@ -31,7 +31,7 @@ def prefixes(pieces: Sequence[str]) -> str:
 
 
 def _pieces(word: str) -> list[str]:
-    """The patterns of a marker's characters; `action input` is also written `action_input` and `actioninput`."""
+    """Return the patterns of a marker's characters; `action input` is also written `action_input` and `actioninput`."""
     return ["[ \\t_]?" if character == " " else character for character in word]
 
 
@@ -81,7 +81,7 @@ _JOINED = {"actioninput": ACTION_INPUT, "finalanswer": FINAL_ANSWER}
 
 
 def word_of(found: re.Match[str]) -> str:
-    """The word of a marker that was found, as the constants here spell it, or `<think>`."""
+    """Return the word of a marker that was found, as the constants here spell it, or `<think>`."""
     if found["word"] is None:
         return THINK
     word = found["word"].lower().replace("_", " ").replace("\t", " ")

@@ -103,14 +103,14 @@ def read_messages(messages: Sequence[Message], *, with_system: bool = False) -> 
 
 
 def with_tools(system: str, tools_text: str) -> str:
-    """The system text with `tools_text` at its end, once."""
+    """Return the system text with `tools_text` at its end, once."""
     if tools_text.strip() in system:
         return system
     return f"{system}\n\n{tools_text}" if system.strip() else tools_text
 
 
 def text_of_part(part: object) -> str | None:
-    """The text of a part of some content, empty for a part that is left out; None where the part is no text."""
+    """Return the text of a part of some content, empty for a part that is left out; None where the part is no text."""
     if isinstance(part, str):
         return part
     kind = part.get("type") or "text" if isinstance(part, Mapping) else None
@@ -121,7 +121,7 @@ def text_of_part(part: object) -> str | None:
 
 
 def reasoning_of(message: Message) -> str:
-    """The reasoning that a client sends back of a message: under its keys, or else in parts of its content."""
+    """Return the reasoning that a client sends back of a message: under its keys, or else in parts of its content."""
     for key in _REASONING_KEYS:
         said = message.get(key)
         if isinstance(said, str) and said.strip():
@@ -159,7 +159,7 @@ def _assistant(message: Message, results: Sequence[Message], first: int, where: 
 
 
 def _in_order(calls: Sequence[Call], ids: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:
-    """The results ordered as their calls: what has no call's id takes the next place that is free.
+    """Return the results ordered as their calls: what has no call's id takes the next place that is free.
 
     A call without a result has an empty one where a later call has its own, which must not stand for it.
     """
@@ -196,7 +196,8 @@ def _calls(message: Message, where: str) -> Iterator[Call]:
 
 
 def _arguments(given: object) -> str:
-    """One line of JSON, whatever spacing the client chose, so that every way to the same call gives the same bytes.
+    """Return one line of JSON, whatever spacing the client chose, so that every way to the same call gives the same
+    bytes.
 
     What is no object, such as arguments that the length has cut, stays as the model wrote it.
     """
@@ -264,7 +265,7 @@ class Page:
         return "".join(segment.text for segment in self._segments if segment.message == last)
 
     def render(self, *, continue_final: bool = False) -> Rendered:
-        """What was written so far."""
+        """Return what was written so far."""
         texts: list[list[str]] = [[] for _ in self._roles]
         for segment in self._segments:
             texts[segment.message].append(segment.text)

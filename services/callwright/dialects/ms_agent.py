@@ -60,19 +60,19 @@ class MsAgent(ReactDialect):
     name: ClassVar[str] = "ms_agent"
 
     def tools_text(self, tools: tuple[Tool, ...]) -> str:
-        """The prompt: a numbered line per tool, without a newline at the end."""
+        """Return the prompt: a numbered line per tool, without a newline at the end."""
         lines = (f"{index}. {_write_tool(tool)}" for index, tool in enumerate(tools, 1))
         return _PROMPT.format(tools="\n\n".join(lines), names=", ".join(tool.name for tool in tools))
 
     def system_text(self, given: str, tools: tuple[Tool, ...]) -> str:
-        """The system message; one that lists the same tools already stays as it is."""
+        """Return the system message; one that lists the same tools already stays as it is."""
         listed = read_tools(given)
         if listed is not None and {t["function"]["name"] for t in listed} == {tool.name for tool in tools}:
             return given
         return super().system_text(given, tools)
 
     def final(self, text: str, thought: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
-        """The answer, after its own thought or the set phrase that the format asks for."""
+        """Return the answer, after its own thought or the set phrase that the format asks for."""
         in_format = resumed or tools
         phrase = "I now know the final answer" if in_format else ""
         return super().final(text, thought or phrase, resumed=resumed, tools=tools)
@@ -238,14 +238,14 @@ def _write_schema(schema: Mapping[str, Any]) -> str:
 
 
 def _are_plain(choices: Sequence[object]) -> bool:
-    """Whether the choices can be read back from a list without quotes."""
+    """Return whether the choices can be read back from a list without quotes."""
     return bool(choices) and all(
         isinstance(c, str) and c == c.strip() and c and not re.search(r"[\[\],\n]", c) for c in choices
     )
 
 
 def _api(name: str) -> str:
-    """How the corpus speaks of an API: hm_product_info is the hmproductinfo API."""
+    """Return how the corpus speaks of an API: hm_product_info is the hmproductinfo API."""
     return name.replace("_", "") or name
 
 

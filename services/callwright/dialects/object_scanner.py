@@ -174,7 +174,7 @@ class ObjectScanner:
 
 
 def _strict_end(text: str, start: int) -> int:
-    """Where the object of strict JSON ends that opens at `start`; 0 where none does, or one that is deep."""
+    """Return where the object of strict JSON ends that opens at `start`; 0 where none does, or one that is deep."""
     if not _STRICT_START.match(text, start):
         return 0
     try:

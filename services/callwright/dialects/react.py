@@ -48,32 +48,34 @@ class ReactDialect:
     # What a dialect may write differently.
 
     def tools_text(self, tools: tuple[Tool, ...]) -> str:
-        """The prompt, with the tools as ms-swift writes them: each a Python repr."""
+        """Return the prompt, with the tools as ms-swift writes them: each a Python repr."""
         declared = "\n\n".join(str(dict(tool.function)) for tool in tools)
         return self.prompt.format(tools=declared, names=",".join(tool.name for tool in tools))
 
     def system_text(self, given: str, tools: tuple[Tool, ...]) -> str:
-        """The system message: what was given, then the tools, once."""
+        """Return the system message: what was given, then the tools, once."""
         return with_tools(given, self.tools_text(tools))
 
     def user_prefix(self, tools: tuple[Tool, ...]) -> str:
-        """What stands before a user's text, once."""
+        """Return what stands before a user's text, once."""
         return ""
 
     def observation(self, result: str) -> str:
-        """A result, as a line."""
+        """Return a result, as a line."""
         return f"Observation: {result.rstrip()}\n"
 
     def resume(self) -> str:
-        """What stands after the results, before the model goes on."""
+        """Return what stands after the results, before the model goes on."""
         return ""
 
     def thought(self, text: str) -> list[Piece]:
-        """What the model says before it calls, as lines."""
+        """Return what the model says before it calls, as lines."""
         return [("thought", f"Thought: {text}\n")] if text else []
 
     def final(self, text: str, thought: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
-        """The answer that ends a turn: in the format if the prompt shows it or the turn used it, otherwise plain."""
+        """Return the answer that ends a turn: in the format if the prompt shows it or the turn used it, otherwise
+        plain.
+        """
         in_format = resumed or tools or thought
         return [*self.thought(thought), ("final", f"Final Answer: {text}")] if in_format else [("text", text)]
 
@@ -159,7 +161,7 @@ class ReactDialect:
     def _turn_pieces(
         self, turn: Assistant, said: Said, names: Names, tools: tuple[Tool, ...], *, resumed: bool
     ) -> list[Piece]:
-        """What the model wrote in this turn: its own text as it is, plain text in the format."""
+        """Return what the model wrote in this turn: its own text as it is, plain text in the format."""
         before: list[Piece] = []
         if turn.thought:
             if self._is_marked(turn.thought, names):
@@ -194,7 +196,7 @@ class ReactDialect:
         return written
 
     def _ends_in_call(self, text: str, names: Names) -> bool:
-        """Whether all calls of the text are one that the engine may have cut off."""
+        """Return whether all calls of the text are one that the engine may have cut off."""
         whole, cut = (self._stream(names).read(text, cut=cut).calls for cut in (False, True))
         return bool(whole) and not cut
 
@@ -204,7 +206,7 @@ class ReactDialect:
         return stream.met_marker
 
     def _resumed(self, pieces: list[Piece]) -> list[Piece]:
-        """A turn behind a result, which opens with what stands there for the model already."""
+        """Return a turn behind a result, which opens with what stands there for the model already."""
         opening = self.resume()
         if not opening:
             return pieces
@@ -227,7 +229,7 @@ class ReactDialect:
         return [*_end_line(pieces), *(("observation", self.observation(result)) for result in turn.results)]
 
     def _ends_with_result(self, text: str, names: Names) -> bool:
-        """Whether an assistant's text ends with a result, from which the model goes on."""
+        """Return whether an assistant's text ends with a result, from which the model goes on."""
         segments = self._segments(text, names)
         last = segments[-1] if segments else None
         return last is not None and last.kind == "observation" and not awaits_result(last.text)
@@ -253,6 +255,6 @@ def _without_line_end(pieces: list[Piece]) -> list[Piece]:
 
 
 def awaits_result(observation: str) -> bool:
-    """Whether only the marker stands there, as a model leaves it; an empty result is written with a space."""
+    """Return whether only the marker stands there, as a model leaves it; an empty result is written with a space."""
     _, _, result = observation.replace("：", ":").partition(":")
     return not result.strip() and result != " \n"

@@ -92,7 +92,7 @@ class PendingCall:
         return self.tool is not None and self.tool is not self._closing_tool
 
     def begin_inline(self, name: str, bracket: str) -> InlineCall | None:
-        """The call that the bracket after this text opens; None where it opens none."""
+        """Return the call that the bracket after this text opens; None where it opens none."""
         self.name = name
         return begin(name, bracket, self._names, self._closing())
 

@@ -59,13 +59,13 @@ class InlineCall:
         return self._tail.endswith("\n")
 
     def ends(self) -> bool:
-        """Whether the call ends with the line that was read last."""
+        """Return whether the call ends with the line that was read last."""
         if self._end or not self._named_alone or self.tool is None:
             return True
         return self._closes_line() and not self._scanner.is_in_triple
 
     def read(self) -> tuple[str | Fault, str] | None:
-        """The arguments, and the text after them; None where this is prose."""
+        """Return the arguments, and the text after them; None where this is prose."""
         text = self.text
         inside = text[: self._end] if text[0] == "{" else text[1 : self._end - 1]
         after = text[self._end :].strip(_EDGES)
@@ -85,7 +85,7 @@ class InlineCall:
 
 
 def begin(before: str, bracket: str, names: Names, closing_tool: Tool | None) -> InlineCall | None:
-    """The call that a bracket after this text opens; None where the text names nothing that could be called."""
+    """Return the call that a bracket after this text opens; None where the text names nothing that could be called."""
     adjoins = bracket == "{" or not before[-1:].isspace()
     tool = closing_tool or names.exact(before)
     if tool is not None:

@@ -120,7 +120,7 @@ class ReactStream(Stream):
         return bool(partial) or (self._seen_call and m.is_cut_stop(self._buffer, self._position) is not None)
 
     def _before_cut_stop(self) -> int:
-        """Where a stop string may have been cut off, white space behind it; the end where none was."""
+        """Return where a stop string may have been cut off, white space behind it; the end where none was."""
         end = len(self._buffer)
         line = self._buffer.rfind("\n", self._position - 1, self._before_gap(end)) + 1
         return line if line and m.is_cut_stop(self._buffer, line) else end
@@ -132,13 +132,13 @@ class ReactStream(Stream):
         return self._step == self._read_answer and not self._in_fence
 
     def _before_part_of_marker(self) -> int:
-        """Where a marker may have begun at the end of the text; the end where none has."""
+        """Return where a marker may have begun at the end of the text; the end where none has."""
         end = self._before_cut_stop() if self._seen_call else len(self._buffer)
         line = self._buffer.rfind("\n", self._position - 1) + 1
         return min(line, end) if line and self._markers.partial(self._buffer, line) else end
 
     def _counts(self, found: re.Match[str]) -> bool:
-        """Whether the marker is one here: Observation only after a call, Question only where the turn begins."""
+        """Return whether the marker is one here: Observation only after a call, Question only where the turn begins."""
         match m.word_of(found):
             case m.OBSERVATION:
                 return self._seen_call
@@ -224,7 +224,9 @@ class ReactStream(Stream):
         return False
 
     def _read_echo(self) -> bool:
-        """An echo of the user's question is dropped, if a marker follows it; anything else after it makes it prose."""
+        """Return an echo of the user's question is dropped, if a marker follows it; anything else after it makes it
+        prose.
+        """
         start = self._position
         newline = self._buffer.find("\n", start, start + LONGEST_ECHO)
         if newline < 0:
@@ -245,7 +247,7 @@ class ReactStream(Stream):
         return True
 
     def _be_prose(self, text: str) -> bool:
-        """What looked like a marker was none: its text is content."""
+        """Return what looked like a marker was none: its text is content."""
         self._say(self._gap + text)
         self._at_line_start = False
         self._step = self._read_prose
@@ -269,7 +271,7 @@ class ReactStream(Stream):
         return self._marker_here() if self._skip_blank() else True
 
     def _marker_here(self) -> re.Match[str] | bool | None:
-        """The same without skipping."""
+        """Return the same without skipping."""
         if self._buffer[self._position - 1] != "\n":
             return None
         found = self._markers.head(self._buffer, self._position)
@@ -319,7 +321,7 @@ class ReactStream(Stream):
         return True
 
     def _object_here(self) -> int | None:
-        """Where an object begins that may name the tool; 0 where none does, None where more text must tell."""
+        """Return where an object begins that may name the tool; 0 where none does, None where more text must tell."""
         found = _OBJECT.match(self._buffer, self._position)
         if found is None:
             return 0
@@ -496,7 +498,7 @@ class ReactStream(Stream):
         return self._skip_left_over()
 
     def _end_left_over(self) -> bool:
-        """A second object behind the input is no prose: which of them the model meant is not to be known."""
+        """Return a second object behind the input is no prose: which of them the model meant is not to be known."""
         may_follow = self._called is not None and self._buffer[self._position] in ",;{"
         further = _FURTHER.match(self._buffer, self._position) if may_follow else None
         if further is None or (not further["quote"] and further.end() < len(self._buffer)):
@@ -542,7 +544,7 @@ class ReactStream(Stream):
             self._say(rest)
 
     def _is_cut_stop(self, rest: str) -> bool:
-        """Whether this is the beginning of a stop string that the engine cut off with the text."""
+        """Return whether this is the beginning of a stop string that the engine cut off with the text."""
         return self._seen_call and m.is_cut_stop(rest.strip()) is not None
 
     def _finish_inline(self, rest: str, cut: bool) -> None:

@@ -110,11 +110,11 @@ class Stream:
     # What a parser defines.
 
     def _read_prose(self) -> bool:
-        """The step that every other leads back to."""
+        """Return the step that every other leads back to."""
         raise NotImplementedError
 
     def _is_prose(self, chunk: str) -> bool:
-        """Whether `chunk`, where nothing is held back, neither is a part of a marker nor may belong to one."""
+        """Return whether `chunk`, where nothing is held back, neither is a part of a marker nor may belong to one."""
         raise NotImplementedError
 
     def _finish(self, rest: str, *, cut: bool) -> None:
@@ -126,7 +126,7 @@ class Stream:
         self._say(rest)
 
     def _find_marker(self, start: int, end: int) -> int:
-        """Where the next marker begins; -1 where none does."""
+        """Return where the next marker begins; -1 where none does."""
         raise NotImplementedError
 
     # Steps that parsers share.
@@ -165,7 +165,7 @@ class Stream:
         return True
 
     def _read_after_fence(self) -> bool:
-        """A fence after a call opens a code block where another one follows; else it is left over."""
+        """Return a fence after a call opens a code block where another one follows; else it is left over."""
         start, last = self._position + self._fence_length, self._position + LONGEST_AFTER_FENCE
         fence = left_over.find_fence(self._buffer, start, last)
         marker = self._find_marker(start, last)
@@ -200,7 +200,7 @@ class Stream:
         return True
 
     def _read_thought(self) -> bool:
-        """What stands in a think block is reasoning, whatever it is."""
+        """Return what stands in a think block is reasoning, whatever it is."""
         end = self._buffer.find(THINK_END, self._position)
         self._think(self._take(self._before_gap(end if end >= 0 else self._before_part_of(THINK_END))))
         if end < 0:
@@ -212,7 +212,7 @@ class Stream:
         return True
 
     def _skip_all(self) -> bool:
-        """What follows belongs to no turn of the model's, such as a result that it invented."""
+        """Return what follows belongs to no turn of the model's, such as a result that it invented."""
         self._position = len(self._buffer)
         return False
 
@@ -225,7 +225,7 @@ class Stream:
         return taken
 
     def _end_of(self, pattern: re.Pattern[str]) -> int:
-        """Where the pattern, which may match nothing, ends from here."""
+        """Return where the pattern, which may match nothing, ends from here."""
         found = pattern.match(self._buffer, self._position)
         return found.end() if found else self._position
 
@@ -235,14 +235,14 @@ class Stream:
         return self._position < len(self._buffer)
 
     def _before_gap(self, end: int) -> int:
-        """Where the white space that ends at `end` begins, LONGEST_GAP before it at most."""
+        """Return where the white space that ends at `end` begins, LONGEST_GAP before it at most."""
         if end > self._position and not self._buffer[end - 1].isspace():
             return end
         start = max(self._position, end - LONGEST_GAP)
         return start + len(self._buffer[start:end].rstrip())
 
     def _before_lead(self, end: int) -> int:
-        """Where what leads to a marker at `end` begins: white space, and a fence that opens on the line before.
+        """Return where what leads to a marker at `end` begins: white space, and a fence that opens on the line before.
 
         At the end of the text a fence may be there in part.
         """
@@ -259,18 +259,18 @@ class Stream:
         return start if end < len(buffer) and self._closes_block(line, start) else self._before_gap(line)
 
     def _closes_block(self, line: int, end: int) -> bool:
-        """Whether the fence on this line ends a code block of the content."""
+        """Return whether the fence on this line ends a code block of the content."""
         block = self._block_after(self._buffer[self._position : line])
         return bool(block) and not left_over.block_after(self._buffer[line:end], block)
 
     def _block_after(self, text: str) -> str:
-        """The code block that is open behind the content so far and `text`."""
+        """Return the code block that is open behind the content so far and `text`."""
         if not left_over.has_fence(text):
             return self._block
         return left_over.block_after(text if self._begins_line() else text.partition("\n")[2], self._block)
 
     def _begins_line(self) -> bool:
-        """Whether content that comes now begins a line."""
+        """Return whether content that comes now begins a line."""
         return self._line_due or self._last_said in ("", "\n")
 
     def _take_lead(self, end: int) -> None:
@@ -284,7 +284,7 @@ class Stream:
             self._say(self._take(end))
 
     def _before_part_of(self, *tags: str) -> int:
-        """Where one of the tags may have begun at the end of the text; the end where none has."""
+        """Return where one of the tags may have begun at the end of the text; the end where none has."""
         end = len(self._buffer)
         start = self._buffer.rfind("<", max(self._position, end - LONGEST_TAG))
         return start if start >= 0 and any(tag.startswith(self._buffer[start:]) for tag in tags) else end

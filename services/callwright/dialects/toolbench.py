@@ -29,13 +29,13 @@ _FINISH: dict[str, Any] = {
 
 
 def answer_in(name: str, arguments: Mapping[str, Any]) -> str | None:
-    """The answer that a call of Finish holds; None for any other call."""
+    """Return the answer that a call of Finish holds; None for any other call."""
     answer = arguments.get("final_answer") if name == _FINISH["name"] else None
     return answer if answer is None or isinstance(answer, str) else write_json(answer)
 
 
 def without_finish(tools: Iterable[ToolSpec]) -> tuple[ToolSpec, ...]:
-    """The tools that do something."""
+    """Return the tools that do something."""
     return tuple(tool for tool in tools if tool.get("function", tool).get("name") != _FINISH["name"])
 
 
@@ -74,11 +74,11 @@ Specifically, you have access to the following APIs: {tools}"""
     closing_tool: ClassVar[Tool | None] = read_tools([_FINISH])[0]
 
     def thought(self, text: str) -> list[Piece]:
-        """The format always opens with a thought, an empty one if need be."""
+        """Return the format always opens with a thought, an empty one if need be."""
         return [("thought", f"Thought: {text}\n" if text else "Thought:\n")]
 
     def final(self, text: str, thought: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:
-        """The answer as a call of Finish."""
+        """Return the answer as a call of Finish."""
         if not tools:
             return super().final(text, thought, resumed=resumed, tools=tools)
         arguments = write_json({"return_type": "give_answer", "final_answer": text})
@@ -89,6 +89,6 @@ Specifically, you have access to the following APIs: {tools}"""
         ]
 
     def answer_frame(self) -> tuple[str, str]:
-        """A call of Finish, whose answer may be any JSON."""
+        """Return a call of Finish, whose answer may be any JSON."""
         before, end = self.call_frame("Finish")
         return f'{before}{{"return_type": "give_answer", "final_answer": ', f"}}{end}"

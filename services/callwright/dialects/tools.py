@@ -81,7 +81,9 @@ def read_names(specs: Sequence[ToolSpec] | None) -> "Names":
 
 
 def choose(tools: tuple[Tool, ...], tool_choice: object) -> tuple[Tool, ...]:
-    """The tools to show to the model: none for `none`, one for a named choice, otherwise all. Raises InvalidInput."""
+    """Return the tools to show to the model: none for `none`, one for a named choice, otherwise all. Raises
+    InvalidInput.
+    """
     match tool_choice:
         case None | "auto" | "required":
             return tools
@@ -130,7 +132,7 @@ class Names:
         self._declared = tools or ()
 
     def exact(self, written: str) -> Tool | None:
-        """The tool whose name this is, markdown and capitals aside."""
+        """Return the tool whose name this is, markdown and capitals aside."""
         text = written.strip().replace("\\_", "_")
         if not self.known:
             text = text.strip(_EDGES)
@@ -141,7 +143,7 @@ class Names:
         return self._folded.get(_fold(text.strip(_EDGES).removesuffix("()")))
 
     def mentioned(self, written: str) -> Tool | None:
-        """The one tool that a sentence such as `Use the fire_recognition API` names; None where it names two."""
+        """Return the one tool that a sentence such as `Use the fire_recognition API` names; None where it names two."""
         tool = self.exact(written)
         if tool is not None or not self._tools:
             return tool
@@ -176,10 +178,10 @@ def _undeclared(name: str) -> Tool:
 
 
 def _spells(key: str, words: str) -> bool:
-    """Whether the folded name `key` stands among `words` as whole words, joined by `_` or a space."""
+    """Return whether the folded name `key` stands among `words` as whole words, joined by `_` or a space."""
     return bool(key) and re.search(rf"(?<!\S){re.escape(key).replace('_', '[_ ]')}(?!\S)", words) is not None
 
 
 def _fold(name: str) -> str:
-    """The name in lower case, with one `_` for every run of other characters."""
+    """Return the name in lower case, with one `_` for every run of other characters."""
     return re.sub(r"[^\w]+|_+", "_", name.lower()).strip("_")

@@ -48,19 +48,19 @@ class Rendered:
     """In order; those of one message concatenate to exactly its content."""
 
     def by_message(self) -> list[list[Segment]]:
-        """The segments of each message."""
+        """Return the segments of each message."""
         made: list[list[Segment]] = [[] for _ in self.messages]
         for segment in self.segments:
             made[segment.message].append(segment)
         return made
 
     def tool_as_user(self) -> "Rendered":
-        """The same for a chat template without a tool role: results become user messages."""
+        """Return the same for a chat template without a tool role: results become user messages."""
         messages = tuple(m | {"role": "user"} if m["role"] == "tool" else m for m in self.messages)
         return Rendered(messages, self.continue_final, self.segments)
 
     def reasoning_as_text(self) -> "Rendered":
-        """The same for a chat template that does not show reasoning: it opens the message's content."""
+        """Return the same for a chat template that does not show reasoning: it opens the message's content."""
         if not any(REASONING in message for message in self.messages):
             return self
         messages: list[dict[str, Any]] = []
@@ -75,7 +75,7 @@ class Rendered:
         return replace(self, messages=tuple(messages), segments=tuple(segments))
 
     def for_template(self, *, tool_role: bool, shows_reasoning: bool) -> "Rendered":
-        """The same for a chat template that shows results and reasoning so."""
+        """Return the same for a chat template that shows results and reasoning so."""
         rendered = self if tool_role else self.tool_as_user()
         return rendered if shows_reasoning else rendered.reasoning_as_text()
 
@@ -212,16 +212,18 @@ class Dialect(Protocol):
         """Splits an assistant's text, results included, as it is read. `tools` None: any name is a tool."""
 
     def call_frame(self, name: str) -> tuple[str, str]:
-        """What stands before and after the JSON arguments of a call, for a grammar that constrains decoding."""
+        """Return what stands before and after the JSON arguments of a call, for a grammar that constrains decoding."""
 
     def answer_frame(self) -> tuple[str, str]:
-        """What stands before and after an answer that is JSON, for the same; read back, the JSON is all there is."""
+        """Return what stands before and after an answer that is JSON, for the same; read back, the JSON is all there
+        is.
+        """
 
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False, opened: bool = False) -> Turn:
         """Reads a whole turn: feeds a parser the text in one piece and accumulates its deltas."""
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> StreamParser:
-        """A parser for one turn. `tools` None: any name is a tool. `eager`: arguments are sent as they arrive.
+        """Return a parser for one turn. `tools` None: any name is a tool. `eager`: arguments are sent as they arrive.
 
         `opened`: the prompt has ended within a think block, so the text begins in it.
         """

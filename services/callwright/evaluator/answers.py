@@ -100,5 +100,5 @@ def _left_in_text(content: str, tools: list[Tool], dialect: str | None, cut: boo
 
 
 def _kind(reason: str) -> str:
-    """A reason without its particulars, to count by: `unknown tool 'x'` is `unknown tool`."""
+    """Return a reason without its particulars, to count by: `unknown tool 'x'` is `unknown tool`."""
     return _DETAIL.split(reason, maxsplit=1)[0]

@@ -53,7 +53,9 @@ async def ask(endpoint: Endpoint, row: Row, *, dialect: str | None, max_tokens: 
 
 
 async def ask_judge(judge: Endpoint, row: Row, content: str | None) -> bool | None:
-    """Whether an answer says what the row's reference says, by a judge model; None when it gives no clear verdict."""
+    """Return whether an answer says what the row's reference says, by a judge model; None when it gives no clear
+    verdict.
+    """
     if not (content and row.reference):
         return None
     request = next((m.get("content") for m in reversed(row.messages) if m["role"] == "user"), "")

@@ -35,7 +35,7 @@ class AcceptedCall:
 
     @classmethod
     def read(cls, gold: GoldCall, function: dict[str, Any] | None) -> "AcceptedCall":
-        """A call of a function as BFCL declares it. Raises `ValueError` for what the rule cannot judge by."""
+        """Return a call of a function as BFCL declares it. Raises `ValueError` for what the rule cannot judge by."""
         if function is None:
             raise ValueError(f"the gold calls {gold.name}: got no such function; expected one that the row declares")
         properties = function["parameters"]["properties"]
@@ -48,7 +48,7 @@ class AcceptedCall:
         return cls(gold, parameters)
 
     def accepts(self, name: str, arguments: dict[str, Any]) -> bool:
-        """Whether a call matches this one."""
+        """Return whether a call matches this one."""
         return (
             name == self.gold.name
             and all(key in arguments for key in self.gold.required)
@@ -57,13 +57,13 @@ class AcceptedCall:
         )
 
     def accepts_argument(self, name: str, value: Any) -> bool:
-        """Whether one argument has an accepted value."""
+        """Return whether one argument has an accepted value."""
         accepted = self.gold.accepted
         return name in self.parameters and name in accepted and _fits(self.parameters[name], value, accepted[name])
 
 
 def accepts(gold: Sequence[AcceptedCall], calls: Sequence[tuple[str, dict[str, Any]]]) -> bool:
-    """Whether the calls, each a name and its arguments, are those of the gold, in any order."""
+    """Return whether the calls, each a name and its arguments, are those of the gold, in any order."""
     left = list(calls)
     for wanted in gold:
         found = next((place for place, call in enumerate(left) if wanted.accepts(*call)), None)
@@ -112,7 +112,7 @@ def _type_of(accepted: list[Any]) -> type | None:
 
 
 def _items_fit(items: list[Any], declared: type, accepted: list[Any]) -> bool:
-    """Whether every item has the declared type, or the gold's, for at least one accepted list."""
+    """Return whether every item has the declared type, or the gold's, for at least one accepted list."""
     return any(
         not isinstance(gold, list) or all(type(item) in (declared, _type_of(gold)) for item in items)
         for gold in accepted

@@ -28,7 +28,7 @@ _LABEL = 24
 
 
 def draw(findings: Findings) -> dict[str, bytes]:
-    """The PNG files by name; a chart without data is left out."""
+    """Return the PNG files by name; a chart without data is left out."""
     made = {}
     if any(report.total.calls_due for report in findings.reports.values()):
         made["accuracy.png"] = accuracy(findings.reports)
@@ -61,7 +61,7 @@ def accuracy(reports: Mapping[str, Report]) -> bytes:
 
 
 def faults(reports: Mapping[str, Report]) -> bytes:
-    """One stacked bar for each report: the calls due, by what is wrong with the answer."""
+    """Return one stacked bar for each report: the calls due, by what is wrong with the answer."""
     figure, axes = _figure(len(reports) * 1.4 + 0.6, "Requests that a call answers, by what came")
     totals = {heading: report.total for heading, report in reports.items() if report.total.calls_due}
     for y, total in enumerate(totals.values()):
@@ -111,7 +111,7 @@ def _label(text: str) -> str:
 
 
 def _colors(count: int) -> list[str]:
-    """The candidate, which comes last, always has the same colour."""
+    """Return the candidate, which comes last, always has the same colour."""
     return [*(list(_OTHERS) * count)[: count - 1], _CANDIDATE]
 
 

@@ -175,7 +175,7 @@ class _Run:
             self.on_progress(done, done if last else max(count, done + 1), words)
 
     def report(self, version: str | None, before: Sequence[str]) -> Report:
-        """What was found, with the notes from `before`."""
+        """Return what was found, with the notes from `before`."""
         results, notes = self.results, [*before]
         if self.resumed:
             notes.append(f"{self.resumed} of {len(results)} results are from an earlier, interrupted run")

@@ -86,7 +86,7 @@ def _of_totals(reports: Mapping[str, Report], wanted: Iterable[tuple[str, _Shown
 
 
 def _lines(wanted: Iterable[tuple[str, _Shown]], measures: Sequence[Measures | None]) -> list[Line]:
-    """The lines that any report has something for."""
+    """Return the lines that any report has something for."""
     lines = [Line(words, tuple(shown(m) if m else None for m in measures)) for words, shown in wanted]
     return [line for line in lines if any(cell is not None for cell in line.cells)]
 

@@ -42,7 +42,7 @@ class Findings(ReportModel):
         return list(self.reports.values())[-1]
 
     def summary(self) -> dict[str, Any]:
-        """The figures without rows, for a manifest."""
+        """Return the figures without rows, for a manifest."""
         return self.model_dump(mode="json", exclude={"reports"}) | {
             "reports": {heading: report.summary() for heading, report in self.reports.items()}
         }
@@ -97,7 +97,7 @@ def store_figures(store: Store, name: str, version: str, run: str, findings: Fin
 
 
 def promoted_report(store: Store, name: str, *, other_than: str) -> tuple[str | None, Report | None]:
-    """The promoted version, if it is another one, and its report, if it was evaluated into this store."""
+    """Return the promoted version, if it is another one, and its report, if it was evaluated into this store."""
     registry = Registry(store)
     version = registry.promoted(name)
     if version is None or version == other_than:

@@ -83,7 +83,7 @@ def read_bfcl(document: JSON, gold: dict[str, Any], *, set: str, id: str) -> lis
 
 
 def is_toolalpaca(document: JSON) -> bool:
-    """Whether a row is an API of ToolAlpaca's `eval_simulated.json` or `eval_real.json`."""
+    """Return whether a row is an API of ToolAlpaca's `eval_simulated.json` or `eval_real.json`."""
     return document.keys() >= _TOOLALPACA
 
 
@@ -125,7 +125,9 @@ def _toolalpaca_gold(gold: Any) -> list[JSON]:
 
 
 def _toolalpaca_tool(name: str, text: str) -> Tool:
-    """A function described in prose with an object of parameters: `"Required. string. One of: [a, b]. What it is"`."""
+    """Return a function described in prose with an object of parameters: `"Required. string. One of: [a, b]. What it
+    is"`.
+    """
     description, _, rest = text.partition(_PARAMETERS)
     described: dict[str, str] = json.JSONDecoder().raw_decode(rest)[0] if rest else {}
     parameters = {

@@ -78,7 +78,7 @@ class Journal:
             self._file.close()
 
     def find(self, row: Row) -> Outcome | None:
-        """The earlier result of the very same request, if it got an answer."""
+        """Return the earlier result of the very same request, if it got an answer."""
         offset = self._offsets.get(_name(row)) if self._offsets else None
         if offset is None or self._file is None:
             return None

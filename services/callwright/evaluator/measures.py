@@ -96,7 +96,7 @@ def _fault(row: Row, outcome: Outcome) -> Fault:
 
 
 def measure(results: Sequence[Judged]) -> Measures:
-    """The figures over some results. A request without an answer counts as wrong."""
+    """Return the figures over some results. A request without an answer counts as wrong."""
     by_kind: dict[Kind, list[Judged]] = {kind: [r for r in results if r.kind == kind] for kind in get_args(Kind)}
     due = by_kind["call"]
     parallel = [r for r in due if r.calls_due > 1]
@@ -153,7 +153,7 @@ def _ratio(part: float, whole: int) -> float | None:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    """The mean of the values that are not None."""
+    """Return the mean of the values that are not None."""
     known = [value for value in values if value is not None]
     return _ratio(sum(known), len(known))
 
@@ -170,7 +170,7 @@ def wilson(successes: int, count: int) -> tuple[float, float] | None:
 
 
 def failed_row(row: Row, outcome: Outcome, what: str) -> FailedRow:
-    """A wrong answer as the report shows it, cut where it is long."""
+    """Return a wrong answer as the report shows it, cut where it is long."""
     return FailedRow(
         set=row.set,
         id=encodable(row.id),
@@ -187,5 +187,5 @@ def _shown(calls: Sequence[Call], text: str | None) -> str:
 
 
 def _cut(text: str) -> str:
-    """The text's beginning, without half surrogate pairs, which no report could be written with."""
+    """Return the text's beginning, without half surrogate pairs, which no report could be written with."""
     return encodable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")

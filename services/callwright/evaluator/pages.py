@@ -53,7 +53,7 @@ def write(folder: Path, findings: Findings) -> None:
 
 
 def html(findings: Findings, pictures: Mapping[str, bytes]) -> str:
-    """The findings as one HTML document with the charts, PNG files by name, in it."""
+    """Return the findings as one HTML document with the charts, PNG files by name, in it."""
     links = {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in pictures.items()}
     body = MarkdownIt("js-default").render(markdown(findings, links))
     decided = "" if findings.gate is None else "passed" if findings.gate.passed else "failed"
@@ -65,7 +65,7 @@ def html(findings: Findings, pictures: Mapping[str, bytes]) -> str:
 
 
 def markdown(findings: Findings, links: Mapping[str, str]) -> str:
-    """The findings in Markdown; `links` say where each chart is, by its name."""
+    """Return the findings in Markdown; `links` say where each chart is, by its name."""
     candidate, headings = findings.candidate, list(findings.reports)
     dialect = f", dialect {candidate.dialect}" if candidate.dialect else ""
     about = f"{candidate.created_at}, {candidate.base_url}{dialect}, {candidate.total.requests:,} requests"
@@ -107,11 +107,11 @@ def _failed_row(row: FailedRow) -> str:
 
 
 def _text(text: str) -> str:
-    """One line of plain text as Markdown."""
+    """Return one line of plain text as Markdown."""
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
 def _code(text: str) -> str:
-    """A code block, in a fence that the text does not hold."""
+    """Return a code block, in a fence that the text does not hold."""
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
     return f"{fence}text\n{text}\n{fence}"

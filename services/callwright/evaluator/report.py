@@ -133,5 +133,5 @@ class Report(ReportModel):
     """Nats and tokens of each general conversation."""
 
     def summary(self) -> dict[str, Any]:
-        """The figures without rows: for a manifest, or to print."""
+        """Return the figures without rows: for a manifest, or to print."""
         return self.model_dump(mode="json", exclude={"failures", "calls", "no_calls", "losses"})

@@ -79,7 +79,7 @@ def _same(first: Call, second: Call) -> bool:
 
 
 def equal(first: Any, second: Any) -> bool:
-    """Whether two JSON values are equal: 5 is 5.0, true is not 1, the order of keys does not matter."""
+    """Return whether two JSON values are equal: 5 is 5.0, true is not 1, the order of keys does not matter."""
     match first, second:
         case bool(), _:
             return isinstance(second, bool) and first == second
@@ -166,13 +166,13 @@ def _earlier(messages: Sequence[Message]) -> list[Call]:
 
 
 def fits_schema(tools: Sequence[Tool], call: Call) -> bool:
-    """Whether the call is of one of the tools, and its schema accepts the arguments."""
+    """Return whether the call is of one of the tools, and its schema accepts the arguments."""
     parameters = _parameters(tools, call.name)
     return parameters is not None and next(violations(call.arguments, parameters), None) is None
 
 
 def _parameters(tools: Sequence[Tool], name: str) -> dict[str, Any] | None:
-    """The schema of a tool's parameters, empty where it is no object; None without such a tool."""
+    """Return the schema of a tool's parameters, empty where it is no object; None without such a tool."""
     function = next((tool["function"] for tool in tools if tool["function"]["name"] == name), None)
     if function is None:
         return None

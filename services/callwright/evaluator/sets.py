@@ -161,7 +161,8 @@ def _fingerprints(messages: Iterable[Message]) -> Iterator[int]:
 
 
 def overlap_notes(rows: Iterable[Row], training: set[int]) -> list[str]:
-    """A warning for each set with requests that also stand in the training data, which makes its results too good.
+    """Return a warning for each set with requests that also stand in the training data, which makes its results too
+    good.
 
     Two requests are the same where users say the same, but for case, spaces and punctuation; `training` is
     `training_fingerprints`'.

@@ -104,7 +104,9 @@ def evaluate_run(
 
 
 def _rows(run: Run, on_note: Callable[[str], None]) -> list[Row]:
-    """The document's sets, or the run's own test split; notes what is left out and what overlaps with training."""
+    """Return the document's sets, or the run's own test split; notes what is left out and what overlaps with
+    training.
+    """
     named, corpora = run.finetune.spec.evaluate.sets, run.data / "sources"
     with TemporaryDirectory() as folder:
         mixed = None

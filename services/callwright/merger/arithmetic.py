@@ -26,7 +26,7 @@ Change = Callable[[torch.Tensor, int, int], None]
 
 
 def merged_blocks(tensor: OutputTensor) -> Iterator[memoryview]:
-    """The bytes of an output tensor, in order: read a few rows, add what the adapter adds, round.
+    """Yield the bytes of an output tensor, in order: read a few rows, add what the adapter adds, round.
 
     Raises `InvalidInput` for an adapter that is not finite and `StageFailed` for values beyond the output's dtype.
     """
@@ -49,12 +49,12 @@ def rows(tensor: TensorRef, first: int, end: int, read: Read = read_local) -> to
 
 
 def load(tensor: TensorRef, read: Read = read_local) -> torch.Tensor:
-    """A whole tensor in memory."""
+    """Return a whole tensor in memory."""
     return rows(tensor, 0, tensor.shape[0] if tensor.shape else 1, read).view(tensor.shape)
 
 
 def _spans(tensor: TensorRef) -> Iterator[tuple[int, int]]:
-    """The tensor's rows in spans of about equal size, each a block as long as that leaves enough rows."""
+    """Yield the tensor's rows in spans of about equal size, each a block as long as that leaves enough rows."""
     count = tensor.shape[0] if tensor.shape else 1
     most = BLOCK_BYTES * count // max(1, tensor.nbytes)
     number = -(-count // max(_LEAST_ROWS, most))

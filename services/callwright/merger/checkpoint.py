@@ -77,7 +77,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that make up a model's weights, by its index where it has one."""
+    """Return the safetensors files that make up a model's weights, by its index where it has one."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         placed = read_object(index).get("weight_map")
@@ -97,7 +97,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_local(file: Path, start: int, length: int) -> bytearray:
-    """Bytes of a local file. Raises `InvalidInput` if the file ends too early."""
+    """Return bytes of a local file. Raises `InvalidInput` if the file ends too early."""
     data = bytearray(length)
     with file.open("rb") as handle:
         handle.seek(start)
@@ -112,13 +112,13 @@ def read_from(store: Store) -> Read:
 
 
 def read_blocks(tensor: TensorRef, read: Read = read_local) -> Iterator[bytearray]:
-    """The bytes of a tensor, in order."""
+    """Yield the bytes of a tensor, in order."""
     for first in range(0, tensor.nbytes, BLOCK_BYTES):
         yield read(tensor.file, tensor.start + first, min(BLOCK_BYTES, tensor.nbytes - first))
 
 
 def read_header(file: Path, *, size: int | None = None, read: Read = read_local) -> list[TensorRef]:
-    """The tensors of a safetensors file of `size` bytes (its own when None), by offset.
+    """Return the tensors of a safetensors file of `size` bytes (its own when None), by offset.
 
     Raises `NotFound`, or `InvalidInput` for one that is cut short.
     """
@@ -151,7 +151,7 @@ def read_header(file: Path, *, size: int | None = None, read: Read = read_local)
 
 
 def stored_tensors(store: Store, prefix: str, files: Mapping[str, FileEntry]) -> dict[str, TensorRef]:
-    """The tensors of the safetensors files of a version that is being written, by their headers."""
+    """Return the tensors of the safetensors files of a version that is being written, by their headers."""
     headers = (
         read_header(Path(prefix, path), size=entry.size, read=read_from(store))
         for path, entry in files.items()
@@ -173,7 +173,9 @@ def _tensor(name: str, entry: dict[str, Any], path: Path, data_start: int) -> Te
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a config.json that has the vocabulary's size: the text model's, in a model of several parts."""
+    """Return the part of a config.json that has the vocabulary's size: the text model's, in a model of several
+    parts.
+    """
     text = config.get("text_config")
     return text if isinstance(text, dict) and "vocab_size" in text else config
 
@@ -193,7 +195,7 @@ def fingerprint(tensors: Iterable[TensorRef]) -> str:
 
 
 def same_bytes(one: TensorRef, other: TensorRef, read: Read = read_local) -> bool:
-    """Whether two tensors have the same dtype, shape and values, bit by bit."""
+    """Return whether two tensors have the same dtype, shape and values, bit by bit."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
     return all(ours == theirs for ours, theirs in zip(read_blocks(one, read), read_blocks(other, read), strict=True))

@@ -31,7 +31,7 @@ _LEFT = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "config
 
 
 def companions(base_dir: Path, adapter_dir: Path, plan: MergePlan) -> dict[str, bytes | Path]:
-    """The files beside the weights: by name, their bytes or the file to copy.
+    """Return the files beside the weights: by name, their bytes or the file to copy.
 
     Raises `InvalidInput` when the tokenizer has tokens that the embedding has no row for.
     """
@@ -61,7 +61,7 @@ def companions(base_dir: Path, adapter_dir: Path, plan: MergePlan) -> dict[str, 
 
 
 def listed_special_tokens(files: Mapping[str, bytes | Path]) -> tuple[str, ...] | None:
-    """The special tokens of the tokenizer among the files of a model; None without a tokenizer.json."""
+    """Return the special tokens of the tokenizer among the files of a model; None without a tokenizer.json."""
     if "tokenizer.json" not in files:
         return None
     added: list[Mapping[str, Any]] = []
@@ -73,24 +73,26 @@ def listed_special_tokens(files: Mapping[str, bytes | Path]) -> tuple[str, ...] 
 
 
 def _files(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
-    """The files of a folder that match, by their path in it."""
+    """Return the files of a folder that match, by their path in it."""
     paths = (path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
     return {name: path for path in paths if is_taken(name := path.relative_to(folder).as_posix())}
 
 
 def _brought(adapter_dir: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
-    """The files of an adapter that match and hold anything: a template that was never set is saved as an empty file."""
+    """Return the files of an adapter that match and hold anything: a template that was never set is saved as an
+    empty file.
+    """
     return {name: path for name, path in _files(adapter_dir, patterns).items() if path.stat().st_size}
 
 
 def _embedded(folder: Path) -> Any:
-    """The chat template in a folder's tokenizer_config.json; None where there is none."""
+    """Return the chat template in a folder's tokenizer_config.json; None where there is none."""
     settings = folder / _SETTINGS[0]
     return (read_object(settings).get(_EMBEDDED) or None) if settings.is_file() else None
 
 
 def index(shards: tuple[Shard, ...]) -> bytes:
-    """The index that maps each tensor to its shard."""
+    """Return the index that maps each tensor to its shard."""
     weight_map = {tensor.name: shard.file for shard in shards for tensor in shard.tensors}
     total = sum(shard.nbytes for shard in shards)
     return _dumped({"metadata": {"total_size": total}, "weight_map": weight_map})
@@ -132,7 +134,7 @@ def _refuse_tokens(files: Mapping[str, bytes | Path], rows: int | None) -> None:
 
 
 def _added_tokens(path: Path) -> Iterator[tuple[str, int]]:
-    """The tokens that a tokenizer's file adds to its vocabulary, with their ids."""
+    """Yield the tokens that a tokenizer's file adds to its vocabulary, with their ids."""
     held = read_object(path)
     match path.name:
         case "tokenizer.json":

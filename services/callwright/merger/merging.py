@@ -122,7 +122,9 @@ def merge(
 
 
 def _published(store: Store, draft: Manifest) -> Manifest | None:
-    """The version in the store that was made of the same inputs, if any. Raises `Conflict` for one made of others."""
+    """Return the version in the store that was made of the same inputs, if any. Raises `Conflict` for one made of
+    others.
+    """
     if not store.exists(manifest_key(draft.name, draft.version)):
         return None
     there = Registry(store).manifest(draft.name, draft.version)

@@ -113,7 +113,7 @@ class MergePlan:
         return hashlib.sha256("\n".join(self.lines()).encode() + json.dumps(self.config_changes).encode()).hexdigest()
 
     def lines(self) -> Iterator[str]:
-        """The plan for a reader, one line per tensor."""
+        """Yield the plan for a reader, one line per tensor."""
         for shard in self.shards:
             for tensor in shard.tensors:
                 yield f"{shard.file}: {tensor.name} {tensor.dtype} {list(tensor.shape)}: {tensor.does}"
@@ -153,7 +153,8 @@ class _Head:
 
     @classmethod
     def of(cls, base: Checkpoint, adapter: Adapter) -> "_Head":
-        """The head of a base as transformers loads it, which ties two weights of a file only where they are equal.
+        """Return the head of a base as transformers loads it, which ties two weights of a file only where they are
+        equal.
 
         Raises `InvalidInput` for a base that lacks a weight which neither tying nor the adapter gives it.
         """
@@ -177,20 +178,20 @@ class _Head:
 
 
 def _tie_flags(config: Mapping[str, Any]) -> set[bool]:
-    """What a config.json says of `tie_word_embeddings`, on its own level and on that of its text model."""
+    """Return what a config.json says of `tie_word_embeddings`, on its own level and on that of its text model."""
     levels = (config, config.get("text_config"))
     return {bool(each[TIE]) for each in levels if isinstance(each, dict) and TIE in each}
 
 
 def _of_vocabulary(tensor: TensorRef, config: Mapping[str, Any]) -> bool:
-    """Whether a tensor outside the layers has a row for each token."""
+    """Return whether a tensor outside the layers has a row for each token."""
     rows = text_config(config).get("vocab_size")
     least = rows if isinstance(rows, int) else 0
     return len(tensor.shape) == 2 and tensor.shape[0] >= least and not _LAYER.match(tensor.name)
 
 
 def _embedding_name(base: Checkpoint, kind: str) -> str:
-    """The name of the embedding of a base whose file has it as its head only: it stands beside the layers."""
+    """Return the name of the embedding of a base whose file has it as its head only: it stands beside the layers."""
     parents = {match["parent"] for match in map(_LAYER.match, base.tensors) if match}
     if len(parents) != 1:
         raise InvalidInput(f"merging: {base.folder} has no embedding but its head; save it anew with transformers")
@@ -198,7 +199,9 @@ def _embedding_name(base: Checkpoint, kind: str) -> str:
 
 
 def _with_embedding(base: Checkpoint, head: _Head) -> Checkpoint:
-    """The base with the shared weight under the embedding's name, where its file has it under the head's alone."""
+    """Return the base with the shared weight under the embedding's name, where its file has it under the head's
+    alone.
+    """
     if not head.tied or head.embedding is None or head.embedding in base.tensors:
         return base
     named = {head.embedding if name == head.name else name: tensor for name, tensor in base.tensors.items()}
@@ -221,7 +224,7 @@ def _refuse_quantised(base: Checkpoint, adapter: Adapter) -> None:
 
 
 def _base_tensors(base: Checkpoint, adapter: Adapter, head: _Head) -> tuple[list[OutputTensor], set[str]]:
-    """The output of every tensor of the base except a tied head, and the adapter's names that were used."""
+    """Return the output of every tensor of the base except a tied head, and the adapter's names that were used."""
     by_tensor = {located(f"{module}.weight", base.tensors): module for module in adapter.low_rank}
     by_bias = {located(f"{m}.bias", base.tensors): m for m, low in adapter.low_rank.items() if low.bias}
     held = {located(name, base.tensors): name for name in adapter.replaced}
@@ -283,7 +286,7 @@ def _refuse_uneven(tensors: list[OutputTensor], head: _Head) -> None:
 
 
 def _squares_transposed(base: Checkpoint, adapter: Adapter) -> bool:
-    """Whether square weights are stored [in, out], by the other shapes, else by type and adapter."""
+    """Return whether square weights are stored [in, out], by the other shapes, else by type and adapter."""
     said = set()
     for module, low in adapter.low_rank.items():
         tensor = base.tensors.get(located(f"{module}.weight", base.tensors))
@@ -308,7 +311,7 @@ def _with_low_rank(tensor: OutputTensor, module: str, low: LowRank, *, squares_t
 
 
 def _fitting(tensor: TensorRef, held: TensorRef, head: _Head) -> TensorRef:
-    """The adapter's own parameter in place of the base's; only the vocabulary may have another size."""
+    """Return the adapter's own parameter in place of the base's; only the vocabulary may have another size."""
     grown = tensor.name in (head.embedding, head.name) and held.shape[1:] == tensor.shape[1:]
     if held.shape != tensor.shape and not grown:
         raise InvalidInput(f"merging: {held} does not fit; expected {list(tensor.shape)} as in the base")
@@ -333,7 +336,9 @@ def _refuse_unused(adapter: Adapter, used: set[str], base: Checkpoint) -> None:
 
 
 def located(name: str, tensors: Mapping[str, TensorRef]) -> str:
-    """The checkpoint's name of a parameter: those of a bare backbone lack the first part of it, or have one more."""
+    """Return the checkpoint's name of a parameter: those of a bare backbone lack the first part of it, or have one
+    more.
+    """
     if name in tensors:
         return name
     _, _, shorter = name.partition(".")

@@ -24,7 +24,7 @@ _BEHIND = 4
 
 
 def header(shard: Shard) -> bytes:
-    """The safetensors header of a shard, its length first."""
+    """Return the safetensors header of a shard, its length first."""
     table: dict[str, object] = {"__metadata__": {"format": "pt"}}
     at = 0
     for tensor in shard.tensors:

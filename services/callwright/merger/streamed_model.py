@@ -62,7 +62,8 @@ class Stream:
         return _Values(ref.shape, lambda first, end: rows(ref, first, end, self._read).float())
 
     def _holder(self, name: str) -> str | None:
-        """The tensor that gives a parameter its values when transformers loads the model; None where there is none.
+        """Return the tensor that gives a parameter its values when transformers loads the model; None where there is
+        none.
 
         Parameters that share a weight get the one that is there. Where both are, they are two unless they are equal.
         """
@@ -91,7 +92,7 @@ class _Values:
         return self.rows(0, self.shape[0]).view(self.shape)
 
     def chunks(self) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """The values a few rows at a time: first row, last row plus one, rows."""
+        """Yield the values a few rows at a time: first row, last row plus one, rows."""
         count, width = self.shape[0], math.prod(self.shape[1:])
         stride = max(1, _CHUNK_ELEMENTS // width)
         for first in range(0, count, stride):
@@ -154,5 +155,5 @@ def _load_around(at: nn.Module, module: nn.Module, values: Mapping[str, _Values]
 
 
 def plain(name: str) -> str:
-    """A parameter's name without what PEFT puts around it."""
+    """Return a parameter's name without what PEFT puts around it."""
     return name.removeprefix("base_model.model.").replace(".base_layer.", ".")

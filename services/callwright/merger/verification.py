@@ -142,7 +142,9 @@ def _layer_by_layer(comparison: Comparison, ids: torch.Tensor) -> tuple[torch.Te
 
 
 def _whole(comparison: Comparison, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same with both models in memory, one after the other, for architectures that are converted on loading."""
+    """Return the same with both models in memory, one after the other, for architectures that are converted on
+    loading.
+    """
     size = sum(tensor.nbytes for tensor in comparison.merged.tensors.values())
     if size > WHOLE_BYTES:
         raise InvalidInput(
@@ -159,7 +161,7 @@ def _whole(comparison: Comparison, ids: torch.Tensor) -> tuple[torch.Tensor, tor
 
 
 def _loaded(folder: Path) -> "PreTrainedModel":
-    """A whole model. Raises `InvalidInput` where transformers would make up weights that its files lack."""
+    """Return a whole model. Raises `InvalidInput` where transformers would make up weights that its files lack."""
     from transformers import AutoModelForCausalLM
 
     with loading(folder):
@@ -218,13 +220,13 @@ def _resized(config: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
 
 
 def _saved_name(name: str) -> str:
-    """A parameter's name in an adapter's file, from its name in PEFT's model."""
+    """Return a parameter's name in an adapter's file, from its name in PEFT's model."""
     name = name.replace(".modules_to_save.default.", ".").replace(".default", "")
     return name.removesuffix(".weight") if name.endswith("lora_magnitude_vector.weight") else name
 
 
 def _empty_model(config: Mapping[str, Any]) -> "PreTrainedModel":
-    """The architecture, without memory for its weights."""
+    """Return the architecture, without memory for its weights."""
     from accelerate import init_empty_weights  # type: ignore[import-untyped]
     from transformers import AutoConfig, AutoModelForCausalLM
 

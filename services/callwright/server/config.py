@@ -122,12 +122,12 @@ class ServerConfig(SpecModel):
 
 
 def served_ids(model: ServedModel) -> tuple[str, ...]:
-    """All ids of `model`: its own, its aliases and its adapters'."""
+    """Return all ids of `model`: its own, its aliases and its adapters'."""
     return (model.id, *model.aliases, *(adapter.id for adapter in model.adapters))
 
 
 def sidecar_command(config: ServerConfig, *, port: int, dialects: Mapping[str, str] | None = None) -> list[str]:
-    """What follows `python -m` for the sidecar of `config` on `port`; `dialects` goes over what manifests say.
+    """Return what follows `python -m` for the sidecar of `config` on `port`; `dialects` goes over what manifests say.
 
     For child processes on one machine and containers in a pod alike.
     """

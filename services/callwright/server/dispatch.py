@@ -59,7 +59,7 @@ def _model_in(body: bytes) -> str:
 
 
 async def _buffered(receive: Receive) -> tuple[bytes, Receive]:
-    """The whole body, and a `receive` that gives it again before it goes on."""
+    """Return the whole body, and a `receive` that gives it again before it goes on."""
     chunks: list[bytes] = []
     more = True
     while more:

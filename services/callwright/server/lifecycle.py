@@ -87,7 +87,7 @@ def check(url: str, model: str, api_keys: Annotated[str, typer.Option(envvar="AP
 
 
 def get(url: str, *, timeout: float, headers: dict[str, str] | None = None) -> bytes:
-    """The body at `url`, past any proxy. Raises `OSError` without an answer or for an HTTP error."""
+    """Return the body at `url`, past any proxy. Raises `OSError` without an answer or for an HTTP error."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(urllib.request.Request(url, headers=headers or {}), timeout=timeout) as response:
         return bytes(response.read())

@@ -74,7 +74,7 @@ class Child:
         self.process.wait()
 
     def death(self) -> CallwrightError:
-        """The reason why the ended child died: its own error message, else its log's last lines."""
+        """Return the reason why the ended child died: its own error message, else its log's last lines."""
         lines = self.log.read_text(errors="replace").splitlines()
         if errors := [n for n, line in enumerate(lines) if line.startswith("error: ")]:
             message = "\n".join(lines[errors[-1] :]).removeprefix("error: ")

@@ -89,7 +89,7 @@ def _ids(model: ServedModel) -> list[str]:
 
 
 def _watches(config: ServerConfig, folders: list[Path]) -> list[CacheWatch]:
-    """A watch over each version that is served from the cache."""
+    """Return a watch over each version that is served from the cache."""
     seconds = {"look_seconds": config.cache_look_seconds, "verify_seconds": config.cache_verify_seconds}
     published = [sources.published_files(model, config) for model in config.models]
     return [CacheWatch(folder, files, **seconds) for folder, files in zip(folders, published, strict=True) if files]
@@ -140,7 +140,9 @@ async def _application(engine: Any, arguments: Any) -> ASGIApp:
 
 
 def _unavailable_when_dead(app: ASGIApp, engine: Any) -> ASGIApp:
-    """The application, whose 500 for the death of its engine becomes 503: another replica can answer the request."""
+    """Return the application, whose 500 for the death of its engine becomes 503: another replica can answer the
+    request.
+    """
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         async def tell(message: Any) -> None:
@@ -231,7 +233,7 @@ def _engine_arguments(model: ServedModel, config: ServerConfig, path: Path, adap
 
 
 def _sentence(error: Exception) -> str:
-    """The line of vLLM's error that says what is wrong; pydantic wraps it into several."""
+    """Return the line of vLLM's error that says what is wrong; pydantic wraps it into several."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith("Value error, ")]
     return (telling or lines)[0].removeprefix("Value error, ").split(" [type=")[0]

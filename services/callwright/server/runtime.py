@@ -75,7 +75,7 @@ def _wait(config: ServerConfig, stop: Stop) -> None:
 
 
 def _failure(message: str) -> CallwrightError:
-    """The expected error that a replica died of, else everything that Serve reports about it."""
+    """Return the expected error that a replica died of, else everything that Serve reports about it."""
     if found := _FORESEEN.findall(message):
         kind, text = found[-1]
         return InvalidInput(text) if kind in ("InvalidInput", "NotFound") else StageFailed(text)

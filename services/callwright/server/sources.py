@@ -23,26 +23,28 @@ _RUN = "run:"
 
 
 def model_directory(model: ServedModel, config: ServerConfig) -> Path:
-    """The model's directory; a version from the store is fetched and verified. Raises `NotFound`, `StageFailed`."""
+    """Return the model's directory; a version from the store is fetched and verified. Raises `NotFound`,
+    `StageFailed`.
+    """
     if model.path is not None:
         return check_folder(Path(model.path))
     return fetch(_store(config), str(model.name), model.version, Path(config.cache_dir))
 
 
 def published_files(model: ServedModel, config: ServerConfig) -> dict[str, FileEntry]:
-    """What the manifest of a version from the store says of its files; nothing of a local directory."""
+    """Return what the manifest of a version from the store says of its files; nothing of a local directory."""
     if model.path is not None:
         return {}
     return served_files(Registry(_store(config)).manifest(str(model.name), model.version))
 
 
 def manifest(folder: Path) -> Manifest:
-    """The manifest beside the files of a version that `model_directory` has fetched."""
+    """Return the manifest beside the files of a version that `model_directory` has fetched."""
     return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
 
 
 def adapter_directory(adapter: ServedAdapter, config: ServerConfig) -> Path:
-    """The adapter's directory, in PEFT's layout. Raises `NotFound`."""
+    """Return the adapter's directory, in PEFT's layout. Raises `NotFound`."""
     if not adapter.path.startswith(_RUN):
         return check_folder(Path(adapter.path))
     run = adapter.path.removeprefix(_RUN)
@@ -52,7 +54,7 @@ def adapter_directory(adapter: ServedAdapter, config: ServerConfig) -> Path:
 
 
 def adapter_rank(folder: Path) -> int:
-    """The largest rank that PEFT's configuration in `folder` states. Raises `NotFound` and `InvalidInput`."""
+    """Return the largest rank that PEFT's configuration in `folder` states. Raises `NotFound` and `InvalidInput`."""
     return AdapterConfig.read(folder).max_rank
 
 

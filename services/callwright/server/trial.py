@@ -26,7 +26,7 @@ class Trial:
 def plan_trial(
     finetune: FineTune, *, version: str, base_path: str, promoted: str | None, store: str, cache_dir: str
 ) -> Trial:
-    """The trial of `version` of the document's model; `promoted` is the version to measure beside it, if any.
+    """Return the trial of `version` of the document's model; `promoted` is the version to measure beside it, if any.
 
     `base_path` is the folder of the base where the engine runs.
     """
@@ -44,7 +44,7 @@ def plan_trial(
 
 
 def promoted_to_serve(finetune: FineTune, registry: Registry, *, other_than: str) -> str | None:
-    """The promoted version, if the candidate must be measured beside it.
+    """Return the promoted version, if the candidate must be measured beside it.
 
     None when it is the candidate itself, or when its manifest says that every set of the document was measured: the
     evaluator then holds the candidate against that report, and no engine is needed. A run's own test split is another

@@ -160,7 +160,9 @@ class SidecarConfig(BaseModel):
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _from_commas(cls, value: Any) -> Any:
-        """A flag's text is a list too, but none of nothing: without origins the engine's own answer would stand."""
+        """Return a flag's text is a list too, but none of nothing: without origins the engine's own answer would
+        stand.
+        """
         if not isinstance(value, str):
             return value
         if not (origins := value.replace(",", " ").split()):
@@ -170,7 +172,7 @@ class SidecarConfig(BaseModel):
     @field_validator("engine_paths", mode="before")
     @classmethod
     def _paths_from_commas(cls, value: Any) -> Any:
-        """A flag's text is a list too."""
+        """Return a flag's text is a list too."""
         return [path.strip() for path in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("max_held_bytes")
@@ -184,7 +186,7 @@ class SidecarConfig(BaseModel):
     @field_validator("models", "dialects", mode="before")
     @classmethod
     def _from_pairs(cls, value: Any) -> Any:
-        """A list of `ID=NAME` is a mapping too: so flags write it."""
+        """Return a list of `ID=NAME` is a mapping too: so flags write it."""
         if not isinstance(value, list):
             return value
         pairs = [text.rpartition("=") for text in value]
@@ -194,7 +196,7 @@ class SidecarConfig(BaseModel):
 
 
 def check(values: dict[str, Any]) -> SidecarConfig:
-    """The configuration of `values`. Raises `InvalidInput` with one line per problem."""
+    """Return the configuration of `values`. Raises `InvalidInput` with one line per problem."""
     try:
         return SidecarConfig.model_validate(values)
     except ValidationError as error:

@@ -357,7 +357,7 @@ class Chat(Relay):
                     return
 
     def _engine_path(self) -> str:
-        """Where the engine is asked."""
+        """Return where the engine is asked."""
         return target(self._request) if self._request.scope["path"] == _CHAT_PATH else _CHAT_PATH
 
     async def _write_events(self, response: EngineResponse, stream: StreamTranslation) -> None:

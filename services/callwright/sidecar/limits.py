@@ -22,7 +22,7 @@ def check_values(body: bytes, config: SidecarConfig) -> None:
 
 
 def _separators(text: bytes) -> int:
-    """How often a value, or the first of several, may begin there."""
+    """Return how often a value, or the first of several, may begin there."""
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
@@ -68,5 +68,5 @@ def _check_length(value: object, key: str, most: int) -> None:
 
 
 def _is_list_of(value: object, kind: type | tuple[type, ...]) -> TypeGuard[list[Any]]:
-    """Whether `value` is a list of `kind`, told by its first: a list of numbers is the tokens of one prompt."""
+    """Return whether `value` is a list of `kind`, told by its first: a list of numbers is the tokens of one prompt."""
     return isinstance(value, list) and bool(value) and isinstance(value[0], kind)

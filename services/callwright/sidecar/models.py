@@ -201,7 +201,7 @@ class _Remembered(Generic[T]):
         return model in self._values and time.monotonic() < self._values[model][0]
 
     def had(self, model: str) -> bool:
-        """Whether there is a value, be it old."""
+        """Return whether there is a value, be it old."""
         return model in self._values
 
     def __getitem__(self, model: str) -> T:

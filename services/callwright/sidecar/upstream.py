@@ -239,7 +239,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def _is_repeatable(method: str, target: str) -> bool:
-    """Whether a request may reach the engine twice: it keeps nothing of what it was asked."""
+    """Return whether a request may reach the engine twice: it keeps nothing of what it was asked."""
     return target.partition("?")[0] in ENGINE_PATHS.get(method, ())
 
 
@@ -248,7 +248,7 @@ async def _note_reuse(session: aiohttp.ClientSession, context: Any, parameters: 
 
 
 def _has_begun(error: aiohttp.ClientError) -> bool:
-    """Whether a part of the answer's head had arrived, so that the engine has taken the request."""
+    """Return whether a part of the answer's head had arrived, so that the engine has taken the request."""
     return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
 
 

@@ -63,7 +63,7 @@ _RULES: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {
 
 
 def definition() -> dict[str, Any]:
-    """The CustomResourceDefinition as plain data."""
+    """Return the CustomResourceDefinition as plain data."""
     name = Metadata.model_json_schema()["properties"]["name"]
     schema = {
         "type": "object",
@@ -112,7 +112,7 @@ def definition() -> dict[str, Any]:
 
 
 def render() -> str:
-    """The CustomResourceDefinition as YAML, byte for byte what stands in the chart."""
+    """Return the CustomResourceDefinition as YAML, byte for byte what stands in the chart."""
     return _HEADER + yaml.safe_dump(definition(), sort_keys=False, width=120, allow_unicode=True)
 
 
@@ -168,7 +168,9 @@ def _object(node: dict[str, Any], models: dict[str, dict[str, Any]], path: tuple
 
 
 def _default(node: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    """The default as a keyword. A model whose fields all have defaults gets `{}`: the API server fills in the rest."""
+    """Return the default as a keyword. A model whose fields all have defaults gets `{}`: the API server fills in the
+    rest.
+    """
     match node.get("default"):
         case None:
             return {}

@@ -45,7 +45,7 @@ def parse(text: str, *, where: str = "FineTune") -> FineTune:
 
 
 def _lines(details: list[ErrorDetails], document: Any) -> Iterator[str]:
-    """A line per place; a place that several members of a union refuse is told once."""
+    """Yield a line per place; a place that several members of a union refuse is told once."""
     by_path: dict[str, list[ErrorDetails]] = {}
     for detail in details:
         by_path.setdefault(_path(detail["loc"]), []).append(detail)

@@ -17,7 +17,7 @@ _CHARTS: tuple[tuple[str, type[BaseModel] | None], ...] = (
 
 
 def files(root: Path) -> dict[Path, str]:
-    """The text of every generated file of the checkout at `root`, by its path."""
+    """Return the text of every generated file of the checkout at `root`, by its path."""
     made = {
         root / "charts/callwright/files/finetunes.callwright.io.yaml": crd.render(),
         root / "docs/finetune.md": page(),
@@ -42,7 +42,7 @@ def definitions(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def page() -> str:
-    """The reference of the document as Markdown: every field with its type, default and meaning."""
+    """Return the reference of the document as Markdown: every field with its type, default and meaning."""
     lines = [
         "# FineTune",
         "",
@@ -81,7 +81,7 @@ def _rows(node: dict[str, Any], models: dict[str, Any], path: str) -> list[str]:
 
 
 def _resolved(field: dict[str, Any], models: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
-    """The model behind a field, if there is one, and the field's type in words."""
+    """Return the model behind a field, if there is one, and the field's type in words."""
     branches = [branch for branch in field.get("anyOf", [field]) if branch.get("type") != "null"]
     if len(branches) > 1:
         return None, " or ".join(_resolved(branch, models)[1] for branch in branches)

@@ -70,7 +70,7 @@ def _digest(*parts: object) -> str:
 
 
 def _chosen(finetune: FineTune, fields: _Fields) -> dict[str, Any]:
-    """What the document chooses of these fields, as JSON; keys are attributes' names."""
+    """Return what the document chooses of these fields, as JSON; keys are attributes' names."""
     chosen = _choices(finetune.spec)
     return {
         name: value for name, left_out in fields.items() if (value := _without(chosen.get(name, {}), left_out)) != {}
@@ -82,7 +82,7 @@ def _without(value: Any, left_out: tuple[str, ...]) -> Any:
 
 
 def _choices(model: BaseModel) -> dict[str, Any]:
-    """The fields that are set, and to another value than their first default."""
+    """Return the fields that are set, and to another value than their first default."""
     chosen: dict[str, Any] = {}
     for name in sorted(model.model_fields_set):
         value, field = getattr(model, name), type(model).model_fields[name]

@@ -367,7 +367,7 @@ class Engine(SpecModel):
 
 
 def _inner_keys(value: Any) -> set[str]:
-    """The keys of all objects in a value."""
+    """Return the keys of all objects in a value."""
     if isinstance(value, dict):
         return {str(key) for key in value}.union(*map(_inner_keys, value.values()))
     return set[str]().union(*map(_inner_keys, value)) if isinstance(value, list) else set()

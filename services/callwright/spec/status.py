@@ -60,10 +60,10 @@ class Status(SpecModel):
     """One per stage, `Accepted`, and the outcomes `Complete` and `Failed`."""
 
     def condition(self, kind: ConditionType) -> Condition | None:
-        """The condition of this type, if it was set."""
+        """Return the condition of this type, if it was set."""
         return next((condition for condition in self.conditions if condition.type == kind), None)
 
     def holds(self, kind: ConditionType) -> bool:
-        """Whether the condition of this type is True."""
+        """Return whether the condition of this type is True."""
         found = self.condition(kind)
         return found is not None and found.status == "True"

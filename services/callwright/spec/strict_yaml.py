@@ -21,7 +21,7 @@ _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def read(path: Path) -> str:
-    """The text of a document; of one that is too long, enough for `load` to refuse it.
+    """Return the text of a document; of one that is too long, enough for `load` to refuse it.
 
     Raises `OSError`, and `UnicodeDecodeError` for what is no UTF-8.
     """
@@ -31,7 +31,9 @@ def read(path: Path) -> str:
 
 
 def load(text: str, *, where: str) -> Any:
-    """The document in `text`. Raises `InvalidInput` with the line of what is wrong; `where` names the text in it."""
+    """Return the document in `text`. Raises `InvalidInput` with the line of what is wrong; `where` names the text in
+    it.
+    """
     if len(text) > MAX_CHARACTERS:
         raise InvalidInput(f"{where}: got over {MAX_CHARACTERS} characters; expected a document of at most as many")
     try:
@@ -70,7 +72,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The node, whose size is known before anything is made of it."""
+        """Return the node, whose size is known before anything is made of it."""
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         self._level += 1
         if self._level > _MAX_LEVELS:
@@ -90,7 +92,7 @@ class _Loader(yaml.SafeLoader):
         return len(part) if isinstance(part, str) else self._sizes[id(part)]
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """The value. A number or a date that is none is told by its line."""
+        """Return the value. A number or a date that is none is told by its line."""
         try:
             if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
                 raise ValueError(f"a number of {len(node.value)} digits")
@@ -100,7 +102,9 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark) from None
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """The mapping as it is written: a key that is merged in (`<<`) may be given another value, as YAML says."""
+        """Return the mapping as it is written: a key that is merged in (`<<`) may be given another value, as YAML
+        says.
+        """
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[Any, int] = {}
         for key, _ in node.value:

@@ -24,7 +24,9 @@ _LONGEST_NAME = 256
 
 
 def _matching(pattern: str) -> str:
-    """The pattern. Raises `ValueError` for one that can't be compiled, or be matched in a time that can be told."""
+    """Return the pattern. Raises `ValueError` for one that can't be compiled, or be matched in a time that can be
+    told.
+    """
     try:
         re.compile(rf"(.*\.)?({pattern})$")
         is_quick = ends_soon(pattern)
@@ -64,7 +66,7 @@ class AdapterConfig(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The configuration in an adapter's folder. Raises `NotFound` and `InvalidInput`."""
+        """Return the configuration in an adapter's folder. Raises `NotFound` and `InvalidInput`."""
         path = folder / FILE
         try:
             return cls.model_validate_json(read_file(path))
@@ -91,17 +93,17 @@ class AdapterConfig(BaseModel):
         return max(self.r, *self.rank_pattern.values()) if self.rank_pattern else self.r
 
     def rank(self, module: str) -> int:
-        """The rank of one module."""
+        """Return the rank of one module."""
         return _by_pattern(self.rank_pattern, module, self.r)
 
     def scale(self, module: str) -> float:
-        """What the product B·A of one module is multiplied by."""
+        """Return what the product B·A of one module is multiplied by."""
         alpha, rank = _by_pattern(self.alpha_pattern, module, self.lora_alpha), self.rank(module)
         return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
 
 
 def _by_pattern(patterns: dict[str, T], module: str, default: T) -> T:
-    """The value of the first pattern that matches the module's name or its end, as PEFT chooses.
+    """Return the value of the first pattern that matches the module's name or its end, as PEFT chooses.
 
     Raises `InvalidInput` for what is too long to be a module's name.
     """

@@ -37,12 +37,12 @@ class Stored:
 
 
 def etag_of(data: bytes) -> str:
-    """The tag of an object with these bytes: a digest, the same in every backend and behind every proxy."""
+    """Return the tag of an object with these bytes: a digest, the same in every backend and behind every proxy."""
     return hashlib.sha256(data).hexdigest()
 
 
 def too_large(where: str, size: int) -> InvalidInput:
-    """What a backend raises for an object that is not to be read whole."""
+    """Return what a backend raises for an object that is not to be read whole."""
     return InvalidInput(f"reading {where}: got {size} bytes; expected a document of at most {MAX_BYTES}")
 
 
@@ -79,10 +79,10 @@ class Backend(Protocol):
     """Where objects are. Methods raise `NotFound`, `Conflict`, `InvalidInput` or `Unavailable`, nothing else."""
 
     def read(self, key: str) -> Stored:
-        """A small object; one over `MAX_BYTES` raises `InvalidInput`."""
+        """Return a small object; one over `MAX_BYTES` raises `InvalidInput`."""
 
     def read_range(self, key: str, start: int, length: int) -> Buffer:
-        """Bytes `start` to `start + length`, which the object must have; may return fewer, but at least one."""
+        """Return bytes `start` to `start + length`, which the object must have; may return fewer, but at least one."""
 
     def write(self, key: str, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
         """Write a small object and return its new etag; a condition that does not hold raises `Conflict`."""
@@ -92,7 +92,7 @@ class Backend(Protocol):
     def entry(self, key: str) -> Entry | None: ...
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """The objects below the folder `prefix`, in no particular order."""
+        """Yield the objects below the folder `prefix`, in no particular order."""
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; one that is not there is no error."""

@@ -19,7 +19,7 @@ def resolve_base(
     *,
     open_store: Callable[[str], Store] = Store.open,
 ) -> Path:
-    """The local directory that holds the base model `base`.
+    """Return the local directory that holds the base model `base`.
 
     A directory is used where it is; a store URL is copied once into `cache_dir`; anything else is a Hugging Face id,
     which `huggingface_hub` downloads into `cache_dir` (its own cache when None). Raises `NotFound` for what is not

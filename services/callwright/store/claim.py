@@ -68,7 +68,7 @@ def claimed(store: Store, key: str, *, lease_seconds: float = LEASE_SECONDS) -> 
 
 
 def is_claimed(store: Store, key: str) -> bool:
-    """Whether somebody holds the claim; in a bucket, whether there is a lease, alive or not."""
+    """Return whether somebody holds the claim; in a bucket, whether there is a lease, alive or not."""
     if store.root is None:
         return store.exists(key)
     path = store.root / _lock_key(key)

@@ -22,7 +22,7 @@ _MARKS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a document. Raises `NotFound`, and `InvalidInput` for one over `MAX_BYTES`."""
+    """Return the bytes of a document. Raises `NotFound`, and `InvalidInput` for one over `MAX_BYTES`."""
     try:
         if not path.is_file() and path.exists():
             raise InvalidInput(f"reading {path}: it is no regular file; expected a document")
@@ -38,7 +38,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_value(data: bytes | bytearray, where: str, *, unique: bool = False) -> Any:
-    """The JSON in `data`, which `where` names. Raises `InvalidInput`; with `unique` also for a key twice."""
+    """Return the JSON in `data`, which `where` names. Raises `InvalidInput`; with `unique` also for a key twice."""
     if len(data) > MAX_BYTES:
         raise InvalidInput(f"reading {where}: got {len(data)} bytes; expected at most {MAX_BYTES}")
     opened = data.count(b"[") + data.count(b"{")
@@ -58,7 +58,7 @@ def read_value(data: bytes | bytearray, where: str, *, unique: bool = False) -> 
 
 
 def read_object(source: Path | bytes | bytearray, where: str = "", *, unique: bool = False) -> dict[str, Any]:
-    """The JSON object in a file, or in bytes that `where` names. Raises `NotFound` and `InvalidInput`."""
+    """Return the JSON object in a file, or in bytes that `where` names. Raises `NotFound` and `InvalidInput`."""
     where = where or str(source)
     value = read_value(read_file(source) if isinstance(source, Path) else source, where, unique=unique)
     if not isinstance(value, dict):

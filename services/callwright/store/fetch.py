@@ -41,7 +41,7 @@ def fetch(
     *,
     on_bytes: Advance = silent,
 ) -> Path:
-    """A local directory with the files of a version and its manifest, every one verified against the manifest.
+    """Return a local directory with the files of a version and its manifest, every one verified against the manifest.
 
     What the cache has is compared with the manifest, and fetched anew where it differs. Raises `NotFound` for a version
     that is not whole, `StageFailed` for a file that is corrupt twice, `Unavailable` when the store does not answer.
@@ -61,12 +61,14 @@ def fetch(
 
 
 def served_files(manifest: Manifest) -> dict[str, FileEntry]:
-    """The files of a version that are fetched: neither Python nor pickles."""
+    """Return the files of a version that are fetched: neither Python nor pickles."""
     return {path: entry for path, entry in manifest.files.items() if not is_code(path)}
 
 
 def differing(folder: Path, files: Mapping[str, FileEntry], paths: Iterable[str]) -> str | None:
-    """The first of `paths` below `folder` that is none of `files`, gone, a link or changed; None if all are whole."""
+    """Return the first of `paths` below `folder` that is none of `files`, gone, a link or changed; None if all are
+    whole.
+    """
     for path in paths:
         here, entry = folder / path, files.get(path)
         try:
@@ -78,14 +80,16 @@ def differing(folder: Path, files: Mapping[str, FileEntry], paths: Iterable[str]
 
 
 def cached_paths(folder: Path) -> set[str]:
-    """What lies in a cached version's folder beside its manifest: a loader takes some files by their names alone."""
+    """Return what lies in a cached version's folder beside its manifest: a loader takes some files by their names
+    alone.
+    """
     below = (Path(top, name) for top, folders, names in os.walk(folder) for name in (*folders, *names))
     found = {path.relative_to(folder).as_posix() for path in below if path.is_symlink() or not path.is_dir()}
     return found - {_MANIFEST}
 
 
 def _changed(folder: Path, manifest: Manifest) -> str | None:
-    """The first file of a cached version that is not what was published."""
+    """Return the first file of a cached version that is not what was published."""
     with suppress(OSError, ValueError):
         cached = Manifest.model_validate_json((folder / _MANIFEST).read_bytes())
         if _content_digest(cached) == _content_digest(manifest):
@@ -101,7 +105,7 @@ def _content_digest(manifest: Manifest) -> str:
 
 
 def fetch_folder(store: Store, prefix: str, cache_dir: Path, label: str) -> Path:
-    """A local directory `<cache_dir>/<label>-<digest>` with the model's files below `prefix`, copied once.
+    """Return a local directory `<cache_dir>/<label>-<digest>` with the model's files below `prefix`, copied once.
 
     What is there decides the digest, so a folder that changes in place is copied anew. Raises `NotFound` for an empty
     one and `Unavailable` when the store does not answer.
@@ -113,7 +117,9 @@ def fetch_folder(store: Store, prefix: str, cache_dir: Path, label: str) -> Path
 
 
 def fetch_file(store: Store, key: str, cache_dir: Path) -> Path:
-    """A local copy of an object under its own name, `<cache_dir>/<digest>/<name>`, copied once; see `fetch_folder`."""
+    """Return a local copy of an object under its own name, `<cache_dir>/<digest>/<name>`, copied once; see
+    `fetch_folder`.
+    """
     entry = store.entry(key)
     name = key.rpartition("/")[2]
     state = f"{store.url}/{key} {entry.size} {entry.modified.isoformat()}"

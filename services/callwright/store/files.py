@@ -68,7 +68,7 @@ def checked_file(path: Path, *, within: Path) -> Path:
 
 
 def this_process() -> str:
-    """The name that a lock shows others for its holder, this process."""
+    """Return the name that a lock shows others for its holder, this process."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
@@ -101,7 +101,9 @@ def make_folder(folder: Path) -> None:
 
 
 def file_mode() -> int:
-    """The mode of the files that are made, from `CALLWRIGHT_FILE_MODE`; 0600 when absent. Raises `InvalidInput`."""
+    """Return the mode of the files that are made, from `CALLWRIGHT_FILE_MODE`; 0600 when absent. Raises
+    `InvalidInput`.
+    """
     told = os.environ.get("CALLWRIGHT_FILE_MODE", f"{_PRIVATE:o}")
     if not re.fullmatch(r"0?6[0-7]{2}", told):
         raise InvalidInput(f"CALLWRIGHT_FILE_MODE: got {told!r}; expected a file's mode such as 600 or 660")
@@ -128,7 +130,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _is_at(path: Path, handle: int) -> bool:
-    """Whether the open file is still the one under its name."""
+    """Return whether the open file is still the one under its name."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:

@@ -86,7 +86,9 @@ class LocalBackend:
                         Path(folder, name).unlink(missing_ok=True)
 
     def _place(self, key: str | Path) -> Path:
-        """The path of an object. Raises `InvalidInput` where a link leads out of the root, and for what is no file."""
+        """Return the path of an object. Raises `InvalidInput` where a link leads out of the root, and for what is no
+        file.
+        """
         return checked_file(self.root / key, within=self.root)
 
     def _entry(self, path: Path) -> Entry:

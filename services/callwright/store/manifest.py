@@ -41,7 +41,7 @@ class FileEntry(Frozen):
 
     @classmethod
     def of(cls, content: bytes | Path) -> Self:
-        """The entry of these bytes, or of a local file, which is read in blocks. Raises `OSError`."""
+        """Return the entry of these bytes, or of a local file, which is read in blocks. Raises `OSError`."""
         if isinstance(content, bytes):
             return cls(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
         with content.open("rb") as file:
@@ -155,20 +155,20 @@ def checked_name(value: str, *, what: str) -> str:
 
 
 def model_prefix(name: str) -> str:
-    """Key of everything about a model."""
+    """Return key of everything about a model."""
     return f"models/{checked_name(name, what='model')}"
 
 
 def version_prefix(name: str, version: str) -> str:
-    """Key of a version's files."""
+    """Return key of a version's files."""
     return f"{model_prefix(name)}/versions/{checked_name(version, what='version')}"
 
 
 def manifest_key(name: str, version: str) -> str:
-    """Key of a version's manifest."""
+    """Return key of a version's manifest."""
     return f"{version_prefix(name, version)}/manifest.json"
 
 
 def promotion_key(name: str) -> str:
-    """Key of the pointer to the promoted version."""
+    """Return key of the pointer to the promoted version."""
     return f"{model_prefix(name)}/promoted.json"

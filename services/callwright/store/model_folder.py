@@ -23,7 +23,7 @@ _CODE = (".py", ".pyc", ".pyd", ".so", ".bin", ".pt", ".pth", ".ckpt", ".pkl", "
 
 
 def is_taken(path: str) -> bool:
-    """Whether the file at `path` below a model's folder is copied from there."""
+    """Return whether the file at `path` below a model's folder is copied from there."""
     name = PurePosixPath(path)
     return not is_code(path) and any(
         len(PurePosixPath(each).parts) == len(name.parts) and fnmatchcase(path, each) for each in PATTERNS
@@ -31,7 +31,7 @@ def is_taken(path: str) -> bool:
 
 
 def is_code(path: str) -> bool:
-    """Whether the file is Python, or weights in a form that a loader may run."""
+    """Return whether the file is Python, or weights in a form that a loader may run."""
     return PurePosixPath(path).suffix.lower() in _CODE
 
 

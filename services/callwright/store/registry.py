@@ -67,7 +67,7 @@ class Registry:
         return sorted(manifests, key=lambda manifest: (manifest.created_at, manifest.version))
 
     def manifest(self, name: str, version: str = PROMOTED) -> Manifest:
-        """The manifest of a version, or of the promoted one. Raises `NotFound`."""
+        """Return the manifest of a version, or of the promoted one. Raises `NotFound`."""
         if version == PROMOTED:
             promoted = self.promoted(name)
             if promoted is None:
@@ -100,12 +100,12 @@ class Registry:
         return manifest
 
     def promoted(self, name: str) -> str | None:
-        """The promoted version, None when there is none."""
+        """Return the promoted version, None when there is none."""
         promotion = self._promotion(name)[0]
         return promotion.version if promotion else None
 
     def promotion(self, name: str) -> Promotion | None:
-        """The promoted version with its history."""
+        """Return the promoted version with its history."""
         return self._promotion(name)[0]
 
     def promote(self, name: str, version: str, *, expect: str | None = "*") -> Promotion:
@@ -128,7 +128,7 @@ class Registry:
         return self._point(name, Promotion(version=manifest.version, history=history, promoted_at=_now()), now, etag)
 
     def promotable(self, name: str, version: str) -> Manifest:
-        """The manifest of a version that may be promoted.
+        """Return the manifest of a version that may be promoted.
 
         Raises `NotFound`, and `GateFailed` for a version that would be served other prompts than it was trained on.
         """
@@ -172,7 +172,7 @@ class Registry:
         return problems
 
     def plan_gc(self, name: str, *, keep: int, grace: timedelta = timedelta(hours=1)) -> list[Removal]:
-        """What `gc` would delete: whole versions beyond the newest `keep`, and what broken merges left.
+        """Return what `gc` would delete: whole versions beyond the newest `keep`, and what broken merges left.
 
         Stay always: the promoted version and the one before it; whatever somebody is writing now, or was written
         within `grace`.
@@ -211,7 +211,7 @@ class Registry:
             self.store.delete(version_prefix(name, removal.version))
 
     def _prefixes(self, name: str) -> dict[str, list[Entry]]:
-        """The objects of every version, complete or not."""
+        """Return the objects of every version, complete or not."""
         top = f"{model_prefix(name)}/versions/"
         found: dict[str, list[Entry]] = {}
         for entry in self.store.list(top):
@@ -271,7 +271,7 @@ class Registry:
 
 
 def same_version(one: Manifest, other: Manifest) -> bool:
-    """Whether two manifests stand for the same bytes, dialect and origin."""
+    """Return whether two manifests stand for the same bytes, dialect and origin."""
     return (one.inputs_digest, one.adapter_digest, one.dialect, one.stop, one.files) == (
         other.inputs_digest,
         other.adapter_digest,

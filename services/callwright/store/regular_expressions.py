@@ -53,7 +53,7 @@ def _repeat(fewest: int, most: Any, body: Any) -> float:
 
 
 def _is_told_at_once(alternatives: list[Any]) -> bool:
-    """Whether the first character tells which of the alternatives it is."""
+    """Return whether the first character tells which of the alternatives it is."""
     first: list[Any] = [row[0] if len(row) else (None, None) for row in alternatives]
     letters = {chr(value).casefold() for name, value in first if name is kind.LITERAL}
     return len(letters) == len(first)

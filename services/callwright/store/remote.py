@@ -108,7 +108,7 @@ class RemoteBackend:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _asked(self, doing: str, key: str, ask: Callable[[], T]) -> T:
-        """What `ask` returns, asked again for as long as patience lasts where its answer broke off."""
+        """Return what `ask` returns, asked again for as long as patience lasts where its answer broke off."""
         deadline, pause = time.monotonic() + self._patience, 0.1
         while True:
             try:
@@ -121,7 +121,7 @@ class RemoteBackend:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _read(self, key: str) -> tuple[bytes, str]:
-        """The object's bytes, and what a conditional write names; empty where the server doesn't say it."""
+        """Return the object's bytes, and what a conditional write names; empty where the server doesn't say it."""
 
         def ask() -> tuple[bytes, str]:
             result = obstore.get(self._store, key)
@@ -138,7 +138,7 @@ class RemoteBackend:
             return None
 
     def _condition(self, key: str, if_match: str, refusals: int) -> "UpdateVersion":
-        """The condition that the object is still the one of `if_match`, in another form after each refusal.
+        """Return the condition that the object is still the one of `if_match`, in another form after each refusal.
 
         What is changed is told by its bytes, for a proxy may give another ETag than the store compares. Any form is
         safe: the store itself compares it. Raises `Conflict`.

@@ -47,11 +47,11 @@ class Store:
         return self.backend.root if isinstance(self.backend, LocalBackend) else None
 
     def read(self, key: str) -> Stored:
-        """The object's bytes and etag. Raises `NotFound`."""
+        """Return the object's bytes and etag. Raises `NotFound`."""
         return self.backend.read(_checked(key))
 
     def get_bytes(self, key: str) -> bytes:
-        """The object's bytes. Raises `NotFound`."""
+        """Return the object's bytes. Raises `NotFound`."""
         return self.read(key).data
 
     def put_bytes(self, key: str, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
@@ -65,7 +65,7 @@ class Store:
         return self.backend.write(_checked(key), data, if_match=if_match, if_absent=if_absent)
 
     def writer(self, key: str) -> Writer:
-        """A streaming write to `key` in bounded memory; use it in a `with`."""
+        """Return a streaming write to `key` in bounded memory; use it in a `with`."""
         return self.backend.writer(_checked(key))
 
     def put_file(self, key: str, path: Path) -> None:
@@ -85,7 +85,7 @@ class Store:
                 file.write(block)
 
     def blocks(self, key: str, *, size: int, start: int = 0, block_bytes: int = _BLOCK_BYTES) -> Iterator[Buffer]:
-        """The `size` bytes of an object from `start`, in order. Raises `Unavailable` when it has fewer."""
+        """Yield the `size` bytes of an object from `start`, in order. Raises `Unavailable` when it has fewer."""
         end = start + size
         while start < end:
             data = self.backend.read_range(_checked(key), start, min(block_bytes, end - start))
@@ -100,11 +100,11 @@ class Store:
         return entry
 
     def exists(self, key: str) -> bool:
-        """Whether an object with exactly this key exists."""
+        """Return whether an object with exactly this key exists."""
         return self.backend.entry(_checked(key)) is not None
 
     def list(self, prefix: str = "") -> list[Entry]:
-        """The objects below the folder `prefix`, sorted by key; none when there is no such folder."""
+        """Return the objects below the folder `prefix`, sorted by key; none when there is no such folder."""
         folder = _checked(prefix.rstrip("/")) if prefix else ""
         return sorted(self.backend.list(folder), key=lambda entry: entry.key)
 

@@ -51,7 +51,7 @@ class StoreURL:
 
 
 def located(url: str) -> tuple[str, str]:
-    """The URL of the folder that an object's URL names, and the object's key in it. Raises `InvalidInput`."""
+    """Return the URL of the folder that an object's URL names, and the object's key in it. Raises `InvalidInput`."""
     folder, _, name = url.rpartition("/")
     scheme = StoreURL.read(folder).scheme
     return folder, _decoded(name, url, any_bytes=scheme == "file")

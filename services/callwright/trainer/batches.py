@@ -38,7 +38,7 @@ class BatchPlan:
         return [_shuffled(rows, self.train.seed, k // rows)[k % rows] for k in range(first, first + size)]
 
     def micro_batches(self, step: int, worker: int) -> list[list[int]]:
-        """The row numbers that `worker` takes in `step`, a list a forward pass.
+        """Return the row numbers that `worker` takes in `step`, a list a forward pass.
 
         Where they are padded, rows of like length stand together; else every pass has about as many tokens.
         """
@@ -46,7 +46,9 @@ class BatchPlan:
         return arrange(self.sequences(step), self.lengths, self.train.batch_size)[worker :: self.workers]
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of `step` (from 1): a linear rise, then the schedule down to 0 after the last step."""
+        """Return the learning rate of `step` (from 1): a linear rise, then the schedule down to 0 after the last
+        step.
+        """
         peak, steps = self.train.learning_rate, self.steps
         warmup = math.ceil(steps * self.train.warmup_ratio)
         if step <= warmup:

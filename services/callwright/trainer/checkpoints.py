@@ -49,7 +49,7 @@ class Checkpoints:
         return made
 
     def list(self) -> list[Checkpoint]:
-        """The checkpoints whose files are all there at their sizes, the oldest first."""
+        """Return the checkpoints whose files are all there at their sizes, the oldest first."""
         prefix = f"runs/{self.run}/checkpoints"
         sizes = {entry.key: entry.size for entry in self.store.list(prefix)}
         found = []
@@ -65,11 +65,11 @@ class Checkpoints:
         return sorted(found, key=lambda each: each.step)
 
     def best(self) -> Checkpoint | None:
-        """The one with the least evaluation loss, the earliest of equals; None where none was evaluated."""
+        """Return the one with the least evaluation loss, the earliest of equals; None where none was evaluated."""
         return _best(self.list())
 
     def describe_newest(self) -> str:
-        """Which checkpoint is the newest, for people."""
+        """Return which checkpoint is the newest, for people."""
         try:
             whole = self.list()
         except Temporary as error:

@@ -65,7 +65,7 @@ def fit(
 
 
 def joins_cluster() -> bool:
-    """Whether the training runs on a Ray cluster that is there already."""
+    """Return whether the training runs on a Ray cluster that is there already."""
     return ray.is_initialized() or bool(os.environ.get("RAY_ADDRESS"))
 
 
@@ -103,7 +103,7 @@ def _scaling(resources: Resources) -> ScalingConfig:
 
 
 def _last_checkpoint(metrics: MetricsWriter, checkpoints: Checkpoints, stopped_by: signal.Signals | None) -> Checkpoint:
-    """The last checkpoint of a training whose workers returned. Raises for one that gave up or was stopped."""
+    """Return the last checkpoint of a training whose workers returned. Raises for one that gave up or was stopped."""
     latest = metrics.latest
     if failed := latest.get("failed"):
         raise StageFailed(failed)
@@ -117,7 +117,9 @@ def _last_checkpoint(metrics: MetricsWriter, checkpoints: Checkpoints, stopped_b
 
 
 def explain(error: TrainingFailedError, *, allowed: int, checkpoints: Checkpoints) -> CallwrightError:
-    """The error to raise for `error`, after `allowed` restarts: a worker's own `InvalidInput`, else `StageFailed`."""
+    """Return the error to raise for `error`, after `allowed` restarts: a worker's own `InvalidInput`, else
+    `StageFailed`.
+    """
     failures = getattr(error, "worker_failures", {})
     for failure in failures.values():
         for cause in _causes(failure):
@@ -135,7 +137,9 @@ def explain(error: TrainingFailedError, *, allowed: int, checkpoints: Checkpoint
 
 
 def _reason(error: TrainingFailedError, failures: dict[int, Exception]) -> str:
-    """The failure that is the others' cause, as far as can be told: a process that is gone before what missed it."""
+    """Return the failure that is the others' cause, as far as can be told: a process that is gone before what missed
+    it.
+    """
     for rank, failure in failures.items():
         if any(isinstance(cause, RayActorError) for cause in _causes(failure)):
             return f"worker {rank}'s process is gone (killed, out of memory, or its node was lost)"

@@ -68,7 +68,7 @@ class Forecast:
         return ", ".join(f"{_size(size)} {name}" for name, size in parts.items() if size)
 
     def describe(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         share = self.trained_parameters / self.base_parameters
         return (
             f"{self.trained_parameters:,} trained parameters ({share:.2%} of {self.base_parameters:,}), "
@@ -156,7 +156,7 @@ def _weights(model: Any, lora: Lora, dtype: torch.dtype) -> int:
 
 
 def _shared_weights(model: Any, dtype: torch.dtype, workers: int) -> int:
-    """What is not in layers, a share of the layers, and two layers gathered: one in use, one on its way."""
+    """Return what is not in layers, a share of the layers, and two layers gathered: one in use, one on its way."""
     each = [sum(p.numel() for p in layer.parameters()) for layer in layers(model)] or [0]
     outside = int(sum(p.numel() for p in model.parameters())) - sum(each)
     return (outside + math.ceil(sum(each) / workers) + 2 * max(each)) * dtype.itemsize
@@ -173,7 +173,8 @@ def _most_places(plan: BatchPlan) -> int:
 
 
 def _activations(config: Any, train: Train, lora: Lora, tokens: int, dtype: torch.dtype, *, gpu: bool) -> int:
-    """The most that a micro-batch of `tokens` places holds at once: what is kept, and a layer's or a chunk's own.
+    """Return the most that a micro-batch of `tokens` places holds at once: what is kept, and a layer's or a chunk's
+    own.
 
     Kept for the backward pass: every layer's tensors, or with checkpointing its input and attention's output. The rest
     comes and goes: a chunk's logits, outside the CPU's heap as each tensor of them is large; or the gradients

@@ -21,7 +21,7 @@ HEAP_PER_BYTE = 1.25
 
 
 def process_bytes(dtype: torch.dtype) -> int:
-    """What a worker that computes in `dtype` takes without base, adapter and activations, about."""
+    """Return what a worker that computes in `dtype` takes without base, adapter and activations, about."""
     return _PROCESS_BYTES + (_KERNELS * _KERNEL_BYTES if dtype == torch.bfloat16 else 0)
 
 

@@ -40,12 +40,12 @@ class StepResult:
     """The same with padding."""
 
     def metrics(self) -> dict[str, float]:
-        """The figures as plain numbers, which waits for the device."""
+        """Return the figures as plain numbers, which waits for the device."""
         loss, hits, positions, _ = self.figures.tolist()
         return {"loss": loss, "token_accuracy": hits / max(positions, 1), "grad_norm": self.grad_norm.item()}
 
     def health(self) -> tuple[float, bool]:
-        """A number that is finite if loss and gradients are, and whether any worker wants to stop."""
+        """Return a number that is finite if loss and gradients are, and whether any worker wants to stop."""
         health, stop = torch.stack((self.figures[0] + self.grad_norm, self.figures[3])).tolist()
         return health, stop > 0
 
@@ -153,7 +153,7 @@ class Learner:
         return {"eval_loss": loss / max(total_weight, 1e-9), "eval_token_accuracy": hits / max(positions, 1.0)}
 
     def state(self) -> dict[str, Any]:
-        """Everything that a checkpoint needs."""
+        """Return everything that a checkpoint needs."""
         return {"step": self.step, "adapter": self.adapted.state(), "optimizer": self.optimizer.state_dict()}
 
     def load_state(self, state: dict[str, Any]) -> None:

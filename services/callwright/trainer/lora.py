@@ -36,7 +36,7 @@ class DropoutBits:
         self._bits = (random >= round(self.p * _LEVELS)).to(dtype).mul_(1 / (1 - self.p))
 
     def mask(self, shape: torch.Size) -> Tensor:
-        """A mask of `shape`, a view of the factors that were drawn."""
+        """Return a mask of `shape`, a view of the factors that were drawn."""
         count = shape.numel()
         first = int(torch.randint(self._bits.numel() - count + 1, ()))
         return self._bits[first : first + count].view(shape)

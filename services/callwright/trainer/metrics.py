@@ -133,7 +133,7 @@ def _words(latest: dict[str, Any]) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The metric lines in `path`; of a step that was run again after a failure, the last."""
+    """Return the metric lines in `path`; of a step that was run again after a failure, the last."""
     by_step: dict[tuple[int, bool], dict[str, Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         values = json.loads(line)

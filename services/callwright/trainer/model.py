@@ -35,7 +35,7 @@ _PACKABLE_LAYERS = {"full_attention", "sliding_attention"}
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The dtype to compute in: `auto` is bfloat16 on a GPU that has it, else float32."""
+    """Return the dtype to compute in: `auto` is bfloat16 on a GPU that has it, else float32."""
     match dtype:
         case "auto":
             native = device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -85,7 +85,7 @@ class AdaptedModel:
         return output
 
     def logits(self) -> Callable[[Tensor], Tensor]:
-        """What turns hidden states (…, width) into logits (…, vocabulary), the base's own scaling included."""
+        """Return what turns hidden states (…, width) into logits (…, vocabulary), the base's own scaling included."""
         base = self.model.get_base_model()
         head, config = base.get_output_embeddings(), base.config.get_text_config()
         cap, divisor = getattr(config, "final_logit_softcapping", None), getattr(config, "logits_scaling", None)
@@ -100,7 +100,7 @@ class AdaptedModel:
         return compute
 
     def state(self) -> dict[str, Tensor]:
-        """The adapter's own weights, by PEFT's names."""
+        """Return the adapter's own weights, by PEFT's names."""
         state: dict[str, Tensor] = get_peft_model_state_dict(self.model, save_embedding_layers=False)
         return state
 
@@ -181,14 +181,16 @@ def _refuse_made_up(found: Mapping[str, Any], base_dir: Path) -> None:
 
 
 def _is_packable(model: Any) -> bool:
-    """Whether tokens meet only in attention, and that through transformers' attention interface."""
+    """Return whether tokens meet only in attention, and that through transformers' attention interface."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ("full_attention",))
     return bool(model._supports_attention_backend and model._supports_sdpa and kinds <= _PACKABLE_LAYERS)
 
 
 def quantization(lora: Lora, device: torch.device) -> dict[str, Any]:
-    """How transformers is to load the base, for `lora.quantize`. Raises `InvalidInput` where that cannot be done."""
+    """Return how transformers is to load the base, for `lora.quantize`. Raises `InvalidInput` where that cannot be
+    done.
+    """
     if lora.quantize == "none":
         return {}
     from transformers import BitsAndBytesConfig

@@ -45,7 +45,7 @@ class Batch:
 
     @classmethod
     def of(cls, ids: Tensor, weights: Tensor, device: torch.device) -> "Batch":
-        """The batch of `ids` and the weights of their predictions, (rows, tokens) on the CPU, on `device`.
+        """Return the batch of `ids` and the weights of their predictions, (rows, tokens) on the CPU, on `device`.
 
         The targets are found before they are on the device, which would have to be waited for.
         """

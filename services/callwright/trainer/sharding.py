@@ -12,7 +12,7 @@ from torch import nn
 
 
 def layers(model: nn.Module) -> list[nn.Module]:
-    """The model's repeated layers, as transformers names them; empty for a model without."""
+    """Return the model's repeated layers, as transformers names them; empty for a model without."""
     names = set(getattr(model, "_no_split_modules", None) or ())
     return [module for module in model.modules() if type(module).__name__ in names]
 

@@ -84,7 +84,7 @@ def train_run(
 
 
 def is_trained(run: Run) -> bool:
-    """Whether the run's adapter is in the store, whole."""
+    """Return whether the run's adapter is in the store, whole."""
     completed = run.read_json("report.json").get("status") == "completed"
     return completed and run.store.exists(run.key(f"{ADAPTER}/adapter_config.json"))
 
@@ -98,7 +98,7 @@ def _trackers(run: Run) -> Trackers | None:
 
 
 def _forecast(run: Run, data: Path) -> Forecast:
-    """What the training takes. Raises `InvalidInput` when that is not possible, or not on this machine."""
+    """Return what the training takes. Raises `InvalidInput` when that is not possible, or not on this machine."""
     spec = run.finetune.spec
     workers, gpus = spec.resources.workers, spec.resources.gpus_per_worker
     joins = joins_cluster()

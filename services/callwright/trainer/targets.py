@@ -39,7 +39,7 @@ def check_names(model: Any, names: Sequence[str], *, base: str, key: str) -> Non
 
 
 def adapted_modules(model: Any, targets: str | Sequence[str]) -> dict[str, nn.Module]:
-    """The modules that `target_modules`' answer chooses, by name."""
+    """Return the modules that `target_modules`' answer chooses, by name."""
     names = _linear_names(model) if isinstance(targets, str) else targets
     head = model.get_output_embeddings() if isinstance(targets, str) else None
     return {

@@ -83,13 +83,13 @@ class TrainLoop:
                 return
 
     def _should_stop_early(self) -> bool:
-        """Whether the last `train.earlyStopping` evaluations brought no lower loss than those before them."""
+        """Return whether the last `train.earlyStopping` evaluations brought no lower loss than those before them."""
         patience = self.learner.plan.train.early_stopping
         losses = [loss for _, loss in self.evaluations]
         return patience is not None and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
 
     def _is_newly_preempted(self) -> bool:
-        """Whether the first notice has come that a worker's machine will be taken away.
+        """Return whether the first notice has come that a worker's machine will be taken away.
 
         The training goes on until it is; the steps after this checkpoint are then done again elsewhere.
         """

@@ -84,7 +84,7 @@ class _PreemptionNotices:
 
 
 def device_bytes(device: torch.device) -> int:
-    """Bytes of memory on the GPU, or else of this machine; a container's limit, where there is one."""
+    """Return bytes of memory on the GPU, or else of this machine; a container's limit, where there is one."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -94,7 +94,7 @@ def device_bytes(device: torch.device) -> int:
 
 
 def _needs_sharding(run: Run, rows: Rows, device: torch.device, workers: int) -> bool:
-    """Whether a worker like this one cannot hold the whole base."""
+    """Return whether a worker like this one cannot hold the whole base."""
     spec = run.finetune.spec
     expected = forecast(
         run.base_dir, spec.base, spec.lora, spec.train, lengths=rows.lengths, workers=workers,
@@ -104,7 +104,7 @@ def _needs_sharding(run: Run, rows: Rows, device: torch.device, workers: int) ->
 
 
 def _data_folder(made: Path, run: Run) -> Path:
-    """The prepared rows: where the driver made them, or a copy from the store on another node."""
+    """Return the prepared rows: where the driver made them, or a copy from the store on another node."""
     if made.is_dir():
         return made
     copy = run.workdir / "data"

@@ -14,14 +14,14 @@ _LIFECYCLE = ("python", "-m", "callwright.server.lifecycle")
 
 
 def merge_job(run: Run) -> Manifest:
-    """One pod, without GPUs."""
+    """Return one pod, without GPUs."""
     size, image = run.config.pods.merge, run.config.images.merger
     container = pods.container(run, "merge", image, size, command=run.command("merger"))
     return pods.job(run, "merge", pods.pod(run, "merge", [container]))
 
 
 def evaluation_job(run: Run) -> Manifest:
-    """The init containers in order: the base brought, the engine, the sidecar, the wait until both are up."""
+    """Return the init containers in order: the base brought, the engine, the sidecar, the wait until both are up."""
     url = f"http://127.0.0.1:{_SIDECAR_PORT}"
     before = [_base(run)] if run.trial.base else []
     before += [_engine(run), _sidecar(run), _wait(run, f"{url}/readyz")]

@@ -15,7 +15,7 @@ _UID = 65532
 
 
 def job(run: Run, stage: str, pod: Manifest) -> Manifest:
-    """A Job of one pod that stays for a while when it has ended.
+    """Return a Job of one pod that stays for a while when it has ended.
 
     It is tried again on new pods, unless trying again changes nothing; an eviction or a lost node is no try.
     """
@@ -35,7 +35,7 @@ def job(run: Run, stage: str, pod: Manifest) -> Manifest:
 
 
 def pod(run: Run, stage: str, containers: list[Manifest]) -> Manifest:
-    """A pod template that the restricted standard allows."""
+    """Return a pod template that the restricted standard allows."""
     pods = run.config.pods
     volumes: list[Manifest] = [
         {"name": "spec", "configMap": {"name": run.name}},
@@ -75,7 +75,7 @@ def pod(run: Run, stage: str, containers: list[Manifest]) -> Manifest:
 def container(
     run: Run, name: str, image: str, size: PodSize, *, gpus: int = 0, command: list[str] | None = None
 ) -> Manifest:
-    """A container of the run; KubeRay gives those of Ray their command."""
+    """Return a container of the run; KubeRay gives those of Ray their command."""
     pods = run.config.pods
     mounts = [
         {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True},

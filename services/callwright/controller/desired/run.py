@@ -61,7 +61,7 @@ class Run:
         )  # fmt: skip
 
     def child(self, stage: str) -> str:
-        """Name of the object of `stage`; a new attempt has new names, so nothing waits for deletions."""
+        """Return name of the object of `stage`; a new attempt has new names, so nothing waits for deletions."""
         return f"{self.name}-{stage}" if self.attempt == 0 else f"{self.name}-{stage}-{self.attempt}"
 
     def labels(self, stage: str) -> dict[str, str]:
@@ -80,14 +80,16 @@ class Run:
         }
 
     def command(self, room: str) -> list[str]:
-        """The command of a stage whose work `room` does."""
+        """Return the command of a stage whose work `room` does."""
         return [
             "python", "-m", f"callwright.{room}", "--spec", f"{SPEC_FOLDER}/finetune.yaml", "--run", self.name,
             "--store", self.store, "--workdir", f"{SCRATCH_FOLDER}/work",
         ]  # fmt: skip
 
     def config_map(self) -> Manifest:
-        """What the pods read from `SPEC_FOLDER`: the document, and the configuration of the evaluation's engine."""
+        """Return what the pods read from `SPEC_FOLDER`: the document, and the configuration of the evaluation's
+        engine.
+        """
         document = self.finetune.model_dump(mode="json", by_alias=True, exclude_none=True)
         server = self.trial.server.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
         texts = {"finetune.yaml": document, "server.yaml": server}
@@ -95,7 +97,7 @@ class Run:
         return self.manifest("v1", "ConfigMap", name=self.name, stage="spec") | {"data": data}
 
     def manifest(self, api_version: str, kind: str, *, name: str, stage: str) -> Manifest:
-        """An object of the run without its body: named, labelled, and gone when the document goes."""
+        """Return an object of the run without its body: named, labelled, and gone when the document goes."""
         owner = {
             "apiVersion": API_VERSION,
             "kind": "FineTune",

@@ -70,5 +70,5 @@ def _workers(run: Run) -> Manifest:
 
 
 def _cpus(value: float) -> str:
-    """A count of CPUs as a quantity, to the millicore."""
+    """Return a count of CPUs as a quantity, to the millicore."""
     return str(int(value)) if value == int(value) else f"{round(value * 1000)}m"

@@ -8,7 +8,7 @@ from callwright.dialects.tools import Toolbox
 
 
 def matches(row: JSON) -> bool:
-    """Whether a row looks like this format."""
+    """Return whether a row looks like this format."""
     return isinstance(row.get("instruction"), str) and isinstance(row.get("output"), str)
 
 

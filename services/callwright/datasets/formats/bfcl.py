@@ -34,7 +34,7 @@ class GoldCall(NamedTuple):
     """Parameters that the function requires; "" is a value of theirs, not leave to leave them out."""
 
     def arguments(self) -> JSON:
-        """The shortest right arguments: each one's first accepted value, without those that may be left out."""
+        """Return the shortest right arguments: each one's first accepted value, without those that may be left out."""
         return {
             name: next((_plain(value) for value in values if value != ""), "")
             for name, values in self.accepted.items()
@@ -53,17 +53,17 @@ class BfclRow(NamedTuple):
 
 
 def matches(row: JSON) -> bool:
-    """Whether a row looks like this format."""
+    """Return whether a row looks like this format."""
     return isinstance(row.get("question"), list) and isinstance(row.get("function"), list)
 
 
 def gold_path(path: Path) -> Path:
-    """Where the gold of the rows at `path` stands."""
+    """Return where the gold of the rows at `path` stands."""
     return path.parent / "possible_answer" / path.name
 
 
 def gold_of(path: Path, on_fault: Callable[[str, str], None] | None = None) -> dict[str, Any]:
-    """The gold of the rows at `path` by their ids; empty where there is no file of it.
+    """Return the gold of the rows at `path` by their ids; empty where there is no file of it.
 
     A line of it that cannot be read is told to `on_fault`, as `file:line` and what is wrong, and left out. Raises
     `InvalidInput` as `files.rows` does, and for such a line where `on_fault` is None.
@@ -99,7 +99,7 @@ def read(row: JSON, gold: dict[str, Any]) -> ParsedRow:
 
 
 def read_row(row: JSON, gold: dict[str, Any]) -> BfclRow:
-    """One row with its part of the `gold` of `gold_of`. Raises `RowError` for one that is not in BFCL's form."""
+    """Return one row with its part of the `gold` of `gold_of`. Raises `RowError` for one that is not in BFCL's form."""
     if not matches(row):
         raise RowError(
             "format", f"got {', '.join(row) or 'no keys'}; expected a BFCL row: question and function, lists"
@@ -138,7 +138,9 @@ def _openai(function: JSON) -> JSON:
 
 
 def _json_schema(declared: Any) -> Any:
-    """A parameter as JSON Schema describes it: its names of types, none for `any`, and without BFCL's `optional`."""
+    """Return a parameter as JSON Schema describes it: its names of types, none for `any`, and without BFCL's
+    `optional`.
+    """
     if isinstance(declared, list):
         return [_json_schema(item) for item in declared]
     if not isinstance(declared, dict):
@@ -176,7 +178,7 @@ def _dotless(name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """An accepted value with one value for each key of the objects in it."""
+    """Return an accepted value with one value for each key of the objects in it."""
     match value:
         case dict():
             return {k: _plain(v[0]) for k, v in value.items() if isinstance(v, list) and v and "" not in v}

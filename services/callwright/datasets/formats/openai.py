@@ -22,7 +22,7 @@ _CALLS = ("tool_calls", "function_call", "function_calls")
 
 
 def matches(row: JSON) -> bool:
-    """Whether a row looks like this format."""
+    """Return whether a row looks like this format."""
     return isinstance(row.get("messages"), list)
 
 
@@ -51,7 +51,7 @@ def read_tools(value: Any) -> tuple[JSON, ...]:
 
 
 def tools_of(row: JSON, turns: Sequence[Any]) -> tuple[JSON, ...]:
-    """The tools that a row declares, itself and in its turns, a system message for one; each once."""
+    """Return the tools that a row declares, itself and in its turns, a system message for one; each once."""
     holders = [row, *(turn for turn in turns if isinstance(turn, dict))]
     listed = [
         read_tools(written) for holder in holders for key in ("tools", "functions") if (written := holder.get(key))
@@ -60,7 +60,7 @@ def tools_of(row: JSON, turns: Sequence[Any]) -> tuple[JSON, ...]:
 
 
 def distinct(tools: Iterable[JSON]) -> tuple[JSON, ...]:
-    """The tools, each once."""
+    """Return the tools, each once."""
     found: dict[str, JSON] = {}
     for tool in tools:
         found.setdefault(json.dumps(tool, sort_keys=True), tool)
@@ -68,7 +68,7 @@ def distinct(tools: Iterable[JSON]) -> tuple[JSON, ...]:
 
 
 def read_message(message: Any, index: int, before: Messages, tools: Toolbox) -> list[JSON]:
-    """The messages that one of a row makes: several where an assistant's text holds calls and results.
+    """Return the messages that one of a row makes: several where an assistant's text holds calls and results.
 
     `before` are the messages already read. Raises `RowError`.
     """
@@ -95,7 +95,9 @@ def read_message(message: Any, index: int, before: Messages, tools: Toolbox) -> 
 
 
 def text_of(content: Any, index: int) -> str | None:
-    """A message's text: a string, nothing, or a list of text parts, thoughts left out. Raises `RowError` for images."""
+    """Return a message's text: a string, nothing, or a list of text parts, thoughts left out. Raises `RowError` for
+    images.
+    """
     if content is None or isinstance(content, str):
         return content
     texts = [text_of_part(part) for part in content] if isinstance(content, list) else [None]

@@ -78,7 +78,7 @@ def _dialect(name: str) -> Dialect:
 
 
 def _assistant_message(reader: Dialect, turn: Sequence[Segment], tools: Sequence[ToolSpec], first_call: int) -> JSON:
-    """The message of what stands between two results."""
+    """Return the message of what stands between two results."""
     answer = [segment for segment in turn if segment.kind != "thought"]
     only_says = bool(answer) and all(segment.kind in ("final", "text") for segment in answer)
     parsed = _parse(reader, answer if only_says else turn, tools)

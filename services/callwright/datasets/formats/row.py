@@ -40,7 +40,7 @@ class Messages(list[JSON]):
         return len(self._ids) + (len(self[-1].get("tool_calls") or ()) if self else 0)
 
     def unanswered(self) -> Iterator[str]:
-        """The ids of the calls that have no result yet, for results that don't name theirs."""
+        """Yield the ids of the calls that have no result yet, for results that don't name theirs."""
         self._look()
         last = self[-1] if self else {}
         while self._first < len(self._ids) and self._ids[self._first] in self._answered:
@@ -67,7 +67,7 @@ class RowError(Exception):
 
 
 def call_turn(text: str, before: Messages, where: str = "") -> JSON:
-    """The assistant turn that a JSON text of one call or a list of calls makes. Raises `RowError`."""
+    """Return the assistant turn that a JSON text of one call or a list of calls makes. Raises `RowError`."""
     return {"role": "assistant", "content": None, "tool_calls": read_calls(text, before, where)}
 
 
@@ -98,12 +98,12 @@ def _call(call: Any, number: int, where: str) -> JSON:
 
 
 def read_id(value: object) -> str | None:
-    """A call's id, a number too; None where it has none."""
+    """Return a call's id, a number too; None where it has none."""
     return str(value) if value == 0 or (value and isinstance(value, str | int)) else None
 
 
 def _may_hold(key: str, value: Any) -> bool:
-    """Whether a call's arguments may stand there under a name that is not read."""
+    """Return whether a call's arguments may stand there under a name that is not read."""
     return key != "function" and (
         value.lstrip()[:1] in ("{", "[") if isinstance(value, str) else isinstance(value, dict | list)
     )
@@ -117,7 +117,8 @@ def _decoded(value: Any, where: str) -> Any:
 
 
 def arguments_text(arguments: Any) -> str:
-    """A call's arguments as JSON text; `{}` where none are given: nothing, null, or the empty list that PHP writes.
+    """Return a call's arguments as JSON text; `{}` where none are given: nothing, null, or the empty list that PHP
+    writes.
 
     Of text that holds their JSON text in turn, that one.
     """
@@ -156,7 +157,7 @@ def add_calls(turn: JSON, messages: Messages) -> None:
 
 
 def results(text: str, before: Messages, identity: str | None = None) -> list[JSON]:
-    """The result messages of a text: one, or one for each of the `<tool_response>` blocks that it consists of.
+    """Return the result messages of a text: one, or one for each of the `<tool_response>` blocks that it consists of.
 
     `identity` is the call's that the first answers; the next that have no result yet go with the others, and none where
     there is no such.

@@ -41,7 +41,7 @@ _ROLES: dict[str, _Role] = {
 
 
 def matches(row: JSON) -> bool:
-    """Whether a row looks like this format."""
+    """Return whether a row looks like this format."""
     return isinstance(row.get("conversations"), list)
 
 
@@ -80,7 +80,7 @@ class ShareGptTurn(NamedTuple):
 
 
 def turns(row: JSON) -> list[ShareGptTurn]:
-    """The turns of one row. Raises `RowError`."""
+    """Return the turns of one row. Raises `RowError`."""
     read = [_turn(turn, index) for index, turn in enumerate(row["conversations"])]
     system = row.get("system")
     if isinstance(system, str) and system and (not read or read[0].role != "system"):
@@ -102,7 +102,7 @@ def _turn(turn: Any, index: int) -> ShareGptTurn:
 
 
 def _system(text: str) -> tuple[tuple[JSON, ...], str]:
-    """The tools that an ms_agent system text declares, and what else it says."""
+    """Return the tools that an ms_agent system text declares, and what else it says."""
     split = ms_agent.split_system(text)
     if split is None:
         return (), text

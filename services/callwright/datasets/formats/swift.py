@@ -14,7 +14,7 @@ _ROLES = {"tool_response": "tool", "observation": "tool"}
 
 
 def matches(row: JSON) -> bool:
-    """Whether a row looks like this format: a role or a tool list that the OpenAI format doesn't have."""
+    """Return whether a row looks like this format: a role or a tool list that the OpenAI format doesn't have."""
     messages = row.get("messages")
     if not isinstance(messages, list):
         return False

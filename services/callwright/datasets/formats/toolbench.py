@@ -27,7 +27,7 @@ _BEGIN = re.compile(r"\s*Begin!\s*\Z")
 
 
 def matches(row: JSON) -> bool:
-    """Whether a row looks like this format."""
+    """Return whether a row looks like this format."""
     if not sharegpt.matches(row) or not row["conversations"]:
         return False
     first = row["conversations"][0]
@@ -58,7 +58,9 @@ def read(row: JSON) -> ParsedRow:
 
 
 def _system(text: str) -> tuple[tuple[JSON, ...], str]:
-    """The tools, and the system text's lines on the families of tools; the rest, which all rows share, is left out."""
+    """Return the tools, and the system text's lines on the families of tools; the rest, which all rows share, is
+    left out.
+    """
     found = _TOOLS.search(text)
     if found is None:
         raise RowError(

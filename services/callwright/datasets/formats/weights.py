@@ -32,7 +32,7 @@ _OF_LOSS = re.compile(r"(?:\A|[_-]|(?<=[a-z])(?=[A-Z]))(?i:loss|train(?:able|ing
 
 
 def read_weight(said: JSON, where: str) -> float | None:
-    """The product of what a row or turn says of its loss; None where it says nothing. Raises `RowError`."""
+    """Return the product of what a row or turn says of its loss; None where it says nothing. Raises `RowError`."""
     for name, meant in _MEANT.items():
         value = said.get(name)
         if value not in _NOTHING and (value.lower() if isinstance(value, str) else value) not in meant:
@@ -48,19 +48,19 @@ def read_weight(said: JSON, where: str) -> float | None:
 
 
 def weighted(message: JSON, weight: float | None) -> JSON:
-    """The message with the weight that its turn was given, where that is not what its role has anyway."""
+    """Return the message with the weight that its turn was given, where that is not what its role has anyway."""
     usual = 1.0 if message["role"] == "assistant" else 0.0
     return message if weight is None or weight == usual else {**message, "weight": _plain(weight)}
 
 
 def weighted_turn(messages: list[JSON], role: str, weight: float | None) -> list[JSON]:
-    """The messages that a turn of that role makes, with its weight; not the results in an assistant's text."""
+    """Return the messages that a turn of that role makes, with its weight; not the results in an assistant's text."""
     mine = role == "assistant"
     return [weighted(m, weight) if not mine or m["role"] == "assistant" else m for m in messages]
 
 
 def scaled(message: JSON, factor: float) -> JSON:
-    """The assistant's message with its weight multiplied."""
+    """Return the assistant's message with its weight multiplied."""
     if factor == 1 or message["role"] != "assistant":
         return message
     return {**message, "weight": _plain(message.get("weight", 1.0) * factor)}

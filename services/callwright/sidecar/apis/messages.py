@@ -125,7 +125,7 @@ def _system(system: object) -> list[tuple[str, Json]]:
 
 
 def _messages(messages: object) -> Iterator[tuple[str, Json]]:
-    """Each chat message, and which of `messages` it is of."""
+    """Yield each chat message, and which of `messages` it is of."""
     if not isinstance(messages, list):
         raise Refused("messages: expected a list", param="messages")
     for n, message in enumerate(messages):
