@@ -8,6 +8,7 @@ from callwright import spec
 from callwright.controller import desired
 from callwright.controller.cluster import JOB, RAY_JOB, Cluster
 from callwright.controller.reconcile import Reconciler
+from callwright.errors import InvalidInput
 from callwright.store import Store
 from cast import Play, reconciler_of
 
@@ -94,3 +95,20 @@ def test_a_release_that_names_runs_otherwise_trains_nothing_again(
     assert started(play) == {"train": 1, "merge": 1, "evaluate": 1}
     play.change(lora={"rank": 16})
     assert play.live(reconciler, until="Training")["run"] == spec.run_name(play.parsed())
+
+
+def test_a_release_that_takes_a_document_no_more_leaves_what_has_ended(
+    play: Play, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(text: str, *, where: str = "") -> spec.FineTune:
+        raise InvalidInput("spec.train.seed: got 5000000000")
+
+    play.apply(play.document())
+    promoted = play.live(reconciler)
+    with monkeypatch.context() as newer:
+        newer.setattr(spec, "parse", refuse)
+        assert reconciler.reconcile(play.namespace, "weather") is None
+        assert play.status() == promoted
+        play.change(train={"steps": 3})
+        reconciler.reconcile(play.namespace, "weather")
+        assert play.status()["phase"] == "Failed"

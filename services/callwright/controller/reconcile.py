@@ -88,6 +88,8 @@ class Reconciler:
         try:
             finetune = spec.parse(json.dumps(given), where="the document")
         except InvalidInput as error:
+            if status.phase in FINAL and status.observed_generation == generation:
+                return status  # it has ended, under a release that took it
             self.cancel(namespace, metadata["name"])
             return transitions.refuse(status, "InvalidInput", str(error), generation=generation, now=now)
         before, name = status, self._run_name(finetune, namespace, generation, status)

@@ -230,6 +230,8 @@ class ReactDialect:
 
     def _ends_with_result(self, text: str, names: Names) -> bool:
         """Return whether an assistant's text ends with a result, from which the model goes on."""
+        if "observation" not in text.lower() or text.endswith("\nObservation:"):
+            return False  # no result, or one that is still awaited
         segments = self._segments(text, names)
         last = segments[-1] if segments else None
         return last is not None and last.kind == "observation" and not awaits_result(last.text)
