@@ -99,7 +99,7 @@ class Engine(asyncio.Protocol):
     async def answer(self, request: dict[str, Any]) -> None:
         """Write the stream."""
         write = self.transport.write
-        if not request:
+        if "max_tokens" not in request:  # a list of models, or a prompt to be counted
             body = b'{"object":"list","data":[{"id":"m","object":"model"}]}'
             write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
