@@ -80,7 +80,7 @@ def test_the_same_input_is_made_once_and_any_change_anew(make: Make, tmp_path: P
     assert not any(other.reused for other in others)
     assert len({first.folder, *(other.folder for other in others)}) == 5
     assert sorted(path.name for path in first.folder.iterdir()) == [
-        "report.json", "test.arrow", "test.jsonl", "train.arrow",
+        "parity.json", "report.json", "test.arrow", "test.jsonl", "train.arrow",
     ]  # fmt: skip
 
 
