@@ -421,7 +421,10 @@ def eager_arguments_arrive(dialect: Dialect, made: Made, data: st.DataObject) ->
 @_examples(40)
 @given(calls, st.data())
 def a_cut_call_is_no_call(dialect: Dialect, made: Made, data: st.DataObject) -> None:
-    """Cut anywhere, the calls are those that were complete, and the text of the open one is content."""
+    """Cut anywhere, the calls are those that were complete, and the text of the open one is content.
+
+    Nothing need be shown of a marker that is itself cut.
+    """
     segments = dialect.render([{"role": "user", "content": "q"}, _call_message(made, None)], _OPEN_TOOLS).segments
     own = [segment for segment in segments if segment.message == segments[-1].message]
     starts = [len("".join(s.text for s in own[:n])) for n, segment in enumerate(own) if segment.kind == "action"]
@@ -430,7 +433,8 @@ def a_cut_call_is_no_call(dialect: Dialect, made: Made, data: st.DataObject) -> 
     turn = dialect.parse(part, _OPEN_TOOLS, cut=True)
     assert turn.calls == dialect.parse(text, _OPEN_TOOLS).calls[: len(turn.calls)]
     if len(turn.calls) < len(made) and len(part) > starts[len(turn.calls)]:
-        assert (turn.content or "").strip() == part[starts[len(turn.calls)] :].strip()
+        said, left = (turn.content or "").strip(), part[starts[len(turn.calls)] :].strip()
+        assert said == left or (not said and ":" not in left and ">" not in left)
 
 
 def long_call_arrives_whole(dialect: Dialect) -> None:
