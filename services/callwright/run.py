@@ -75,7 +75,7 @@ class Run:
         return self.root / "data"
 
     def key(self, path: str) -> str:
-        """Return key of one of the run's objects: `run.key("report.json")` is `runs/<run>/report.json`."""
+        """Return the key of one of the run's objects: `run.key("report.json")` is `runs/<run>/report.json`."""
         return f"runs/{self.name}/{path}"
 
     def read_json(self, path: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Seen:
 
 
 def see_job(job: Object) -> Seen:
-    """Return a `batch/v1` Job, by its terminal conditions."""
+    """Read a `batch/v1` Job by its terminal conditions."""
     status = job.get("status", {})
     for condition in status.get("conditions", ()):
         if condition.get("status") == "True" and condition["type"] in ("Complete", "Failed"):
@@ -34,7 +34,7 @@ def see_job(job: Object) -> Seen:
 
 
 def see_ray_job(job: Object) -> Seen:
-    """Return a KubeRay RayJob, by `jobDeploymentStatus`; `Retrying` and `Suspended` are not final."""
+    """Read a KubeRay RayJob by `jobDeploymentStatus`; `Retrying` and `Suspended` are not final."""
     status = job.get("status", {})
     message, reason = status.get("message", ""), status.get("reason", "")
     match status.get("jobDeploymentStatus", ""):
@@ -98,7 +98,7 @@ def stuck(pods: list[Object]) -> str:
 
 
 def see_service(service: Object) -> Seen:
-    """Return a KubeRay RayService: `succeeded` when what it serves is what its spec says."""
+    """Read a KubeRay RayService: `succeeded` when what it serves is what its spec says."""
     status = service.get("status", {})
     if status.get("observedGeneration", 0) < service["metadata"].get("generation", 0):
         return Seen("waiting", "waiting for the KubeRay operator")

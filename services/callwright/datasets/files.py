@@ -302,7 +302,7 @@ def _parts(table: Any) -> Iterator[tuple[Any, int]]:
 
 
 def _size(values: Any) -> int:
-    """Return bytes of an array's values, each with `_VALUE` more; what a dictionary holds counts as often as it
+    """Return the bytes of an array's values, each with `_VALUE` more; what a dictionary holds counts as often as it
     stands.
     """
     from pyarrow import compute, types

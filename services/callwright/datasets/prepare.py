@@ -192,7 +192,7 @@ def prepare(
 
 
 def digest(data: Data, dialect: str, base_dir: Path, template_arguments: Mapping[str, Any] | None = None) -> str:
-    """Return hexadecimal SHA-256 of all input: settings, dialect, corpora, tokenizer. Raises as `sources.state`
+    """Return the hexadecimal SHA-256 of all input: settings, dialect, corpora, tokenizer. Raises as `sources.state`
     does.
     """
     parts = [dialect, _dumped(template_arguments), data.model_dump_json(), corpora_digest(data, base_dir)]
@@ -200,7 +200,7 @@ def digest(data: Data, dialect: str, base_dir: Path, template_arguments: Mapping
 
 
 def corpora_digest(data: Data, base_dir: Path) -> str:
-    """Return hexadecimal SHA-256 of the input that stands outside the document: corpora and tokenizer. Raises
+    """Return the hexadecimal SHA-256 of the input that stands outside the document: corpora and tokenizer. Raises
     likewise.
     """
     parts = [sources.state(source.path) for source in data.sources]
@@ -217,7 +217,7 @@ def _target(folder: Path, input_digest: str) -> Path:
 
 
 def _code_digest() -> str:
-    """Return digest of the code that turns input into results."""
+    """Return the digest of the code that turns input into results."""
     room = Path(__file__).parent
     files = sorted([*room.rglob("*.py"), *(room.parent / "dialects").rglob("*.py")])
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -119,7 +119,7 @@ def find(
 
 
 def detect(row: JSON, path: str, line: int) -> str:
-    """Return name of the format that `row` is written in. Raises `InvalidInput`."""
+    """Return the name of the format that `row` is written in. Raises `InvalidInput`."""
     if toolbench.matches(row):
         return "toolbench"
     if sharegpt.matches(row):

@@ -62,7 +62,7 @@ def choose_desk(rng: random.Random) -> Chat:
 
 
 def pick(rng: random.Random) -> Chat:
-    """Return name what a request is about, again and again, from a short directory."""
+    """Name what a request is about, again and again, from a short directory."""
     count = rng.randint(2, 8)
     verbs, nouns = rng.sample(VERBS, count), rng.sample(NOUNS, count)
     names = [f"{v}_{n}" if rng.random() < 0.75 else identifier(rng) for v, n in zip(verbs, nouns, strict=True)]

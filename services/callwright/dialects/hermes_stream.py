@@ -91,7 +91,7 @@ class HermesStream(Stream):
         return found.start() if found else -1
 
     def _read_block_start(self) -> bool:
-        """Return a tag opens a block where an object follows; else only on a line of its own, and it is not talked
+        """A tag opens a block where an object follows; else only on a line of its own, and it is not talked
         about.
         """
         start = self._end_of(_FENCE)
@@ -126,7 +126,7 @@ class HermesStream(Stream):
         self._step = self._read_object
 
     def _read_non_object(self) -> bool:
-        """Return what is no object, or stands beside one, ends at a tag."""
+        """What is no object, or stands beside one, ends at a tag."""
         found = self._next_block_tag()
         if found is None:
             return False
@@ -136,7 +136,7 @@ class HermesStream(Stream):
         return True
 
     def _read_beside(self) -> bool:
-        """Return what follows a call in its block is a malformed one, or prose where the block was never closed."""
+        """What follows a call in its block is a malformed one, or prose where the block was never closed."""
         found = self._next_block_tag()
         if found is None:
             return False
@@ -178,7 +178,7 @@ class HermesStream(Stream):
         return state != "open"
 
     def _read_after_halt(self) -> bool:
-        """Return the object broke off at a tag: with the block closed, a bracket or two may have been forgotten."""
+        """The object broke off at a tag: with the block closed, a bracket or two may have been forgotten."""
         rest = self._buffer[self._position : self._position + len(SHUT)]
         if len(rest) < len(SHUT) and SHUT.startswith(rest):
             return False

@@ -224,7 +224,7 @@ class ReactStream(Stream):
         return False
 
     def _read_echo(self) -> bool:
-        """Return an echo of the user's question is dropped, if a marker follows it; anything else after it makes it
+        """An echo of the user's question is dropped, if a marker follows it; anything else after it makes it
         prose.
         """
         start = self._position
@@ -247,7 +247,7 @@ class ReactStream(Stream):
         return True
 
     def _be_prose(self, text: str) -> bool:
-        """Return what looked like a marker was none: its text is content."""
+        """What looked like a marker was none: its text is content."""
         self._say(self._gap + text)
         self._at_line_start = False
         self._step = self._read_prose
@@ -498,7 +498,7 @@ class ReactStream(Stream):
         return self._skip_left_over()
 
     def _end_left_over(self) -> bool:
-        """Return a second object behind the input is no prose: which of them the model meant is not to be known."""
+        """A second object behind the input is no prose: which of them the model meant is not to be known."""
         may_follow = self._called is not None and self._buffer[self._position] in ",;{"
         further = _FURTHER.match(self._buffer, self._position) if may_follow else None
         if further is None or (not further["quote"] and further.end() < len(self._buffer)):

@@ -165,7 +165,7 @@ class Stream:
         return True
 
     def _read_after_fence(self) -> bool:
-        """Return a fence after a call opens a code block where another one follows; else it is left over."""
+        """A fence after a call opens a code block where another one follows; else it is left over."""
         start, last = self._position + self._fence_length, self._position + LONGEST_AFTER_FENCE
         fence = left_over.find_fence(self._buffer, start, last)
         marker = self._find_marker(start, last)
@@ -200,7 +200,7 @@ class Stream:
         return True
 
     def _read_thought(self) -> bool:
-        """Return what stands in a think block is reasoning, whatever it is."""
+        """What stands in a think block is reasoning, whatever it is."""
         end = self._buffer.find(THINK_END, self._position)
         self._think(self._take(self._before_gap(end if end >= 0 else self._before_part_of(THINK_END))))
         if end < 0:
@@ -212,7 +212,7 @@ class Stream:
         return True
 
     def _skip_all(self) -> bool:
-        """Return what follows belongs to no turn of the model's, such as a result that it invented."""
+        """What follows belongs to no turn of the model's, such as a result that it invented."""
         self._position = len(self._buffer)
         return False
 

@@ -74,7 +74,7 @@ Specifically, you have access to the following APIs: {tools}"""
     closing_tool: ClassVar[Tool | None] = read_tools([_FINISH])[0]
 
     def thought(self, text: str) -> list[Piece]:
-        """Return the format always opens with a thought, an empty one if need be."""
+        """The format always opens with a thought, an empty one if need be."""
         return [("thought", f"Thought: {text}\n" if text else "Thought:\n")]
 
     def final(self, text: str, thought: str, *, resumed: bool, tools: tuple[Tool, ...]) -> list[Piece]:

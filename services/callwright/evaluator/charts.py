@@ -111,7 +111,7 @@ def _label(text: str) -> str:
 
 
 def _colors(count: int) -> list[str]:
-    """Return the candidate, which comes last, always has the same colour."""
+    """The candidate, which comes last, always has the same colour."""
     return [*(list(_OTHERS) * count)[: count - 1], _CANDIDATE]
 
 

@@ -97,7 +97,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_local(file: Path, start: int, length: int) -> bytearray:
-    """Return bytes of a local file. Raises `InvalidInput` if the file ends too early."""
+    """Return the bytes of a local file. Raises `InvalidInput` if the file ends too early."""
     data = bytearray(length)
     with file.open("rb") as handle:
         handle.seek(start)

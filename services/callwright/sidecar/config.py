@@ -160,7 +160,7 @@ class SidecarConfig(BaseModel):
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _from_commas(cls, value: Any) -> Any:
-        """Return a flag's text is a list too, but none of nothing: without origins the engine's own answer would
+        """A flag's text is a list too, but none of nothing: without origins the engine's own answer would
         stand.
         """
         if not isinstance(value, str):
@@ -172,7 +172,7 @@ class SidecarConfig(BaseModel):
     @field_validator("engine_paths", mode="before")
     @classmethod
     def _paths_from_commas(cls, value: Any) -> Any:
-        """Return a flag's text is a list too."""
+        """A flag's text is a list too."""
         return [path.strip() for path in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("max_held_bytes")
@@ -186,7 +186,7 @@ class SidecarConfig(BaseModel):
     @field_validator("models", "dialects", mode="before")
     @classmethod
     def _from_pairs(cls, value: Any) -> Any:
-        """Return a list of `ID=NAME` is a mapping too: so flags write it."""
+        """A list of `ID=NAME` is a mapping too: so flags write it."""
         if not isinstance(value, list):
             return value
         pairs = [text.rpartition("=") for text in value]

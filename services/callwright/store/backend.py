@@ -82,7 +82,7 @@ class Backend(Protocol):
         """Return a small object; one over `MAX_BYTES` raises `InvalidInput`."""
 
     def read_range(self, key: str, start: int, length: int) -> Buffer:
-        """Return bytes `start` to `start + length`, which the object must have; may return fewer, but at least one."""
+        """Return bytes `start` to `start + length`, which the object must have; maybe fewer, but at least one."""
 
     def write(self, key: str, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
         """Write a small object and return its new etag; a condition that does not hold raises `Conflict`."""

@@ -155,20 +155,20 @@ def checked_name(value: str, *, what: str) -> str:
 
 
 def model_prefix(name: str) -> str:
-    """Return key of everything about a model."""
+    """Return the key of everything about a model."""
     return f"models/{checked_name(name, what='model')}"
 
 
 def version_prefix(name: str, version: str) -> str:
-    """Return key of a version's files."""
+    """Return the key of a version's files."""
     return f"{model_prefix(name)}/versions/{checked_name(version, what='version')}"
 
 
 def manifest_key(name: str, version: str) -> str:
-    """Return key of a version's manifest."""
+    """Return the key of a version's manifest."""
     return f"{version_prefix(name, version)}/manifest.json"
 
 
 def promotion_key(name: str) -> str:
-    """Return key of the pointer to the promoted version."""
+    """Return the key of the pointer to the promoted version."""
     return f"{model_prefix(name)}/promoted.json"

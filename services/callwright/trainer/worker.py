@@ -84,7 +84,7 @@ class _PreemptionNotices:
 
 
 def device_bytes(device: torch.device) -> int:
-    """Return bytes of memory on the GPU, or else of this machine; a container's limit, where there is one."""
+    """Return the bytes of memory on the GPU, or else of this machine; a container's limit, where there is one."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -61,7 +61,7 @@ class Run:
         )  # fmt: skip
 
     def child(self, stage: str) -> str:
-        """Return name of the object of `stage`; a new attempt has new names, so nothing waits for deletions."""
+        """Return the name of the object of `stage`; a new attempt has new names, so nothing waits for deletions."""
         return f"{self.name}-{stage}" if self.attempt == 0 else f"{self.name}-{stage}-{self.attempt}"
 
     def labels(self, stage: str) -> dict[str, str]:
