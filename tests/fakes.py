@@ -152,6 +152,16 @@ class Text:
     logprobs: bool = False
 
 
+async def read_body(receive: Any) -> bytes:
+    """The whole body of an ASGI request, or what came of it before its client left."""
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    return body
+
+
 class Engine:
     """An ASGI application that answers chat completions as vLLM 0.32 does; `answer` gets each request's body."""
 
@@ -171,11 +181,7 @@ class Engine:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        body = b""
-        while (message := await receive())["type"] == "http.request":
-            body += message["body"]
-            if not message["more_body"]:
-                break
+        body = await read_body(receive)
         self.bodies.append(body)
         self.paths.append(scope["path"])
         self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})

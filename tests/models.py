@@ -12,6 +12,15 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 EOS = "<|im_end|>"
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Tells the weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+"""The tool that `WEATHER_CALL` calls."""
 WEATHER_CALL = (
     ("\n", "Thought: I need the weather."),
     ("Thought: I need the weather.", "\nAction: get_weather"),

@@ -22,11 +22,12 @@ with progress("train") as advance:
 """
 
 
-def test_a_terminal_shows_a_bar_with_the_count_and_what_is_noted() -> None:
+def on_a_terminal(program: str, *, columns: int) -> str:
+    """What a terminal gets of a Python program that writes nothing to its standard output."""
     master, slave = pty.openpty()
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "30"}
     with subprocess.Popen(
-        [sys.executable, "-c", WORK], stdin=slave, stdout=subprocess.PIPE, stderr=slave, env=environment
+        [sys.executable, "-c", program], stdin=slave, stdout=subprocess.PIPE, stderr=slave, env=environment
     ) as process:
         os.close(slave)
         shown = b""
@@ -37,7 +38,11 @@ def test_a_terminal_shows_a_bar_with_the_count_and_what_is_noted() -> None:
             pass
         assert process.communicate()[0] == b""
     os.close(master)
-    text = shown.decode()
+    return shown.decode()
+
+
+def test_a_terminal_shows_a_bar_with_the_count_and_what_is_noted() -> None:
+    text = on_a_terminal(WORK, columns=100)
     last = text.rpartition("train ")[2]
     assert "30/30" in last
     assert "loss 1.00" in last
@@ -91,19 +96,7 @@ def test_control_characters_are_shown_as_data_wherever_they_are_printed(capsys: 
 
 def test_a_terminal_gets_no_escape_of_a_progress_note() -> None:
     hostile = WORK.replace("loss {3", "\\x1b]0;title\\x07\\x9b2J[red]x[/red] loss {3")
-    master, slave = pty.openpty()
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "30"}
-    with subprocess.Popen([sys.executable, "-c", hostile], stdin=slave, stderr=slave, env=environment) as process:
-        os.close(slave)
-        shown = b""
-        try:
-            while piece := os.read(master, 4096):
-                shown += piece
-        except OSError:  # what Linux says at a terminal's end
-            pass
-        process.wait()
-    os.close(master)
-    text = shown.decode()
+    text = on_a_terminal(hostile, columns=200)
     assert "␛]0;title\\u009b2J[red]x[/red]" in text  # Rich leaves the bell out
     assert not any(hostile in text for hostile in ("\x1b]0", "\x07", "\x9b"))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fakes import Served
+from fakes import Served, read_body
 from sidecar_process import answers, resident_bytes, started
 
 Figure = Callable[[str, object, object], None]
@@ -41,11 +41,7 @@ class LargeEngine:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        body = b""
-        while (message := await receive())["type"] == "http.request":
-            body += message["body"]
-            if not message["more_body"]:
-                break
+        body = await read_body(receive)
         if b'"wait"' in body:
             await receive()  # until the sidecar leaves
             return

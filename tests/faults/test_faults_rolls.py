@@ -7,7 +7,6 @@ import itertools
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,11 +20,10 @@ from callwright.errors import CallwrightError
 from callwright.server import preflight, replica, sources
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.server.versioned import Versioned
-from callwright.sidecar.app import create_app
-from callwright.sidecar.config import SidecarConfig
 from callwright.spec.model import Engine as EngineSettings
 from callwright.store import Store
-from fakes import Engine, Served, Text
+from fakes import Engine, Text
+from scripted_serve import serving
 from versions import publish_version
 
 pytestmark = pytest.mark.timeout(900)
@@ -127,8 +125,6 @@ class Roll:
 
 @pytest.fixture(scope="module")
 def roll(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roll]:
-    from callwright.server import app, runtime
-
     folder = tmp_path_factory.mktemp("rolls")
     store = Store.open((folder / "store").as_uri())
     publish_version(store, "v1", WEIGHTS, dialect="react_en")
@@ -137,18 +133,8 @@ def roll(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roll]:
     config = ServerConfig(
         models=(model,), port=port, cpus=0.1, store=store.url, cache_dir=str(folder / "cache"), drain_seconds=5
     )
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "Replica", StartingReplica)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # replicas import this module
-        try:
-            sidecar = SidecarConfig(upstream=f"http://127.0.0.1:{port}", dialects={"*": "react_en"})
-            with runtime.running(config, preflight.Stop()), Served(create_app(sidecar)) as served:
-                yield Roll(store, config, served.url)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    with serving(StartingReplica, config) as url:
+        yield Roll(store, config, url)
 
 
 KINDS = {

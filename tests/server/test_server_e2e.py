@@ -17,17 +17,9 @@ from callwright.server.preflight import free_ports
 from callwright.spec.model import Engine
 from callwright.store import Store
 from listening import beyond_loopback
-from models import scripted_model, tiny_adapter, tiny_model
+from models import WEATHER, scripted_model, tiny_adapter, tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Tells the weather.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
 SWITCH = {
     "type": "function",
     "function": {

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,9 +20,8 @@ import pytest
 from callwright.errors import NotFound
 from callwright.server import preflight, replica
 from callwright.server.config import ServedModel, ServerConfig
-from callwright.sidecar.app import create_app
-from callwright.sidecar.config import SidecarConfig
-from fakes import Engine, Served, Text
+from fakes import Engine, Text
+from scripted_serve import serving
 
 pytestmark = pytest.mark.timeout(180)
 TOOL = {"type": "function", "function": {"name": "get", "parameters": {"type": "object", "properties": {}}}}
@@ -130,32 +128,17 @@ def body(said: str) -> dict[str, Any]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     import ray
 
-    from callwright.server import app, runtime
-
     folder = tmp_path_factory.mktemp("rolling")
     for version in ("v1", "v2", "v3"):
         (folder / version).mkdir()
     (port,) = preflight.free_ports(1)
     model = ServedModel(id="m", path=str(folder / "v1"))
-    upstream = f"http://127.0.0.1:{port}"
     config = ServerConfig(
         models=(model,), port=port, cpus=0.1, max_replicas=2, target_ongoing_requests=4, scale_up_seconds=0,
         drain_seconds=60,
     )  # fmt: skip
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "Replica", ScriptedReplica)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # replicas import this module
-        try:
-            with (
-                runtime.running(config, preflight.Stop()),
-                Served(create_app(SidecarConfig(upstream=upstream, dialects={"*": "react_en"}))) as sidecar,
-            ):
-                yield Stack(folder, config, sidecar.url)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    with serving(ScriptedReplica, config) as url:
+        yield Stack(folder, config, url)
     assert not ray.is_initialized()
 
 

@@ -24,17 +24,9 @@ from callwright.sidecar.models import named_dialect
 from callwright.sidecar.plan import make_plan
 from callwright.spec.model import Engine
 from callwright.store import Manifest, Registry
-from models import EOS, scripted_model
+from models import EOS, WEATHER, scripted_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Tells the weather.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
 _END = "\n</think>\n\n"
 _CALL = {
     "hermes": '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>',

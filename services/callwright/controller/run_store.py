@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from callwright.errors import InvalidInput, NotFound, Temporary
-from callwright.evaluator.decision import decide_again
+from callwright.evaluator.decision import decide_again, stored_at
 from callwright.spec import FineTune
 from callwright.store import Registry, Store
 from callwright.store.documents import read_object
@@ -46,7 +46,7 @@ class RunStore:
 
     def evaluation(self, run: str) -> Evaluation | None:
         """Return the gate's decision from `runs/<run>/evaluation.json`; None where none was written."""
-        report = self._json(f"runs/{run}/evaluation.json")
+        report = self._json(stored_at(run))
         gate = report.get("gate")
         if not isinstance(gate, dict) or not isinstance(gate.get("passed"), bool):
             return None

@@ -11,6 +11,7 @@ from callwright.controller.cluster import CONFIG_MAP, JOB, NETWORK_POLICY, POD, 
 from callwright.controller.context import Context
 from callwright.controller.desired import Manifest, Run
 from callwright.errors import InvalidInput
+from callwright.evaluator.decision import stored_at
 from callwright.server.trial import promoted_to_serve
 from callwright.spec.status import ConditionType, Phase, Status
 
@@ -141,7 +142,7 @@ def _pods(context: Context, stage: Stage) -> list[Object]:
 
 
 def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) -> Status:
-    """Return the stage's object has ended: what it left in the store decides whether the stage is done, too."""
+    """Judge the stage's object, which has ended: what it left in the store decides whether the stage is done, too."""
     run, store = context.run, context.store
     evaluation = store.evaluation(run.name) if stage.name == "evaluate" else None
     if evaluation is not None and not evaluation.passed:  # the evaluator's exit code also fails its Job
@@ -150,7 +151,7 @@ def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) ->
         missing = f"models/{run.model}/versions/{run.version}/manifest.json"
         seen = observed.Seen("failed", f"the merge ended without {missing} in {run.store}", "NotPublished")
     if seen.state == "succeeded" and stage.name == "evaluate" and evaluation is None:
-        missing = f"runs/{run.name}/evaluation.json"
+        missing = stored_at(run.name)
         seen = observed.Seen("failed", f"the evaluation ended without {missing} in {run.store}", "NoReport")
     if seen.state == "failed":
         words = observed.last_words(_pods(context, stage))

@@ -1,0 +1,35 @@
+"""Real Ray Serve and a sidecar around replicas of a test's own, whose engines are scripted."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from callwright.server import preflight
+from callwright.server.config import ServerConfig
+from callwright.server.replica import Replica
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig
+from fakes import Served
+
+
+@contextmanager
+def serving(replica: type[Replica], config: ServerConfig) -> Iterator[str]:
+    """Serves `config` with such replicas; gives the sidecar's URL."""
+    from callwright.server import app, runtime
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "Replica", replica)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # replicas import the test's module
+        try:
+            sidecar = SidecarConfig(upstream=f"http://127.0.0.1:{config.port}", dialects={"*": "react_en"})
+            with runtime.running(config, preflight.Stop()), Served(create_app(sidecar)) as served:
+                yield served.url
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
