@@ -10,11 +10,6 @@ RESULT = "<tool_response>"
 
 SPECIAL_TOKEN = r"(?:</s>|<\|\w{1,24}\|>)"
 """Matches what some models end a turn with, where the engine leaves it in the text."""
-_CLOSED_TWICE = rf"(?:{SHUT}|{SPECIAL_TOKEN}|[}}\])\"'`~ \t\r])"
-is_left_over = re.compile(_CLOSED_TWICE + "{1,40}").fullmatch
-"""Matches a line that holds nothing else."""
-may_be_left_over = re.compile(_CLOSED_TWICE + rf"{{0,40}}(?:<\|?\w{{0,24}}\|?|</s|{prefixes(list(SHUT))})").fullmatch
-"""Matches the beginning of such a line, and of any tag."""
 OPENS_LEFT_OVER = frozenset("<}])\"'`~")
 
 find_fence = re.compile(r"^[ \t]{0,3}(?:`{3}|~{3})", re.MULTILINE).search
@@ -37,3 +32,15 @@ def block_after(text: str, block: str) -> str:
 def has_fence(text: str) -> bool:
     """Return whether a fence stands in it."""
     return "```" in text or "~~~" in text
+
+
+class Rests:
+    """What a dialect's calls leave behind; `tags` are those that close a call, and those that end a turn."""
+
+    def __init__(self, *tags: str) -> None:
+        closed = "|".join([*map(re.escape, tags), SPECIAL_TOKEN, "[}\\])\"'`~ \\t\\r]"])
+        begun = "|".join(prefixes([re.escape(character) for character in tag]) for tag in tags)
+        self.are = re.compile(f"(?:{closed}){{1,40}}").fullmatch
+        """Matches a line that holds nothing else."""
+        self.may_be = re.compile(rf"(?:{closed}){{0,40}}(?:<\|?\w{{0,24}}\|?|</s|{begun})").fullmatch
+        """Matches the beginning of such a line, and of any tag."""

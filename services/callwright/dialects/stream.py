@@ -8,7 +8,7 @@ has not read stays in the buffer. So the result depends on the text alone, not o
 import re
 import secrets
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from callwright.dialects import left_over
 from callwright.dialects.types import (
@@ -28,7 +28,6 @@ LONGEST_GAP = 256
 """Characters of white space before a marker that are dropped with it; more of a longer run is sent as content."""
 LONGEST_AFTER_FENCE = 2000
 """Characters after a fence behind a call that are held back until it is known whether the fence opens a code block."""
-LONGEST_TAG = len(left_over.RESULT)
 _SPACE = re.compile(r"\s*")
 
 
@@ -37,6 +36,11 @@ class Stream:
 
     `opened`: the text begins within a think block.
     """
+
+    rests: ClassVar[left_over.Rests] = left_over.Rests(left_over.SHUT)
+    """What may be left over around a call."""
+    thought_end: str = THINK_END
+    """What ends a think block; a dialect with more than one kind of block sets it where one opens."""
 
     def __init__(self, *, opened: bool) -> None:
         self._buffer = "\n"
@@ -146,9 +150,9 @@ class Stream:
             return self._end_left_over()
         end = self._buffer.find("\n", self._position)
         line = self._buffer[self._position : end if end >= 0 else len(self._buffer)]
-        if end < 0 and left_over.may_be_left_over(line):
+        if end < 0 and self.rests.may_be(line):
             return False
-        if end < 0 or not left_over.is_left_over(line):
+        if end < 0 or not self.rests.are(line):
             return self._end_left_over()
         if left_over.has_fence(line) and not self._in_fence:
             self._fence_length = len(line)
@@ -201,11 +205,11 @@ class Stream:
 
     def _read_thought(self) -> bool:
         """What stands in a think block is reasoning, whatever it is."""
-        end = self._buffer.find(THINK_END, self._position)
-        self._think(self._take(self._before_gap(end if end >= 0 else self._before_part_of(THINK_END))))
+        end = self._buffer.find(self.thought_end, self._position)
+        self._think(self._take(self._before_gap(end if end >= 0 else self._before_part_of(self.thought_end))))
         if end < 0:
             return False
-        self._position = end + len(THINK_END)
+        self._position = end + len(self.thought_end)
         self._mark("text", self._end_of(_SPACE))
         self._line_due = True
         self._step = self._resume
@@ -284,10 +288,16 @@ class Stream:
             self._say(self._take(end))
 
     def _before_part_of(self, *tags: str) -> int:
-        """Return where one of the tags may have begun at the end of the text; the end where none has."""
-        end = len(self._buffer)
-        start = self._buffer.rfind("<", max(self._position, end - LONGEST_TAG))
-        return start if start >= 0 and any(tag.startswith(self._buffer[start:]) for tag in tags) else end
+        """Return where one of the tags may have begun at the end of the text; the end where none has.
+
+        No tag holds its first character a second time.
+        """
+        end = first = len(self._buffer)
+        for tag in tags:
+            start = self._buffer.rfind(tag[0], max(self._position, end - len(tag) + 1))
+            if start >= 0 and tag.startswith(self._buffer[start:]):
+                first = min(first, start)
+        return first
 
     # Emitting.
 
