@@ -110,7 +110,8 @@ def served(
     foreign = Foreign(dialect, special_tokens(added_tokens(tokenizer)))
     for index, message in enumerate(talk.messages):
         if message["role"] == "assistant":
-            sent = template.adapted(dialect.render(*foreign.broken(talk.messages[:index], talk.tools)))
+            broken = foreign.broken(talk.messages[:index], talk.tools)
+            sent = template.adapted(dialect.render(*broken, default_system=template.default_system))
             prompt: list[int] = tokenizer.apply_chat_template(
                 list(sent.messages),
                 add_generation_prompt=not sent.continue_final,
@@ -191,6 +192,56 @@ def test_law_vllm_makes_of_the_sidecars_requests_what_training_saw(
 
 
 @needs_templates
+@pytest.mark.parametrize("name", sorted(set(TEMPLATES) - set(REFUSED)))
+def test_law_tools_do_not_take_the_templates_own_system_text_away(
+    name: str, tokenizer_with: Callable[[str], Any]
+) -> None:
+    tokenizer = tokenizer_with(TEMPLATES[name])
+    own = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant." if name == "qwen2_5" else ""
+    assert ChatTemplate(tokenizer).default_system == own
+    bare, given = conversation(user("Hi"), said("Hello.")), {"role": "system", "content": "Be kind."}
+    for dialect in map(dialects.load, dialects.NAMES):
+        encoder = Encoder(dialect, tokenizer, LossWeights())
+        try:
+            text = next(encoder.layouts(bare)).text
+            told = next(encoder.layouts(replace(bare, messages=(given, *bare.messages)))).text
+        except RefusedError:
+            continue  # no place for a system text
+        assert own in text, dialect.name
+        assert not own or own not in told, dialect.name
+        settings = encoder.maker.template.settings
+        plan = make_plan(
+            {"model": "m", "messages": [user("Hi")], "tools": list(bare.tools)},
+            replace(named_dialect(dialect.name), template=settings),
+            SidecarConfig(),
+        )
+        assert text.startswith(encoder.maker.template.renderer.text(plan.body["messages"], prompt=True))
+
+
+def with_mappings(messages: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+    """The messages as an engine hands them to a template: arguments as mappings, no content as an empty one."""
+    made = json.loads(json.dumps(messages))
+    for message in made:
+        message["content"] = message["content"] or ""
+        for each in message.get("tool_calls", ()):
+            each["function"]["arguments"] = json.loads(each["function"]["arguments"])
+    return list(made)
+
+
+@needs_templates
+@pytest.mark.parametrize("talk", ["two calls, two questions", "a system message", "an open call", "no tools"])
+@pytest.mark.parametrize("name", ["qwen2_5", "qwen3", "qwen3_instruct_2507", "qwen3_vl"])
+def test_hermes_is_to_the_byte_what_qwens_own_template_makes_of_the_tools(
+    name: str, talk: str, tokenizer_with: Callable[[str], Any]
+) -> None:
+    tokenizer = tokenizer_with(TEMPLATES[name])
+    template, given = ChatTemplate(tokenizer), TALKS[talk]
+    rendered = dialects.load("hermes").render(given.messages, given.tools, default_system=template.default_system)
+    own = tokenizer.apply_chat_template(with_mappings(given.messages), tools=list(given.tools) or None, tokenize=False)
+    assert template.renderer.text(template.adapted(rendered).messages) == own
+
+
+@needs_templates
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_a_template_that_cannot_be_served_as_it_trains_is_named_at_the_start(
     name: str, tokenizer_with: Callable[[str], Any]
@@ -245,6 +296,27 @@ def test_a_template_that_nothing_gets_through_is_refused_at_the_start_in_its_own
     with pytest.raises(InvalidInput, match=said_of_it) as caught:
         Encoder(dialects.load("hermes"), load_tokenizer(base), LossWeights())
     assert str(base) in str(caught.value)
+
+
+SAYS_ITS_OWN = (
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n' + OWN + '<|im_end|>\n' }}{% endif %}" + (CHATML)
+)
+
+
+@pytest.mark.parametrize(
+    ("own", "found"),
+    [
+        ("'You are a helpful assistant'", "You are a helpful assistant"),
+        ("'Line one.\n\nLine two. '", "Line one.\n\nLine two. "),
+        ("'   '", "   "),
+        ("''", ""),
+        ("messages[0]['content']", ""),
+    ],
+    ids=["a sentence", "lines", "space", "nothing", "what the user said"],
+)
+def test_what_a_template_says_by_itself_is_found(make_base: Callable[..., Path], own: str, found: str) -> None:
+    template = ChatTemplate(load_tokenizer(make_base(SAYS_ITS_OWN.replace("OWN", own))))
+    assert template.default_system == found
 
 
 def test_a_template_that_takes_a_date_is_given_the_same_every_day(make_base: Callable[..., Path]) -> None:

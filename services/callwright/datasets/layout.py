@@ -140,7 +140,10 @@ class LayoutMaker:
     def render(self, conversation: Conversation) -> Rendered:
         """Return what the dialect makes of it for this template. Raises `RefusedError`."""
         try:
-            rendered = self._dialect.render(*self._foreign.broken(conversation.messages, conversation.tools))
+            rendered = self._dialect.render(
+                *self._foreign.broken(conversation.messages, conversation.tools),
+                default_system=self.template.default_system,
+            )
         except InvalidInput as error:
             raise RefusedError(f"the dialect {self._dialect.name} refuses it: {error}") from None
         return self.template.adapted(rendered)

@@ -35,7 +35,8 @@ def measure(sampled: dict[str, Any], dialect: str, tokenizer: Tokenizer) -> Pari
     foreign = Foreign(writer, special_tokens(added_tokens(tokenizer)))
     equal, difference = 0, ""
     for prompt in sampled["prompts"]:
-        sent = writer.render(*foreign.broken(prompt["messages"], prompt["tools"]))
+        broken = foreign.broken(prompt["messages"], prompt["tools"])
+        sent = writer.render(*broken, default_system=template.default_system)
         sent = sent.for_template(tool_role=template.tool_role, shows_reasoning=template.shows_reasoning)
         try:
             text = tokenizer.apply_chat_template(

@@ -17,6 +17,8 @@ from callwright.store import Template
 
 _IN_TAGS = re.compile(r"<(\w+)>.*</\1>", re.DOTALL)
 _SUPPOSED = "[a thought]"
+_MARK = "[a system text]"
+_BYE: list[Message] = [{"role": "user", "content": "Bye"}, {"role": "assistant", "content": "Good bye."}]
 
 
 class Slot(NamedTuple):
@@ -126,6 +128,7 @@ class ChatTemplate:
             tool_role=self.has_tool_role,
             shows_reasoning=self.shows_reasoning,
             opens_reasoning=self.renderer.text(HELLO[:1], prompt=True).rstrip().endswith(THINK),
+            default_system=self.default_system,
         )
 
     @cached_property
@@ -147,6 +150,18 @@ class ChatTemplate:
         except RefusedError:
             return False
         return any(part.key == REASONING for part in frames.parts)
+
+    @cached_property
+    def default_system(self) -> str:
+        """The system text that the template writes where a conversation has none; empty where it writes none."""
+        try:
+            given, without = (self.renderer.text(messages) for messages in ([_system(_MARK), *HELLO], HELLO))
+            before, _, after = given.partition(_MARK)
+            text = without[len(before) : len(without) - len(after)]
+            is_fixed = self.renderer.text([_system(text), *_BYE]) == self.renderer.text(_BYE)
+        except RefusedError:
+            return ""
+        return text if is_fixed else ""
 
     def _holds(self, *roles: str) -> bool:
         try:
@@ -260,6 +275,10 @@ class ChatTemplate:
             return 0
         position, length = min(ends, key=lambda end: (end[0], -end[1]))
         return position + length
+
+
+def _system(text: str) -> Message:
+    return {"role": "system", "content": text}
 
 
 def _shape(message: Message) -> _Shape:

@@ -67,8 +67,8 @@ class Assistant:
 Item = System | User | Assistant
 
 
-def read_messages(messages: Sequence[Message], *, with_system: bool = False) -> tuple[Item, ...]:
-    """Reads a conversation; `with_system` puts an empty system message first where none is.
+def read_messages(messages: Sequence[Message], default_system: str | None = None) -> tuple[Item, ...]:
+    """Reads a conversation; a system message of `default_system` stands first where none is.
 
     Raises InvalidInput with the index of the message that is wrong.
     """
@@ -97,8 +97,8 @@ def read_messages(messages: Sequence[Message], *, with_system: bool = False) -> 
                 raise InvalidInput(
                     f"{where}.role: got {str(role)[:40]!r}; expected system, user, assistant or tool; correct it"
                 )
-    if with_system and not (items and isinstance(items[0], System)):
-        items.insert(0, System(""))
+    if default_system is not None and not (items and isinstance(items[0], System)):
+        items.insert(0, System(default_system))
     return tuple(items)
 
 

@@ -109,11 +109,15 @@ class ReactDialect:
         return self.parser(tools, opened=opened).read(text, cut=cut)
 
     def render(
-        self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec] | None = None,
+        tool_choice: object = "auto",
+        default_system: str = "",
     ) -> Rendered:
         declared = read_tools(tools)
         shown = choose(declared, tool_choice)
-        items = read_messages(messages, with_system=bool(shown))
+        items = read_messages(messages, default_system if shown else None)
         names = names_of(declared, items)
         page = Page()
         prefix = self.user_prefix(shown)

@@ -8,9 +8,9 @@ from typing import Any, Literal, Protocol
 
 Kind = Literal["system", "user", "reasoning", "thought", "action", "action_input", "observation", "final", "text"]
 REASONING = "reasoning_content"
+"""Key of a message that has the model's reasoning, which is no part of its content."""
 THOUGHT = "thought"
 """Key of a message that has what a ReAct corpus thought before its answer."""
-"""The key of a message that holds the model's reasoning, which is no part of its content."""
 THINK = "<think>"
 THINK_END = "</think>"
 Message = Mapping[str, Any]
@@ -204,9 +204,17 @@ class Dialect(Protocol):
         """Matches, without a character of it, what a result must not hold; None where it stands in its own message."""
 
     def render(
-        self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None = None, tool_choice: object = "auto"
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec] | None = None,
+        tool_choice: object = "auto",
+        default_system: str = "",
     ) -> Rendered:
-        """Writes a conversation, its tools and results included. Raises InvalidInput on what is no conversation."""
+        """Writes a conversation, its tools and results included. Raises InvalidInput on what is no conversation.
+
+        `default_system`: what the chat template says where no system message is, and would not where the tools bring
+        one.
+        """
 
     def segment(self, text: str, tools: Sequence[ToolSpec] | None = None) -> tuple[Segment, ...]:
         """Splits an assistant's text, results included, as it is read. `tools` None: any name is a tool."""

@@ -100,7 +100,8 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
     chat_request.check_response_format(request)
     try:
         foreign = Foreign(model.dialect, model.special_tokens)
-        rendered = model.dialect.render(*foreign.broken(messages, tools or None), choice)
+        default_system = model.template.default_system if model.template else ""
+        rendered = model.dialect.render(*foreign.broken(messages, tools or None), choice, default_system)
     except InvalidInput as error:
         raise Refused(str(error), param="messages") from None
     shows_reasoning = True

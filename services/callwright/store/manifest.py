@@ -80,6 +80,8 @@ class Template(Frozen):
     """Reasoning is given as `reasoning_content`; else it stands in the content, in a think block."""
     opens_reasoning: bool = False
     """The prompt of a turn ends within a think block."""
+    default_system: str = ""
+    """System text that the template writes by itself where there is no system message; the tools stand behind it."""
 
 
 class Parity(Frozen):
