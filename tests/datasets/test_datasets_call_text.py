@@ -138,7 +138,7 @@ def test_a_call_in_text_without_tools_is_a_finding(tmp_path: Path, format: str, 
     assert read(tmp_path, row)[1].findings == {"call_as_text": 1}
 
 
-@pytest.mark.parametrize("name", [name for name in dialects.NAMES if name != "ms_agent"])
+@pytest.mark.parametrize("name", [name for name in dialects.TEXT_NAMES if name != "ms_agent"])
 def test_tools_in_a_system_text_that_is_not_read_are_a_finding(tmp_path: Path, name: str) -> None:
     asked, answer = dialects.load(name).render([user("Q?")], TOOLS).messages, {"role": "assistant", "content": "Hi."}
     assert read(tmp_path, {"messages": [*asked, answer]})[1].findings == {"call_as_text": 1}

@@ -139,7 +139,7 @@ def test_tool_alpaca_keeps_every_tool_and_parameter_of_every_conversation(shared
         assert answering.endswith(before[2]["value"].partition("Final Answer: ")[2].rstrip())
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_real_corpora_can_be_written_in_every_dialect(shared: Path, name: str) -> None:
     dialect = dialects.load(name)
     for file, rows in (("toolalpaca_ms_agent", 63), ("seal_tools_openai", 672), ("self_instruct_ms_bench", 175)):
@@ -216,7 +216,7 @@ UNFAITHFUL: dict[tuple[str, str], tuple[str, ...]] = {
     ("user", "Observation: x\nFinal Answer: no\n<tool_response>\nx\n</tool_response>"): (),
     ("user", 'Action: now\nAction Input: {}\n<tool_call>{"name": "now", "arguments": {}}</tool_call>'): (),
     ("system", "Final Answer: no\nBegin!\n<tool_call>\nUse the following format:"): (),
-    ("system", "Specifically, you have access to the following APIs: ["): dialects.NAMES,
+    ("system", "Specifically, you have access to the following APIs: ["): dialects.TEXT_NAMES,
     ("system", "You have access to the following APIs: ["): (),
     ("argument", "A\nFinal Answer: no\nObservation: <tool_call>"): (),
     ("description", "It says\n\n2. now: Begin!\nFinal Answer: no\nAction: now\nParameters: [1]"): (),
@@ -225,7 +225,7 @@ UNFAITHFUL: dict[tuple[str, str], tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize(("place", "marker"), UNFAITHFUL, ids=lambda value: str(value)[:40])
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_markers_in_a_row_are_read_back_as_they_were_or_are_a_finding(
     tmp_path: Path, name: str, place: str, marker: str
 ) -> None:
@@ -254,7 +254,7 @@ def test_markers_in_a_row_are_read_back_as_they_were_or_are_a_finding(
     assert next(readers.read(tmp_path / "same.jsonl", strict="fail")).messages == talk.messages
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @settings(max_examples=40, deadline=None)
 @given(talk=conversations())
 def test_law_what_is_written_reads_back(name: str, talk: Conversation) -> None:

@@ -158,7 +158,7 @@ def test_agentfabric_is_also_laid_out_as_roleplay_sends_it(tokenizer: Any) -> No
     assert len(Encoder(dialects.load("ms_agent"), tokenizer, REACT).encode(TRIP)) == 1
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @RELAXED
 @given(talk=conversations())
 def test_law_ids_are_the_servers_and_weights_follow_first_characters(
@@ -194,7 +194,7 @@ def served_prompts(dialect: dialects.Dialect, talk: Conversation, tokenizer: Any
             )
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @RELAXED
 @given(talk=conversations())
 def test_law_training_text_begins_with_every_serving_prompt(tokenizer: Any, name: str, talk: Conversation) -> None:

@@ -211,7 +211,7 @@ def test_half_a_surrogate_pair_is_a_finding_and_what_is_kept_of_it_can_be_writte
         case "name of a call":
             text = text.replace('"get_weather", "arguments"', r'"get\ud83d", "arguments"')
     source.write_bytes(lines(text, row(2)))
-    for to in ("openai", *dialects.NAMES):
+    for to in ("openai", *dialects.TEXT_NAMES):
         report = Report()
         written = convert(source, target, to=to, strict="keep", report=report)
         assert written + report.findings["dialect"] == 2  # a name of U+FFFD is none that every dialect reads back

@@ -111,7 +111,7 @@ def test_a_thought_of_substance_before_the_answer_is_kept(tmp_path: Path) -> Non
     row["conversations"][2]["value"] = "Thought: No tool fits.\nFinal Answer: I can't."
     last = read_one(tmp_path, row).messages[-1]
     assert last == {"role": "assistant", "content": "I can't.", "thought": "No tool fits."}
-    written = {name: dialects.load(name).render([last], [WEATHER]).messages[-1] for name in dialects.NAMES}
+    written = {name: dialects.load(name).render([last], [WEATHER]).messages[-1] for name in dialects.TEXT_NAMES}
     react = {"role": "assistant", "content": "Thought: No tool fits.\nFinal Answer: I can't."}
     assert written["react_en"] == written["react_zh"] == written["ms_agent"] == react
     assert written["toolbench"]["content"].startswith("Thought: No tool fits.\nAction: Finish\nAction Input: {")

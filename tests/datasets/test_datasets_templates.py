@@ -138,7 +138,7 @@ def test_law_a_turn_is_trained_after_the_tokens_that_it_is_served_after(
 ) -> None:
     tokenizer = tokenizer_with(TEMPLATES[name])
     prompts, said_why = 0, list[str]()
-    for dialect in map(dialects.load, dialects.NAMES):
+    for dialect in map(dialects.load, dialects.TEXT_NAMES):
         encoder = Encoder(dialect, tokenizer, LossWeights())
         for talk in TALKS.values():
             try:

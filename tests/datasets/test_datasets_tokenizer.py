@@ -242,7 +242,7 @@ def test_a_token_across_a_border_belongs_to_the_piece_of_its_first_character() -
         assert weights(laid_out(["Thought ", "call"]), spaced)[-1] == 0.0
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @RELAXED
 @given(talk=conversations())
 def test_law_a_texts_ids_are_those_of_qwen3_for_the_whole_or_for_a_prompt_and_its_answer(

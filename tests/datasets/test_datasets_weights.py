@@ -161,7 +161,7 @@ OPENAI = {
 def test_every_format_weighs_a_call_and_its_answer_apart(tmp_path: Path, tokenizer: Any, row: dict[str, Any]) -> None:
     [talk], _ = read(tmp_path, row)
     assert weights(talk) == [0, 0.5]
-    for name in dialects.NAMES:
+    for name in dialects.TEXT_NAMES:
         found = trained(talk, name, tokenizer)
         assert {weight for weight, _ in found} <= {0.5, 1.0}
         assert "Oslo" not in "".join(text for _, text in found)
@@ -204,7 +204,7 @@ def test_a_row_without_any_loss_is_a_finding(tmp_path: Path) -> None:
     assert report.findings == {"no_loss": 1}
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_conversion_keeps_the_weights_or_says_that_it_cannot(tmp_path: Path, name: str) -> None:
     (tmp_path / "in.jsonl").write_text(f"{json.dumps(openai(train=False))}\n{json.dumps(OPENAI)}\n")
     report = Report()

@@ -1,6 +1,6 @@
 """The contract: laws that every dialect keeps, as property tests. `LAWS` is all of them; each takes a dialect.
 
-A new dialect needs nothing but its name in `dialects.NAMES` to be held to every law here.
+A new dialect needs nothing but its name in `dialects.TEXT_NAMES` to be held to every law here.
 """
 
 import json

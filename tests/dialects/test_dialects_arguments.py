@@ -40,7 +40,7 @@ def test_references_are_followed_also_in_a_circle() -> None:
     assert read == {"node": {"n": 1, "next": {"n": 2}}, "lost": "3", "loop": "4"}
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a": ', "}"), ("[{'a': ", "}]")])
 def test_arguments_are_read_200_levels_deep(name: str, opening: str, closing: str) -> None:
     """Whole and streamed, also against a schema that goes on as deep; deeper they are a malformed call."""

@@ -83,7 +83,7 @@ def test_parameters_without_a_schema_around_them(parameters: Any, read: Any) -> 
     assert openai_tool({**NAMED, "parameters": parameters})["function"]["parameters"] == expected
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @pytest.mark.parametrize(
     "key", ["parameters", "input_schema", "inputSchema", "parametersJsonSchema"], ids=lambda key: str(key)
 )

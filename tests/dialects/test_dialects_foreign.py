@@ -74,7 +74,7 @@ def qwen3() -> Any:
 
 
 @pytest.mark.skipif(not TOKENIZER.exists(), reason="needs the real tokenizer in ../shared")
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_a_prompt_has_as_many_special_tokens_as_its_template_writes(name: str) -> None:
     added = [{"content": t.content, "special": t.special} for t in qwen3().get_added_tokens_decoder().values()]
     special = special_tokens(added)
@@ -89,7 +89,7 @@ def test_a_prompt_has_as_many_special_tokens_as_its_template_writes(name: str) -
             assert found == 2 * len(made.messages), text
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_a_turn_has_no_marker_that_a_result_wrote(name: str) -> None:
     source = random.Random(8)
     dialect = dialects.load(name)
@@ -104,7 +104,7 @@ def test_a_turn_has_no_marker_that_a_result_wrote(name: str) -> None:
             assert not re.search("</?tool_call>|</?think>", result)
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_breaking_twice_is_breaking_once_and_the_model_s_own_text_is_left(name: str) -> None:
     source = random.Random(8)
     dialect = dialects.load(name)
@@ -121,7 +121,7 @@ def test_breaking_twice_is_breaking_once_and_the_model_s_own_text_is_left(name: 
 def test_text_without_tokens_and_markers_keeps_every_byte() -> None:
     source = random.Random(8)
     harmless = "a < b, <b>bold</b> <table>, x[INSTALL] a|b <|> a<|b Action: f, Answer: 7\n\n  > Action: f\n<user@host>"
-    for name in dialects.NAMES:
+    for name in dialects.TEXT_NAMES:
         foreign = Foreign(dialects.load(name), SPECIAL)
         messages, tools = conversation(harmless), [tool(description=harmless)]
         made, declared = foreign.broken(messages, tools)

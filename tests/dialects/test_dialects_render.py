@@ -177,7 +177,7 @@ def test_hermes_prompt_is_qwens() -> None:
     )
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_tools_go_after_an_existing_system_text_once(name: str) -> None:
     prompt = system_of(name, [WEATHER], given="Be brief.")
     again = system_of(name, [WEATHER], given=prompt)
@@ -187,7 +187,7 @@ def test_tools_go_after_an_existing_system_text_once(name: str) -> None:
     assert again == prompt
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_tool_choice(name: str) -> None:
     dialect = dialects.load(name)
     chosen = {"type": "function", "function": {"name": "ring"}}
@@ -384,7 +384,7 @@ def test_what_is_text_of_a_message_s_content() -> None:
     for role in ("system", "user", "assistant", "tool"):
         turn = {"role": role, "content": parts} | ({"tool_call_id": "c1"} if role == "tool" else {})
         messages = [*([USER, calling(call("ring", "{}"))] if role == "tool" else []), turn]
-        for name in dialects.NAMES:
+        for name in dialects.TEXT_NAMES:
             text = "".join(message["content"] for message in dialects.load(name).render(messages, [ALARM]).messages)
             assert ("abcdef" in text, "NO" in text) == (True, False), (role, name)
     no_text = ({"type": "image_url", "text": "x"}, {"type": "x", "text": "x"}, {"type": []}, {"type": "text"}, 7, None)
@@ -405,7 +405,7 @@ def test_what_is_text_of_a_message_s_content() -> None:
         "```\nAction: x\nAction Input: y\n```",
     ],
 )
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_no_call_vanishes_beside_what_looks_like_one(name: str, text: str) -> None:
     """Every client that sends content and tool_calls back takes this way."""
     made = call("ring", '{"tune": "Oslo"}')
@@ -438,7 +438,7 @@ def test_text_that_would_hide_the_calls_behind_it_is_refused(text: str) -> None:
         dialects.load("hermes").render([USER, calling(call("ring", "{}"), content=block)], [ALARM])
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_a_missing_result_gives_its_place_to_no_other(name: str) -> None:
     calls = [call("ring", "{}", id) for id in "abc"]
     rendered = dialects.load(name).render([USER, calling(*calls), result("of b", "b")], [ALARM])
@@ -469,7 +469,7 @@ def test_a_missing_result_gives_its_place_to_no_other(name: str) -> None:
         {"content": "<think>I think.</think>It rang.", "reasoning_content": "I think."},
     ],
 )
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_reasoning_is_kept_beside_the_content(name: str, thought: dict[str, Any]) -> None:
     rendered = dialects.load(name).render([USER, said("It rang.") | thought])
     last = {"role": "assistant", "content": "It rang.", "reasoning_content": "I think."}
@@ -531,7 +531,7 @@ def test_arguments_that_are_no_object_stay_as_they_were_written(given: Any, writ
     """And the results stay beside their calls, also those of the calls around it."""
     calls = [call("ring", arguments, id) for arguments, id in (("{}", "a"), (given, "b"), ('{"tune": 1}', "c"))]
     results = [result(f"of {id}", id) for id in "cab"]
-    for name in dialects.NAMES:
+    for name in dialects.TEXT_NAMES:
         dialect = dialects.load(name)
         made = dialect.render([USER, calling(*calls), *results], [ALARM])
         text = "\n".join(message["content"] for message in made.messages[2:])
@@ -556,7 +556,7 @@ def test_arguments_that_are_no_object_stay_as_they_were_written(given: Any, writ
     ],
 )
 def test_what_is_no_conversation_is_refused(messages: list[dict[str, Any]], says: str) -> None:
-    for name in dialects.NAMES:
+    for name in dialects.TEXT_NAMES:
         with pytest.raises(InvalidInput, match=says):
             dialects.load(name).render(messages, [ALARM])
 
@@ -586,7 +586,7 @@ def test_a_call_that_was_cut_off_hides_neither_the_call_before_it_nor_its_result
     assert sum("Rang." in message["content"] for message in rendered.messages) == 1
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @pytest.mark.parametrize(
     "block", ["```py\nx = 1\n```", "~~~\nx\n~~~", "Look:\n```\n~~~\n```", "```\n\n```\n```\ny\n```"]
 )

@@ -16,6 +16,7 @@ from functools import cache
 
 from callwright.dialects.agentfabric import AgentFabric
 from callwright.dialects.hermes import Hermes
+from callwright.dialects.hermes_native import NativeHermes
 from callwright.dialects.ms_agent import MsAgent
 from callwright.dialects.react_en import ReactEn
 from callwright.dialects.react_zh import ReactZh
@@ -41,6 +42,8 @@ from callwright.dialects.types import (
 
 __all__ = [
     "NAMES",
+    "NATIVE_NAMES",
+    "TEXT_NAMES",
     "CallDelta",
     "ContentDelta",
     "Delta",
@@ -60,13 +63,22 @@ __all__ = [
     "load",
 ]
 
-NAMES = ("react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes")
+TEXT_NAMES = ("react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes")
+"""Dialects that write tools and calls as text, for any base."""
+NATIVE_NAMES = ("hermes",)
+"""Dialects that the base's own chat template writes, in the order in which a template is read by them."""
+NAMES = tuple(dict.fromkeys((*TEXT_NAMES, *NATIVE_NAMES)))
 
 
 @cache
-def load(name: str) -> Dialect:
-    """Return the dialect of that name. Raises ValueError listing the valid ones."""
+def load(name: str, *, native: bool = False) -> Dialect:
+    """Return the dialect of that name; `native` where the base's template writes its tools and calls.
+
+    Raises ValueError listing the valid ones.
+    """
     match name:
+        case "hermes" if native:
+            return NativeHermes()
         case "react_en":
             return ReactEn()
         case "react_zh":

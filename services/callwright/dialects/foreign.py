@@ -35,7 +35,7 @@ _COMPATIBLE = (
     *((0x1D400, 0x1D800), (0x1F100, 0x1F190), (0x1FBF0, 0x1FBFA)),
 )
 """Where Unicode's other spellings of ASCII's characters stand."""
-_TAGS = ("tool_call", "tool_response", "tools", "think")
+_TAGS = tuple(f"<{end}{name}>" for end in ("", "/") for name in ("tool_call", "tool_response", "tools", "think"))
 _Patterns = dict[str, re.Pattern[str]]
 
 
@@ -43,7 +43,7 @@ class Foreign:
     """Breaks what is to be broken for one dialect and one tokenizer, whose `special` tokens are None where unknown."""
 
     def __init__(self, dialect: Dialect, special: Iterable[str] | None) -> None:
-        self._special, self._marked = _patterns(None if special is None else tuple(special))
+        self._special, self._marked = _patterns(None if special is None else tuple(special), dialect.markers)
         self._in_results = dialect.marker_in_result
         self.count = 0
         """Tokens and markers that were broken so far."""
@@ -115,13 +115,13 @@ def _can_be_broken(token: str) -> bool:
 
 
 @lru_cache(maxsize=32)
-def _patterns(special: tuple[str, ...] | None) -> tuple[_Patterns, _Patterns]:
+def _patterns(special: tuple[str, ...] | None, markers: tuple[str, ...]) -> tuple[_Patterns, _Patterns]:
     """Return what breaks `special` tokens, and what breaks tags too; there may be thousands, and each request needs
     both.
     """
     tokens = _alternatives([token for token in special or () if _can_be_broken(token)])
     shapes = [*_IN_BARS, *(_USUAL if special is None else tokens)]
-    tags = _alternatives([f"<{end}{name}>" for end in ("", "/") for name in _TAGS])
+    tags = _alternatives(dict.fromkeys((*_TAGS, *filter(_can_be_broken, markers))))
     return _by_first(shapes), _by_first([*shapes, *tags])
 
 

@@ -15,7 +15,7 @@ from callwright.dialects.history import Piece, names_of, read_said, with_calls
 from callwright.dialects.left_over import OPEN, SHUT
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
-from callwright.dialects.types import Message, Rendered, Segment, ToolSpec, Turn
+from callwright.dialects.types import CallGrammar, Message, Rendered, Segment, ToolSpec, Turn
 
 _PROMPT = """\
 # Tools
@@ -33,15 +33,22 @@ For each function call, return a json object with function name and arguments wi
 </tool_call>"""
 
 
+def call_frame(name: str) -> tuple[str, str]:
+    """Return what stands before and after a call's arguments."""
+    return f'{OPEN}\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": ', f"}}\n{SHUT}"
+
+
 class Hermes:
     """The dialect `hermes`; its methods are documented in `Dialect`."""
 
     name: ClassVar[str] = "hermes"
     stop: ClassVar[tuple[str, ...]] = ()
     marker_in_result: ClassVar[re.Pattern[str] | None] = None
+    markers: ClassVar[tuple[str, ...]] = ()
+    call_grammar: ClassVar[CallGrammar | None] = CallGrammar()
 
     def call_frame(self, name: str) -> tuple[str, str]:
-        return f'{OPEN}\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": ', f"}}\n{SHUT}"
+        return call_frame(name)
 
     def answer_frame(self) -> tuple[str, str]:
         return "", ""

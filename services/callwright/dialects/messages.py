@@ -120,6 +120,11 @@ def text_of_part(part: object) -> str | None:
     return text if isinstance(text, str) else None
 
 
+def only_text(content: object) -> bool:
+    """Return whether content holds nothing but text: no images."""
+    return not isinstance(content, list | tuple) or all(text_of_part(part) is not None for part in content)
+
+
 def reasoning_of(message: Message) -> str:
     """Return the reasoning that a client sends back of a message: under its keys, or else in parts of its content."""
     for key in _REASONING_KEYS:
@@ -279,8 +284,7 @@ class Page:
 
 def open_user(page: Page, item: User, text: str) -> None:
     """Begins a user message, keeping parts that are no text; `text` may have a prefix before the user's own."""
-    only_text = not isinstance(item.content, list | tuple) or all(text_of_part(p) is not None for p in item.content)
-    if only_text:
+    if only_text(item.content):
         page.open("user")
     else:
         prefix = text.removesuffix(item.text)

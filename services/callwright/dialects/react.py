@@ -20,7 +20,16 @@ from callwright.dialects.history import Piece, Said, hidden, names_of, read_said
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.react_stream import ReactStream
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
-from callwright.dialects.types import THOUGHT, Message, Rendered, Segment, ToolSpec, Turn, write_reasoning
+from callwright.dialects.types import (
+    THOUGHT,
+    CallGrammar,
+    Message,
+    Rendered,
+    Segment,
+    ToolSpec,
+    Turn,
+    write_reasoning,
+)
 
 _WORDS = (m.ACTION_INPUT, m.ACTION, m.OBSERVATION, m.THOUGHT, m.FINAL_ANSWER, m.QUESTION)
 
@@ -37,6 +46,8 @@ class ReactDialect:
     results_inside: ClassVar[bool] = True
     """Results stand in the assistant's text; otherwise in messages of the role tool."""
     closing_tool: ClassVar[Tool | None] = None
+    markers: ClassVar[tuple[str, ...]] = ()
+    call_grammar: ClassVar[CallGrammar | None] = CallGrammar()
 
     def __init__(self) -> None:
         self._markers = m.Markers((*_WORDS, m.ANSWER) if self.answer_marker else _WORDS)

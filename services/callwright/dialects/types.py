@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Kind = Literal["system", "user", "reasoning", "thought", "action", "action_input", "observation", "final", "text"]
 REASONING = "reasoning_content"
@@ -45,7 +45,10 @@ class Rendered:
     continue_final: bool
     """The last message is an assistant's text that the model goes on writing, not a finished turn."""
     segments: tuple[Segment, ...]
-    """In order; those of one message concatenate to exactly its content."""
+    """In order; those of one message concatenate to exactly its content. None for a native dialect, whose turns only
+    the base's template writes."""
+    tools: tuple[dict[str, Any], ...] | None = None
+    """OpenAI tools for a template that writes them; None where they are in the text, or there are none."""
 
     def by_message(self) -> list[list[Segment]]:
         """Return the segments of each message."""
@@ -57,7 +60,7 @@ class Rendered:
     def tool_as_user(self) -> "Rendered":
         """Return the same for a chat template without a tool role: results become user messages."""
         messages = tuple(m | {"role": "user"} if m["role"] == "tool" else m for m in self.messages)
-        return Rendered(messages, self.continue_final, self.segments)
+        return replace(self, messages=messages)
 
     def reasoning_as_text(self) -> "Rendered":
         """Return the same for a chat template that does not show reasoning: it opens the message's content."""
@@ -68,7 +71,8 @@ class Rendered:
         for index, (message, own) in enumerate(zip(self.messages, self.by_message(), strict=True)):
             if reasoning := message.get(REASONING):
                 block = write_reasoning(reasoning)
-                message = {"role": message["role"], "content": block + message["content"]}
+                message = {key: value for key, value in message.items() if key != REASONING}
+                message["content"] = block + message["content"]
                 segments.append(Segment("reasoning", block, index, own[0].turn if own else None))
             messages.append(message)
             segments += own
@@ -172,6 +176,19 @@ class CallDelta:
 Delta = ContentDelta | ThoughtDelta | CallDelta
 
 
+class CallGrammar(NamedTuple):
+    """What a grammar that constrains decoding has to know of a dialect's calls, beside each call's frame."""
+
+    style: Literal["json", "qwen_xml"] = "json"
+    """How arguments are written, in xgrammar's words."""
+    opening: str = ""
+    """What stands before the first call, and not before others."""
+    separator: str = ""
+    """What stands between two calls."""
+    closing: str = ""
+    """What stands after the last call."""
+
+
 class StreamParser(Protocol):
     """Reads one assistant turn that arrives in pieces of any size."""
 
@@ -203,6 +220,16 @@ class Dialect(Protocol):
     def marker_in_result(self) -> "re.Pattern[str] | None":
         """Matches, without a character of it, what a result must not hold; None where it stands in its own message."""
 
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """Its own tags, which text of users, tools and results must not hold; those that all models know are broken
+        anyway.
+        """
+
+    @property
+    def call_grammar(self) -> CallGrammar | None:
+        """How calls are told in a grammar; None where no grammar can hold them."""
+
     def render(
         self,
         messages: Sequence[Message],
@@ -220,7 +247,7 @@ class Dialect(Protocol):
         """Splits an assistant's text, results included, as it is read. `tools` None: any name is a tool."""
 
     def call_frame(self, name: str) -> tuple[str, str]:
-        """Return what stands before and after the JSON arguments of a call, for a grammar that constrains decoding."""
+        """Return what stands before and after the arguments of a call, for a grammar that constrains decoding."""
 
     def answer_frame(self) -> tuple[str, str]:
         """Return what stands before and after an answer that is JSON, for the same; read back, the JSON is all there
