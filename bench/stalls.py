@@ -1,7 +1,8 @@
 """The longest stall of the sidecar's event loop by each of a corpus of hostile requests and answers.
 
-`python bench/stalls.py` prints JSON and writes bench/results/stalls.json. A stall is CPU time of the sidecar's process
-between two turns of its loop, in milliseconds; the corpus and the measure are those of tests/faults/stalls.py.
+`python bench/stalls.py` prints JSON and writes bench/results/stalls.json. A stall is CPU time in which nobody else has
+a turn, in milliseconds: one step of the loop, or one line of Python of a thread beside it, which holds the interpreter
+meanwhile. The corpus and the measure are those of tests/faults/stalls.py.
 """
 
 import json
@@ -20,7 +21,7 @@ ROUNDS = 3
 
 def main() -> None:
     """Measure all of it, the best of the rounds for each."""
-    rounds = [measure() for _ in range(ROUNDS)]
+    rounds = [measure("cpu") for _ in range(ROUNDS)]
     best = {name: round(1000 * min(each[name] for each in rounds), 1) for name in rounds[0]}
     results = {
         "python": platform.python_version(),

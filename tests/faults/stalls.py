@@ -1,16 +1,19 @@
-"""What may hold the sidecar's event loop up: hostile requests and answers; and a sidecar that measures for how long.
+"""What may hold the sidecar's event loop up: hostile requests and answers; and a sidecar that tells for how long.
 
-The measure is CPU time of the sidecar's process between two turns of its loop, whichever thread has spent it: so other
-processes' work does not change it. `python stalls.py FLAGS` is that sidecar.
+Two measures, neither of which other processes' work changes. `cpu`: seconds of CPU that a thread spends without giving
+others their turn: the loop's in one step, or one that computes beside it in one line of Python, during which it holds
+the interpreter. `lines`: lines of Python that the loop goes through in one step, the same on every machine.
+`python stalls.py MEASURE FLAGS` is that sidecar.
 """
 
 import asyncio
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -20,9 +23,10 @@ from callwright.sidecar import __main__ as sidecar
 from fakes import Engine, Raw, Served, completion
 from sidecar_process import started
 
+Measure = Literal["cpu", "lines"]
 MIB = 1024 * 1024
 PATH = "/stall"
-_BEAT_SECONDS = 0.002
+_LOOK_SECONDS = 0.001
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 MARKS = {
     "react_en": ("Action: f\n", 'Action: f{"a":1}\n'),
@@ -31,26 +35,62 @@ MARKS = {
 
 
 class Meter:
-    """The sidecar's application, and how long its loop was held up at most since that was last asked for."""
+    """The sidecar's application, and the longest step since that was last asked for."""
+
+    worst = 0.0
 
     def __init__(self, app: Any) -> None:
-        self._app, self._worst, self._last = app, 0.0, 0.0
+        self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            self._last = time.process_time()
-            asyncio.get_running_loop().call_later(_BEAT_SECONDS, self._beat)
         if scope.get("path") != PATH:
             await self._app(scope, receive, send)
             return
-        worst, self._worst = self._worst, 0.0
+        worst, Meter.worst = Meter.worst, 0.0
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": str(worst).encode()})
 
-    def _beat(self) -> None:
-        now = time.process_time()
-        self._worst, self._last = max(self._worst, now - self._last), now
-        asyncio.get_running_loop().call_later(_BEAT_SECONDS, self._beat)
+
+def time_steps(now: Callable[[], float]) -> None:
+    """Note how much later it is after each step of the loop."""
+    run = asyncio.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        before = now()
+        run(handle)
+        Meter.worst = max(Meter.worst, now() - before)
+
+    asyncio.Handle._run = timed  # type: ignore[method-assign]
+
+
+def time_lines() -> None:
+    """Note what CPU each line of other threads takes, to a millisecond."""
+    last = threading.local()
+
+    def trace(*_: object) -> Any:
+        now = time.monotonic()
+        if now - getattr(last, "looked", 0.0) > _LOOK_SECONDS:  # to look at the CPU's clock takes longer
+            spent = time.thread_time()
+            Meter.worst = max(Meter.worst, spent - getattr(last, "spent", spent))
+            last.looked, last.spent = now, spent
+        return trace
+
+    threading.settrace(trace)
+
+
+class Lines:
+    """The lines of this thread so far."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        sys.settrace(self._trace)
+
+    def __call__(self) -> float:
+        return self._count
+
+    def _trace(self, *_: object) -> Any:
+        self._count += 1
+        return self._trace
 
 
 def body(text: str = "x", **fields: Any) -> bytes:
@@ -135,15 +175,15 @@ class BurstEngine(Engine):
         await send({"type": "http.response.body", "body": bytes(raw)})
 
 
-def measure(say: Callable[[str, float], None] = lambda name, seconds: None) -> dict[str, float]:
-    """The longest that the loop was held up, in seconds of CPU, by each."""
+def measure(by: Measure, say: Callable[[str, float], None] = lambda name, found: None) -> dict[str, float]:
+    """The longest step by each of the corpus."""
     engine = BurstEngine(lambda request: Raw(json.dumps(completion("Hello."))))
     stalls: dict[str, float] = {}
     flags = [f"--dialect={name}={name}" for name in ("react_en", "ms_agent", "agentfabric", "hermes")]
     with (
         Served(engine) as upstream,
-        started(upstream.url, *flags, program=(__file__,)) as (_, url),
-        httpx.Client(base_url=url, timeout=120) as client,
+        started(upstream.url, *flags, program=(__file__, by)) as (_, url),
+        httpx.Client(base_url=url, timeout=600) as client,
     ):
 
         def ask(
@@ -152,8 +192,8 @@ def measure(say: Callable[[str, float], None] = lambda name, seconds: None) -> d
             client.get(PATH)
             answer = client.post(path, content=sent.replace(b'"model": "m"', b'"model": "%b"' % dialect.encode(), 1))
             assert answer.status_code in statuses, (name, dialect, answer.text[:200])
-            stalls[f"{name} ({dialect})"] = seconds = float(client.get(PATH).text)
-            say(f"{name} ({dialect})", seconds)
+            stalls[f"{name} ({dialect})"] = found = float(client.get(PATH).text)
+            say(f"{name} ({dialect})", found)
 
         for name, dialect, sent, statuses in requests():
             ask(name, dialect, sent, statuses)
@@ -168,4 +208,10 @@ def measure(say: Callable[[str, float], None] = lambda name, seconds: None) -> d
 if __name__ == "__main__":
     create_app = sidecar.create_app
     sidecar.create_app = lambda *given: Meter(create_app(*given))
+    sys.modules["uvloop"] = None  # type: ignore[assignment]  # asyncio's own loop has steps that can be measured
+    if sys.argv.pop(1) == "cpu":
+        time_steps(time.thread_time)
+        time_lines()
+    else:
+        time_steps(Lines())
     sys.exit(sidecar.main())

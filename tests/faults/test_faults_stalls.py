@@ -1,4 +1,4 @@
-"""No request and no answer holds the others up: the event loop has its turn, whatever is read and written."""
+"""No request and no answer holds the others up: what is long is computed beside the event loop, or in slices."""
 
 from collections.abc import Callable
 
@@ -6,16 +6,14 @@ import pytest
 from stalls import measure
 
 Figure = Callable[[str, object, object], None]
-PROMISED = 0.05
-"""Seconds of CPU between two turns of the loop."""
-BOUND = 3 * PROMISED
-"""For slower machines than the promise's."""
+MOST_LINES = 200_000
+"""Lines of Python in one step of the loop; `bench/stalls.py` says how long that takes."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_no_request_and_no_answer_holds_the_others_up(figure: Figure) -> None:
-    stalls = measure()
-    worst = sorted(stalls, key=lambda name: -stalls[name])
+    steps = measure("lines")
+    worst = sorted(steps, key=lambda name: -steps[name])
     for name in worst[:5]:
-        figure(f"stall by {name}, ms", round(stalls[name] * 1000), f"at most {round(PROMISED * 1000)}")
-    assert stalls[worst[0]] < BOUND, worst[0]
+        figure(f"step of the event loop by {name}, lines of Python", round(steps[name]), f"at most {MOST_LINES}")
+    assert steps[worst[0]] <= MOST_LINES, worst[0]
