@@ -6,8 +6,9 @@ in a user message in `<tool_response>` tags; those of one turn share a message.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from callwright.dialects.hermes_stream import HermesStream, find_tag
@@ -85,15 +86,15 @@ class Hermes:
     def _write_turn(self, page: Page, turn: Assistant, names: Names) -> None:
         if turn.thought:
             turn = replace(turn, reasoning=f"{turn.reasoning}\n{turn.thought}".strip())
-        said = read_said(lambda: HermesStream(names, eager=False), turn, find_tag)
+        new_stream = partial(HermesStream, names, eager=False)
+        said = read_said(new_stream, turn, find_tag)
         page.open("assistant")
         page.reason(said.reasoning)
         page.turn = turn.index
         text = said.pieces
         if turn.calls:
             calls = self._calls(turn)
-            orders = ([*text, *_on_a_line(calls)] if text else calls, [*calls, *_on_a_line(text)])
-            text = with_calls(turn, said, calls, orders, lambda: HermesStream(names, eager=False)) or text
+            text = with_calls(turn, said, calls, _orders(text, calls), new_stream) or text
         for kind, written in text:
             page.write(kind, written)
         if turn.results:
@@ -104,15 +105,20 @@ class Hermes:
         pieces: list[Piece] = []
         for call in turn.calls:
             before, after = self.call_frame(call.name)
-            head, arguments = before[: before.rindex('"arguments"')], before[before.rindex('"arguments"') :]
+            head, key, colon = before.rpartition('"arguments"')
             pieces.append(("action", f"\n{head}" if pieces else head))
-            pieces.append(("action_input", f"{arguments}{call.arguments}{after}"))
+            pieces.append(("action_input", f"{key}{colon}{call.arguments}{after}"))
         return pieces
 
     def segment(self, text: str, tools: Sequence[ToolSpec] | None = None) -> tuple[Segment, ...]:
         stream = self.parser(tools)
         stream.read(text)
         return stream.segments(text)
+
+
+def _orders(text: list[Piece], calls: list[Piece]) -> Iterator[list[Piece]]:
+    yield [*text, *_on_a_line(calls)] if text else calls
+    yield [*calls, *_on_a_line(text)]
 
 
 def _on_a_line(pieces: list[Piece]) -> list[Piece]:

@@ -16,8 +16,6 @@ from callwright.dialects.tools import Names
 from callwright.dialects.types import THINK, MalformedCall
 
 _TAG = re.compile(rf"<tool_(?:call|response)>|^[ \t]{{0,8}}{THINK}", re.MULTILINE)
-find_tag = _TAG.search
-"""Finds the next tag that leads out of prose."""
 _ARGUMENTS = re.compile(r'"arguments"\s*:')
 _BLOCK_TAG = re.compile(f"{OPEN}|{SHUT}")
 _OUTSIDE = outside("<")
@@ -31,6 +29,11 @@ _LONGEST_OBJECT_HEAD = 512
 """Characters in which an eager call's name has to stand; without it there the call is emitted when it is complete."""
 _MOST_MISSING = 2
 """Closing brackets that may be missing where the block itself is closed: a slip of small models."""
+
+
+def find_tag(text: str) -> re.Match[str] | None:
+    """Return the first tag that leads out of prose."""
+    return _TAG.search(text) if "<" in text else None  # much quicker asked first
 
 
 class HermesStream(Stream):
@@ -57,10 +60,11 @@ class HermesStream(Stream):
         found = _TAG.search(self._buffer, self._position) if has_tag else None
         if found is None:
             end = self._before_part_of(OPEN, RESULT, THINK) if has_tag else len(self._buffer)
-            within_line = (
-                not self._begins_line() and self._buffer.find("\n", self._position - 1) < 0
-            )  # so no fence is there
-            self._say(self._take(self._before_gap(end) if within_line else self._before_lead(end)))
+            if self._last_said in ("", "\n") or self._buffer.find("\n", self._position - 1) >= 0 or self._line_due:
+                end = self._before_lead(end)
+            else:
+                end = self._before_gap(end)  # no line begins, so no fence is there
+            self._say(self._take(end))
             return False
         if found[0] == RESULT and not self._is_invented(found.start()):
             self._say_until(found.end())

@@ -3,13 +3,13 @@
 The text is the model's own: it stays as the model wrote it where the parser finds more than plain text in it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from callwright.dialects.messages import Assistant, Item
 from callwright.dialects.stream import Stream
 from callwright.dialects.tools import Names, Tool, read_tools
-from callwright.dialects.types import Kind, Thought, ToolCall
+from callwright.dialects.types import Kind, MalformedCall, Thought, ToolCall
 from callwright.errors import InvalidInput
 
 Piece = tuple[Kind, str]
@@ -22,10 +22,10 @@ class Said:
     reasoning: str
     pieces: list[Piece]
     """Of the text without the reasoning at its head."""
-    calls: tuple[ToolCall, ...]
-    """Valid calls that the text itself makes."""
+    calls: tuple[ToolCall | MalformedCall, ...]
+    """Calls that the text itself makes."""
     is_plain: bool
-    """Whether the text holds none of the dialect's markers."""
+    """Whether the text without the reasoning holds none of the dialect's markers."""
 
     @property
     def text(self) -> str:
@@ -57,13 +57,13 @@ def read_said(new_stream: Callable[[], Stream], turn: Assistant, find: Callable[
     begins = next((n for n, segment in enumerate(segments) if segment.kind != "reasoning"), len(segments))
     first = read.parts[0] if begins and read.parts else None
     thoughts = dict.fromkeys((turn.reasoning, first.text if isinstance(first, Thought) else ""))
-    calls = tuple(call for call in read.calls if isinstance(call, ToolCall))
     pieces = [(segment.kind, segment.text) for segment in segments[begins:]]
-    return Said("\n".join(filter(None, thoughts)), pieces, calls, not stream.met_marker)
+    is_plain = not stream.met_marker or (bool(begins) and not any(find(text) for _, text in pieces))
+    return Said("\n".join(filter(None, thoughts)), pieces, read.calls, is_plain)
 
 
 def with_calls(
-    turn: Assistant, said: Said, calls: list[Piece], orders: Sequence[list[Piece]], new_stream: Callable[[], Stream]
+    turn: Assistant, said: Said, calls: list[Piece], orders: Iterable[list[Piece]], new_stream: Callable[[], Stream]
 ) -> list[Piece] | None:
     """Return the first of the `orders` of text and `calls` that is read as these calls; None where the text makes them
     itself.
@@ -71,14 +71,19 @@ def with_calls(
     Raises InvalidInput where there is none.
     """
     if said.is_plain:
-        return orders[0]
-    own = _valid(new_stream(), calls)
-    if said.calls == own:
+        return next(iter(orders))
+    own, made = _read(new_stream(), calls), valid(said.calls)
+    if made == own:
         return None
-    found = (order for order in orders if not said.calls and _valid(new_stream(), order) == own)
+    found = (order for order in orders if not made and _read(new_stream(), order) == own)
     if (order := next(found, None)) is None:
         raise hidden(turn, "tool_calls")
     return order
+
+
+def valid(calls: Iterable[ToolCall | MalformedCall]) -> tuple[ToolCall, ...]:
+    """Return those that are no malformed ones."""
+    return tuple(call for call in calls if isinstance(call, ToolCall))
 
 
 def hidden(turn: Assistant, what: str, field: str = "content") -> InvalidInput:
@@ -89,6 +94,5 @@ def hidden(turn: Assistant, what: str, field: str = "content") -> InvalidInput:
     )
 
 
-def _valid(stream: Stream, pieces: list[Piece]) -> tuple[ToolCall, ...]:
-    read = stream.read("".join(text for _, text in pieces))
-    return tuple(call for call in read.calls if isinstance(call, ToolCall))
+def _read(stream: Stream, pieces: list[Piece]) -> tuple[ToolCall, ...]:
+    return valid(stream.read("".join(text for _, text in pieces)).calls)

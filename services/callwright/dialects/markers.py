@@ -20,6 +20,7 @@ THOUGHT = "thought"
 FINAL_ANSWER = "final answer"
 ANSWER = "answer"
 QUESTION = "question"
+_SPEECH = (THOUGHT, FINAL_ANSWER, ANSWER)
 
 
 def prefixes(pieces: Sequence[str]) -> str:
@@ -46,6 +47,9 @@ class Markers:
         """Finds the next marker; the character before the position tells whether a line starts there."""
         self.head = re.compile(whole, re.IGNORECASE).match
         """Matches a marker right at a position that the caller knows to be a line start."""
+        speech = "|".join("".join(_pieces(word)) for word in words if word in _SPEECH)
+        self.speech = re.compile(f"^{_DECOR_FULL}(?:{speech}){''.join(_TAIL)}", re.IGNORECASE | re.MULTILINE).search
+        """Finds the next thought or answer, which always begin a segment."""
         self.in_result = re.compile(rf"(?<=\n)(?={_DECOR_FULL}(?:{full}){''.join(_TAIL)})", re.IGNORECASE)
         """Finds where a line of a result would be a marker."""
         self.line_end = re.compile(rf"\s{{0,64}}\n(?={whole})", re.IGNORECASE)

@@ -168,8 +168,8 @@ def _in_order(calls: Sequence[Call], ids: Sequence[str], texts: Sequence[str]) -
 
     A call without a result has an empty one where a later call has its own, which must not stand for it.
     """
-    if not texts:
-        return ()
+    if ids == [call.id for call in calls]:
+        return tuple(texts)
     free: dict[str, list[int]] = {}
     for place, call in reversed(list(enumerate(calls))):
         free.setdefault(call.id, []).append(place)

@@ -197,23 +197,19 @@ class ReactDialect:
         if calls:
             lines = _end_line(pieces)
             orders = [[*lines, *calls], [*calls, *lines]]
-            if not said.is_plain and self._ends_in_call(turn.text, names):
+            if said.calls and not self._stream(names).read(turn.text, cut=True).calls:
                 # The engine has cut a call off, which is none: it stands within a line.
                 flat = self._markers.line_end.sub(" ", text)
                 flat = f"… {flat}" if self._markers.head(flat) else flat
                 orders.insert(1, [*ReactDialect.thought(self, flat), *calls])
                 said = replace(said, calls=())
             written = with_calls(turn, said, calls, orders, lambda: self._stream(names)) or pieces
-        if turn.results and self.results_inside and not said.is_plain:
+        may_hide = not said.is_plain and (not calls or written[-1] is not calls[-1])
+        if turn.results and self.results_inside and may_hide:
             text = "".join(text for _, text in _end_line(written)) + self.observation("x")
             if self._segments(text, names)[-1].kind != "observation":
                 raise hidden(turn, "results")
         return written
-
-    def _ends_in_call(self, text: str, names: Names) -> bool:
-        """Return whether all calls of the text are one that the engine may have cut off."""
-        whole, cut = (self._stream(names).read(text, cut=cut).calls for cut in (False, True))
-        return bool(whole) and not cut
 
     def _is_marked(self, text: str, names: Names) -> bool:
         stream = self._stream(names)
@@ -245,11 +241,11 @@ class ReactDialect:
 
     def _ends_with_result(self, text: str, names: Names) -> bool:
         """Return whether an assistant's text ends with a result, from which the model goes on."""
-        if "observation" not in text.lower() or text.endswith("\nObservation:"):
-            return False  # no result, or one that is still awaited
+        last = text.lower().rfind("observation")
+        if last < 0 or text.endswith("\nObservation:") or self._markers.speech(text, last):
+            return False  # no result, one that is still awaited, or one that the model has gone on from
         segments = self._segments(text, names)
-        last = segments[-1] if segments else None
-        return last is not None and last.kind == "observation" and not awaits_result(last.text)
+        return bool(segments) and segments[-1].kind == "observation" and not awaits_result(segments[-1].text)
 
     def segment(self, text: str, tools: Sequence[ToolSpec] | None = None) -> tuple[Segment, ...]:
         return self._segments(text, read_names(tools))

@@ -305,7 +305,8 @@ class Stream:
         """Adds content."""
         if not text:
             return
-        self._block = self._block_after(text)
+        if "`" in text or "~" in text:
+            self._block = self._block_after(text)
         if self._line_due and self._last_said and self._last_said != "\n" and text[0] not in "\r\n":
             self._content.append("\n")
         self._line_due = False
