@@ -37,7 +37,7 @@ def test_every_dialect_is_named_once_and_known_to_the_spec() -> None:
         )
         if hasattr(cls, "render") and isinstance(getattr(cls, "name", None), str)
     }
-    assert written == set(dialects.TEXT_NAMES)
+    assert written == set(dialects.NAMES)
 
 
 def test_unknown_name_lists_the_valid_ones() -> None:

@@ -17,7 +17,10 @@ from functools import cache
 from callwright.dialects.agentfabric import AgentFabric
 from callwright.dialects.hermes import Hermes
 from callwright.dialects.hermes_native import NativeHermes
+from callwright.dialects.llama_json import LlamaJson
+from callwright.dialects.mistral import Mistral, MistralV3, MistralV11
 from callwright.dialects.ms_agent import MsAgent
+from callwright.dialects.pythonic import Lfm2, Olmo3, Pythonic
 from callwright.dialects.react_en import ReactEn
 from callwright.dialects.react_zh import ReactZh
 from callwright.dialects.toolbench import ToolBench
@@ -65,7 +68,7 @@ __all__ = [
 
 TEXT_NAMES = ("react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes")
 """Dialects that write tools and calls as text, for any base."""
-NATIVE_NAMES = ("hermes",)
+NATIVE_NAMES = ("hermes", "llama_json", "mistral", "mistral_v11", "mistral_v3", "lfm2", "olmo3", "pythonic")
 """Dialects that the base's own chat template writes, in the order in which a template is read by them."""
 NAMES = tuple(dict.fromkeys((*TEXT_NAMES, *NATIVE_NAMES)))
 
@@ -91,5 +94,19 @@ def load(name: str, *, native: bool = False) -> Dialect:
             return AgentFabric()
         case "hermes":
             return Hermes()
+        case "llama_json":
+            return LlamaJson()
+        case "mistral":
+            return Mistral()
+        case "mistral_v11":
+            return MistralV11()
+        case "mistral_v3":
+            return MistralV3()
+        case "lfm2":
+            return Lfm2()
+        case "olmo3":
+            return Olmo3()
+        case "pythonic":
+            return Pythonic()
         case _:
             raise ValueError(f"dialect: got {name!r}; expected one of {', '.join(NAMES)}; correct the name")

@@ -57,8 +57,9 @@ def read_object(text: str, tool: Tool) -> str | Fault:
 
 def read_call(value: Json, names: Names) -> tuple[str | None, Tool | None, str | Fault]:
     """Reads an object that names its tool: the name as it is written, the tool, and its arguments."""
-    call = value.get("function", value) if isinstance(value, dict) else value
-    name = _first(call, "name", "action") if isinstance(call, dict) else None
+    inner = value.get("function") if isinstance(value, dict) else None
+    call = inner if isinstance(inner, dict) else value
+    name = _first(call, "name", "action", "function") if isinstance(call, dict) else None
     if not isinstance(call, dict) or not isinstance(name, str):
         return None, None, Fault("the call has no name")
     tool = names.exact(name)

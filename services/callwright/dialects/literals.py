@@ -56,6 +56,11 @@ def read_call_arguments(text: str) -> tuple[list[Json], dict[str, Json]]:
     return _Reader(text).read_call_arguments()
 
 
+def is_keyword_name(name: str) -> bool:
+    """Return whether an argument can be given by this name between a call's parentheses."""
+    return _KEYWORD_NAME.fullmatch(name) is not None and name.lower() not in _WORDS
+
+
 def literal_or_text(text: str) -> Json:
     """Return what `read_literal` makes of the text, or the text where it is none."""
     if not text or text[0] not in "{[\"'-+.0123456789tTfFnN“(":
@@ -144,9 +149,10 @@ _TOKEN = re.compile(
     rf"|(?P<string>{_string_pattern(chr(34))}|{_string_pattern(chr(39))}|“[^”]*+”)"
     r"|(?P<number>[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?)(?![\w.])"
     r"|(?P<word>[^\W\d][\w$-]*+)"
-    r"|(?P<mark>[{}\[\](),:=]))",
+    r"|(?P<mark>[{}\[\](),:=]|\*\*))",
     re.DOTALL,
 )
+_KEYWORD_NAME = re.compile(r"[^\W\d]\w*+")
 _QUOTES = {"triple": 3, "string": 1}
 _WORDS: dict[str, Json] = {"true": True, "false": False, "null": None, "none": None}
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
@@ -175,7 +181,13 @@ class _Reader:
         named: dict[str, Json] = {}
         while self._kind:
             kind, token = self._kind, self._token
-            if kind == "word" and token.lower() not in _WORDS:
+            if kind == "mark" and token == "**":
+                self._next()
+                unpacked = self._value(0)
+                if not isinstance(unpacked, dict):
+                    raise ValueError("expected an object behind **")
+                named |= unpacked
+            elif kind == "word" and token.lower() not in _WORDS:
                 self._next()
                 if not self._take("=") and not self._take(":"):
                     raise ValueError(f"expected a value, got {token[:40]!r}")

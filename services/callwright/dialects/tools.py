@@ -142,6 +142,10 @@ class Names:
                 return self._tools[candidate]
         return self._folded.get(_fold(text.strip(_EDGES).removesuffix("()")))
 
+    def begins(self, written: str) -> bool:
+        """Return whether a declared tool's name begins so."""
+        return any(name.startswith(written) for name in self._tools)
+
     def mentioned(self, written: str) -> Tool | None:
         """Return the one tool that a sentence such as `Use the fire_recognition API` names; None where it names two."""
         tool = self.exact(written)
