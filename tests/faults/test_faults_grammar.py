@@ -16,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from callwright import dialects
 from callwright.errors import TimedOut
 from callwright.server import local
 from callwright.server.config import ServedModel, ServerConfig
@@ -147,6 +148,49 @@ def test_weighty_forms_of_a_client_s_own_are_refused_before_the_engine(stack: lo
         answer = ask(stack, plain | form)
         assert (answer.status_code, "too weighty" in answer.text) == (400, True), form
     assert ask(stack, demanded(pattern("^[a-z]{1,9}$"))).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", ["hermes", "react_en", "toolbench"])
+def test_a_typed_answer_beside_tools_is_a_call_or_the_answer(
+    stack: local.Stack, model: Path, dialect: str, stream: bool
+) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(model / "tokenizer.json"))
+    schema = one({"type": "integer"}, additionalProperties=False)
+    tool = {"type": "function", "function": {"name": "find_route", "parameters": one({"type": "integer"})}}
+    asked = {
+        "model": "tiny", "messages": USER, "max_tokens": 200, "tools": [tool], "tools_prompt": dialect, "n": 4,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": True}},
+    }  # fmt: skip
+    spoken = dialects.load(dialect)
+    begins = {True: spoken.call_frame("find_route")[0], False: "".join(spoken.answer_frame()) + "{"}
+    for calls, begin in begins.items():  # what the model would write decides
+        first = tokenizer.encode(begin, add_special_tokens=False)[0]
+        for made in turns(stack, asked | {"logit_bias": {str(first): 60}}, stream):
+            if made["finish_reason"] == "length":
+                continue  # a number of 200 digits
+            assert bool(made["calls"]) == calls, (begin, made)
+            for written in made["calls"] or [made["content"]]:
+                assert isinstance(json.loads(written)["x"], int)
+
+
+def turns(stack: local.Stack, asked: dict[str, Any], stream: bool) -> list[dict[str, Any]]:
+    """The content, the calls' arguments and the reason of each choice of an answer, whole or as its events say."""
+    made: list[dict[str, Any]] = [{"content": "", "calls": [], "finish_reason": None} for _ in range(asked["n"])]
+    answer = ask(stack, asked | {"stream": stream})
+    assert answer.status_code == 200, answer.text
+    lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: {")]
+    for event in map(json.loads, lines if stream else [answer.text]):
+        for choice in event["choices"]:
+            said, turn = choice.get("delta") or choice.get("message") or {}, made[choice["index"]]
+            turn["content"] += said.get("content") or ""
+            turn["finish_reason"] = choice["finish_reason"] or turn["finish_reason"]
+            for call in said.get("tool_calls") or ():
+                turn["calls"] += [""] if call.get("id") else []
+                turn["calls"][-1] += call["function"].get("arguments") or ""
+    return made
 
 
 async def noticed(path: str) -> float:

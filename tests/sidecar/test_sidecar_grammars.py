@@ -6,13 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
-from asking import CALL, USER, Bench, bench
+from asking import CALL, USER, WEATHER, Bench, bench, joined
 
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.grammar_bounds import GrammarBounds
 from callwright.sidecar.models import named_dialect
 from callwright.sidecar.patterns import pattern_cost
 from callwright.sidecar.plan import make_plan
+from fakes import Raw, Text
 
 CORPUS = Path(__file__).parents[3] / "shared/data/seal_tools_openai.jsonl"
 ISSUE = "^(([a-z]{1,60}){1,60}){1,9}$"
@@ -306,3 +307,44 @@ def test_light_forms_pass_and_grammars_where_the_operator_lets_them() -> None:
 def test_a_demanded_call_needs_no_form_beside_it() -> None:
     request = {"model": "m", "messages": USER, "tools": [TOOL], "tool_choice": "required", "response_format": TAG}
     assert "regex" not in json.dumps(make_plan(request, named_dialect("hermes"), SidecarConfig()).body)
+
+
+HOURS = {"type": "object", "properties": {"hours": {"type": "integer"}}, "required": ["hours"]}
+TYPED = {"type": "json_schema", "json_schema": {"name": "n", "schema": HOURS}}
+RESULTS = [
+    *USER,
+    {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "get_weather"}}]},
+    {"role": "tool", "tool_call_id": "1", "content": "4 hours"},
+]
+
+
+def held_whole(request: dict[str, Any]) -> Text | Raw:
+    """An engine that knows no structural tags, and holds every turn to the form of the answer."""
+    if "structural_tag" in (request.get("structured_outputs") or ()):
+        return Raw('{"error": {"message": "structural tags are not supported", "code": 400}}', 400)
+    return Text(['{"hours": 0}' if request.get("response_format") else CALL])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("enforce", [False, True])
+def test_an_engine_that_holds_every_turn_to_the_form_calls_first_and_is_held_to_it_once_results_are_in(
+    enforce: bool, stream: bool
+) -> None:
+    with bench(held_whole, enforce=enforce) as b:
+        told = []
+        for messages in (USER, RESULTS):
+            request = {"model": "m", "messages": messages, "tools": [WEATHER], "response_format": TYPED}
+            with b.client.chat.completions.with_streaming_response.create(**request, stream=stream) as answer:
+                told.append(answer.headers.get("x-callwright-left-out"))
+                if stream:
+                    made = joined(list(answer.parse()))
+                    content, calls = made["content"], [call["name"] for call in made["calls"].values()]
+                else:
+                    message = answer.parse().choices[0].message
+                    content, calls = message.content, [call.function.name for call in message.tool_calls or ()]
+            if messages is USER:
+                assert calls == ["get_weather"]
+            else:
+                assert (content, calls) == ('{"hours": 0}', [])
+        assert told == ["response_format", None]
+        assert len(b.engine.requests) == (6 if enforce else 2)

@@ -140,6 +140,67 @@ def test_with_a_form_of_the_answer_the_model_calls_or_answers_in_it(
     assert not accepts(xgrammar, single, weather + call(dialect, "clock", "{}"))
 
 
+@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize(
+    ("outputs", "answer"),
+    [
+        ({"json": ANSWER_SCHEMA}, '{"sunny": true}'),
+        ({"json": json.dumps(ANSWER_SCHEMA), "regex": None}, '{"sunny": true}'),
+        ({"json_object": True}, '{"sunny": true}'),
+        ({"regex": "ye[sp]"}, "yep"),
+        ({"choice": ["yes", "no"]}, "no"),
+        ({"structural_tag": json.dumps(FORMATS[2])}, '{"sunny": true}'),
+    ],
+    ids=["json", "json as text", "json_object", "regex", "choice", "structural_tag"],
+)
+def test_beside_tools_a_form_in_the_engine_s_own_field_is_one_of_the_answer_too(
+    xgrammar: Any, name: str, outputs: dict[str, Any], answer: str
+) -> None:
+    dialect = dialects.load(name)
+    tag = held(sent(name, structured_outputs=outputs))
+    before, after = dialect.answer_frame() if "json" in "".join(outputs) else ("", "")
+    assert accepts(xgrammar, tag, before + answer + after)
+    assert dialect.parse(before + answer + after, TOOLS).content == answer
+    assert accepts(xgrammar, tag, call(dialect, "clock", "{}"))
+    assert not accepts(xgrammar, tag, "It is sunny.")
+
+
+RESULT: list[dict[str, Any]] = [
+    *ASKED["messages"],
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "clock"}}]},
+    {"role": "tool", "tool_call_id": "1", "content": "noon"},
+]
+FIELDS: list[dict[str, Any]] = [{"response_format": form} for form in FORMATS]
+FIELDS += [{"structured_outputs": {"json": ANSWER_SCHEMA}}, {"structured_outputs": {"choice": ["yes", "no"]}}]
+
+
+def forms_of(body: dict[str, Any]) -> dict[str, Any]:
+    return {key: body[key] for key in ("response_format", "structured_outputs") if body.get(key) is not None}
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("fields", FIELDS, ids=str)
+def test_where_the_engine_cannot_tell_calls_from_answers_the_form_waits_for_results(
+    name: str, fields: dict[str, Any]
+) -> None:
+    model, free = named_dialect(name), SidecarConfig(enforce=False)
+    (waits,) = fields
+    asked = {"first": ASKED, "results": ASKED | {"messages": RESULT}}
+    asked["a question after results"] = ASKED | {"messages": [*RESULT, ASKED["messages"][0]]}
+    for when, request in asked.items():
+        told = fields if when == "results" else {}
+        plan = make_plan(request | fields, model, free)
+        assert (forms_of(plan.body), plan.waits) == (told, None if told else waits), when
+        held_to = make_plan(request | fields, model, SidecarConfig())
+        assert list(forms_of(held_to.body)) == ["structured_outputs"]
+        assert (forms_of(held_to.fallbacks[-1]), held_to.waits) == (told, None if told else waits), when
+    for choice in ({"tool_choice": "none"}, {"tools": None}):
+        plan = make_plan(ASKED | fields | choice, model, free)
+        assert (forms_of(plan.body), plan.waits) == (fields, None)
+    text = make_plan(ASKED | {"response_format": {"type": "text"}}, model, free)
+    assert (forms_of(text.body), text.waits) == ({"response_format": {"type": "text"}}, None)
+
+
 LEGACY = {"type": "structural_tag", "structures": [], "triggers": []}
 NAMED = {"type": "function", "function": {"name": "clock"}}
 
@@ -172,8 +233,13 @@ def test_a_form_stands_alone_where_nothing_can_be_called_and_where_only_the_engi
         assert sent(name, response_format=form, tool_choice="none")["response_format"] == form
         body = sent(name, response_format=form, tools=None, messages=called)
         assert (body["response_format"], "structured_outputs" in body) == (form, False)
-    for fields in ({"response_format": LEGACY}, {"structured_outputs": {"choice": ["yes", "no"]}}):
-        body = sent(name, **fields)
+    for fields in (
+        {"response_format": LEGACY},
+        {"structured_outputs": {"grammar": 'root ::= "a"'}},
+        {"structured_outputs": {"json": ANSWER_SCHEMA, "whitespace_pattern": " "}},
+        {"response_format": FORMATS[0], "structured_outputs": {"choice": ["yes", "no"]}},
+    ):
+        body = make_plan(ASKED | fields, named_dialect(name), SidecarConfig(client_grammars=True)).body
         assert {key: body[key] for key in ("response_format", "structured_outputs") if key in body} == fields
 
 
@@ -184,7 +250,7 @@ def test_a_think_block_that_the_prompt_has_opened_ends_before_what_is_demanded(x
     asked = {"model": "m", "messages": [{"role": "user", "content": "q"}], "tools": TOOLS, "tool_choice": "required"}
     plan = make_plan(asked, model, SidecarConfig())
     assert plan.opened
-    for body in (plan.body, plan.loose_body):
+    for body in (plan.body, *plan.fallbacks):
         tag = json.loads(body["structured_outputs"]["structural_tag"])
         made = call(plan.dialect, "get_weather", '{"city": "Paris"}')
         text = f"I <think> of {made}\n</think>\n\n{made}"

@@ -101,8 +101,8 @@ class Handler:
         """Bytes that are held until the end, for a second try."""
         self._dialect = "no"
         """The dialect that the request needed, for metrics and traces."""
-        self._left_out: tuple[tuple[str, str], ...] = ()
-        """What of its schemas the engine is not held to."""
+        self._left_out: list[str] = []
+        """What of the request, and of its schemas, the engine is not told."""
 
     async def run(self) -> None:
         """Check the key, read the body and answer; what goes wrong is told in the shape of the client's API."""
@@ -297,7 +297,7 @@ class Chat(Relay):
         except Refused as error:
             raise self._api.refused(error) from None
         self._dialect = plan.dialect.name
-        self._left_out = plan.left_out
+        self._left_out = [f"{where}.{keyword}" for where, keyword in plan.left_out]
         self._services.metrics.count_left_out(plan.left_out)
         self._services.metrics.foreign_tokens.inc(plan.broken)
         return plan
@@ -307,17 +307,18 @@ class Chat(Relay):
         return self._read() or {}
 
     async def _written(self, plan: ChatPlan) -> tuple[ChatPlan, list[bytes]]:
-        """Return the plan and its requests as bytes, the loose one last: all that is held of the client's from now on.
+        """Return the plan and its requests as bytes, in the order of their tries.
 
-        Where it may have to be read again, for another version or a second try, the client's request is kept too.
+        They are all that is held of the client's from now on. Where it may have to be read again, for another version
+        or a second try, the client's request is kept too.
         """
         self._note(plan.body)
-        written = [body for body in (plan.body, plan.loose_body) if body is not None]
+        written = [plan.body, *plan.fallbacks]
         bodies = await self._services.worker.run(len(self._body), lambda: [sse.dumps(body) for body in written])
         written.clear()
         self._kept = len(self._body) if plan.retry or plan.version else 0
         self._held.keep(self._kept + sum(map(len, bodies)))
-        return replace(plan, body={}, loose_body=None), bodies
+        return replace(plan, body={}, fallbacks=()), bodies
 
     @contextlib.asynccontextmanager
     async def _planned(
@@ -346,10 +347,12 @@ class Chat(Relay):
 
     @contextlib.asynccontextmanager
     async def _ask(self, plan: ChatPlan, bodies: list[bytes]) -> AsyncIterator[EngineResponse]:
-        """Send the first of the bodies, which are used up, and the loose one where the engine refuses its schemas."""
+        """Send the first of the bodies, which are used up, and the next where the engine refuses it."""
         path = self._engine_path()
         while bodies:
             is_last = len(bodies) == 1
+            if is_last and plan.waits:
+                self._left_out.append(plan.waits)
             async with self._engine(path, bodies.pop(0), model=plan.model, version=plan.version) as response:
                 if is_last or response.status != 400:
                     bodies.clear()
@@ -492,15 +495,15 @@ class CountTokens(Chat):
 
     async def _written(self, plan: ChatPlan) -> tuple[ChatPlan, list[bytes]]:
         prompt = {key: plan.body[key] for key in _PROMPT_FIELDS if key in plan.body}
-        return await super()._written(replace(plan, body=prompt, loose_body=None))
+        return await super()._written(replace(plan, body=prompt, fallbacks=()))
 
     def _engine_path(self) -> str:
         return "/tokenize"
 
 
-def left_out_header(left_out: Sequence[tuple[str, str]]) -> bytes:
-    """Return what was left out of a grammar, `tool.properties.x.pattern` by `tool.properties.x.pattern`."""
-    named = [quote(f"{where}.{keyword}"[:200], safe="$[]") for where, keyword in left_out[:_MOST_LEFT_OUT]]
+def left_out_header(left_out: Sequence[str]) -> bytes:
+    """Return what was left out, `tool.properties.x.pattern` by `tool.properties.x.pattern`."""
+    named = [quote(name[:200], safe="$[]") for name in left_out[:_MOST_LEFT_OUT]]
     more = len(left_out) - len(named)
     return ", ".join([*named, *([f"and {more} more"] if more else [])]).encode()
 

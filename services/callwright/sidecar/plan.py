@@ -4,6 +4,7 @@ The messages and tools are rendered in the model's dialect. Where a call is dema
 structural tag (xgrammar's, through vLLM's structured outputs). Pure: knows nothing of HTTP.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,12 +27,14 @@ _NOT_SENT = (
     "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "tools_prompt", "eager_tool_calls",
     RETRY,
 )  # fmt: skip
+_SPEAKERS = ("user", "tool", "function")
+"""Roles of those whom the model answers: the client, then its tools."""
 _ANY_OBJECT: Json = {"type": "object"}
 _EFFORT = "reasoning_effort"
 """Changes the prompt of chat templates that know it, as the engine makes one, and so does not go to a model that was
 trained with one prompt."""
 _BUDGET = "thinking_token_budget"
-_FORMS = ("response_format", "structured_outputs")
+_FORMS = frozenset(("response_format", "structured_outputs"))
 """Fields of a request that hold the engine to a form."""
 
 
@@ -66,9 +69,11 @@ class ChatPlan:
     """The model gets one more try where it wrote a malformed call and no other."""
     left_out: tuple[tuple[str, str], ...] = ()
     """What the engine is not held to because a grammar of it would take too long: where, and which keyword."""
-    loose_body: Json | None = None
-    """The request to try when the engine refuses `body`: without the schemas, or the budget of thoughts, that not every
-    engine can hold a model to."""
+    fallbacks: tuple[Json, ...] = ()
+    """The requests to try in turn while the engine refuses the one before: without the tools' schemas, the form of the
+    answer or the budget of thoughts, that not every engine can hold a model to."""
+    waits: str | None = None
+    """The field with the form of the answer that the last request leaves out until results are in."""
 
     @property
     def has_tool_messages(self) -> bool:
@@ -137,16 +142,41 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         broken=foreign.count,
         retry=retry and choice != "none" and request.get("n") in (None, 1),
     )
-    enforced = _enforced(plan, choice, config) if config.enforce else None
+    has_results = rendered.continue_final or _has_results(messages)
+    enforced = _enforced(plan, choice, config, has_results=has_results) if config.enforce else None
     if enforced is None:
-        check_forms(plan.body, config)  # the engine is held to the client's own form, or to none
+        check_forms(plan.body, config)
+        plan = _with_form_alone(plan, choice, has_results=has_results)
         if plan.opened and _answer(plan.body) != (None, False):
             plan = replace(plan, opened=False)
     plan = enforced or plan
     if _BUDGET not in plan.body:
         return plan
-    loose = plan.loose_body or plan.body
-    return replace(plan, loose_body={key: value for key, value in loose.items() if key != _BUDGET})
+    without = [{key: value for key, value in body.items() if key != _BUDGET} for body in plan.fallbacks or (plan.body,)]
+    return replace(plan, fallbacks=tuple(without))
+
+
+def _has_results(messages: Sequence[Json]) -> bool:
+    """Return whether results have come since the user spoke last."""
+    last = next((message["role"] for message in reversed(messages) if message["role"] in _SPEAKERS), None)
+    return last in _SPEAKERS[1:]
+
+
+def _with_form_alone(plan: ChatPlan, choice: object, *, has_results: bool) -> ChatPlan:
+    """Return the plan for an engine that can't be held to calls or an answer.
+
+    The form that it would hold every turn to waits until results are in, or no tool would ever be called.
+    """
+    answer, _ = _answer(plan.body)
+    if answer is None or has_results or choice != "auto" or not plan.tools:
+        return plan
+    body = {key: value for key, value in plan.body.items() if key not in _FORMS}
+    return replace(plan, body=body, waits=_form_field(plan.body))
+
+
+def _form_field(body: Json) -> str:
+    """Return the field that has the form of the answer."""
+    return next(key for key in body if key in _FORMS and body[key] is not None)
 
 
 def _both_keys(message: Json) -> Json:
@@ -185,7 +215,7 @@ def structural_tag(
     return {"type": "structural_tag", "format": form}
 
 
-def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig) -> ChatPlan | None:
+def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_results: bool) -> ChatPlan | None:
     """Return the plan with the engine held to what the request demands, None where it demands nothing of ours.
 
     Calls come first, then the form of the answer. An engine can be held to one thing only. Where the model may answer,
@@ -199,10 +229,10 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig) -> ChatPlan
     if structural_tag(plan.dialect, tools, choice, single_call=plan.single_call, answer=answer, loose=True) is None:
         return None
     if choice == "auto" and answer is not None:
-        if plan.body["response_format"]["type"] == "structural_tag":
-            check_forms(plan.body, config)
+        if answer["type"] == "json_schema":
+            answer = _json(bounds.fit(answer["json_schema"], _form_field(plan.body)))
         else:
-            answer = _json(bounds.fit(answer["json_schema"], "response_format"))
+            check_forms(plan.body, config)
     bounded = [_bounded(tool, bounds) if choice != "auto" or answer or _is_strict(tool) else tool for tool in tools]
     body = {key: value for key, value in plan.body.items() if key not in _FORMS}
     bodies = []
@@ -211,10 +241,13 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig) -> ChatPlan
         if tag and plan.opened:
             tag["format"] = _after_reasoning(tag["format"])
         bodies.append(body | {"structured_outputs": {"structural_tag": json.dumps(tag, ensure_ascii=False)}})
+    if answer is not None and not _is_demanded(choice):
+        plan = _with_form_alone(plan, choice, has_results=has_results)
+        bodies.append(plan.body)
     return replace(
         plan,
         body=bodies[0],
-        loose_body=bodies[1],
+        fallbacks=tuple(bodies[1:]),
         eager=plan.eager or _is_demanded(choice),
         left_out=tuple(bounds.left_out),
     )
@@ -234,17 +267,35 @@ def _is_strict(tool: ToolSpec) -> bool:
 
 def _answer(body: Json) -> tuple[Json | None, bool]:
     """Return the form that the answer is to have, as a structural tag writes it, and whether it has another."""
+    named, outputs = body.get("response_format"), body.get("structured_outputs")
+    if isinstance(outputs, dict):
+        outputs = {key: _read(value) for key, value in outputs.items() if value is not None}
+    if isinstance(named, dict) and named.get("type") == "text":
+        named = None
     form: object = None
-    match body.get("response_format"):
-        case None | {"type": "text"}:
-            return None, body.get("structured_outputs") is not None
-        case {"type": "json_object"}:
+    match outputs if named is None else named:
+        case None:
+            return None, False
+        case {"type": "json_object"} | {"json_object": True}:
             form = _json(_ANY_OBJECT)
-        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}} | {"json": dict(schema)}:
             form = _json(schema)
-        case {"type": "structural_tag", "format": dict(form)}:
+        case {"type": "structural_tag", "format": form} | {"structural_tag": {"format": form}}:
             pass
-    return (form, False) if isinstance(form, dict) and body.get("structured_outputs") is None else (None, True)
+        case {"regex": str(pattern)}:
+            form = {"type": "regex", "pattern": pattern}
+        case {"choice": [str(), *_] as texts} if all(isinstance(text, str) for text in texts):
+            form = _either([{"type": "const_string", "value": text} for text in texts])
+    alone = outputs is None or (named is None and isinstance(outputs, dict) and len(outputs) == 1)
+    return (form, False) if isinstance(form, dict) and alone else (None, True)
+
+
+def _read(written: object) -> object:
+    """Return what a text says in JSON, in which the engine takes schemas too; else what was given."""
+    if isinstance(written, str) and written.startswith("{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(written)
+    return written
 
 
 def _is_demanded(choice: object) -> bool:
