@@ -88,7 +88,7 @@ def reset(connection: socket.socket) -> None:
 
 @contextmanager
 def sidecar(engine: ScriptedEngine, **settings: Any) -> Iterator[str]:
-    config = SidecarConfig(upstream=engine.url, dialects={"*": "hermes"}, **settings)
+    config = SidecarConfig(upstream=engine.url, dialects={"m": "hermes"}, **settings)
     with Served(create_app(config)) as served:
         yield served.url
 
@@ -133,12 +133,16 @@ def test_a_request_is_asked_twice_at_most_and_only_where_the_engine_keeps_nothin
         engine.script = script
         assert (timed(url, PLAIN)[0], engine.asked) == (503, 2)
         assert (timed(url, PLAIN, "/v1/audio/speech")[0], engine.asked) == (503, 3)
+        engine.script = answer  # which keeps its connection open
+        assert [timed(url, PLAIN, path)[0] for path in (CHAT, "/v1/audio/speech")] == [200, 200]
+        engine.script = script
+        assert (timed(url, PLAIN, "/v1/audio/speech")[0], engine.asked) == (503, 6)
 
         def begun(connection: socket.socket, number: int) -> None:
             connection.sendall(b"HTTP/1.1 200 OK\r\n")
 
         engine.script = begun
-        assert (timed(url, PLAIN)[0], engine.asked) == (503, 4)
+        assert (timed(url, PLAIN)[0], engine.asked) == (503, 7)
 
 
 @pytest.mark.parametrize("head", [b"", STREAM_HEAD], ids=["without a head", "after the head"])
@@ -156,6 +160,36 @@ def test_a_stream_that_hangs_is_ended_in_the_time_of_the_first_token(body: Any, 
         assert status == (200 if head else 504)
         assert seconds < 10
         figure(f"a stream hangs {'after' if head else 'before'} its head: seconds to its end", f"{seconds:.1f}", "0.5")
+
+
+@pytest.mark.parametrize("body", [PLAIN, PLAIN | {"tools": [TOOL]}], ids=["relayed", "translated"])
+def test_a_stream_of_comments_has_not_begun(body: Any) -> None:
+    """By which an engine's server says only that it lives, in whatever pieces; data afterwards may take its time."""
+    with ScriptedEngine() as engine, sidecar(engine, first_token_seconds=0.5, breaker_failures=2) as url:
+
+        def comments(connection: socket.socket, number: int) -> None:
+            connection.sendall(STREAM_HEAD)
+            while not engine.closing.wait(0.02):
+                connection.sendall(b": da")
+                connection.sendall(b"ta: x\n\n")
+
+        engine.script = comments
+        assert "silent" in timed(url, body | {"stream": True})[2]
+        assert state(url) == "closed"
+        assert "silent" in timed(url, body | {"stream": True})[2]
+        assert state(url) == "open"
+
+    with ScriptedEngine() as engine, sidecar(engine, first_token_seconds=0.5) as url:
+
+        def data(connection: socket.socket, number: int) -> None:
+            connection.sendall(STREAM_HEAD + b": x\n\nda")
+            engine.closing.wait(0.1)
+            connection.sendall(EVENT[2:])
+            engine.closing.wait(0.8)
+            connection.sendall(EVENT + DONE)
+
+        engine.script = data
+        assert timed(url, body | {"stream": True})[2].endswith("[DONE]\n\n")
 
 
 def test_a_whole_answer_may_take_longer_than_its_first_token_and_a_stream_than_its_last() -> None:

@@ -11,7 +11,7 @@ from asking import CALL, USER, WEATHER, Bench, bench, joined
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.grammar_bounds import GrammarBounds
 from callwright.sidecar.models import named_dialect
-from callwright.sidecar.patterns import pattern_cost
+from callwright.sidecar.patterns import pattern_weight
 from callwright.sidecar.plan import make_plan
 from fakes import Raw, Text
 
@@ -194,8 +194,8 @@ def test_nothing_of_real_tools_is_left_out() -> None:
 
 
 def test_of_a_cost_there_is_no_end_but_infinity() -> None:
-    assert pattern_cost("((((a{0,99}){0,99}){0,99}){0,99}){0,99}") > 1e9
-    assert pattern_cost("a" * 100) < 20
+    assert pattern_weight("((((a{0,99}){0,99}){0,99}){0,99}){0,99}").cost > 1e9
+    assert pattern_weight("a" * 100).cost < 20
 
 
 FUNCTION = {"name": "f", "parameters": one({"type": "string", "pattern": ISSUE}) | {"description": "kept out"}}
@@ -283,6 +283,26 @@ def test_a_weighty_form_of_the_client_s_own_is_refused_by_name_however_it_is_wri
     answer = httpx.post(f"{refusing.url}{path}", content=text.encode(encoding), timeout=30)
     assert (answer.status_code, refusing.engine.requests) == (400, [])
     assert f"{field}: too weighty for a grammar" in answer.text
+
+
+FORWARD = r"^(?=.*\d)(?!x)[a-z\d]{1,60}$"
+
+
+def test_a_form_of_the_client_s_own_may_look_around_and_is_told_plainly_what_is_weighty_in_it(refusing: Bench) -> None:
+    """An engine leaves out what looks ahead and refuses what looks back: neither takes it long."""
+    with bench(CALL) as b:
+        for pattern in (FORWARD, "(?<=a)b", r"(a)\1", "^(?<year>[0-9]{4})$", "^(?:a|b)$"):
+            for form in (
+                {"response_format": SCHEMA | {"json_schema": {"name": "n", "schema": one({"pattern": pattern})}}},
+                {"structured_outputs": {"regex": pattern}},
+            ):
+                request = {"model": "m", "messages": USER} | form
+                assert httpx.post(f"{b.url}/v1/chat/completions", json=request).status_code == 200, form
+    for pattern in ("^[a-z]{1,256}$", f"(?<=a){ISSUE}", f"(?=a){ISSUE}"):
+        form = {"response_format": SCHEMA | {"json_schema": {"name": "n", "schema": one({"pattern": pattern})}}}
+        answer = httpx.post(f"{refusing.url}/v1/chat/completions", json={"model": "m", "messages": USER} | form)
+        told = "('schema.properties.x.pattern'); repeat a part at most 128 times, and no repeats within it"
+        assert (answer.status_code, told in answer.text) == (400, True), answer.text
 
 
 def test_light_forms_pass_and_grammars_where_the_operator_lets_them() -> None:

@@ -65,10 +65,19 @@ def test_an_override_goes_first_and_the_star_last(registry: Registry) -> None:
 
 
 def test_a_promotion_is_noticed(registry: Registry) -> None:
-    models = known(SidecarConfig(manifest_seconds=1e-9), registry)
-    assert find(models, "assistant").dialect.name == "react_en"
-    registry.promote("assistant", "v2")
-    assert find(models, "assistant").dialect.name == "hermes"
+    """Soon, beside the requests, which do not wait for it."""
+    here = known(SidecarConfig(manifest_seconds=1e-9), registry)
+
+    async def ask() -> list[str]:
+        async with here.upstream:
+            named = [(await here.models.dialect_of("assistant")).dialect.name]
+            registry.promote("assistant", "v2")
+            while named[-1] == "react_en":
+                named.append((await here.models.dialect_of("assistant")).dialect.name)
+                await asyncio.sleep(0.01)
+            return named
+
+    assert asyncio.run(ask())[-1] == "hermes"
 
 
 def test_without_the_store_what_was_known_stays(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,3 +158,34 @@ def test_without_a_manifest_template_arguments_are_the_clients() -> None:
     assert plan.body["chat_template_kwargs"] == {"enable_thinking": True}
     assert plan.body["reasoning_effort"] == "low"
     assert not plan.opened
+
+
+def test_an_engine_or_a_store_that_hangs_holds_up_no_request_but_the_first(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = known(SidecarConfig(manifest_seconds=1e-9), registry)
+    looks = 0
+
+    async def ask() -> list[str]:
+        nonlocal looks
+        answer, begun = asyncio.Event(), asyncio.Event()
+        answer.set()
+
+        async def tokens(self: Models, model: str, role: str, version: bytes | None) -> None:
+            nonlocal looks
+            looks += 1
+            begun.set()
+            await answer.wait()
+
+        monkeypatch.setattr(Models, "_tokens", tokens)
+        names = [(await here.models.dialect_of("assistant")).dialect.name]
+        await here.models.has_tool_role("assistant")
+        answer.clear()
+        for _ in range(50):
+            names.append((await here.models.dialect_of("assistant")).dialect.name)
+            assert await here.models.has_tool_role("assistant")
+        await begun.wait()
+        return names
+
+    assert asyncio.run(ask()) == ["react_en"] * 51
+    assert looks == 4, "one look at a time"

@@ -1,6 +1,10 @@
 """OpenAI's `/v1/responses` with functions, with OpenAI's SDK as the client and its types as the judge."""
 
 import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -253,3 +257,29 @@ def test_a_streamed_turn_goes_back_as_the_whole_one_does(text: str) -> None:
             b.client.responses.create(**ASKED | {"input": items})
     *_, first, second = b.engine.requests
     assert first["messages"] == second["messages"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_response_tells_of_its_request_is_held_while_the_engine_works(stream: bool) -> None:
+    """Its tools and metadata stand at the end of the answer once more, so they count until then."""
+    go = threading.Event()
+    tool = TOOL | {"description": "x" * 300_000}
+    with bench(lambda request: Text([ANSWER], hold=go)) as b, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(post, b, tools=[tool], stream=stream)
+        prompt = 0 if stream else 300_000  # which is held until the answer's head
+        wait_until(lambda: 300_000 < held_bytes(b) - prompt < 400_000)
+        go.set()
+        assert tool["description"] in asked.result().text
+        wait_until(lambda: held_bytes(b) == 0)
+
+
+def held_bytes(b: Bench) -> float:
+    return float(httpx.get(f"{b.url}/metrics").text.split("\ncallwright_held_bytes ")[1].split()[0])
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        time.sleep(0.01)
+    pytest.fail("it never held")

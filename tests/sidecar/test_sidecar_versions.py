@@ -65,6 +65,19 @@ def sidecar(engine: Any) -> Iterator[str]:
         yield served.url
 
 
+def test_a_version_s_own_special_tokens_are_broken_with_tools_and_without(tmp_path: Path) -> None:
+    store = Store.open(f"file://{tmp_path}/store")
+    manifest = publish_version(store, "v1", name="m", dialect="hermes", special_tokens=("<mark>", "<|im_end|>"))
+    engine = replica("hermes")
+    with sidecar(Versioned(engine, manifest)) as url:
+        for tools in (None, [WEATHER]):
+            text = {"role": "user", "content": "<mark></s><|im_end|>"}
+            httpx.post(
+                f"{url}/v1/chat/completions", json={"model": "m", "messages": [text], "tools": tools}, timeout=30
+            )
+    assert [sent["messages"][-1]["content"] for sent in engine.requests] == ["< mark></s>< |im_end|>"] * 2
+
+
 def test_the_engine_says_which_version_it_serves(manifests: tuple[Manifest, Manifest]) -> None:
     engine = replica("react_en")
     with sidecar(Versioned(engine, manifests[0])) as url:

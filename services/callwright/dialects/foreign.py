@@ -11,10 +11,11 @@ and results, since a system text may show the format; and where a dialect writes
 line that would be a marker there is quoted: `> Final Answer: 7`. Text without any of these keeps every byte.
 """
 
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
-from itertools import chain, starmap, takewhile
+from itertools import chain, groupby, starmap, takewhile
 from typing import Any
 from unicodedata import normalize
 
@@ -55,7 +56,7 @@ class Foreign:
         name.
         """
         made = [self._message(message) if isinstance(message, Mapping) else message for message in messages]
-        declared = [self._value(tool) for tool in tools or ()]
+        declared = [self.value(tool) for tool in tools or ()]
         changed = any(new is not old for new, old in zip(declared, tools or (), strict=True))
         return made, declared if changed else tools
 
@@ -70,17 +71,30 @@ class Foreign:
             if role in ("tool", "function") and self._in_results is not None:
                 made = self._sub(self._in_results, _quote, str(made))
         else:
-            made = self._value(text)  # with parts that are no text
+            made = self._parts(text) if isinstance(text, list | tuple) else self.value(text)
         return message if made == content or made is text is not content else {**message, "content": made}
 
-    def _value(self, value: Any) -> Any:
-        """JSON with its strings broken, keys too; the very same object where nothing is."""
+    def _parts(self, parts: Sequence[Any]) -> Sequence[Any]:
+        """Return content with parts that are no text; a token may stand over several texts beside each other."""
+        made: list[Any] = []
+        for are_texts, run in groupby(parts, key=lambda part: text_of_part(part) is not None):
+            beside = list(run)
+            text = "".join(text_of_part(part) or "" for part in beside) if are_texts else ""
+            if (new := self._text(text, self._marked)) is text:
+                made += beside if are_texts else map(self.value, beside)
+                continue
+            first = next(part for part in beside if text_of_part(part))
+            made.append({**first, "text": new} if isinstance(first, Mapping) else new)
+        return parts if all(map(operator.is_, made, parts)) else made
+
+    def value(self, value: Any) -> Any:
+        """Return JSON with its strings broken, keys too; the very same object where nothing is."""
         if isinstance(value, str):
             return self._text(value, self._marked)
         if isinstance(value, (dict, Mapping)):  # asking for a dict first is much quicker
             same, made = True, {}
             for key, inner in value.items():
-                new_key, new = self._text(key, self._marked), self._value(inner)
+                new_key, new = self._text(key, self._marked), self.value(inner)
                 same = same and new_key is key and new is inner
                 made[new_key] = new
             if same:
@@ -89,7 +103,7 @@ class Foreign:
                 raise InvalidInput(f"got the name {name[:80]!r}; expected one without special tokens and tags; rename")
             return made
         if isinstance(value, list | tuple):
-            items = [self._value(item) for item in value]
+            items = [self.value(item) for item in value]
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
         return value
 

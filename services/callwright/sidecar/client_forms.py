@@ -11,6 +11,7 @@ from typing import Any
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.grammar_bounds import GrammarBounds
+from callwright.sidecar.patterns import MOST_REPEATS
 
 Json = dict[str, Any]
 _FIELDS = ("response_format", "output_format", "text.format", "output_config.format")
@@ -20,6 +21,7 @@ _PARTS = frozenset(
      "tags", "triggers", "separator", "at_least_one", "stop_after_first", "format", "structures", "schema")
 )  # fmt: skip
 """Keys of a structural tag whose cost can be told."""
+_REPEATS = f"repeat a part at most {MOST_REPEATS} times, and no repeats within it, or use maxLength"
 _HOLDING = frozenset(
     ("structured_outputs", *(field.partition(".")[0] for field in _FIELDS), *(f"guided_{kind}" for kind in _KINDS))
 )
@@ -32,13 +34,14 @@ def may_hold(request: Json) -> bool:
 
 def check_forms(request: Json, config: SidecarConfig) -> None:
     """Raise `Refused`, naming the field, for a form that the engine might compile too long."""
-    bounds = GrammarBounds(config.max_grammar_cost, config.max_schema_depth)
+    bounds = GrammarBounds(config.max_grammar_cost, config.max_schema_depth, as_written=True)
     for field, kind, value in _forms(request):
         if kind == "grammar" and config.client_grammars:
             continue
         if not _fits(kind, value, bounds):
             told = f" ({'.'.join(bounds.left_out[0])[:200]!r})" if bounds.left_out else ""
-            raise Refused(f"{field}: too weighty for a grammar{told}; make it simpler", param=field)
+            hint = _REPEATS if kind == "regex" or told.endswith("pattern')") else "make it simpler"
+            raise Refused(f"{field}: too weighty for a grammar{told}; {hint}", param=field)
 
 
 def _forms(request: Json) -> Iterator[tuple[str, str, Any]]:

@@ -72,7 +72,7 @@ class SidecarConfig(BaseModel):
     """Let the model try once more where it wrote a malformed call and no other, told why as a tool's result; a request
     says otherwise in its field of that name. Not with `n` over 1."""
     manifest_seconds: float = Field(default=10.0, gt=0)
-    """How long a manifest, and which version is promoted, is remembered."""
+    """After how long a manifest, and which version is promoted, is looked at again, beside the requests."""
     max_connections: int = Field(default=2048, ge=1)
     """Open connections; a further one takes the place of the one that has asked nothing for longest, and gets 503 where
     all ask."""

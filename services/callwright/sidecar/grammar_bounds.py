@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from callwright.sidecar.patterns import pattern_cost
+from callwright.sidecar.patterns import pattern_weight
 
 Json = dict[str, Any]
 _MAPS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
@@ -45,7 +45,9 @@ _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 class GrammarBounds:
     """What is left of one request's budgets, and what did not fit."""
 
-    def __init__(self, milliseconds: float, depth: int) -> None:
+    def __init__(self, milliseconds: float, depth: int, *, as_written: bool = False) -> None:
+        """`as_written`: what an engine is not held to may stand there, for it answers for that itself."""
+        self._as_written = as_written
         self._structure = self._texts = milliseconds
         self._depth = depth
         self._paid: set[Any] = set()
@@ -74,7 +76,8 @@ class GrammarBounds:
         """Return whether there is room for a regular expression, and take it."""
         if not isinstance(pattern, str) or not self._pay(len(pattern) / 5):
             return False
-        return self._pay_text(pattern, pattern_cost(pattern))
+        weight = pattern_weight(pattern)
+        return (weight.is_held or self._as_written) and self._pay_text(pattern, weight.cost)
 
     def pay_values(self, values: object) -> bool:
         """Return whether there is room for a choice of values, and take it."""

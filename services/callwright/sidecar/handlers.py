@@ -16,6 +16,7 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
+from callwright.dialects.foreign import Foreign
 from callwright.dialects.types import Part
 from callwright.errors import CallwrightError, Unavailable
 from callwright.sidecar import chat_request, sse
@@ -26,6 +27,7 @@ from callwright.sidecar.budget import Budget, Held
 from callwright.sidecar.client_forms import check_forms, may_hold
 from callwright.sidecar.config import ENGINE_PATHS, GENERATING_PATHS, JSON_FACTOR, SidecarConfig
 from callwright.sidecar.errors import Overloaded, Refused, error_object, error_response, status_of
+from callwright.sidecar.foreign_text import without_foreign
 from callwright.sidecar.limits import check_limits, check_values
 from callwright.sidecar.models import Models, OtherVersion
 from callwright.sidecar.plan import ChatPlan, make_plan
@@ -99,6 +101,8 @@ class Handler:
         """The model that the engine is asked for."""
         self._kept = 0
         """Bytes that are held until the end, for a second try."""
+        self._begun = False
+        """Events of a translated stream have been written."""
         self._dialect = "no"
         """The dialect that the request needed, for metrics and traces."""
         self._left_out: list[str] = []
@@ -158,7 +162,7 @@ class Handler:
             self._body = b""
         async with self._services.gate, request as response:
             await self._services.models.check_version(model, version, response)
-            self._held.keep(self._kept)
+            self._held.keep(self._kept + self._api.kept)
             self._writer.engine_headers = response_headers(
                 response.headers, cors=not self._services.config.cors_origins
             )
@@ -178,7 +182,7 @@ class Handler:
 
 
 class Relay(Handler):
-    """Passes a request and its answer on as they are, byte for byte."""
+    """Passes a request's body and its answer on, byte for byte."""
 
     async def answer(self) -> None:
         """Relay, once what a request may ask for has been checked."""
@@ -238,7 +242,7 @@ class Chat(Relay):
 
     async def answer(self) -> None:
         """Read the request, plan the engine's, ask, translate the answer and write it."""
-        request = await self._beside(self._read)
+        request = await self._read_request()
         if request is None:
             await self._relay()
             return
@@ -262,7 +266,7 @@ class Chat(Relay):
         else:
             answer = self._refusal(response.status, body)
         body = b""
-        self._held.keep(len(answer))
+        self._held.keep(len(answer) + self._api.kept)
         await self._writer.send(response.status, self._writer.engine_headers, answer)
 
     def _parsed(self) -> Json:
@@ -272,8 +276,23 @@ class Chat(Relay):
             self._body = sse.dumps(request)
         return request
 
-    def _read(self) -> Json | None:
-        """Return the chat request that needs a dialect; None for one that the engine answers by itself.
+    async def _read_request(self) -> Json | None:
+        """Return the chat request that needs a dialect; None for one that the engine answers by itself, whose body is
+        written anew where something in it is to be broken.
+        """
+        request, asked = await self._beside(self._read)
+        if request is not None:
+            return request
+        model = await self._services.models.dialect_for_text(asked, self._request.headers.get(DIALECT_HEADER))
+        foreign = Foreign(model.dialect, model.special_tokens)
+        made = await self._services.worker.run(len(self._body), without_foreign, asked, foreign)
+        if made is not asked:
+            self._body = await self._services.worker.run(len(self._body), sse.dumps, made)
+            self._services.metrics.foreign_tokens.inc(foreign.count)
+        return None
+
+    def _read(self) -> tuple[Json | None, Json]:
+        """Return the chat request, where it needs a dialect, and what the client sent.
 
         Raises `Refused`, also for a form of the answer that would hold the engine up.
         """
@@ -281,7 +300,7 @@ class Chat(Relay):
         request = self._api.chat_request(self._defaults | asked)
         if request is None:
             check_forms(asked, self._services.config)
-        return request
+        return request, asked
 
     async def _plan(self, request: Json) -> ChatPlan:
         """Return the plan of a chat request. Raises `Refused` in the client's terms."""
@@ -304,7 +323,7 @@ class Chat(Relay):
 
     def _read_again(self) -> Json:
         """Return the chat request once more, from the bytes that are kept of it."""
-        return self._read() or {}
+        return self._read()[0] or {}
 
     async def _written(self, plan: ChatPlan) -> tuple[ChatPlan, list[bytes]]:
         """Return the plan and its requests as bytes, in the order of their tries.
@@ -317,7 +336,7 @@ class Chat(Relay):
         bodies = await self._services.worker.run(len(self._body), lambda: [sse.dumps(body) for body in written])
         written.clear()
         self._kept = len(self._body) if plan.retry or plan.version else 0
-        self._held.keep(self._kept + sum(map(len, bodies)))
+        self._held.keep(self._kept + self._api.kept + sum(map(len, bodies)))
         return replace(plan, body={}, fallbacks=()), bodies
 
     @contextlib.asynccontextmanager
@@ -401,7 +420,9 @@ class Chat(Relay):
         """Write events, given their data."""
         if events:
             made = map(self._api.event, events)
-            size = sum(map(len, events)) + (self._api.kept if events[-1] == sse.DONE else 0)  # which is told at the end
+            tells = events[-1] == sse.DONE or not self._begun  # what is kept is told at the beginning and the end
+            size = sum(map(len, events)) + (self._api.kept if tells else 0)
+            self._begun = True
             is_long = size > SHORT
             await self._writer.write(
                 await self._services.worker.run(size, b"".join, made) if is_long else b"".join(made)
@@ -478,7 +499,7 @@ class CountTokens(Chat):
 
     async def answer(self) -> None:
         """Count the prompt's tokens, as the engine does."""
-        request = await self._beside(self._read)
+        request = await self._read_request()
         if request is None:
             await self._relay()
             return

@@ -9,8 +9,8 @@ Knows nothing of what a request asks for besides.
 import asyncio
 import contextlib
 import json
-import math
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -29,7 +29,7 @@ _RESULT = " ".join(str(number) for number in range(100, 164))
 _FEWER = 32
 """Tokens by which a conversation is shorter when its result of 64 numbers is left out."""
 _ASK_SECONDS = 5.0
-"""Time for an engine to tell its version."""
+"""Time for an engine to tell its version, or how long a conversation is."""
 T = TypeVar("T")
 
 
@@ -58,11 +58,10 @@ class Models:
     def __init__(self, config: SidecarConfig, registry: Registry | None, upstream: Upstream) -> None:
         self._overrides = {model: named_dialect(name) for model, name in config.dialects.items()}
         self._aliases, self._registry, self._upstream = config.models, registry, upstream
-        self._served: _Remembered[ModelDialect] = _Remembered(math.inf)
+        self._served: dict[str, ModelDialect] = {}
         """What the engine has told; kept, as a version does not change, until it tells of another."""
         self._unversioned: _Remembered[ModelDialect | None] = _Remembered(config.manifest_seconds)
         self._tool_roles: _Remembered[bool] = _Remembered(config.manifest_seconds)
-        self._asking: dict[str, asyncio.Future[None]] = {}
 
     async def dialect_for(self, request: dict[str, Any], header: str | None = None) -> ModelDialect:
         """Return the dialect of a chat request: that which the `header` or the request names, or its model's."""
@@ -80,11 +79,10 @@ class Models:
         """Return the dialect of `model`. Raises `Refused` when nothing says it, `Unavailable` without the store."""
         if found := self._overrides.get(model):
             return found
-        if model not in self._served and model not in self._unversioned:
-            await self._once(model)
-        if model in self._served:
-            return self._served[model]
-        found = self._unversioned[model] or self._overrides.get("*")
+        if model not in self._served:
+            with contextlib.suppress(OtherVersion):  # what the engine serves, which it has told now
+                found = await self._unversioned.get(model, lambda: self._find_out(model))
+        found = self._served.get(model) or found or self._overrides.get("*")
         if found is None:
             raise Refused(
                 f"no dialect is known for model {model[:80]!r}, which tools need; name one in the field tools_prompt "
@@ -95,17 +93,24 @@ class Models:
             )
         return found
 
+    async def dialect_for_text(self, request: dict[str, Any], header: str | None = None) -> ModelDialect:
+        """Return the same for a request that only needs to know which tokens its model has; most models', if none."""
+        try:
+            return await self.dialect_for(request, header)
+        except (Refused, Unavailable):
+            return named_dialect("hermes")  # whose markers are broken in every dialect
+
     async def has_tool_role(self, model: str, version: bytes | None = None) -> bool:
         """Return whether the chat template shows messages of the role tool; True also where the engine says nothing.
 
         Raises `OtherVersion` where it serves another than `version`.
         """
-        key = f"{model} {version!r}"
-        if key not in self._tool_roles:
-            as_user = await self._tokens(model, "user", version)
-            as_tool = await self._tokens(model, "tool", version) if as_user else None
-            self._tool_roles[key] = as_user is None or (as_tool is not None and as_user - as_tool < _FEWER)
-        return self._tool_roles[key]
+        return await self._tool_roles.get(f"{model} {version!r}", lambda: self._find_tool_role(model, version))
+
+    async def _find_tool_role(self, model: str, version: bytes | None) -> bool:
+        as_user = await self._tokens(model, "user", version)
+        as_tool = await self._tokens(model, "tool", version) if as_user else None
+        return as_user is None or (as_tool is not None and as_user - as_tool < _FEWER)
 
     async def check_version(self, model: str, version: bytes | None, response: EngineResponse) -> None:
         """Raise `OtherVersion` where the engine has refused a request that is meant for `version`."""
@@ -116,35 +121,20 @@ class Models:
             told = _spoken(manifest)
         except (ValueError, TypeError, KeyError, Refused):
             raise Unavailable("the engine serves a version whose manifest can't be read; upgrade the sidecar") from None
+        if len(self._served) >= _MOST_REMEMBERED:
+            self._served.clear()
         self._served[model] = replace(told, version=f"{manifest.name}@{manifest.version}".encode())
         raise OtherVersion
 
-    async def _once(self, model: str) -> None:
-        """Find out about `model`; who asks meanwhile waits for the same answer."""
-        if asking := self._asking.get(model):
-            await asyncio.shield(asking)
-            return
-        asking = self._asking[model] = asyncio.ensure_future(self._find_out(model))
-        asking.add_done_callback(lambda done: self._asking.pop(model, None))
-        await asyncio.shield(asking)
+    async def _find_out(self, model: str) -> ModelDialect | None:
+        """Ask the engine for its version, by a request that is meant for none; else the store.
 
-    async def _find_out(self, model: str) -> None:
-        """Ask the engine for its version, by a request that is meant for none; else the store."""
-        with contextlib.suppress(TimeoutError):
-            try:
-                async with asyncio.timeout(_ASK_SECONDS):
-                    await self._tokens(model, "user", b"?")
-            except OtherVersion:
-                return
-        found = None
-        if self._registry is not None:
-            try:
-                found = await asyncio.to_thread(_read_manifest, self._registry, self._aliases.get(model, model))
-            except Unavailable:
-                if not self._unversioned.had(model):
-                    raise
-                found = self._unversioned[model]  # what was true a moment ago is better than nothing
-        self._unversioned[model] = found
+        Raises `OtherVersion` where the engine has told it, `Unavailable` without the store.
+        """
+        await self._tokens(model, "user", b"?")
+        if self._registry is None:
+            return None
+        return await asyncio.to_thread(_read_manifest, self._registry, self._aliases.get(model, model))
 
     async def _tokens(self, model: str, role: str, version: bytes | None) -> int | None:
         """Return the length of a conversation whose result has `role`; None when the engine has no answer."""
@@ -156,10 +146,11 @@ class Models:
         body = dumps({"model": model, "messages": messages})
         try:
             headers = [(b"content-type", b"application/json"), *([(VERSION_HEADER, version)] if version else [])]
-            async with self._upstream.request("POST", "/tokenize", headers, body) as response:
+            request = self._upstream.request("POST", "/tokenize", headers, body)
+            async with asyncio.timeout(_ASK_SECONDS), request as response:
                 await self.check_version(model, version, response)
                 answer: Any = json.loads(await response.read()) if response.status == 200 else {}
-        except (Unavailable, TimedOut, ValueError):
+        except (Unavailable, TimedOut, TimeoutError, ValueError):
             return None
         count = answer.get("count") if isinstance(answer, dict) else None
         return count if isinstance(count, int) else None
@@ -191,23 +182,42 @@ def _spoken(manifest: Manifest) -> ModelDialect:
 
 
 class _Remembered(Generic[T]):
-    """Values by model id, each for `seconds`. Bounded, since ids come from clients."""
+    """Values by model id. Who asks for an unknown one waits for it, for an older one than `seconds` gets that.
+
+    It is then found anew beside the request, once at a time, so that an engine or a store that hangs holds no request
+    up. Bounded, since ids come from clients.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._values: dict[str, tuple[float, T]] = {}
+        self._finding: dict[str, asyncio.Task[T]] = {}
 
-    def __contains__(self, model: str) -> bool:
-        return model in self._values and time.monotonic() < self._values[model][0]
+    async def get(self, model: str, find: Callable[[], Awaitable[T]]) -> T:
+        """Return the value that is known, or what `find` returns. Raises what that raises."""
+        if model not in self._values:
+            return await asyncio.shield(self._find(model, find))
+        until, value = self._values[model]
+        if time.monotonic() >= until:
+            self._find(model, find)
+        return value
 
-    def had(self, model: str) -> bool:
-        """Return whether there is a value, be it old."""
-        return model in self._values
+    def _find(self, model: str, find: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
+        if (finding := self._finding.get(model)) is None:
+            finding = self._finding[model] = asyncio.create_task(self._remember(model, find))
+            finding.add_done_callback(lambda done: self._finding.pop(model, None))
+            finding.add_done_callback(lambda done: done.cancelled() or done.exception())  # who has waited gets it
+        return finding
 
-    def __getitem__(self, model: str) -> T:
-        return self._values[model][1]
-
-    def __setitem__(self, model: str, value: T) -> None:
+    async def _remember(self, model: str, find: Callable[[], Awaitable[T]]) -> T:
+        known = self._values.get(model)
+        try:
+            found = await find()
+        except Exception:
+            if known:  # what was true a moment ago is better than nothing
+                self._values[model] = (time.monotonic() + self._seconds, known[1])
+            raise
         if len(self._values) >= _MOST_REMEMBERED:
             self._values.clear()
-        self._values[model] = (time.monotonic() + self._seconds, value)
+        self._values[model] = (time.monotonic() + self._seconds, found)
+        return found

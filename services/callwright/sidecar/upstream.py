@@ -7,7 +7,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from types import SimpleNamespace
 from typing import Any, Self
 
 import aiohttp
@@ -36,6 +35,9 @@ _PIECE_BYTES = 64 * 1024
 _LONGEST_BODY = 16 * 1024**2
 """Bytes of an answer that is read whole."""
 _has_control_character = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_DATA = b"data:"
+"""What the line of a stream begins with that is no comment, by which an engine says only that it lives."""
 _NOT_HTTP = "the engine's answer is not HTTP, or its head is too large; look whether --upstream is the engine's URL"
 
 
@@ -69,7 +71,9 @@ class EngineResponse:
         self._closed = None
         declared = "content-length" in response.headers or "chunked" in response.headers.get("transfer-encoding", "")
         self.has_begun = self.media_type != "text/event-stream"
-        """The engine has answered: with a head, or in a stream, whose head says nothing yet, with more."""
+        """The engine has answered: with a head, or in a stream, whose head says nothing yet, with data."""
+        self._line = b""
+        """The beginning of a stream's line before that."""
         if not declared and response.connection is not None and response.connection.protocol is not None:
             self._closed = response.connection.protocol.closed
 
@@ -77,14 +81,10 @@ class EngineResponse:
         try:
             with _engine_errors():
                 try:
-                    async with asyncio.timeout_at(self._deadline):
-                        piece = await self._content.read(_PIECE_BYTES)
-                    if piece and not self.has_begun:
-                        self.has_begun = True
-                        self._breaker.succeed(with_tokens=True)
+                    piece = await self._early_piece()
                     while piece:
                         yield piece
-                        piece = await self._content.read(_PIECE_BYTES)
+                        piece = await (self._content.read(_PIECE_BYTES) if self.has_begun else self._early_piece())
                 except (aiohttp.ClientError, TimeoutError):
                     # aiohttp raises at once, even where it has more to read: what came before the error is not lost.
                     if rest := self._content._read_nowait(-1):
@@ -98,6 +98,18 @@ class EngineResponse:
             if not self.has_begun:
                 self._breaker.fail(was_silent=isinstance(error, TimedOut))
             raise
+
+    async def _early_piece(self) -> bytes:
+        """Return a piece that has to come in time. Raises `TimeoutError`."""
+        async with asyncio.timeout_at(self._deadline):
+            piece = await self._content.read(_PIECE_BYTES)
+        if not self.has_begun:
+            lines = (self._line + piece).split(b"\n")
+            self._line = lines[-1][: len(_DATA)]
+            if any(line.startswith(_DATA) for line in lines):
+                self.has_begun = True
+                self._breaker.succeed(with_tokens=True)
+        return piece
 
     async def read(self, hold: Callable[[int], None] = lambda size: None) -> bytes:
         """Return the whole body; `hold` gets its size, as far as that is declared, or each piece's, and may raise.
@@ -197,14 +209,14 @@ class Upstream:
             url = URL(self._url + target, encoded=True)
             sent = [("host", self._host), *((name.decode("latin-1"), _text(value)) for name, value in headers)]
             options: dict[str, Any] = {"headers": sent, "data": body, "allow_redirects": False}
-            connection = SimpleNamespace(reused=False)
-            try:
-                return await self._kept.request(method, url, trace_request_ctx=connection, **options)
-            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-                unsent = isinstance(error, aiohttp.ClientConnectorError)  # no connection: so the engine is down
-                if unsent or _has_begun(error) or not (connection.reused or _is_repeatable(method, target)):
-                    raise
-            # The engine had closed a kept connection when the request was on its way, or has lost it since.
+            if _is_repeatable(method, target):
+                try:
+                    return await self._kept.request(method, url, **options)
+                except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                    unsent = isinstance(error, aiohttp.ClientConnectorError)  # no connection: so the engine is down
+                    if unsent or _has_begun(error):
+                        raise
+            # By a connection of its own: the engine may have closed a kept one when the request was on its way.
             return await self._fresh.request(method, url, **options)
         except aiohttp.ClientConnectorError:
             raise  # a certificate that is not trusted is a `ValueError` too
@@ -212,8 +224,6 @@ class Upstream:
             raise Refused(f"the request can't be sent on: {error}") from None
 
     def _session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_reuseconn.append(_note_reuse)
         session = aiohttp.ClientSession(
             connector=connector,
             timeout=self._timeout,
@@ -223,7 +233,6 @@ class Upstream:
             max_line_size=_LONGEST_HEADER,
             max_field_size=_LONGEST_HEADER,
             max_headers=_MOST_HEADERS,
-            trace_configs=[tracing],
         )
         session._retry_connection = False  # else each GET, PUT and DELETE is tried again by aiohttp too
         return session
@@ -240,11 +249,7 @@ class _Connector(aiohttp.TCPConnector):
 
 def _is_repeatable(method: str, target: str) -> bool:
     """Return whether a request may reach the engine twice: it keeps nothing of what it was asked."""
-    return target.partition("?")[0] in ENGINE_PATHS.get(method, ())
-
-
-async def _note_reuse(session: aiohttp.ClientSession, context: Any, parameters: object) -> None:
-    context.trace_request_ctx.reused = True
+    return method in _SAFE_METHODS or target.partition("?")[0] in ENGINE_PATHS.get(method, ())
 
 
 def _has_begun(error: aiohttp.ClientError) -> bool:

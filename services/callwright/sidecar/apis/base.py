@@ -35,7 +35,7 @@ class Api(Protocol):
 
     @property
     def kept(self) -> int:
-        """Bytes of a stream's text that are kept for its end."""
+        """Bytes of the request and of a stream's text that are kept to be told at its end."""
 
     def chat_request(self, request: Json) -> Json | None:
         """Return the chat request, with tools, for the client's; None for one that the engine answers by itself.

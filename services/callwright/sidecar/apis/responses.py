@@ -13,7 +13,7 @@ from callwright.sidecar.apis.base import renamed_refusal, same_fields
 from callwright.sidecar.apis.response_events import ResponseEvents, echoed, response
 from callwright.sidecar.chat_request import joined_text
 from callwright.sidecar.errors import Refused
-from callwright.sidecar.sse import KEEP_ALIVE, named_event
+from callwright.sidecar.sse import KEEP_ALIVE, dumps, named_event
 
 Json = dict[str, Any]
 _SAME = ("parallel_tool_calls", "stop", "user")
@@ -30,13 +30,14 @@ class Responses:
 
     def __init__(self) -> None:
         self._request: Json = {}
+        self._echoed = 0
         self._places: dict[str, str] = {"messages": "input"}
         self._events: ResponseEvents | None = None
 
     @property
     def kept(self) -> int:
-        """The text, which is told once more at the end."""
-        return self._events.kept if self._events else 0
+        """What the response tells of its request, and the text, which is told once more at the end."""
+        return self._echoed + (self._events.kept if self._events else 0)
 
     def chat_request(self, request: Json) -> Json | None:
         """Return the chat request, where there are functions or calls and results of such. Raises `Refused`."""
@@ -48,6 +49,7 @@ class Responses:
             if request.get(key):
                 raise Refused(f"{key}: nothing is stored here; send the whole conversation as input", param=key)
         self._request = echoed(request)
+        self._echoed = len(dumps(self._request))
         if isinstance(request.get("include"), list) and _LOGPROBS in request["include"]:
             raise Refused("include: log probabilities are not served together with functions", param="include")
         made = same_fields(request, refused=_REFUSED, further=_SAME)
