@@ -3,7 +3,7 @@ the folder that `KUBEBUILDER_ASSETS` names.
 
 With `USE_EXISTING_CLUSTER=true` the server that `KUBECONFIG` names is used instead, and left running.
 Starts and stops processes and writes kubeconfigs. There is no scheduler, kubelet, job controller or KubeRay operator
-behind it: tests write the statuses that those would write.
+behind it: tests write the statuses that those would write. Kubernetes' garbage collector runs for tests that delete.
 """
 
 import atexit
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,15 +61,15 @@ class ApiServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _assets() -> Path:
+def _assets(*programs: str) -> Path:
+    """The folder with these programs; skips the test, saying why, without them."""
     named = os.environ.get("KUBEBUILDER_ASSETS")
     packed = ROOT.parent / "shared" / "kube" / "cluster" / "bin"
     if not named and packed.is_dir():
-        return _unpacked([packed / f"{name}.xz" for name in ("kube-apiserver", "etcd")])
+        return _unpacked([packed / f"{name}.xz" for name in programs])
     if not named:
-        pytest.skip("needs a real API server: set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd")
-    missing = [name for name in ("kube-apiserver", "etcd") if not (Path(named) / name).exists()]
-    if missing:
+        pytest.skip(f"needs a real API server: set KUBEBUILDER_ASSETS to a folder with {', '.join(programs)}")
+    if missing := [name for name in programs if not (Path(named) / name).exists()]:
         pytest.skip(f"needs a real API server: KUBEBUILDER_ASSETS={named} lacks {', '.join(missing)}")
     return Path(named)
 
@@ -94,7 +94,7 @@ def start() -> ApiServer:
     """Start etcd and the API server, once in a test session; skips the test, saying why, without the binaries."""
     if os.environ.get("USE_EXISTING_CLUSTER") == "true":
         return _existing(Path(os.environ["KUBECONFIG"]))
-    server = _started(_assets())
+    server = _started(_assets("kube-apiserver", "etcd"))
     atexit.register(server.stop)
     return server
 
@@ -192,6 +192,22 @@ def apiserver(shared: Path) -> ApiServer:
         cluster.apply(CRD, manifest)
     wait_until(lambda: established(cluster), what="CRDs established")
     return server
+
+
+@pytest.fixture(scope="session")
+def garbage_collector(apiserver: ApiServer) -> Iterator[None]:
+    """Kubernetes' own, which deletes what owners leave."""
+    if not apiserver.processes:  # a whole cluster has one
+        yield
+        return
+    program = _assets("kube-controller-manager") / "kube-controller-manager"
+    (port,) = free_ports(1)
+    flags = [f"--kubeconfig={apiserver.kubeconfig}", "--controllers=garbage-collector-controller"]
+    flags += ["--leader-elect=false", f"--secure-port={port}", f"--cert-dir={apiserver.folder}/collector"]
+    process = _spawn(apiserver.folder, program, flags)
+    yield
+    process.kill()
+    process.wait()
 
 
 def kind_of(manifest: dict[str, Any]) -> Kind:

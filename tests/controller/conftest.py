@@ -1,19 +1,24 @@
 """The API server with the kinds that the controller works with."""
 
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import kube
 import manifests
+from callwright.controller.app import Controller
 from callwright.controller.cluster import Cluster, Kind
 from callwright.controller.config import ControllerConfig
+from callwright.controller.metrics import Metrics
 from callwright.controller.reconcile import Reconciler
+from callwright.controller.run_store import RunStore
 from callwright.store import Store
 from cast import Play, config_of, reconciler_of
-from kube import apiserver, cluster, connect, namespace
+from kube import apiserver, cluster, connect, garbage_collector, namespace
 
-__all__ = ["apiserver", "cluster", "namespace"]
+__all__ = ["apiserver", "cluster", "garbage_collector", "namespace"]
 
 
 @pytest.fixture
@@ -55,3 +60,33 @@ def config(watched: tuple[str, ...], store: Store) -> ControllerConfig:
 def reconciler(kubeconfig: Path, store: Store) -> Reconciler:
     """The controller's work, under its chart's role."""
     return reconciler_of(connect(kubeconfig), store)
+
+
+@pytest.fixture
+def open_store() -> Callable[[str], RunStore]:
+    return RunStore.open
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def controller(
+    kubeconfig: Path,
+    config: ControllerConfig,
+    open_store: Callable[[str], RunStore],
+    metrics: Metrics,
+) -> Iterator[None]:
+    """The controller in a thread of its own, under the service account and role of the chart."""
+    reconciler = Reconciler(connect(kubeconfig), config, open_store)
+    stop = threading.Event()
+    made = Controller(reconciler, metrics)
+    running = threading.Thread(target=made.run, args=[stop], name="controller")
+    running.start()
+    yield
+    assert made.healthy()
+    stop.set()
+    running.join(60)
+    assert not running.is_alive()

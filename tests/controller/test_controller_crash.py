@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import kube
 from callwright.controller.cluster import CONFIG_MAP, FINE_TUNE, JOB, RAY_JOB, Cluster, Kind
 from callwright.controller.reconcile import Reconciler
 from callwright.errors import Conflict
@@ -74,20 +75,37 @@ def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster:
         ("Completed", {"evaluate": {"promote": "never"}}),
     ],
 )
+@pytest.mark.usefixtures("garbage_collector")
 def test_deleted_in_any_phase_leaves_nothing(
     play: Play, store: Store, cluster: Cluster, phase: str, spec: Object
 ) -> None:
+    """No controller need be there."""
     reconciler = reconciler_of(cluster, store)
     play.apply(play.document(**spec))
     play.live(reconciler, until=phase)
     play.apply(play.document("other"))
     reconciler.reconcile(play.namespace, "other")
     cluster.delete(FINE_TUNE, play.namespace, "weather")
-    reconciler.reconcile(play.namespace, "weather")
     assert cluster.get(FINE_TUNE, play.namespace, "weather") is None
-    for kind in (RAY_JOB, JOB, CONFIG_MAP):
-        assert owners(cluster, kind, play.namespace) <= {"other"}
+
+    def left() -> set[str]:
+        return set().union(*(owners(cluster, kind, play.namespace) for kind in (RAY_JOB, JOB, CONFIG_MAP)))
+
+    kube.wait_until(lambda: left() == {"other"}, what=lambda: str(left()))
     assert owners(cluster, RAY_JOB, play.namespace) == {"other"}
+    assert reconciler.reconcile(play.namespace, "weather") is None  # nobody's document, nothing to do
+
+
+def test_a_document_that_an_earlier_release_holds_can_be_deleted(play: Play, store: Store, cluster: Cluster) -> None:
+    document = play.document()
+    document["metadata"]["finalizers"] = ["callwright.io/cancel", "example.com/theirs"]
+    play.apply(document)
+    cluster.delete(FINE_TUNE, play.namespace, "weather")
+    assert reconciler_of(cluster, store).reconcile(play.namespace, "weather") is None
+    found = cluster.get(FINE_TUNE, play.namespace, "weather")
+    assert found is not None
+    assert found["metadata"]["finalizers"] == ["example.com/theirs"]
+    cluster.merge(FINE_TUNE, play.namespace, "weather", {"metadata": {"finalizers": None}})
 
 
 def owners(cluster: Cluster, kind: Kind, namespace: str) -> set[str]:
@@ -101,13 +119,14 @@ def test_a_document_of_the_same_name_waits_for_the_objects_of_the_one_before(
     reconciler = reconciler_of(cluster, store)
     play.apply(play.document())
     play.live(reconciler, until="Training")
-    # Deleted while no controller watches, and without a garbage collector in this cluster.
-    cluster.merge(FINE_TUNE, play.namespace, "weather", {"metadata": {"finalizers": None}})
+    job = f"{play.status()['run']}-train"
+    cluster.merge(RAY_JOB, play.namespace, job, {"metadata": {"finalizers": ["ray.io/rayjob-finalizer"]}})  # KubeRay's
     cluster.delete(FINE_TUNE, play.namespace, "weather")
     play.apply(play.document())
     reconciler.reconcile(play.namespace, "weather")
     assert "waiting until an earlier RayJob is gone" in play.status()["message"]
-    cluster.delete(RAY_JOB, play.namespace, f"{play.status()['run']}-train")
+    cluster.delete(RAY_JOB, play.namespace, job)
+    cluster.merge(RAY_JOB, play.namespace, job, {"metadata": {"finalizers": None}})
     play.live(reconciler)
 
 
@@ -128,7 +147,6 @@ def test_the_status_of_a_document_is_never_written_to_another_of_its_name(
 
         def merge(self, kind: Kind, namespace: str, name: str, patch: Object, **more: Any) -> Object | None:
             if more.get("subresource") == "status":
-                cluster.merge(FINE_TUNE, namespace, name, {"metadata": {"finalizers": None}})
                 cluster.delete(FINE_TUNE, namespace, name)
                 play.apply(play.document(suspend=True))
             return super().merge(kind, namespace, name, patch, **more)

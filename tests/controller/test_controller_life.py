@@ -4,9 +4,8 @@ Shown: the whole way from a document to a promoted and served version, what each
 when it is suspended, fails, is changed or deleted.
 """
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,47 +14,15 @@ import pytest
 import yaml
 
 import kube
-from callwright.controller.app import Controller
 from callwright.controller.check import check
 from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, Cluster
 from callwright.controller.config import ControllerConfig
 from callwright.controller.metrics import Metrics
-from callwright.controller.reconcile import Reconciler
 from callwright.controller.run_store import RunStore
 from callwright.errors import Unavailable
 from callwright.store import Registry, Store
 from cast import Play
 from kube import connect
-
-
-@pytest.fixture
-def open_store() -> Callable[[str], RunStore]:
-    return RunStore.open
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
-def controller(
-    kubeconfig: Path,
-    config: ControllerConfig,
-    open_store: Callable[[str], RunStore],
-    metrics: Metrics,
-) -> Iterator[None]:
-    """The controller in a thread of its own, under the service account and role of the chart."""
-    reconciler = Reconciler(connect(kubeconfig), config, open_store)
-    stop = threading.Event()
-    made = Controller(reconciler, metrics)
-    running = threading.Thread(target=made.run, args=[stop], name="controller")
-    running.start()
-    yield
-    assert made.healthy()
-    stop.set()
-    running.join(60)
-    assert not running.is_alive()
 
 
 def conditions(status: dict[str, Any]) -> dict[str, str]:
@@ -97,7 +64,7 @@ def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cl
     play.rolled_out()
     status = play.wait_for("Promoted")
     assert conditions(status) == dict.fromkeys(
-        ("Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete"), "True"
+        ("Ready", "Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete"), "True"
     )
     assert (status["progress"], status["loss"], status["accuracy"], status["version"]) == ("120/120", 0.42, 0.93, run)
     assert status["observedGeneration"] == document["metadata"]["generation"]
@@ -138,6 +105,7 @@ def test_changed_spec_makes_a_new_run(play: Play, controller: None, cluster: Clu
     assert play.child(RAY_JOB, "train")["metadata"]["labels"]["callwright.io/run"] == play.status()["run"]
 
 
+@pytest.mark.usefixtures("garbage_collector")
 def test_a_hundred_documents_at_once(play: Play, controller: None, cluster: Cluster) -> None:
     """Each gets a run and a RayJob of its own, once; deleted, each takes its own away with it."""
     names = {f"one-of-many-{index}" for index in range(100)}
@@ -153,9 +121,12 @@ def test_a_hundred_documents_at_once(play: Play, controller: None, cluster: Clus
         assert len(jobs) == len({job["metadata"]["labels"]["callwright.io/run"] for job in jobs}) == 100
         list(pool.map(lambda name: cluster.delete(FINE_TUNE, play.namespace, name), names))
         kube.wait_until(lambda: phases() == [], what=lambda: f"{len(phases())} documents left")
-    assert cluster.find(RAY_JOB, play.namespace) == []
-    labels = [each["metadata"].get("labels", {}) for each in cluster.find(CONFIG_MAP, play.namespace)]
-    assert not any("callwright.io/run" in each for each in labels)
+
+    def left() -> list[str]:
+        found = [each for kind in (RAY_JOB, CONFIG_MAP) for each in cluster.find(kind, play.namespace)]
+        return [each["metadata"]["name"] for each in found if "callwright.io/run" in each["metadata"].get("labels", {})]
+
+    kube.wait_until(lambda: left() == [], what=lambda: f"{left()} left")
 
 
 @pytest.mark.parametrize(("promote", "phase"), [("manual", "AwaitingPromotion"), ("never", "Completed")])

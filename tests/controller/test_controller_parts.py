@@ -20,8 +20,9 @@ def ended(kind: str, **more: str) -> dict[str, Any]:
     ("job", "seen"),
     [
         ({}, Seen("waiting")),
-        ({"status": {"active": 1}}, Seen("running")),
-        ({"status": {"active": 1, "failed": 2}}, Seen("running", "2 pods failed; trying again")),
+        ({"status": {"active": 1, "ready": 1}}, Seen("running")),
+        ({"status": {"active": 1}}, Seen("waiting")),  # for a node, a volume or an image
+        ({"status": {"active": 1, "ready": 1, "failed": 2}}, Seen("running", "2 pods failed; trying again")),
         (ended("Complete"), Seen("succeeded")),
         (ended("Failed", reason="BackoffLimitExceeded", message="m"), Seen("failed", "m", "BackoffLimitExceeded")),
         # Newer Job controllers say so before the pods are gone: not the end yet.
@@ -52,6 +53,10 @@ def test_job_is_seen(job: dict[str, Any], seen: Seen) -> None:
             Seen("waiting", "attempt 2 failed; trying again on a new Ray cluster"),
         ),
         ({"jobDeploymentStatus": "Suspended"}, Seen("waiting", "RayJob is Suspended")),
+        (
+            {"jobDeploymentStatus": "ValidationFailed", "message": "backoffLimit must be positive"},
+            Seen("failed", "backoffLimit must be positive", "ValidationFailed"),
+        ),
     ],
 )
 def test_ray_job_is_seen(status: dict[str, Any], seen: Seen) -> None:

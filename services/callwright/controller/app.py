@@ -86,6 +86,9 @@ class Controller:
                 seconds = self._reconciler.reconcile(*key)
         except Exception as error:  # noqa: BLE001 - no failure ends the work on a document
             patience = self._patience.setdefault(key, Patience(f"looking at {key[0]}/{key[1]}"))
-            return patience.after(error)
+            seconds = patience.after(error)
+            if patience.lasting(error):
+                self._reconciler.tell(*key, error)
+            return seconds
         self._patience.pop(key, None)
         return seconds

@@ -7,6 +7,7 @@ Maps HTTP failures to Callwright's errors. Objects are plain dicts; blocking; th
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ _TIMEOUT_SECONDS = 30
 _BUSY_SECONDS = 300
 """Most seconds that an API server's `Retry-After` is heeded."""
 _BROKEN = (HTTPError, OSError, client.ApiException)  # the last one for TLS alone
+_BY_ROLE = re.compile(r'User "[^"]*" cannot ')
+"""How RBAC words its refusal, as opposed to admission, which also answers 403."""
 _AGAIN = Retry(
     2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, backoff_factor=0.1, raise_on_status=False,
     respect_retry_after_header=False,
@@ -55,14 +58,31 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "networkpolicies")
 JOB = Kind("batch/v1", "jobs")
 RAY_JOB = Kind("ray.io/v1", "rayjobs")
 RAY_SERVICE = Kind("ray.io/v1", "rayservices")
+WORKLOAD = Kind("kueue.x-k8s.io/v1beta2", "workloads")
 
 
-class TooManyRequests(Unavailable):
+class NoAnswer(Unavailable):
+    """The API server does not answer, or not whole."""
+
+
+class TooManyRequests(NoAnswer):
     """The API server asks to come back later, in so many seconds."""
 
     def __init__(self, message: str, seconds: float) -> None:
         self.seconds = seconds
         super().__init__(message)
+
+
+class Forbidden(StageFailed):
+    """The role of the client does not allow the request."""
+
+
+class NotAdmitted(StageFailed):
+    """A quota, a policy or a webhook of the cluster refuses the object."""
+
+
+class KindMissing(StageFailed):
+    """The API server does not know the kind."""
 
 
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -109,6 +129,12 @@ class Cluster:
         selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
         return self.list(kind, namespace, selector=selector)[0]
 
+    def warnings(self, namespace: str, name: str) -> list[Object]:
+        """Return the warnings that the cluster has told of the object of that name, of whatever kind."""
+        query = {"fieldSelector": f"type=Warning,involvedObject.name={name}"}
+        found = self._call("GET", EVENT.path(namespace), query=query) or {}
+        return [*(found.get("items") or ())]
+
     def list(self, kind: Kind, namespace: str | None, *, selector: str = "") -> "tuple[list[Object], str]":
         """Return the objects that the label selector finds, and the list's version, from which on they can be
         watched.
@@ -121,7 +147,7 @@ class Cluster:
     ) -> Iterator[tuple[str, Object]]:
         """Yield what happens to the objects after `version`, for so many seconds: ADDED, MODIFIED, DELETED or BOOKMARK.
 
-        Raises `Unavailable` when the stream breaks, and when `version` is too old.
+        Raises `NoAnswer` when the stream breaks, and when `version` is too old.
         """
         path = kind.path(namespace)
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version}
@@ -130,7 +156,7 @@ class Cluster:
             event = _read(line, f"WATCH {path}")
             changed = event.get("object")
             if event.get("type") == "ERROR" or not isinstance(changed, dict) or "metadata" not in changed:
-                raise Unavailable(f"WATCH {path}: got {changed!s:.200}")
+                raise NoAnswer(f"WATCH {path}: got {changed!s:.200}")
             yield event["type"], changed
 
     def apply(self, kind: Kind, manifest: Object, *, manager: str = FIELD_MANAGER, dry_run: bool = False) -> Object:
@@ -167,7 +193,7 @@ class Cluster:
     def _lines(
         self, path: str, query: dict[str, str], *, what: str, silent_seconds: float | None = None
     ) -> Iterator[bytes]:
-        """Yield the lines of a streamed answer as they come. Raises `Unavailable` after a silence of
+        """Yield the lines of a streamed answer as they come. Raises `NoAnswer` after a silence of
         `silent_seconds`.
         """
         request = self._api.param_serialize(
@@ -188,7 +214,7 @@ class Cluster:
             finally:
                 response.close()
         except _BROKEN as error:
-            raise Unavailable(f"{what}: {type(error).__name__}") from error
+            raise NoAnswer(f"{what}: {type(error).__name__}") from error
 
     def _call(
         self,
@@ -213,7 +239,7 @@ class Cluster:
             response = self._api.call_api(*request, _request_timeout=_TIMEOUT_SECONDS)
             data = response.read()
         except _BROKEN as error:
-            raise Unavailable(f"{method} {path}: the API server does not answer: {type(error).__name__}") from error
+            raise NoAnswer(f"{method} {path}: the API server does not answer: {type(error).__name__}") from error
         if (missing_ok and response.status == 404 and data.startswith(b"{")) or (
             existing_ok and response.status == 409 and _status(data).get("reason") == "AlreadyExists"
         ):
@@ -224,13 +250,13 @@ class Cluster:
 
 
 def _read(data: bytes, what: str) -> Object:
-    """Return the object that an answer holds. Raises `Unavailable` where it was cut off."""
+    """Return the object that an answer holds. Raises `NoAnswer` where it was cut off."""
     try:
         found = json.loads(data)
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise Unavailable(f"{what}: got {len(data)} bytes that are no JSON object")
+        raise NoAnswer(f"{what}: got {len(data)} bytes that are no JSON object")
     return found
 
 
@@ -256,14 +282,16 @@ def _failure(method: str, path: str, status: int, data: bytes, headers: Mapping[
         case 400 | 422:
             return InvalidInput(message)
         case 408 | 410 | 429:
-            return Unavailable(message)
+            return NoAnswer(message)
         case _ if status >= 500:
-            return Unavailable(message)
+            return NoAnswer(message)
         case 403:
-            return StageFailed(
+            if not _BY_ROLE.search(message):
+                return NotAdmitted(f"{message}; raise the quota, or change what the policy objects to")
+            return Forbidden(
                 f"{message}; expected a role that allows it: check the chart's RBAC and watched namespaces"
             )
         case 404:
-            return StageFailed(f"{message}; expected the kind to be known: install its CustomResourceDefinition")
+            return KindMissing(f"{message}; expected the kind to be known: install its CustomResourceDefinition")
         case _:
             return StageFailed(message)

@@ -30,7 +30,7 @@ def see_job(job: Object) -> Seen:
             return Seen(state, condition.get("message", ""), condition.get("reason", ""))
     failed = status.get("failed", 0)
     note = f"{failed} pod{'s' if failed > 1 else ''} failed; trying again" if failed else ""
-    return Seen("running" if status.get("active") else "waiting", note)
+    return Seen("running" if status.get("ready") else "waiting", note)
 
 
 def see_ray_job(job: Object) -> Seen:
@@ -44,8 +44,8 @@ def see_ray_job(job: Object) -> Seen:
             return Seen(
                 "failed", message or f"the Ray job ended as {status.get('jobStatus') or 'unknown'}", "JobStopped"
             )
-        case "Failed":
-            return Seen("failed", message, reason or "JobFailed")
+        case "Failed" | "ValidationFailed" as ended:
+            return Seen("failed", message, reason or ("JobFailed" if ended == "Failed" else ended))
         case "Running":
             return Seen("running", message)
         case "Retrying":
@@ -80,7 +80,7 @@ def _bad_ends(pod: Object) -> list[tuple[str, Object]]:
 
 
 def stuck(pods: list[Object]) -> str:
-    """Why pods don't start, in the kubelet's or scheduler's words; empty if no reason is known."""
+    """Return why pods don't start, in the kubelet's or scheduler's words; empty if no reason is known."""
     for pod in pods:
         for container in _containers(pod):
             waiting = container.get("state", {}).get("waiting") or {}
@@ -95,6 +95,32 @@ def stuck(pods: list[Object]) -> str:
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 return f"pod {pod['metadata']['name']} is not scheduled: {condition.get('message', '')}".rstrip(": ")
     return ""
+
+
+def queued(workloads: list[Object]) -> str:
+    """Return why Kueue does not admit a job of these Workloads, in its own words; empty where it has."""
+    for workload in workloads:
+        told = {each["type"]: each for each in workload.get("status", {}).get("conditions", ())}
+        if told.get("Admitted", {}).get("status") != "True":
+            queue = workload["spec"].get("queueName", "")
+            words = next((told[kind].get("message", "") for kind in ("QuotaReserved", "Evicted") if kind in told), "")
+            return f"in Kueue's queue {queue}: {words}".rstrip(": ")
+    return ""
+
+
+def newest_warning(events: list[Object], *, since: str) -> str:
+    """Return what the newest of these Events says, and of which object; empty where there is none after `since`."""
+    newest = max(events, key=_told_at, default=None)
+    if newest is None or _told_at(newest) < since:
+        return ""
+    about = newest["involvedObject"]
+    return f"{about.get('kind')} {about.get('name')}: {newest.get('reason')}: {newest.get('message', '')}".rstrip(": ")
+
+
+def _told_at(event: Object) -> str:
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return max(str(time or "") for time in times)
 
 
 def see_service(service: Object) -> Seen:

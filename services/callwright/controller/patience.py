@@ -3,9 +3,10 @@
 import logging
 
 from callwright.controller.cluster import TooManyRequests
-from callwright.errors import CallwrightError
+from callwright.errors import CallwrightError, Conflict, Permanent
 
 _SECONDS = (0.2, 1.0, 5.0, 15.0, 60.0)
+_LASTING = 3
 _logger = logging.getLogger("callwright.controller")
 
 
@@ -32,6 +33,10 @@ class Patience:
         trace = None if isinstance(error, CallwrightError) else error  # what nobody foresaw is a bug
         _logger.warning("%s: trying again in %s s: %s", self._name, seconds, error, exc_info=trace)
         return seconds
+
+    def lasting(self, error: Exception) -> bool:
+        """Return whether people should know of `error`, the newest: time alone won't mend it, or has not so far."""
+        return self._count >= _LASTING or (isinstance(error, Permanent) and not isinstance(error, Conflict))
 
     def renew(self) -> None:
         """A try has succeeded."""

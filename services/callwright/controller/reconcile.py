@@ -1,13 +1,13 @@
 """`Reconciler`: compares what a FineTune asks for with what the cluster and the store hold, and does the next thing.
 
 It keeps all state in the API server and the store, so it may be killed between any two writes, and any request may
-fail: the next call carries on. A finalizer keeps a deleted document until its run is cancelled. Blocking.
+fail: the next call carries on. What a deleted document leaves is the garbage collector's, by its owner. Blocking.
 """
 
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -20,11 +20,13 @@ from callwright.controller.config import ControllerConfig
 from callwright.controller.context import Context
 from callwright.controller.desired import Run
 from callwright.controller.run_store import RunStore
-from callwright.errors import InvalidInput
+from callwright.controller.store_breakers import StoreBreakers
+from callwright.errors import CallwrightError, InvalidInput
 from callwright.spec import FineTune
 from callwright.spec.status import FINAL, Status
 
 _FINALIZER = "callwright.io/cancel"
+"""Earlier releases set it; a document goes without it."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Reconciler:
     cluster: Cluster
     config: ControllerConfig
     open_store: Callable[[str], RunStore] = RunStore.open
+    _stores: StoreBreakers = field(default_factory=StoreBreakers, repr=False)
 
     def reconcile(self, namespace: str, name: str) -> float | None:
         """Do the next thing for one document and write its status.
@@ -42,26 +45,39 @@ class Reconciler:
         of; another call goes on from there.
         """
         document = self.cluster.get(FINE_TUNE, namespace, name)
-        if document is not None and "deletionTimestamp" in document["metadata"]:
-            if _FINALIZER in document["metadata"].get("finalizers", ()):
-                self.cancel(namespace, name)
-                self._hold(document, False)
+        if document is not None and _FINALIZER in document["metadata"].get("finalizers", ()):
+            document = self._let_go(document)
+        if document is None or "deletionTimestamp" in document["metadata"]:
             return None
-        if document is not None and _FINALIZER not in document["metadata"].get("finalizers", ()):
-            document = self._hold(document, True)
-        if document is None:
-            return None
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        before = _status(document)
+        now, before = _now(), _status(document)
         after = self._next(document, before, now=now)
         if after != before:
-            if transitions.is_event(before, after):
-                self.cluster.create(EVENT, transitions.event(document["metadata"], before, after, now=now))
-            # By its version, the server refuses the status for what was changed, or has another's place, meanwhile.
-            read = {"resourceVersion": document["metadata"]["resourceVersion"]}
-            written = {"metadata": read, "status": after.model_dump(mode="json", by_alias=True)}
-            self.cluster.merge(FINE_TUNE, namespace, name, written, subresource="status")
+            self._write(document, before, transitions.judge(after, now=now), now=now)
         return None if after.phase in FINAL else self.config.poll_seconds
+
+    def tell(self, namespace: str, name: str, error: Exception) -> None:
+        """Write into a document's status why it cannot be looked at; where that fails too, the log has to do."""
+        with contextlib.suppress(CallwrightError):
+            document = self.cluster.get(FINE_TUNE, namespace, name)
+            if document is None or "deletionTimestamp" in document["metadata"]:
+                return
+            reason, message = "InternalError", f"{type(error).__name__}: {error}; see the controller's log"
+            if isinstance(error, CallwrightError):
+                reason, message = error.reason, str(error)
+            now, before = _now(), _status(document)
+            after = transitions.hold_up(before, reason, message, now=now)
+            if after != before:
+                self._write(document, before, after, now=now)
+
+    def _write(self, document: Object, before: Status, after: Status, *, now: str) -> None:
+        """Write the status, after the event that tells of the change."""
+        metadata = document["metadata"]
+        if transitions.is_event(before, after):
+            self.cluster.create(EVENT, transitions.event(metadata, before, after, now=now))
+        # By its version, the server refuses the status for what was changed, or has another's place, meanwhile.
+        read = {"resourceVersion": metadata["resourceVersion"]}
+        written = {"metadata": read, "status": after.model_dump(mode="json", by_alias=True)}
+        self.cluster.merge(FINE_TUNE, metadata["namespace"], metadata["name"], written, subresource="status")
 
     def cancel(self, namespace: str, name: str, *, keep_run: str | None = None) -> None:
         """Delete what runs of this document have in the cluster, save for one run; the store keeps what they wrote."""
@@ -72,11 +88,10 @@ class Reconciler:
                 if owned_by_us and metadata["labels"].get(desired.RUN_LABEL) != keep_run:
                     self.cluster.delete(kind, namespace, metadata["name"])
 
-    def _hold(self, document: Object, held: bool) -> Object | None:
-        """Set the finalizer or take it away; returns the document as it is then, None where it is gone."""
+    def _let_go(self, document: Object) -> Object | None:
+        """Take our finalizer away; returns the document as it is then, None where it is gone."""
         metadata = document["metadata"]
-        others = [each for each in metadata.get("finalizers", ()) if each != _FINALIZER]
-        finalizers = [*others, _FINALIZER] if held else others
+        finalizers = [each for each in metadata["finalizers"] if each != _FINALIZER]
         patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": finalizers}}
         return self.cluster.merge(FINE_TUNE, metadata["namespace"], metadata["name"], patch)
 
@@ -106,11 +121,12 @@ class Reconciler:
             message = str(InvalidInput("the document names what this release does not allow:", refused))
             return transitions.refuse(before, "NotAllowed", message, generation=generation, now=now)
         run = Run(finetune, namespace, metadata["uid"], name, status.attempt, self.config)
-        context = Context(run, self.cluster, self.open_store(run.store), now)
-        if changed:
-            status = stages.revisit(context, status)
-            context = replace(context, run=replace(run, attempt=status.attempt))
-        return status if status.phase in FINAL else _advance(context, status)
+        with self._stores.asking(run.store):
+            context = Context(run, self.cluster, self.open_store(run.store), now)
+            if changed:
+                status = stages.revisit(context, status)
+                context = replace(context, run=replace(run, attempt=status.attempt))
+            return status if status.phase in FINAL else _advance(context, status)
 
     def _run_name(self, finetune: FineTune, namespace: str, generation: int, status: Status) -> str:
         """Return the name of the document's run: the one that it has, for as long as it asks for the same adapter.
@@ -145,6 +161,10 @@ def _advance(context: Context, status: Status) -> Status:
         if not status.holds("Promoted"):
             return status
     return promotion.deploy(context, status)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _status(document: Object) -> Status:

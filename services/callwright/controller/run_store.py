@@ -6,11 +6,14 @@ A report that does not exist yet or is no JSON counts as empty.
 from dataclasses import dataclass
 from typing import Any, Self
 
-from callwright.errors import InvalidInput, NotFound, Temporary
+from callwright.errors import InvalidInput, NotFound
 from callwright.evaluator.decision import decide_again, stored_at
 from callwright.spec import FineTune
 from callwright.store import Registry, Store
 from callwright.store.documents import read_object
+
+_PATIENCE_SECONDS = 5.0
+"""Seconds for a store to answer; the controller comes again."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,11 @@ class RunStore:
     @classmethod
     def open(cls, url: str) -> Self:
         """Return the store at `url`."""
-        return cls(Store.open(url))
+        return cls(Store.open(url, patience_seconds=_PATIENCE_SECONDS))
 
     def progress(self, run: str) -> tuple[str | None, float | None]:
         """Steps as `done/total` and the newest loss from `runs/<run>/report.json`; None for what is not known."""
-        try:
-            report = self._json(f"runs/{run}/report.json")
-        except Temporary:  # the run goes on without
-            report = {}
+        report = self._json(f"runs/{run}/report.json")
         done, total = _whole(report.get("step")), _whole(report.get("steps"))
         loss = _real(report.get("loss"))
         return None if done is None else f"{done}/{total or '?'}", None if loss is None else round(loss, 4)

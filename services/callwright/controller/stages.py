@@ -5,18 +5,31 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from callwright.controller import desired, observed, transitions
-from callwright.controller.cluster import CONFIG_MAP, JOB, NETWORK_POLICY, POD, RAY_JOB, Kind, Object
+from callwright.controller.cluster import (
+    CONFIG_MAP,
+    JOB,
+    NETWORK_POLICY,
+    POD,
+    RAY_JOB,
+    WORKLOAD,
+    Kind,
+    KindMissing,
+    Object,
+)
 from callwright.controller.context import Context
 from callwright.controller.desired import Manifest, Run
-from callwright.errors import InvalidInput
+from callwright.errors import CallwrightError, InvalidInput
 from callwright.evaluator.decision import stored_at
 from callwright.server.trial import promoted_to_serve
 from callwright.spec.status import ConditionType, Phase, Status
 
 HELD = "callwright.io/held"
 """Annotation of a RayJob that the controller has suspended, as opposed to a queue such as Kueue."""
+_QUEUE_LABEL, _JOB_UID_LABEL = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/job-uid"
+_WARNING_AGE = timedelta(minutes=5)
 _MESSAGE_LENGTH = 4000
 
 
@@ -70,11 +83,16 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
     _release(context, stage, found)
     seen = stage.see(found)
     if stage.name == "train" and seen.state != "waiting":  # until it runs, the store's report is of an earlier try
-        steps, loss = context.store.progress(context.run.name)
+        try:
+            steps, loss = context.store.progress(context.run.name)
+        except CallwrightError:
+            if seen.state == "running":
+                raise
+            steps, loss = None, None  # how it ended is told without
         status = status.model_copy(update={"progress": steps or status.progress, "loss": loss or status.loss})
     match seen.state:
         case "waiting":
-            message = observed.stuck(_pods(context, stage)) or seen.message
+            message = _held_up_by(context, stage, found) or seen.message
             return context.under_way(status, stage.done, stage.phase, "Waiting", message)
         case "running":
             return context.under_way(status, stage.done, stage.phase, "Running", seen.message)
@@ -139,6 +157,27 @@ def _release(context: Context, stage: Stage, found: Object) -> None:
 def _pods(context: Context, stage: Stage) -> list[Object]:
     labels = {desired.RUN_LABEL: context.run.name, desired.STAGE_LABEL: stage.name}
     return context.cluster.find(POD, context.run.namespace, labels=labels)
+
+
+def _held_up_by(context: Context, stage: Stage, found: Object) -> str:
+    """Return who holds the stage's object up, in their words: a queue, quota, webhook, the scheduler or the kubelet."""
+    cluster, namespace, metadata = context.cluster, context.run.namespace, found["metadata"]
+    if queue := metadata.get("labels", {}).get(_QUEUE_LABEL):
+        try:
+            workloads = cluster.find(WORKLOAD, namespace, labels={_JOB_UID_LABEL: metadata["uid"]})
+        except KindMissing:
+            return f"in the queue {queue}: no Kueue 0.15 or newer is here to admit it; install it, or drop the label"
+        if words := observed.queued(workloads):
+            return words
+    pods = _pods(context, stage)
+    if words := observed.stuck(pods):
+        return words
+    made_by = found.get("status", {}).get("rayClusterName")
+    waiting = [pod["metadata"]["name"] for pod in pods if pod.get("status", {}).get("phase") == "Pending"]
+    named = [metadata["name"], *([made_by] if made_by else []), *waiting[:1]]
+    warnings = [event for name in named for event in cluster.warnings(namespace, name)]
+    since = datetime.fromisoformat(context.now) - _WARNING_AGE  # an older one may be over
+    return observed.newest_warning(warnings, since=since.isoformat())
 
 
 def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) -> Status:

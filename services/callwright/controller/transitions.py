@@ -43,7 +43,7 @@ def redo(status: Status, first: ConditionType) -> Status:
 
 def refuse(status: Status, reason: str, message: str, *, generation: int, now: str) -> Status:
     """Return the status of a document that asks for no run that may be; the same again where it was refused before."""
-    kept = tuple(entry for entry in status.conditions if entry.type in ("Accepted", "Failed"))
+    kept = tuple(entry for entry in status.conditions if entry.type in ("Ready", "Accepted", "Failed"))
     ended = status.finished_at if status.run is None and status.phase == "Failed" else None
     fresh = Status(observed_generation=generation, conditions=kept, finished_at=ended)
     return fail(fresh, "Accepted", reason, message, now=now)
@@ -85,24 +85,46 @@ def finish(status: Status, phase: Phase, reason: str, message: str, *, now: str)
     return enter(condition(status, "Complete", "True", reason, message, now=now), phase, message, now=now)
 
 
+def judge(status: Status, *, now: str) -> Status:
+    """Return the status with `Ready` as its phase has it: True once the run has come to its end well."""
+    failed = status.condition("Failed") if status.phase == "Failed" else None
+    reason = failed.reason if failed else status.phase
+    truth: Truth = "True" if status.phase in ("Promoted", "Completed") else "False"
+    return condition(status, "Ready", truth, reason, status.message or "", now=now)
+
+
+def hold_up(status: Status, reason: str, message: str, *, now: str) -> Status:
+    """Return the status of a document that cannot be looked at: what fails, while its run stands where it stood."""
+    return condition(status.model_copy(update={"message": message}), "Ready", "False", reason, message, now=now)
+
+
 def is_event(before: Status, after: Status) -> bool:
-    """Return whether users are told: when the phase changes, of one run and attempt or from one to the next."""
-    return (before.phase, before.run, before.attempt) != (after.phase, after.run, after.attempt)
+    """Return whether users are told: when the phase changes, of one run and attempt or from one to the next, and when
+    something else holds the document up.
+    """
+    return _told(before) != _told(after)
+
+
+def _told(status: Status) -> tuple[str, str | None, int, str]:
+    ready = status.condition("Ready")
+    return status.phase, status.run, status.attempt, ready.reason if ready else status.phase
 
 
 def event(metadata: dict[str, Any], before: Status, after: Status, *, now: str) -> dict[str, Any]:
     """Return the Event for the document of `metadata`; its name is derived from what happened, so that it is told
     once.
     """
-    what = (metadata["uid"], after.run, after.attempt, before.phase, after.phase, after.observed_generation)
+    what = (metadata["uid"], _told(before), _told(after), after.observed_generation)
     digest = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+    *_, reason = _told(after)
+    held_up = _told(before)[:3] == _told(after)[:3] and reason != after.phase
     named = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion")}
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": f"{metadata['name']}.{digest}", "namespace": metadata["namespace"]},
-        "type": "Warning" if after.phase in ("Failed", "Rejected") else "Normal",
-        "reason": after.phase,
+        "type": "Warning" if after.phase in ("Failed", "Rejected") or held_up else "Normal",
+        "reason": reason if held_up else after.phase,
         "message": (after.message or f"run {after.run}: {after.phase}")[:_MESSAGE_LENGTH],
         "involvedObject": {"apiVersion": API_VERSION, "kind": "FineTune", **named},
         "source": {"component": "callwright"},

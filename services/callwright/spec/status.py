@@ -13,7 +13,9 @@ Phase = Literal[
 FINAL: frozenset[Phase] = frozenset({"Promoted", "Completed", "Rejected", "Failed"})
 """Phases in which nothing more happens until the document changes."""
 
-ConditionType = Literal["Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete", "Failed"]
+ConditionType = Literal[
+    "Ready", "Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete", "Failed",
+]  # fmt: skip
 
 
 class Condition(SpecModel):
@@ -57,7 +59,8 @@ class Status(SpecModel):
     finished_at: str | None = None
     """When this run reached a final phase."""
     conditions: tuple[Condition, ...] = ()
-    """One per stage, `Accepted`, and the outcomes `Complete` and `Failed`."""
+    """`Ready` (the run came to its end well, or why not), `Accepted`, one per stage, and the outcomes `Complete` and
+    `Failed`."""
 
     def condition(self, kind: ConditionType) -> Condition | None:
         """Return the condition of this type, if it was set."""

@@ -297,7 +297,7 @@ def _open(url: str, patience_seconds: float) -> "ObjectStore":
     options: dict[str, Any] = {
         "client_options": {
             "allow_http": True,
-            "timeout": timedelta(seconds=REQUEST_SECONDS),
+            "timeout": timedelta(seconds=min(REQUEST_SECONDS, patience_seconds)),
             "user_agent": "callwright",
         },
         "retry_config": {

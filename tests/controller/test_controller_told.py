@@ -1,0 +1,171 @@
+"""What holds a document up is told in its status, in the words of whoever does, on the real API server."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import kube
+from callwright.controller.cluster import EVENT, JOB, RAY_JOB, Cluster, Kind, KindMissing
+from callwright.controller.reconcile import Reconciler
+from callwright.errors import InvalidInput
+from callwright.store import Store
+from cast import Play
+
+QUOTA = Kind("v1", "resourcequotas")
+ROLE = Kind("rbac.authorization.k8s.io/v1", "roles")
+
+
+def ready(status: dict[str, Any]) -> tuple[str, str, str]:
+    """Truth, reason and message of `Ready`."""
+    (found,) = [each for each in status.get("conditions", ()) if each["type"] == "Ready"] or [{}]
+    return found.get("status", ""), found.get("reason", ""), found.get("message", "")
+
+
+def wait_for_reason(play: Play, reason: str, name: str = "weather") -> str:
+    """The message of `Ready` once it is False for this reason."""
+    play.wait_until(lambda: ready(play.status(name))[:2] == ("False", reason), f"Ready False, {reason}", name)
+    return ready(play.status(name))[2]
+
+
+def warnings(play: Play, reason: str) -> int:
+    """How often the user is told of it."""
+    return sum(
+        each["reason"] == reason and each["type"] == "Warning" for each in play.cluster.find(EVENT, play.namespace)
+    )
+
+
+def full_quota(play: Play) -> None:
+    """A quota that lets no RayJob in; the status is its controller's, which is not here."""
+    hard = {"count/rayjobs.ray.io": "0"}
+    metadata = {"name": "none-left", "namespace": play.namespace}
+    play.cluster.apply(
+        QUOTA, {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": hard}}
+    )
+    play.report(QUOTA, "none-left", {"hard": hard, "used": hard})
+
+
+def test_a_quota_that_refuses_is_told_and_raised_the_run_goes_on(play: Play, controller: None) -> None:
+    full_quota(play)
+    play.apply(play.document())
+    said = wait_for_reason(play, "NotAdmitted")
+    assert "exceeded quota: none-left" in said
+    assert "RBAC" not in said
+    assert play.status()["message"] == said  # what `kubectl get` and `callwright status` show
+    play.cluster.delete(QUOTA, play.namespace, "none-left")
+    play.finish()
+    assert ready(play.wait_for("Promoted"))[:2] == ("True", "Promoted")
+    assert warnings(play, "NotAdmitted") == 1
+
+
+def test_a_role_that_does_not_allow_it_is_told(play: Play, controller: None, cluster: Cluster) -> None:
+    role = cluster.get(ROLE, play.namespace, "callwright")
+    assert role is not None
+    fewer = [rule for rule in role["rules"] if "rayjobs" not in rule["resources"]]
+    watching = {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get", "list", "watch"]}
+    cluster.merge(ROLE, play.namespace, "callwright", {"rules": [*fewer, watching]})
+    play.apply(play.document())
+    said = wait_for_reason(play, "Forbidden")
+    assert 'cannot patch resource "rayjobs"' in said
+    assert "check the chart's RBAC" in said
+
+
+def test_a_kind_that_is_missing_is_an_error_of_its_own(cluster: Cluster) -> None:
+    with pytest.raises(KindMissing, match="install its CustomResourceDefinition"):
+        cluster.find(Kind("nowhere.example/v1", "things"), "default")
+
+
+@pytest.fixture
+def silent_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an S3 store that takes connections, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        yield "s3://silent"
+
+
+class TestSilentStore:
+    """Some documents' store does not answer."""
+
+    @pytest.fixture
+    def config(self, config: Any) -> Any:
+        allowed = config.allowed.model_copy(update={"stores": ("s3://silent",)})
+        return config.model_copy(update={"allowed": allowed})
+
+    def test_it_is_told_and_holds_up_no_other(self, play: Play, silent_store: str, controller: None) -> None:
+        """More documents than the controller has workers wait for it."""
+        waiting = [f"waiting-{number}" for number in range(12)]
+        for name in waiting:
+            play.apply(play.document(name, store=silent_store))
+        for name in waiting:
+            play.wait_for("Training", name)
+            play.ray_job("Running", "RUNNING", name=name)
+        play.apply(play.document())
+        play.finish()
+        assert ready(play.wait_for("Promoted"))[0] == "True"
+        assert "s3://silent" in wait_for_reason(play, "Unavailable", waiting[0])
+        assert play.status(waiting[0])["phase"] == "Training"
+
+
+def test_a_run_that_failed_is_told_though_the_store_refuses(
+    play: Play, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play.apply(play.document())
+    play.live(reconciler, until="Training", but="train")
+    play.ray_job("Failed", "FAILED", reason="AppFailed", message="Job has ended")
+    monkeypatch.setattr(Store, "get_bytes", refused)
+    reconciler.reconcile(play.namespace, "weather")
+    assert play.status()["phase"] == "Failed"
+    assert ready(play.status())[:2] == ("False", "AppFailed")
+
+
+def refused(*_: Any) -> bytes:
+    raise InvalidInput("reading s3://bucket/key: refused: AccessDenied")
+
+
+def warned(play: Play, kind: str, name: str, reason: str, message: str) -> None:
+    """A warning about an object, as the cluster's controllers write it."""
+    about = {"kind": kind, "name": name, "namespace": play.namespace}
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": f"{name}.1", "namespace": play.namespace}}
+    event |= {"type": "Warning", "reason": reason, "message": message, "involvedObject": about}
+    event |= {"lastTimestamp": "2099-01-01T00:00:00Z"}
+    play.cluster.create(EVENT, event)
+
+
+def test_pods_that_nobody_may_make_are_told(play: Play, reconciler: Reconciler) -> None:
+    """By the warnings of the Ray cluster, or of the Job, that makes them."""
+    play.apply(play.document())
+    play.live(reconciler, until="Training", but="train")
+    play.ray_job("Initializing", rayClusterName="weather-x7k2p")
+    words = "pods is forbidden: exceeded quota: none-left, requested: requests.nvidia.com/gpu=8"
+    warned(play, "RayCluster", "weather-x7k2p", "FailedToCreateWorkerPod", words)
+    reconciler.reconcile(play.namespace, "weather")
+    assert words in play.status()["message"]
+    play.ray_job("Complete", "SUCCEEDED")
+    play.live(reconciler, until="Merging", but="merge")
+    job = play.child(JOB, "merge")["metadata"]["name"]
+    warned(play, "Job", job, "FailedCreate", "violates PodSecurity: restricted")
+    reconciler.reconcile(play.namespace, "weather")
+    assert f"Job {job}: FailedCreate: violates PodSecurity: restricted" in play.status()["message"]
+
+
+def test_a_volume_that_is_missing_is_told(play: Play, reconciler: Reconciler) -> None:
+    play.apply(play.document())
+    play.live(reconciler, until="Merging", but="merge")
+    play.pod(JOB, "merge", container="merge", state={"waiting": {"reason": "ContainerCreating"}})
+    pod = f"{play.child(JOB, 'merge')['metadata']['name']}-x7k2p"
+    warned(play, "Pod", pod, "FailedMount", 'configmap "gone" not found')
+    reconciler.reconcile(play.namespace, "weather")
+    assert 'configmap "gone" not found' in play.status()["message"]
+
+
+def test_a_queue_that_nobody_serves_is_told(play: Play, reconciler: Reconciler) -> None:
+    document = play.document()
+    document["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "gpus"}
+    play.apply(document)
+    play.live(reconciler, until="Training", but="train")
+    kube.wait_until(lambda: bool(play.cluster.find(RAY_JOB, play.namespace)), what="its RayJob")
+    reconciler.reconcile(play.namespace, "weather")
+    assert "in the queue gpus: no Kueue" in play.status()["message"]
