@@ -23,13 +23,14 @@ from callwright.controller.metrics import Metrics
 from callwright.controller.reconcile import Reconciler
 from callwright.store import Registry, Store
 from cast import SERVICE, Play, config_of
-from kube import apiserver, cluster, namespace
+from kube import apiserver, cluster, garbage_collector, namespace
 
-__all__ = ["apiserver", "cluster", "namespace"]
+__all__ = ["apiserver", "cluster", "garbage_collector", "namespace"]
+pytestmark = pytest.mark.usefixtures("garbage_collector")
 Figure = Callable[[str, object, object], None]
 SELDOM = ("410", "429", "503", "a reset before the request", "half of the JSON")
 """Faults that are the slow tests', for others here go the same way."""
-SILENT = ("PATCH finetunes", "PATCH finetunes/status", "POST jobs", "LIST finetunes", "DELETE rayjobs")
+SILENT = ("PATCH finetunes/status", "POST jobs", "LIST finetunes")
 """Calls that are left without an answer: each costs the time that the client waits for one."""
 CHILDREN = (RAY_JOB, JOB, CONFIG_MAP, NETWORK_POLICY)
 
@@ -90,10 +91,13 @@ def to_the_end(play: Play, names: list[str], phases: set[str]) -> set[str]:
 def deleted(play: Play, names: list[str]) -> None:
     for name in names:
         play.cluster.delete(FINE_TUNE, play.namespace, name)
-    kube.wait_until(lambda: play.cluster.find(FINE_TUNE, play.namespace) == [], what="all deleted", seconds=100)
-    for kind in CHILDREN:
-        ours = [each for each in play.cluster.find(kind, play.namespace) if each["metadata"].get("ownerReferences")]
-        assert ours == [], kind.plural
+    assert play.cluster.find(FINE_TUNE, play.namespace) == []
+
+    def left() -> list[str]:
+        found = [each for kind in CHILDREN for each in play.cluster.find(kind, play.namespace)]
+        return [each["metadata"]["name"] for each in found if each["metadata"].get("ownerReferences")]
+
+    kube.wait_until(lambda: left() == [], what=lambda: f"{left()} gone", seconds=100)
 
 
 def test_a_third_of_all_calls_fail(
