@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import qwen_xml_cases
 from dialect_cases import CASES, Bad, Case
 from laws import check_split
 
@@ -16,7 +17,10 @@ def test_table_is_large_and_covers_every_dialect() -> None:
     assert {name for case in CASES for name in case.dialects} == set(dialects.TEXT_NAMES)
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.trouble for case in CASES])
+ALL_CASES = [*CASES, *qwen_xml_cases.CASES]
+
+
+@pytest.mark.parametrize("case", ALL_CASES, ids=[case.trouble for case in ALL_CASES])
 def test_case(case: Case) -> None:
     for name in case.dialects:
         dialect = dialects.load(name)

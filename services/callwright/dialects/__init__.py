@@ -21,6 +21,7 @@ from callwright.dialects.llama_json import LlamaJson
 from callwright.dialects.mistral import Mistral, MistralV3, MistralV11
 from callwright.dialects.ms_agent import MsAgent
 from callwright.dialects.pythonic import Lfm2, Olmo3, Pythonic
+from callwright.dialects.qwen_xml import QwenXml
 from callwright.dialects.react_en import ReactEn
 from callwright.dialects.react_zh import ReactZh
 from callwright.dialects.toolbench import ToolBench
@@ -68,7 +69,7 @@ __all__ = [
 
 TEXT_NAMES = ("react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes")
 """Dialects that write tools and calls as text, for any base."""
-NATIVE_NAMES = ("hermes", "llama_json", "mistral", "mistral_v11", "mistral_v3", "lfm2", "olmo3", "pythonic")
+NATIVE_NAMES = ("hermes", "qwen_xml", "llama_json", "mistral", "mistral_v11", "mistral_v3", "lfm2", "olmo3", "pythonic")
 """Dialects that the base's own chat template writes, in the order in which a template is read by them."""
 NAMES = tuple(dict.fromkeys((*TEXT_NAMES, *NATIVE_NAMES)))
 
@@ -108,5 +109,7 @@ def load(name: str, *, native: bool = False) -> Dialect:
             return Olmo3()
         case "pythonic":
             return Pythonic()
+        case "qwen_xml":
+            return QwenXml()
         case _:
             raise ValueError(f"dialect: got {name!r}; expected one of {', '.join(NAMES)}; correct the name")

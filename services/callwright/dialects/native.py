@@ -117,6 +117,19 @@ class Native:
                     calls += len(turn.calls)
         return Rendered(tuple(made), False, (), tuple(map(_declared, shown)) or None)
 
+    def check_held(self, call: ToolCall, written: str, tools: Sequence[ToolSpec] | None) -> None:
+        """Raise InvalidInput where a call, as it is written, is read as another."""
+        read = self.parse(written, tools).calls
+        if read == (call,):
+            return
+        found = json.loads(read[0].arguments) if read and isinstance(read[0], ToolCall) else {}
+        given = json.loads(call.arguments)
+        key = next((key for key in given if key not in found or given[key] != found[key]), "")
+        raise InvalidInput(
+            f"tool_calls: got {str(given.get(key))[:60]!r} for {key[:60]!r} of {call.name!r}, which {self.name} "
+            "has no way to write; expected a value of the schema's type, without the format's tags; mend it"
+        )
+
     def _as_read(self, turn: Assistant, tools: Toolbox | None) -> Assistant:
         """Return an earlier turn with what its text holds in its own place: a thought at its head, and calls.
 

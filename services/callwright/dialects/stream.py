@@ -71,6 +71,8 @@ class Stream:
         """Whether reasoning has been said, and whether what comes now begins a new line, since it is a block's."""
         self._marks: list[tuple[int, Kind]] = [(1, "reasoning")] if opened else []
         """Where a segment begins, and its kind; right in a text that was fed in one piece."""
+        self._offset = 0
+        """How much of that text stood before what is the buffer now."""
 
     def feed(self, chunk: str) -> list[Delta]:
         """Takes the next piece; returns what is certain by now."""
@@ -79,6 +81,7 @@ class Stream:
         self._buffer += chunk
         while self._step():
             pass
+        self._offset += self._position - 1
         self._buffer = self._buffer[self._position - 1 :]
         self._position = 1
         return self._flush()
@@ -163,7 +166,7 @@ class Stream:
         return True
 
     def _end_left_over(self) -> bool:
-        self._mark("text", self._position)
+        self._mark("text", self._offset + self._position)
         self._at_line_start = True
         self._step = self._read_prose
         return True
@@ -190,7 +193,7 @@ class Stream:
     def _at_think(self, start: int, end: int) -> None:
         """Reads the tag of a think block."""
         self._say_until(self._before_gap(start))
-        self._mark("reasoning", start)
+        self._mark("reasoning", self._offset + start)
         self.met_marker = True
         self._position = end
         self._thoughts = "apart" if self._thoughts == "said" else self._thoughts
@@ -210,7 +213,7 @@ class Stream:
         if end < 0:
             return False
         self._position = end + len(self.thought_end)
-        self._mark("text", self._end_of(_SPACE))
+        self._mark("text", self._offset + self._end_of(_SPACE))
         self._line_due = True
         self._step = self._resume
         return True
@@ -227,6 +230,15 @@ class Stream:
         taken = self._buffer[self._position : end]
         self._position = end
         return taken
+
+    def _rewind(self, text: str, before: str) -> None:
+        """Takes back the text that was read last, to read it once more; `before` is the character before it."""
+        if self._position > len(text):
+            self._position -= len(text)
+            return
+        self._offset += self._position - len(text) - 1
+        self._buffer = before + text + self._buffer[self._position :]
+        self._position = 1
 
     def _end_of(self, pattern: re.Pattern[str]) -> int:
         """Return where the pattern, which may match nothing, ends from here."""
@@ -321,7 +333,7 @@ class Stream:
             self._thoughts = "said"
 
     def _mark(self, kind: Kind, start: int) -> None:
-        """Notes that a segment begins there."""
+        """Notes that a segment begins there, in the text as a whole."""
         self._marks.append((start, kind))
 
     def _emit_malformed(self, call: MalformedCall, *, gap: str) -> None:
