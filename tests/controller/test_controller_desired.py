@@ -32,7 +32,7 @@ CONFIG = config_of("s3://bucket/prefix")
 DOCUMENT = """
 apiVersion: callwright.io/v1alpha1
 kind: FineTune
-metadata: {name: weather, labels: {kueue.x-k8s.io/queue-name: training}}
+metadata: {name: weather, labels: {kueue.x-k8s.io/queue-name: training, app.kubernetes.io/instance: argo, team: a}}
 spec:
   base: {model: Qwen/Qwen2.5-7B-Instruct}
   data: {sources: [{path: /dataset/tools.jsonl}]}
@@ -165,7 +165,9 @@ def test_retries_and_what_is_left_behind() -> None:
         assert (wrong["action"], wrong["onExitCodes"]["values"]) == ("FailJob", [2, 3]), "another try changes nothing"
         assert (disrupted["action"], disrupted["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
     assert (training["spec"]["shutdownAfterJobFinishes"], training["spec"]["ttlSecondsAfterFinished"]) == (True, 0)
-    assert desired.ray_job(run)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
+    for made in objects(run):
+        assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
+        assert not {"app.kubernetes.io/instance", "team"} & made["metadata"]["labels"].keys(), "who prunes by them"
     assert "suspend" not in desired.ray_job(run)["spec"]  # not ours to say: Kueue sets it
     assert desired.ray_job(run_of(changed(suspend=True)))["spec"]["suspend"] is True
 

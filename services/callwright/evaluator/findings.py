@@ -1,25 +1,24 @@
 """Everything one evaluation found: reports, comparisons between them, the gate's decision. In one JSON file, and kept
-in the object store: the whole under its run, the figures in the version's manifest.
+in the object store: the whole under its run, the figures beside the version.
 
-The manifest says which run evaluated the version, so that a later candidate can be held against the promoted version
+These say which run evaluated the version, so that a later candidate can be held against the promoted version
 without measuring that one again.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from callwright.errors import Conflict, InvalidInput, NotFound
+from callwright.errors import InvalidInput, NotFound
 from callwright.evaluator.compare import Comparison, compare
 from callwright.evaluator.decision import stored_at
 from callwright.evaluator.gate import GateResult
 from callwright.evaluator.report import Report, ReportModel
-from callwright.store import Manifest, Registry, Store
-from callwright.store.manifest import manifest_key
-
-_ATTEMPTS = 5
+from callwright.store import Registry, Store
+from callwright.store.manifest import evaluation_key
 
 
 class Findings(ReportModel):
@@ -42,7 +41,7 @@ class Findings(ReportModel):
         return list(self.reports.values())[-1]
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures without rows, for a manifest."""
+        """Return the figures without rows."""
         return self.model_dump(mode="json", exclude={"reports"}) | {
             "reports": {heading: report.summary() for heading, report in self.reports.items()}
         }
@@ -77,23 +76,9 @@ def store_findings(store: Store, run: str, findings: Findings) -> None:
 
 
 def store_figures(store: Store, name: str, version: str, run: str, findings: Findings) -> None:
-    """Put the figures into the version's manifest, under `metrics.evaluation`.
-
-    Raises `NotFound` when the version is not whole and `Conflict` when somebody keeps changing its manifest.
-    """
-    for _ in range(_ATTEMPTS):
-        stored = store.read(manifest_key(name, version))
-        manifest = Manifest.model_validate_json(stored.data)
-        metrics = manifest.metrics | {"evaluation": {"run": run, **findings.summary()}}
-        changed = manifest.model_copy(update={"metrics": metrics})
-        try:
-            store.put_bytes(
-                manifest_key(name, version), changed.model_dump_json(indent=2).encode(), if_match=stored.etag
-            )
-        except Conflict:
-            continue
-        return
-    raise Conflict(f"recording the evaluation of {name} {version}: its manifest keeps changing; run it again")
+    """Keep the figures beside the version's manifest, with the run that has the whole."""
+    figures = {"run": run, **findings.summary()}
+    store.put_bytes(evaluation_key(name, version), json.dumps(figures, indent=2, ensure_ascii=False).encode())
 
 
 def promoted_report(store: Store, name: str, *, other_than: str) -> tuple[str | None, Report | None]:
@@ -103,7 +88,7 @@ def promoted_report(store: Store, name: str, *, other_than: str) -> tuple[str | 
     if version is None or version == other_than:
         return None, None
     try:
-        run = registry.manifest(name, version).metrics["evaluation"]["run"]
+        run = registry.evaluation(name, version)["run"]
         return version, Findings.model_validate_json(store.get_bytes(stored_at(run))).candidate
-    except (NotFound, KeyError, TypeError, ValidationError):
+    except (NotFound, InvalidInput, KeyError, ValidationError):
         return version, None

@@ -96,10 +96,7 @@ def evaluate_run(
     gate = decide(spec.gate, candidate, promoted=promoted, expects_promoted=bool(standing), base=reports.get("base"))
     found = findings.gather(reports, gate, measured)
     findings.store_findings(store, run.name, found)
-    try:
-        findings.store_figures(store, run.model, version, run.name, found)
-    except NotFound:
-        on_note(f"{finetune.model_name} {version} is no whole version in {store.url}: its manifest gets no figures")
+    findings.store_figures(store, run.model, version, run.name, found)
     return found
 
 

@@ -46,7 +46,7 @@ def plan_trial(
 def promoted_to_serve(finetune: FineTune, registry: Registry, *, other_than: str) -> str | None:
     """Return the promoted version, if the candidate must be measured beside it.
 
-    None when it is the candidate itself, or when its manifest says that every set of the document was measured: the
+    None when it is the candidate itself, or when its evaluation says that every set of the document was measured: the
     evaluator then holds the candidate against that report, and no engine is needed. A run's own test split is another
     one under other data, so it is always measured.
     """
@@ -55,7 +55,7 @@ def promoted_to_serve(finetune: FineTune, registry: Registry, *, other_than: str
     if version is None or version == other_than:
         return None
     try:
-        report = registry.manifest(name, version).metrics["evaluation"]["reports"]["candidate"]
+        report = registry.evaluation(name, version)["reports"]["candidate"]
         measured = set(report["sets"])
     except (KeyError, TypeError):
         return version

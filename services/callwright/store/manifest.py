@@ -121,7 +121,7 @@ class Manifest(Frozen):
     files: dict[str, FileEntry]
     """Every file of the version but this one, by its path within the version."""
     metrics: dict[str, Any] = Field(default_factory=dict)
-    """What the run and the evaluation measured."""
+    """What the training measured."""
     template: Template | None = None
     """How its chat template is called; absent where no run's data says it."""
     parity: Parity | None = None
@@ -169,6 +169,11 @@ def version_prefix(name: str, version: str) -> str:
 def manifest_key(name: str, version: str) -> str:
     """Return the key of a version's manifest."""
     return f"{version_prefix(name, version)}/manifest.json"
+
+
+def evaluation_key(name: str, version: str) -> str:
+    """Return the key of the figures of a version's evaluation, which comes after its manifest."""
+    return f"{model_prefix(name)}/evaluations/{checked_name(version, what='version')}.json"
 
 
 def promotion_key(name: str) -> str:

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,6 +22,7 @@ from callwright.store.manifest import (
     FileEntry,
     Manifest,
     Promotion,
+    evaluation_key,
     manifest_key,
     model_prefix,
     promotion_key,
@@ -98,6 +99,15 @@ class Registry:
                 f"base or setting; choose another version"
             ) from None
         return manifest
+
+    def evaluation(self, name: str, version: str) -> dict[str, Any]:
+        """Return the figures of a version's evaluation with the run that has the whole; empty where there are none."""
+        key = evaluation_key(name, version)
+        try:
+            return read_object(self.store.get_bytes(key), key)
+        except NotFound:
+            recorded = self.manifest(name, version).metrics.get("evaluation")  # as earlier releases did
+            return recorded if isinstance(recorded, dict) else {}
 
     def promoted(self, name: str) -> str | None:
         """Return the promoted version, None when there is none."""
@@ -208,6 +218,7 @@ class Registry:
                 if manifest is not None:
                     self.store.put_bytes(key, manifest)
                 raise Conflict(f"clearing {name}: {removal.version} has been promoted meanwhile; plan again")
+            self.store.delete_keys([evaluation_key(name, removal.version)])
             self.store.delete(version_prefix(name, removal.version))
 
     def _prefixes(self, name: str) -> dict[str, list[Entry]]:

@@ -15,6 +15,7 @@ Manifest = dict[str, Any]
 FINE_TUNE_LABEL = "callwright.io/finetune"
 RUN_LABEL = "callwright.io/run"
 STAGE_LABEL = "callwright.io/stage"
+_QUEUE_LABELS = "kueue.x-k8s.io/"
 SPEC_FOLDER = "/etc/callwright"
 """Where pods find the run's ConfigMap."""
 SCRATCH_FOLDER = "/scratch"
@@ -65,8 +66,12 @@ class Run:
         return f"{self.name}-{stage}" if self.attempt == 0 else f"{self.name}-{stage}-{self.attempt}"
 
     def labels(self, stage: str) -> dict[str, str]:
-        """Labels of an object: the user's own, which Kueue's queue name is among, under those of its pods."""
-        return self.finetune.metadata.labels | self.pod_labels(stage)
+        """Labels of an object: those of the document that Kueue goes by, and those of its pods.
+
+        No other of the document's: by them Argo CD, Flux and Helm find what is theirs, and remove what they don't know.
+        """
+        document = self.finetune.metadata.labels
+        return {key: document[key] for key in document if key.startswith(_QUEUE_LABELS)} | self.pod_labels(stage)
 
     def pod_labels(self, stage: str) -> dict[str, str]:
         """Labels of pods: none of the user's, by which a pod could come under somebody's Service or NetworkPolicy."""
