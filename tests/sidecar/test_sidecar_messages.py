@@ -7,6 +7,7 @@ from typing import Any
 
 import anthropic
 import httpx
+import jsonschema
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
 from asking import ANSWER, CALL, MALFORMED, MIXED, THINKING, TWO, Bench, bench
@@ -187,7 +188,14 @@ def test_why_it_ended() -> None:
         ({"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content"),
         ({"system": 7}, "system"),
         ({"tools": "x"}, "tools"),
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0]"),
+        ({"tools": [{"type": "computer_20250124", "name": "computer"}]}, "tools[0]"),
+        (
+            {
+                "tools": [TOOL, {"type": "web_search_20250305", "name": "web_search"}],
+                "tool_choice": {"type": "tool", "name": "web_search"},
+            },
+            "tool_choice.name",
+        ),
         ({"tools": [{"name": ""}]}, "tools[0].name: "),
         ({"tools": [{"name": "f", "input_schema": "x"}]}, "tools[0].input_schema: "),
         (
@@ -197,7 +205,7 @@ def test_why_it_ended() -> None:
             },
             "messages[0]: ",
         ),
-        ({"thinking": {"type": "enabled"}}, "thinking"),
+        ({"thinking": {"type": "enabled", "budget_tokens": "all"}}, "thinking"),
         ({"thinking": "much"}, "thinking"),
         ({"container": "c"}, "container"),
         ({"mcp_servers": [{"name": "x"}]}, "mcp_servers"),
@@ -296,3 +304,53 @@ def test_an_output_format_reaches_the_engine_and_what_changes_no_answer_does_not
             assert ("response_format" in sent, "get_weather" in json.dumps(tag)) == (False, True)
             assert (json.dumps(schema) in json.dumps(tag).replace(json.dumps(TOOL["input_schema"]), "")) == has_schema
             assert not {"output_config", "output_format", *harmless} & set(sent)
+
+
+BUILT_IN = [
+    ("bash_20250124", "bash", {"command": "ls"}),
+    ("text_editor_20250124", "str_replace_editor", {"command": "undo_edit", "path": "/a"}),
+    ("text_editor_20250728", "str_replace_based_edit_tool", {"command": "view", "path": "/a", "view_range": [1, 2]}),
+    ("memory_20250818", "memory", {"command": "rename", "old_path": "/memories/a", "new_path": "/memories/b"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "arguments"), BUILT_IN)
+def test_tools_of_the_api_s_own_that_the_client_carries_out_have_their_schema(
+    kind: str, name: str, arguments: dict[str, Any]
+) -> None:
+    text = f"Action: {name}\nAction Input: {json.dumps(arguments)}"
+    with asking(text) as (_, b):
+        answer = post(b, tools=[{"type": kind, "name": name}], tool_choice={"type": "any"})
+    (call,) = answer.json()["content"]
+    assert (call["type"], call["name"], call["input"]) == ("tool_use", name, arguments)
+    tag = json.loads(b.engine.requests[0]["structured_outputs"]["structural_tag"])
+    schema = tag["format"]["elements"][0]["content"]["content"]["json_schema"]
+    jsonschema.validate(arguments, schema)
+    assert ("undo_edit" in json.dumps(schema)) == (kind == "text_editor_20250124")
+
+
+CODING: dict[str, Any] = {
+    "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+    "metadata": {"user_id": "u"}, "thinking": {"type": "enabled"}, "output_config": {"effort": "high"},
+    "tools": [TOOL, {"type": "web_search_20250305", "name": "web_search"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_changes_no_answer_is_left_out_by_name(stream: bool) -> None:
+    with asking(ANSWER) as (_, b):
+        answer = post(b, **CODING, a_field_of_next_year=1, stream=stream)
+        assert answer.status_code == 200
+        told = answer.headers["x-callwright-left-out"]
+    assert told == "tools[1], context_management, metadata, a_field_of_next_year"
+
+
+def test_a_strict_sidecar_refuses_fields_that_it_does_not_know() -> None:
+    with asking(ANSWER, strict_fields=True) as (_, b):
+        assert post(b, **CODING).status_code == 200
+        wrong = post(b, **CODING, a_field_of_next_year=1)
+        assert (wrong.status_code, "a_field_of_next_year" in wrong.json()["error"]["message"]) == (400, True)
+        items = {"model": "m", "input": "x", "tools": [{"type": "function", "name": "f"}], "store": True}
+        assert httpx.post(f"{b.url}/v1/responses", json=items).status_code == 200
+        wrong = httpx.post(f"{b.url}/v1/responses", json=items | {"a_field_of_next_year": 1})
+        assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "a_field_of_next_year")

@@ -178,7 +178,28 @@ def test_a_text_format_reaches_the_engine() -> None:
         ({"input": [{"type": "function_call_output", "call_id": "x", "output": {}}]}, "input[0].output"),
         ({"input": [{"type": "function_call", "call_id": "x", "name": "", "arguments": "{}"}]}, "input"),
         ({"input": []}, "input"),
-        ({"tools": [TOOL, {"type": "web_search"}]}, "tools[1].type"),
+        ({"tools": [TOOL, {"type": "local_shell"}]}, "tools[1].type"),
+        (
+            {"tools": [TOOL, {"type": "namespace", "name": "n", "tools": [{"type": "namespace"}]}]},
+            "tools[1].tools[0].type",
+        ),
+        (
+            {
+                "tools": [
+                    {"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "f", "parameters": 7}]}
+                ]
+            },
+            "tools[0].tools[0].parameters",
+        ),
+        ({"tools": [TOOL, {"type": "custom"}]}, "tools[1].name"),
+        ({"tools": [TOOL, {"type": "custom", "name": "c", "format": "lark"}]}, "tools[1].format"),
+        ({"tools": [TOOL, {"type": "web_search"}], "tool_choice": {"type": "web_search"}}, "tool_choice"),
+        (
+            {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "g"}]}},
+            "tool_choice",
+        ),
+        ({"tool_choice": {"type": "allowed_tools", "mode": "all", "tools": []}}, "tool_choice"),
+        ({"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": []}}, "tool_choice"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tools": [{"type": "function", "name": "f", "parameters": "x"}]}, "tools[0].parameters"),
         ({"top_logprobs": 3}, "top_logprobs"),
@@ -283,3 +304,101 @@ def wait_until(holds: Callable[[], bool]) -> None:
             return
         time.sleep(0.01)
     pytest.fail("it never held")
+
+
+NAMESPACE = {
+    "type": "namespace", "name": "crm", "description": "Customers.",
+    "tools": [{"type": "function", "name": "find", "parameters": SCHEMA}, {"type": "custom", "name": "note"}],
+}  # fmt: skip
+PATCH = {
+    "type": "custom", "name": "apply_patch", "description": "Patches files.",
+    "format": {"type": "grammar", "syntax": "lark", "definition": "start: begin_patch"},
+}  # fmt: skip
+SEARCH = {"type": "web_search", "external_web_access": False}
+FIND = 'Action: crm__find\nAction Input: {"city": "Paris"}'
+APPLY = 'Action: apply_patch\nAction Input: {"input": "*** Begin Patch\\n+é"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "called"),
+    [
+        (FIND, {"type": "function_call", "name": "find", "namespace": "crm", "arguments": '{"city": "Paris"}'}),
+        (APPLY, {"type": "custom_tool_call", "name": "apply_patch", "input": "*** Begin Patch\n+é"}),
+        ('Action: crm__note\nAction Input: {"input": "x"}',
+         {"type": "custom_tool_call", "name": "note", "namespace": "crm", "input": "x"}),
+        ('Action: apply_patch\nAction Input: {"patch": "x"}',
+         {"type": "custom_tool_call", "name": "apply_patch", "input": '{"patch": "x"}'}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("eager", [False, True])
+def test_tools_of_a_namespace_and_custom_tools_are_functions_to_the_model_and_named_back(
+    text: str, called: dict[str, Any], eager: bool
+) -> None:
+    asked = {"tools": [TOOL, NAMESPACE, SEARCH, PATCH], "client_metadata": {"a": "b"}, "eager_tool_calls": eager}
+    with bench(text) as b:
+        whole, streamed = post(b, **asked), post(b, **asked, stream=True)
+        Response.model_validate_json(whole.content)
+        (item,) = whole.json()["output"]
+        events = [json.loads(line[6:]) for line in streamed.text.splitlines() if line.startswith("data: ")]
+        for event in events:
+            EVENT.validate_json(json.dumps(event))
+        (told,) = events[-1]["response"]["output"]
+        assert all({key: each.get(key) for key in called} == called for each in (item, told))
+        said = [event["delta"] for event in events if event["type"].endswith(".delta")]
+        assert "".join(said) == called.get("input", called.get("arguments"))
+        assert whole.headers["x-callwright-left-out"] == "tools[2], tools[3].format, client_metadata"
+        result = "custom_tool_call_output" if "input" in called else "function_call_output"
+        items = [{"role": "user", "content": "x"}, item]
+        items += [{"type": result, "call_id": item["call_id"], "output": "done"}]
+        assert post(b, **asked | {"input": items}).status_code == 200
+    system = b.engine.requests[0]["messages"][0]["content"]
+    assert "follows this lark grammar:\\nstart: begin_patch" in system
+    assert "Customers." in system
+    assert "web_search" not in system
+    again = text.replace('{"patch": "x"}', '{"input": "{\\"patch\\": \\"x\\"}"}')
+    assert again in b.engine.requests[-1]["messages"][-1]["content"]
+
+
+def test_a_custom_tool_s_call_that_the_length_cut_ends_with_what_there_is() -> None:
+    with bench(lambda request: Text([APPLY[:-8]], finish="length")) as b:
+        streamed = post(b, tools=[PATCH], tool_choice="required", stream=True).text
+    events = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: ")]
+    assert events[-1]["type"] == "response.incomplete"
+
+
+def test_a_flat_name_that_a_function_has_is_not_taken_by_a_namespace() -> None:
+    tools = [NAMESPACE, TOOL | {"name": "crm__find"}]
+    with bench(FIND) as b:
+        (plain,) = post(b, tools=tools).json()["output"]
+    assert (plain["name"], plain.get("namespace")) == ("crm__find", None)
+    with bench(FIND.replace("crm__find", "crm__find_")) as b:
+        (inner,) = post(b, tools=tools).json()["output"]
+    assert (inner["name"], inner["namespace"]) == ("find", "crm")
+
+
+def test_a_custom_tool_s_pattern_is_what_its_input_is_held_to() -> None:
+    form = {"type": "grammar", "syntax": "regex", "definition": "^[a-z]+$"}
+    with bench(CALL) as b:
+        choice = {"type": "custom", "name": "c"}
+        assert post(b, tools=[{"type": "custom", "name": "c", "format": form}], tool_choice=choice).status_code == 200
+    assert "^[a-z]+$" in b.engine.requests[0]["structured_outputs"]["structural_tag"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_only_allowed_tools_may_be_called(mode: str) -> None:
+    allowed = [{"type": "function", "name": "get_weather"}, {"type": "web_search"}]
+    choice = {"type": "allowed_tools", "mode": mode, "tools": allowed}
+    with bench(FIND) as b:
+        answer = post(b, tools=[TOOL, NAMESPACE, SEARCH], tool_choice=choice)
+        assert [item["type"] for item in answer.json()["output"]] == ["message"]
+        chat = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [{"function": {"name": "g"}}]}}
+        tools = [{"type": "function", "function": {"name": name}} for name in "fg"]
+        asked = {"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": tools, "tool_choice": chat}
+        assert httpx.post(f"{b.url}/v1/chat/completions", json=asked).status_code == 200
+        none = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "web_search"}]}
+        assert post(b, tools=[TOOL, SEARCH], tool_choice=none).status_code == 200
+    first, second, third = (request["messages"][0]["content"] for request in b.engine.requests)
+    assert ("get_weather" in first, "crm__find" in first) == (True, False)
+    assert ("'g'" in second, "'f'" in second) == (True, False)
+    assert "get_weather" not in third
+    assert all(("structured_outputs" in request) == (mode == "required") for request in b.engine.requests[:2])

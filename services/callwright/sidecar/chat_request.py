@@ -156,6 +156,34 @@ def checked_tool_choice(request: Json, tools: Sequence[ToolSpec], config: Sideca
     return choice
 
 
+def with_allowed_tools(request: Json) -> Json:
+    """Return a request with only those of its tools that its `tool_choice` allows, where that lists some.
+
+    Raises `Refused` for a name that no tool has.
+    """
+    choice = request.get("tool_choice")
+    if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
+        return request
+    allowed = choice.get("allowed_tools", choice)
+    mode, listed = (allowed.get("mode", "auto"), allowed.get("tools")) if isinstance(allowed, dict) else (None, None)
+    if mode not in ("auto", "required") or not isinstance(listed, list):
+        raise Refused(
+            "tool_choice: expected allowed_tools with a mode, auto or required, and tools", param="tool_choice"
+        )
+    names = [_name(tool) for tool in listed]
+    tools = request.get("tools")
+    tools = tools if isinstance(tools, list) else []
+    if missing := [name for name in names if name not in map(_name, tools)]:
+        raise Refused(f"tool_choice: no tool is named {str(missing[0])[:80]!r}", param="tool_choice")
+    kept = [tool for tool in tools if _name(tool) in names]
+    return request | {"tools": kept, "tool_choice": mode if kept or mode == "required" else "none"}
+
+
+def _name(tool: object) -> Any:
+    function = tool.get("function", tool) if isinstance(tool, dict) else None
+    return function.get("name") if isinstance(function, dict) else None
+
+
 def tool_name(tool: ToolSpec) -> Any:
     """Return the name of a tool, bare or within its `function`."""
     return tool.get("function", tool).get("name")

@@ -68,6 +68,9 @@ class SidecarConfig(BaseModel):
     """What `"tool_choice": null` means: `auto`, as when it is left out, or `none`, as ms-swift reads it."""
     enforce: bool = True
     """Constrain decoding to a valid call where the request demands one: `required`, a named tool, `strict`."""
+    strict_fields: bool = False
+    """Refuse requests of the Messages and the Responses API with fields that are not known here. Else these are left
+    out, which the header `x-callwright-left-out` says, as of known ones that change no answer."""
     retry_malformed_calls: bool = False
     """Let the model try once more where it wrote a malformed call and no other, told why as a tool's result; a request
     says otherwise in its field of that name. Not with `n` over 1."""

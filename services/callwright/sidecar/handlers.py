@@ -300,6 +300,9 @@ class Chat(Relay):
         request = self._api.chat_request(self._defaults | asked)
         if request is None:
             check_forms(asked, self._services.config)
+        elif self._services.config.strict_fields and self._api.unknown:
+            field = self._api.unknown[0]
+            raise Refused(f"{field[:80]}: no such field is known here; leave it out", param=field)
         return request, asked
 
     async def _plan(self, request: Json) -> ChatPlan:
@@ -316,7 +319,7 @@ class Chat(Relay):
         except Refused as error:
             raise self._api.refused(error) from None
         self._dialect = plan.dialect.name
-        self._left_out = [f"{where}.{keyword}" for where, keyword in plan.left_out]
+        self._left_out = [*(f"{where}.{keyword}" for where, keyword in plan.left_out), *self._api.left_out]
         self._services.metrics.count_left_out(plan.left_out)
         self._services.metrics.foreign_tokens.inc(plan.broken)
         return plan

@@ -95,6 +95,7 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
     legacy = bool(request.get("functions")) and not request.get("tools")
     if legacy:
         request = chat_request.with_tools_for_functions(request)
+    request = chat_request.with_allowed_tools(request)
     messages = chat_request.checked_messages(request)
     tools = Toolbox(chat_request.checked_tools(request, config))
     choice = chat_request.checked_tool_choice(request, tools, config)

@@ -30,6 +30,14 @@ class Api(Protocol):
     """One request's side towards its client, from its arrival to its end."""
 
     @property
+    def left_out(self) -> Sequence[str]:
+        """What of the request the chat request lacks."""
+
+    @property
+    def unknown(self) -> Sequence[str]:
+        """The fields among these that the API does not have."""
+
+    @property
     def keep_alive(self) -> bytes:
         """What is sent within a stream when the engine is silent."""
 
@@ -67,6 +75,8 @@ class ChatCompletions:
 
     keep_alive = sse.KEEP_ALIVE
     kept = 0
+    left_out: Sequence[str] = ()
+    unknown: Sequence[str] = ()
 
     def chat_request(self, request: Json) -> Json | None:
         """Return the request itself."""
@@ -99,8 +109,7 @@ class ChatCompletions:
 def same_fields(request: Json, *, refused: Collection[str], further: Collection[str] = ()) -> Json:
     """Return the fields that mean the same in a chat request, and the `further` ones of this API that do.
 
-    Raises `Refused` for one that is `refused`, unless it is null, false or empty and so asks for nothing. What is
-    neither translated nor known is left out, as vLLM does.
+    Raises `Refused` for one that is `refused`, unless it is null, false or empty and so asks for nothing.
     """
     for key in refused:
         if request.get(key):
@@ -108,16 +117,25 @@ def same_fields(request: Json, *, refused: Collection[str], further: Collection[
     return {key: request[key] for key in (*SAME_FIELDS, *further) if key in request}
 
 
+def other_fields(request: Json, *known: Collection[str]) -> list[str]:
+    """Return the fields of a request that ask for something and are none of those `known`, nor the same in all APIs."""
+    return [
+        key
+        for key, value in request.items()
+        if value is not None and key not in SAME_FIELDS and not any(key in fields for fields in known)
+    ]
+
+
 def renamed_refusal(error: Refused, places: Mapping[str, str], schema: str) -> Refused:
     """Return the refusal of the chat request in the client's terms.
 
-    `places` says where the client has what the chat request has at `messages`, `messages[N]` and
-    `messages[N].tool_calls[N]`; `schema` is the client's name for a tool's parameters.
+    `places` says where the client has what the chat request has at `messages`, `messages[N]`,
+    `messages[N].tool_calls[N]` and `tools[N]`; `schema` is the client's name for a tool's parameters.
     """
 
     def name(text: str) -> str:
         text = _MESSAGE.sub(lambda m: places.get(m[1] or m[0]) or places.get(m[2], m[0]), text)
-        return _TOOL.sub(lambda m: f"{m[1]}.{schema}" if m[2] else m[1], text)
+        return _TOOL.sub(lambda m: places.get(m[1], m[1]) + (f".{schema}" if m[2] else ""), text)
 
     return Refused(name(str(error)), param=error.param and name(error.param), code=error.code, status=error.status)
 

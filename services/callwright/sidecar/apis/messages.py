@@ -10,8 +10,9 @@ from typing import Any
 
 from callwright.dialects.messages import reasoning_of
 from callwright.dialects.types import REASONING, Part, Thought, ToolCall
-from callwright.sidecar.apis.base import joined_parts, renamed_refusal, same_fields
+from callwright.sidecar.apis.base import joined_parts, other_fields, renamed_refusal, same_fields
 from callwright.sidecar.apis.message_events import MessageEvents, head, stop, thinking, usage
+from callwright.sidecar.apis.message_tools import MessageTools
 from callwright.sidecar.chat_request import joined_text
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.sse import named_event
@@ -19,6 +20,14 @@ from callwright.sidecar.sse import named_event
 Json = dict[str, Any]
 _REFUSED = ("container", "mcp_servers")
 """Fields that ask for tools which a server would run."""
+_READ = (
+    "messages", "system", "max_tokens", "stop_sequences", "tools", "tool_choice", "thinking", "output_config",
+    "output_format", "thread",
+)  # fmt: skip
+_WITHOUT_EFFECT = (
+    "betas", "cache_control", "context_management", "inference_geo", "metadata", "service_tier", "speed",
+)  # fmt: skip
+"""Fields that change no answer of an engine."""
 _UNTHREADED = "thread_unsupported_request"
 """What makes the SDK's tool runner send the whole conversation instead of what is new in it."""
 _ERRORS = {
@@ -34,6 +43,8 @@ class Messages:
     kept = 0
 
     def __init__(self) -> None:
+        self.left_out: list[str] = []
+        self.unknown: list[str] = []
         self._stops: list[str] = []
         self._places: dict[str, str] = {}
         self._events: MessageEvents | None = None
@@ -51,11 +62,15 @@ class Messages:
             raise Refused("stop_sequences: expected a list of strings", param="stop_sequences")
         made = same_fields(request, refused=_REFUSED)
         made |= {"max_tokens": request["max_tokens"], "stop": self._stops}
+        self.unknown = other_fields(request, _READ, _REFUSED, _WITHOUT_EFFECT)
         placed = [*_system(request.get("system")), *_messages(request.get("messages"))]
         self._places = {f"messages[{n}]": where for n, (where, _) in enumerate(placed)}
         made["messages"] = [message for _, message in placed]
-        made["tools"] = _tools(request.get("tools"))
-        made |= _choice(request.get("tool_choice")) | _format(request) | _thinking(request)
+        tools = MessageTools(request.get("tools"))
+        self._places |= tools.places
+        self.left_out = [*tools.left_out, *other_fields(request, _READ, _REFUSED)]
+        made["tools"] = tools.functions
+        made |= tools.choice(request.get("tool_choice")) | _format(request) | _thinking(request)
         if request.get("stream"):
             made["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         return made
@@ -176,28 +191,6 @@ def _blocks(content: object, where: str) -> list[Json]:
     return content
 
 
-def _tools(tools: object) -> list[Json]:
-    if not isinstance(tools, list | None):
-        raise Refused("tools: expected a list", param="tools")
-    made = []
-    for n, tool in enumerate(tools or ()):
-        if not isinstance(tool, dict) or tool.get("type") not in (None, "custom"):
-            raise Refused(f"tools[{n}]: expected a tool of the client, with an input_schema", param=f"tools[{n}]")
-        function = {key: tool[key] for key in ("name", "description", "strict") if key in tool}
-        made.append({"type": "function", "function": function | {"parameters": tool.get("input_schema")}})
-    return made
-
-
-def _choice(choice: object) -> Json:
-    if choice is None:
-        return {}
-    if not isinstance(choice, dict) or choice.get("type") not in ("auto", "any", "tool", "none"):
-        raise Refused("tool_choice.type: expected auto, any, tool or none", param="tool_choice")
-    named = {"type": "function", "function": {"name": choice.get("name")}}
-    made = {"auto": "auto", "any": "required", "tool": named, "none": "none"}[choice["type"]]
-    return {"tool_choice": made, "parallel_tool_calls": not choice.get("disable_parallel_tool_use")}
-
-
 def _format(request: Json) -> Json:
     """Structured outputs, in the field of today or that of the beta before it."""
     config = request.get("output_config")
@@ -219,6 +212,8 @@ def _thinking(request: Json) -> Json:
     made = {} if effort is None else {"reasoning_effort": effort}
     match request.get("thinking"):
         case None | {"type": "adaptive"}:
+            return made
+        case {"type": "enabled", **rest} if rest.get("budget_tokens") is None:
             return made
         case {"type": "disabled"}:
             return {"reasoning_effort": "none"}

@@ -9,6 +9,7 @@ from typing import Any
 
 from callwright.dialects.types import Part, Thought, ToolCall
 from callwright.sidecar.apis.base import cached_tokens, joined_parts, parsed_chunk, reasoning_in
+from callwright.sidecar.apis.response_tools import ResponseTools, read_input
 from callwright.sidecar.sse import DONE, named_event
 
 Json = dict[str, Any]
@@ -18,12 +19,12 @@ _ECHOED: Json = {
 }  # fmt: skip
 
 
-def response(request: Json, completion: Json, parts: Sequence[Part]) -> Json:
+def response(request: Json, completion: Json, parts: Sequence[Part], tools: ResponseTools) -> Json:
     """Return the response for a whole chat completion, its items in the order in which a stream has them."""
     choice = completion["choices"][0]
     message = choice["message"]
     status = "incomplete" if choice.get("finish_reason") == "length" else "completed"
-    output = [_whole(part) for part in joined_parts(parts)]
+    output = [_whole(part, tools) for part in joined_parts(parts)]
     if output:
         output[-1]["status"] = status
     made = _head(request, completion) | _end(status) | {"output": output, "usage": _usage(completion.get("usage"))}
@@ -42,8 +43,8 @@ _STRING_BYTES = 64
 class ResponseEvents:
     """The events of one response."""
 
-    def __init__(self, request: Json) -> None:
-        self._request = request
+    def __init__(self, request: Json, tools: ResponseTools) -> None:
+        self._request, self._tools = request, tools
         self._head: Json | None = None
         self._count = 0
         self._output: list[Json] = []
@@ -110,10 +111,13 @@ class ResponseEvents:
         self.kept += len(text) + _STRING_BYTES
 
     def _call(self, call: Json) -> bytes:
-        out = self._open(_call(call, "in_progress", "")) if "id" in call else b""
+        out = b""
+        if "id" in call:
+            out = self._open(_call(call["id"], self._tools.call(call["function"]["name"]), "in_progress", ""))
         if arguments := call["function"].get("arguments"):
             self._keep(arguments)
-            out += self._item_event("response.function_call_arguments.delta", delta=arguments)
+            if self._item and self._item["type"] == "function_call":
+                out += self._item_event("response.function_call_arguments.delta", delta=arguments)
         return out
 
     def _open(self, item: Json) -> bytes:
@@ -129,6 +133,10 @@ class ResponseEvents:
             item["content"] = [_part(kind, text)]
             out = self._item_event(f"response.{_PARTS[kind]}.done", content_index=0, text=text, **_LOGPROBS[kind])
             out += self._item_event("response.content_part.done", content_index=0, part=_part(kind, text))
+        elif kind == "custom_tool_call":  # what stands in its arguments is known now
+            item["input"] = read_input(text)
+            out = self._item_event("response.custom_tool_call_input.delta", delta=item["input"])
+            out += self._item_event("response.custom_tool_call_input.done", input=item["input"])
         else:
             item["arguments"] = text
             out = self._item_event("response.function_call_arguments.done", name=item["name"], arguments=text)
@@ -178,10 +186,10 @@ def _end(status: str) -> Json:
     }
 
 
-def _whole(part: Part) -> Json:
+def _whole(part: Part, tools: ResponseTools) -> Json:
     match part:
         case ToolCall(call_id, name, arguments):
-            return _call({"id": call_id, "function": {"name": name}}, "completed", arguments)
+            return _call(call_id, tools.call(name), "completed", arguments)
         case _:
             kind = "reasoning" if isinstance(part, Thought) else "message"
             return _says(kind, "completed", [_part(kind, part.text)])
@@ -200,11 +208,12 @@ def _part(kind: str, text: str) -> Json:
     return {"type": _PARTS[kind], "text": text} | ({} if kind == "reasoning" else {"annotations": [], "logprobs": []})
 
 
-def _call(call: Json, status: str, arguments: str) -> Json:
-    return {
-        "id": f"fc_{secrets.token_hex(12)}", "type": "function_call", "status": status, "call_id": call["id"],
-        "name": call["function"]["name"], "arguments": arguments,
-    }  # fmt: skip
+def _call(call_id: str, called: Json, status: str, arguments: str) -> Json:
+    """Return an item of a call; `called` says which tool is called, and how."""
+    made = {"status": status, "call_id": call_id, **called}
+    if called["type"] == "custom_tool_call":
+        return {"id": f"ctc_{secrets.token_hex(12)}", **made, "input": read_input(arguments)}
+    return {"id": f"fc_{secrets.token_hex(12)}", **made, "arguments": arguments}
 
 
 def _usage(counted: object) -> Json:

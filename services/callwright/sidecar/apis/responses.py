@@ -9,16 +9,29 @@ from typing import Any
 
 from callwright.dialects.messages import reasoning_of
 from callwright.dialects.types import REASONING, Part
-from callwright.sidecar.apis.base import renamed_refusal, same_fields
+from callwright.sidecar.apis.base import other_fields, renamed_refusal, same_fields
 from callwright.sidecar.apis.response_events import ResponseEvents, echoed, response
+from callwright.sidecar.apis.response_tools import ResponseTools, written_input
 from callwright.sidecar.chat_request import joined_text
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.sse import KEEP_ALIVE, dumps, named_event
 
 Json = dict[str, Any]
+_CALLABLE = ("function", "custom", "namespace")
+_CALLS = ("function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output")
 _SAME = ("parallel_tool_calls", "stop", "user")
 _LOGPROBS = "message.output_text.logprobs"
 _STORED = ("previous_response_id", "conversation", "prompt", "background")
+_READ = (
+    "input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "previous_response_id",
+    "conversation", "prompt",
+)  # fmt: skip
+_WITHOUT_EFFECT = (
+    "background", "client_metadata", "context_management", "include", "max_tool_calls", "metadata", "moderation",
+    "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier", "store",
+    "stream_options", "truncation",
+)  # fmt: skip
+"""Fields that change no answer of an engine."""
 _REFUSED = ("top_logprobs", "previous_input_messages", "enable_response_messages")
 """Fields of the engine's that ask for what is not translated."""
 
@@ -29,8 +42,11 @@ class Responses:
     keep_alive = KEEP_ALIVE
 
     def __init__(self) -> None:
+        self.left_out: list[str] = []
+        self.unknown: list[str] = []
         self._request: Json = {}
         self._echoed = 0
+        self._tools = ResponseTools()
         self._places: dict[str, str] = {"messages": "input"}
         self._events: ResponseEvents | None = None
 
@@ -41,21 +57,23 @@ class Responses:
 
     def chat_request(self, request: Json) -> Json | None:
         """Return the chat request, where there are functions or calls and results of such. Raises `Refused`."""
-        if not _has_type(request.get("tools"), "function") and not _has_type(
-            request.get("input"), "function_call", "function_call_output"
-        ):
+        if not _has_type(request.get("tools"), *_CALLABLE) and not _has_type(request.get("input"), *_CALLS):
             return None
         for key in _STORED:
             if request.get(key):
                 raise Refused(f"{key}: nothing is stored here; send the whole conversation as input", param=key)
         self._request = echoed(request)
         self._echoed = len(dumps(self._request))
+        self._tools = ResponseTools(request.get("tools"))
+        self._places |= self._tools.places
         if isinstance(request.get("include"), list) and _LOGPROBS in request["include"]:
             raise Refused("include: log probabilities are not served together with functions", param="include")
         made = same_fields(request, refused=_REFUSED, further=_SAME)
+        self.left_out = [*self._tools.left_out, *other_fields(request, _READ, _SAME, _REFUSED)]
+        self.unknown = other_fields(request, _READ, _SAME, _REFUSED, _WITHOUT_EFFECT)
         made["messages"] = self._messages(request)
-        made["tools"] = _tools(request.get("tools"))
-        made |= _choice(request.get("tool_choice")) | _format(request.get("text"))
+        made["tools"] = self._tools.functions
+        made |= self._tools.choice(request.get("tool_choice")) | _format(request.get("text"))
         if isinstance(reasoning := request.get("reasoning"), dict) and reasoning.get("effort") is not None:
             made["reasoning_effort"] = reasoning["effort"]
         if request.get("max_output_tokens") is not None:
@@ -73,7 +91,7 @@ class Responses:
             raise Refused("input: expected text or a list of items", param="input")
         for n, item in enumerate([{"role": "user", "content": items}] if isinstance(items, str) else items):
             where = f"input[{n}]"
-            _add(item, made, where)
+            _add(item, made, where, self._tools)
             for place in _places(made):
                 self._places.setdefault(place, where)
         return made
@@ -84,12 +102,12 @@ class Responses:
 
     def answer(self, completion: Json, parts: Sequence[Part]) -> Json:
         """Return the response."""
-        return response(self._request, completion, parts)
+        return response(self._request, completion, parts, self._tools)
 
     def event(self, data: bytes) -> bytes:
         """Return the events for one of the chat completion's."""
         if self._events is None:
-            self._events = ResponseEvents(self._request)
+            self._events = ResponseEvents(self._request, self._tools)
         return self._events.feed(data)
 
     def error(self, error: Json, status: int) -> Json:
@@ -120,7 +138,7 @@ def _places(made: list[Json]) -> list[str]:
     return [message, f"{message}.tool_calls[{len(calls) - 1}]"] if calls else [message]
 
 
-def _add(item: object, made: list[Json], where: str) -> None:
+def _add(item: object, made: list[Json], where: str, tools: ResponseTools) -> None:
     if not isinstance(item, dict):
         raise Refused(f"{where}: expected an item, an object", param=where)
     called = made[-1] if made and made[-1]["role"] == "assistant" else None
@@ -134,13 +152,14 @@ def _add(item: object, made: list[Json], where: str) -> None:
                 made.append({"role": item["role"], "content": text})
         case "message":
             raise Refused(f"{where}.role: expected user, assistant, system or developer", param=f"{where}.role")
-        case "function_call":
-            function = {"name": item.get("name"), "arguments": item.get("arguments")}
+        case "function_call" | "custom_tool_call" as kind:
+            arguments = item.get("arguments") if kind == "function_call" else written_input(item.get("input"))
+            function = {"name": tools.name_of(item), "arguments": arguments}
             call = {"id": item.get("call_id"), "type": "function", "function": function}
             if called is None:
                 made.append(called := {"role": "assistant", "content": None})
             called.setdefault("tool_calls", []).append(call)
-        case "function_call_output":
+        case "function_call_output" | "custom_tool_call_output":
             text = _text(item.get("output"), f"{where}.output")
             made.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": text})
         case "reasoning":
@@ -170,26 +189,6 @@ def _text(content: object, where: str) -> str:
     if not isinstance(content, list):
         raise Refused(f"{where}: expected text or a list of parts", param=where)
     return joined_text(content, where)
-
-
-def _tools(tools: object) -> list[Json]:
-    if not isinstance(tools, list | None):
-        raise Refused("tools: expected a list", param="tools")
-    made = []
-    for n, tool in enumerate(tools or ()):
-        if not isinstance(tool, dict) or tool.get("type") != "function":
-            raise Refused(f"tools[{n}].type: only functions go together with functions", param=f"tools[{n}].type")
-        function = {key: tool[key] for key in ("name", "description", "parameters", "strict") if key in tool}
-        made.append({"type": "function", "function": function})
-    return made
-
-
-def _choice(choice: object) -> Json:
-    if isinstance(choice, dict):
-        if choice.get("type") != "function":
-            raise Refused("tool_choice.type: expected function", param="tool_choice")
-        choice = {"type": "function", "function": {"name": choice.get("name")}}
-    return {} if choice is None else {"tool_choice": choice}
 
 
 def _format(text: object) -> Json:
