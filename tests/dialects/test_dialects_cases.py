@@ -2,7 +2,10 @@
 
 import json
 
+import llama_cases
+import mistral_cases
 import pytest
+import pythonic_cases
 import qwen_xml_cases
 from dialect_cases import CASES, Bad, Case
 from laws import check_split
@@ -17,7 +20,7 @@ def test_table_is_large_and_covers_every_dialect() -> None:
     assert {name for case in CASES for name in case.dialects} == set(dialects.TEXT_NAMES)
 
 
-ALL_CASES = [*CASES, *qwen_xml_cases.CASES]
+ALL_CASES = [*CASES, *qwen_xml_cases.CASES, *llama_cases.CASES, *mistral_cases.CASES, *pythonic_cases.CASES]
 
 
 @pytest.mark.parametrize("case", ALL_CASES, ids=[case.trouble for case in ALL_CASES])

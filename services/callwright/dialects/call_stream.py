@@ -83,7 +83,7 @@ class CallStream(Stream):
     def _begin(self, form: Form, name: str = "") -> None:
         """Begins to read a call from here; its form says what the bracket here opens."""
         self._prepare(form, name)
-        self._scanner = ObjectScanner(self.outside)
+        self._scanner = ObjectScanner(self.outside, call=form == "python")
         self._may_begin_eagerly = self._eager and form == "object"
         self._step = self._read_call
         if self._eager and form == "arguments" and self._tool is not None:

@@ -53,7 +53,7 @@ def read_call_arguments(text: str) -> tuple[list[Json], dict[str, Json]]:
 
     Raises ValueError.
     """
-    return _Reader(text).read_call_arguments()
+    return _Reader(text, _TOKEN_OF_CALL).read_call_arguments()
 
 
 def is_keyword_name(name: str) -> bool:
@@ -136,22 +136,33 @@ def _check_depth(value: Json) -> None:
     raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _string_pattern(quote: str) -> str:
-    return rf"{quote}(?!{quote}{{2}})(?:[^{quote}\\]++|\\.|{quote}(?![ \t]*+(?:[,:}}\])\r\n]|\Z)))*+{quote}"
+NEXT_ARGUMENT = r"\s{0,64}(?:[\"'“\d\-+.*\[({}\])]|[^\W\d][\w$-]{0,64}\s{0,8}[=:]|(?i:true|false|null|none)\b)"
+"""Matches how what follows a comma between a call's parentheses begins, and no prose, as in `'say 'hi', then'`."""
+
+
+def _string_pattern(quote: str, comma: str = ",") -> str:
+    """Return a pattern of a string, in which a quote is a closing one only where a value can end: before a `comma`."""
+    after = rf"(?:[:}}\])\r\n]|{comma}|\Z)"
+    return rf"{quote}(?!{quote}{{2}})(?:[^{quote}\\]++|\\.|{quote}(?![ \t]*+{after}))*+{quote}"
 
 
 def _triple_pattern(quote: str) -> str:
     return rf"{quote}{{3}}(?:[^{quote}\\]++|\\.|{quote}(?!{quote}{{2}}\s*+(?:[,:}}\])]|\Z)))*+{quote}{{3}}"
 
 
-_TOKEN = re.compile(
-    rf"\s*+(?:(?P<triple>{_triple_pattern(chr(34))}|{_triple_pattern(chr(39))})"
-    rf"|(?P<string>{_string_pattern(chr(34))}|{_string_pattern(chr(39))}|“[^”]*+”)"
-    r"|(?P<number>[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?)(?![\w.])"
-    r"|(?P<word>[^\W\d][\w$-]*+)"
-    r"|(?P<mark>[{}\[\](),:=]|\*\*))",
-    re.DOTALL,
-)
+def _token(comma: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"\s*+(?:(?P<triple>{_triple_pattern(chr(34))}|{_triple_pattern(chr(39))})"
+        rf"|(?P<string>{_string_pattern(chr(34), comma)}|{_string_pattern(chr(39), comma)}|“[^”]*+”)"
+        r"|(?P<number>[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?)(?![\w.])"
+        r"|(?P<word>[^\W\d][\w$-]*+)"
+        r"|(?P<mark>[{}\[\](),:=]|\*\*))",
+        re.DOTALL,
+    )
+
+
+_TOKEN = _token(",")
+_TOKEN_OF_CALL = _token(rf",(?={NEXT_ARGUMENT}|\s*\Z)")
 _KEYWORD_NAME = re.compile(r"[^\W\d]\w*+")
 _QUOTES = {"triple": 3, "string": 1}
 _WORDS: dict[str, Json] = {"true": True, "false": False, "null": None, "none": None}
@@ -164,8 +175,9 @@ _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "a": "\a", "v
 class _Reader:
     """A recursive-descent reader of nearly-JSON; every method returns a value or raises ValueError."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, token: re.Pattern[str] = _TOKEN) -> None:
         self._text = text
+        self._pattern = token
         self._position = 0
         self._kind = self._token = ""
         self._next()
@@ -199,7 +211,7 @@ class _Reader:
         return values, named
 
     def _next(self) -> None:
-        found = _TOKEN.match(self._text, self._position)
+        found = self._pattern.match(self._text, self._position)
         if found is None:
             rest = self._text[self._position : self._position + 40].strip()
             if rest:

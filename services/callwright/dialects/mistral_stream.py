@@ -16,7 +16,7 @@ CALLS, CALL_ID, ARGS = "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
 BEGIN_THINK, END_THINK = "[THINK]", "[/THINK]"
 _ENDS = (CALLS, "</s>")
 _NAMED = re.compile(
-    r"(?P<name>[^\s\[\]{}\"':,;<>]{1,128})\s{0,8}(?:\[CALL_ID\]\s{0,8}[^\s\[\]{}]{0,64}\s{0,8})?"
+    r"(?P<name>[\w.\-/]{1,128})\s{0,8}(?:\[CALL_ID\]\s{0,8}[^\s\[\]{}]{0,64}\s{0,8})?"
     r"(?P<args>(?:\[ARGS\]\s{0,64}){0,2})"
 )
 _SPACE = re.compile(r"\s*")
@@ -69,13 +69,14 @@ class MistralStream(JsonCallStream):
         if found is None:
             return None
         rest = buffer[found.end() :]
-        if not marked and not (self._names.begins(found["name"]) or (found["args"] and not self._names.known)):
+        if not marked and self._names.known and not self._names.begins(found["name"]):
             return None
         if not rest or CALL_ID.startswith(rest) or ARGS.startswith(rest):
             return False
         if not marked and self._names.known and self._names.exact(found["name"]) is None:
             return None
-        return found if rest[0] == "{" or found["args"] else None
+        is_sure = found["args"] or (rest[0] == "{" and (marked or self._names.known))
+        return found if is_sure else None
 
     def _begin_named(self, found: re.Match[str]) -> None:
         if self._buffer[self._position] == "{":

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Literal
 
-from callwright.dialects.literals import MAX_DEPTH
+from callwright.dialects.literals import MAX_DEPTH, NEXT_ARGUMENT
 
 # A quote inside a string is a closing one only where a value can end. Strict JSON and Python's own repr never break
 # this rule; `'it's fine'` and `"he said "hi""` become readable by it.
@@ -27,6 +27,8 @@ def outside(halt: str) -> re.Pattern[str]:
     return re.compile(rf"[\"'“{{}}\[\]]|{halt}")
 
 
+_next_argument = re.compile(NEXT_ARGUMENT).match
+_may_be_next_argument = re.compile(r"\s{0,64}(?:[^\W\d][\w$-]{0,64}\s{0,8})?").fullmatch
 _PLAIN = json.JSONDecoder(strict=False)
 
 
@@ -34,16 +36,21 @@ class ObjectScanner:
     """Finds the end of one object in a stream, in linear time; what it remembers is the nesting alone.
 
     `outside`, which the function of that name makes, tells what matters outside strings; where the object may have been
-    broken off, the scanner halts. With `inside` it begins after the opening brace.
+    broken off, the scanner halts. With `inside` it begins after the opening brace; with `call` the brackets are those
+    of a call, in which a comma ends a string only before a further argument.
     """
 
     __slots__ = (
+        *("_call", "_waits"),
         *("_closing", "_escaped", "_opening", "_outside", "_owed", "_quote", "_run", "_stack", "_triple"),
         *("state", "too_deep"),
     )
 
-    def __init__(self, outside: re.Pattern[str], *, inside: bool = False) -> None:
+    def __init__(self, outside: re.Pattern[str], *, inside: bool = False, call: bool = False) -> None:
         self._outside = outside
+        self._call = call
+        self._waits = False
+        """Whether it stands before a comma, and what follows is to tell whether a string ends there."""
         self._stack: list[str] = ["}"] if inside else []
         self._owed = {"}": len(self._stack), "]": 0, ")": 0, "）": 0}
         self._quote = ""
@@ -77,6 +84,9 @@ class ObjectScanner:
         while position < end:
             if self._quote:
                 position = self._scan_string(text, position, end)
+                if self._waits:
+                    self._waits = False
+                    return position
                 continue
             found = self._outside.search(text, position)
             if found is None:
@@ -129,8 +139,11 @@ class ObjectScanner:
             position = spaces.end() if spaces else position
             if position == end:
                 return end
+            if self._call and text[position] == "," and _may_be_next_argument(text, position + 1):
+                self._waits = True
+                return position
             self._closing = False
-            if text[position] in _AFTER_STRING:
+            if (text[position] in _AFTER_STRING and not self._call) or self._ends_string(text, position):
                 self._quote = ""
                 return position
         found = _IN_STRING[self._quote].search(text, position)
@@ -143,6 +156,16 @@ class ObjectScanner:
         else:
             self._closing = True
         return found.end()
+
+    def _ends_string(self, text: str, position: int) -> bool:
+        """Return whether a quote is a closing one where this follows."""
+        character = text[position]
+        if self._call and character == ",":
+            return _next_argument(text, position + 1) is not None
+        if character in _AFTER_STRING:
+            return True
+        halt = self._outside.match(text, position)
+        return halt is not None and len(halt[0]) > 1
 
     def _scan_triple(self, text: str, position: int, end: int) -> int:
         if self._run:

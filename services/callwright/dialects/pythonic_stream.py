@@ -29,7 +29,6 @@ _MAY_BE_BARE = re.compile(rf"\[\s{{0,64}}(?:{_NAME}\s{{0,8}})?")
 _NAMED = re.compile(r"\(\s*(?:[^\W\d]\w*\s*=|\*\*)")
 _SPACE = re.compile(r"\s*")
 _COMMAS = re.compile(r"[\s,;]*")
-_CUT = "<|_/abcdefghijklmnopqrstuvwxyz> "
 _LONGEST_NAME = 160
 """Characters in which a name and its bracket stand, or a tag."""
 _SEPARATORS = re.compile(r"[\s,;\[\]]*")
@@ -231,7 +230,7 @@ class PythonicStream(CallStream):
             case self._read_item if not self._is_listed and self._closing and self._is_apart() and not cut:
                 self._fail("the call is not complete")
                 self._emit_fault()
-            case self._read_item if self._is_listed and not rest.strip(_CUT):
+            case self._read_item if self._is_listed and any(tag.startswith(rest) for tag in _TAGS):
                 pass
             case self._read_beside if not self._is_listed and not cut:
                 self._fail("the list holds no call")
