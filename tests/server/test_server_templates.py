@@ -18,8 +18,8 @@ from callwright.run import Run
 from callwright.server import local
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.server.preflight import free_ports
+from callwright.sidecar.chat import _PROMPT_FIELDS
 from callwright.sidecar.config import SidecarConfig
-from callwright.sidecar.handlers import _PROMPT_FIELDS
 from callwright.sidecar.models import named_dialect
 from callwright.sidecar.plan import make_plan
 from callwright.spec.model import Engine

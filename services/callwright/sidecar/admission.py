@@ -116,10 +116,7 @@ class Paths:
 
 
 class Gate:
-    """`async with gate:` holds one of `concurrent` places at the engine, in the order of arrival.
-
-    Raises `Overloaded` when `queued` are waiting for one already.
-    """
+    """`concurrent` places at the engine, given in the order of arrival to at most `queued` who wait."""
 
     def __init__(self, concurrent: int, queued: int) -> None:
         self._free, self._queued = concurrent, queued
@@ -132,7 +129,8 @@ class Gate:
         """Requests in the queue."""
         return len(self._waiting)
 
-    async def __aenter__(self) -> None:
+    async def enter(self) -> None:
+        """Wait for a place. Raises `Overloaded` when too many do so already."""
         if self._free > 0 and not self._waiting:
             self._free -= 1
         elif len(self._waiting) >= self._queued:
@@ -141,7 +139,8 @@ class Gate:
             await self._wait()
         self.active += 1
 
-    async def __aexit__(self, *error: object) -> None:
+    def leave(self) -> None:
+        """Give the place to the next."""
         self.active -= 1
         self._hand_over()
 

@@ -1,6 +1,6 @@
 """`create_app`: the sidecar's routes, and the life of what they share.
 
-Each route names a handler of `callwright.sidecar.handlers` and the API of its clients.
+Each route names a handler and the API of its clients.
 """
 
 import asyncio
@@ -19,9 +19,11 @@ from callwright.sidecar.admission import Gate, Keys, Paths
 from callwright.sidecar.apis import Api, ChatCompletions, Messages, Responses
 from callwright.sidecar.breaker import Breaker
 from callwright.sidecar.budget import Budget
+from callwright.sidecar.chat import Chat, CountTokens
 from callwright.sidecar.config import SidecarConfig
-from callwright.sidecar.handlers import Chat, CountTokens, Handler, Relay, Services
+from callwright.sidecar.handlers import Handler, Relay
 from callwright.sidecar.models import Models
+from callwright.sidecar.services import Services
 from callwright.sidecar.telemetry import Metrics, Tracing
 from callwright.sidecar.upstream import Upstream
 from callwright.sidecar.waiting_calls import WaitingCalls

@@ -26,7 +26,7 @@ be written."""
 def parse(body: bytes) -> Json:
     """Read a request. Raises `Refused` for what is no JSON object, or nested too deeply to be sent on."""
     try:
-        request = json.loads(body, parse_float=_finite, parse_constant=_finite)
+        request = _decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise Refused(f"the body is not JSON: {why}", code="invalid_json") from None
@@ -43,6 +43,9 @@ def _finite(number: str) -> float:
     if not isfinite(value):
         raise ValueError(f"got the number {number[:40]}; expected a finite one")
     return value
+
+
+_decode = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
 
 
 def needs_dialect(request: Json) -> bool:

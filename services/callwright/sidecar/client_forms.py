@@ -34,6 +34,8 @@ def may_hold(request: Json) -> bool:
 
 def check_forms(request: Json, config: SidecarConfig) -> None:
     """Raise `Refused`, naming the field, for a form that the engine might compile too long."""
+    if not may_hold(request):
+        return
     bounds = GrammarBounds(config.max_grammar_cost, config.max_schema_depth, as_written=True)
     for field, kind, value in _forms(request):
         if kind == "grammar" and config.client_grammars:

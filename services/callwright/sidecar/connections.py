@@ -98,21 +98,15 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; one that follows a body says nothing."""
-        if not self._in_head:
-            return
-        if len(self.headers) >= _MOST_HEADERS:
-            self._wrong = Refused(f"the head has more than {_MOST_HEADERS} headers", status=431)
-            raise self._wrong
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Begin the request, unless its head can be read in two ways; one that offers an upgrade is read once more."""
         self._unread = 0
         if self.parser.should_upgrade():
             return
         self._in_head = False
+        if len(self.headers) > _MOST_HEADERS:
+            self._wrong = Refused(f"the head has more than {_MOST_HEADERS} headers", status=431)
+            raise self._wrong
         if wrong := self._ambiguity():
             self._wrong = Refused(wrong, code="invalid_http")
             raise self._wrong
@@ -120,6 +114,7 @@ class Connection(HttpToolsProtocol):
         self._unanswered += 1
         self.idle.pop(self, None)
         super().on_headers_complete()
+        self.headers = []  # those that follow the body say nothing
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -192,8 +187,12 @@ class Connection(HttpToolsProtocol):
     def _ambiguity(self) -> str | None:
         """Return what of a head others could read differently; the parser itself has refused most of that."""
         version = self.parser.get_http_version()
-        hosts = [value for name, value in self.headers if name == b"host"]
-        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        hosts, codings = [], []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"transfer-encoding":
+                codings.append(value)
         if version not in ("1.0", "1.1"):
             return f"HTTP/{version} is not served"
         if len(hosts) != 1 and (hosts or version == "1.1"):

@@ -9,6 +9,10 @@ from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
 
 Json = dict[str, Any]
+_FIELDS = frozenset(
+    ("messages", "input", "prompt", "prompt_embeds", "n", "best_of", "logprobs", "top_logprobs", "prompt_logprobs", "stop",
+     "stop_sequences", "bad_words", "stop_token_ids", "allowed_token_ids", "logit_bias")
+)  # fmt: skip
 
 
 def check_values(body: bytes, config: SidecarConfig) -> None:
@@ -28,36 +32,43 @@ def _separators(text: bytes) -> int:
 
 def check_limits(request: Json, config: SidecarConfig) -> None:
     """Raise `Refused`, naming the field, where `request` asks for more than one request may."""
-    for key in ("n", "best_of"):
-        _check_count(request, key, 1, config.max_choices)
-    for key in ("logprobs", "top_logprobs", "prompt_logprobs"):
-        if not isinstance(request.get(key), bool):
-            _check_count(request, key, 0, config.max_logprobs)
-    for key in ("stop", "stop_sequences", "bad_words"):
-        value = request.get(key)
-        texts = [value] if isinstance(value, str) else value
-        _check_length(texts, key, config.max_stops)
-        for text in texts if isinstance(texts, list) else ():
-            if isinstance(text, str) and len(text) > config.max_stop_characters:
-                what = f"{key}: got a text of {len(text)} characters; at most {config.max_stop_characters} are allowed"
-                raise Refused(what, param=key)
-    for key in ("stop_token_ids", "allowed_token_ids", "logit_bias"):
-        _check_length(request.get(key), key, config.max_token_ids)
-    for key in ("messages", "input"):
-        conversation = request.get(key)
-        if _is_list_of(conversation, dict):
-            _check_length(conversation, key, config.max_messages)
-    choices = max(request.get("n") or 1, request.get("best_of") or 1)
-    for key in ("prompt", "prompt_embeds", "input"):
-        prompts = request.get(key)
-        if _is_list_of(prompts, (str, list)) and len(prompts) * choices > config.max_prompts:
-            each = f" with {choices} choices each" if choices > 1 else ""
-            what = f"{key}: got {len(prompts)}{each}; at most {config.max_prompts} are allowed in all"
+    for key in sorted(_FIELDS.intersection(request)):
+        value = request[key]
+        match key:
+            case "messages" | "input" if _is_list_of(value, dict):
+                _check_length(value, key, config.max_messages)
+            case "n" | "best_of":
+                _check_count(value, key, 1, config.max_choices)
+            case "logprobs" | "top_logprobs" | "prompt_logprobs" if not isinstance(value, bool):
+                _check_count(value, key, 0, config.max_logprobs)
+            case "stop" | "stop_sequences" | "bad_words":
+                _check_stops(value, key, config)
+            case "stop_token_ids" | "allowed_token_ids" | "logit_bias":
+                _check_length(value, key, config.max_token_ids)
+            case "prompt" | "prompt_embeds" | "input" if _is_list_of(value, (str, list)):
+                _check_prompts(value, key, request, config)
+
+
+def _check_stops(value: object, key: str, config: SidecarConfig) -> None:
+    texts = [value] if isinstance(value, str) else value
+    _check_length(texts, key, config.max_stops)
+    for text in texts if isinstance(texts, list) else ():
+        if isinstance(text, str) and len(text) > config.max_stop_characters:
+            what = f"{key}: got a text of {len(text)} characters; at most {config.max_stop_characters} are allowed"
             raise Refused(what, param=key)
 
 
-def _check_count(request: Json, key: str, least: int, most: int) -> None:
-    value = request.get(key)
+def _check_prompts(prompts: list[Any], key: str, request: Json, config: SidecarConfig) -> None:
+    for count in ("n", "best_of"):
+        _check_count(request.get(count), count, 1, config.max_choices)
+    choices = max(request.get("n") or 1, request.get("best_of") or 1)
+    if len(prompts) * choices > config.max_prompts:
+        each = f" with {choices} choices each" if choices > 1 else ""
+        what = f"{key}: got {len(prompts)}{each}; at most {config.max_prompts} are allowed in all"
+        raise Refused(what, param=key)
+
+
+def _check_count(value: object, key: str, least: int, most: int) -> None:
     if value is not None and (type(value) is not int or not least <= value <= most):
         raise Refused(f"{key}: expected a number from {least} to {most}", param=key)
 

@@ -5,8 +5,8 @@ Owns connections, time limits and the one repetition of a request. Knows HTTP to
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import aiohttp
@@ -127,6 +127,56 @@ class EngineResponse:
         return bytes(body)
 
 
+class EngineRequest:
+    """A request to the engine, which is sent once: by `send`, whose response `close` ends, or by `async with`."""
+
+    def __init__(
+        self,
+        sending: Coroutine[Any, Any, aiohttp.ClientResponse],
+        breaker: Breaker,
+        seconds: float,
+        *,
+        whole: bool,
+        generates: bool,
+    ) -> None:
+        self._sending, self._breaker, self._seconds = sending, breaker, seconds
+        self._is_whole, self._generates = whole, generates
+        self._response: aiohttp.ClientResponse | None = None
+
+    async def send(self) -> EngineResponse:
+        """Return the response, once its head has arrived. Raises as `Upstream.request` says."""
+        try:
+            with _engine_errors():
+                async with asyncio.timeout(self._seconds) as limit:
+                    response = self._response = await self._sending
+        except (Unavailable, TimedOut) as error:
+            self._breaker.fail(was_silent=isinstance(error, TimedOut))
+            raise
+        # Below 200 it has switched protocols, which nobody has asked for.
+        if response.status < 200 or any(_has_control_character(value) for _, value in response.raw_headers):
+            raise Unavailable(_NOT_HTTP)
+        answer = EngineResponse(response, self._breaker, None if self._is_whole else limit.when())
+        if answer.has_begun:
+            self._breaker.succeed(with_tokens=self._generates and answer.status == 200)
+        return answer
+
+    def close(self) -> None:
+        """End the request: what has not come of its response by now is not to come."""
+        self._sending.close()
+        if self._response is not None:
+            self._response.close()
+
+    async def __aenter__(self) -> EngineResponse:
+        try:
+            return await self.send()
+        except BaseException:
+            self.close()
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        self.close()
+
+
 class Upstream:
     """The engine at `url`, whose connections last as long as the `async with` block.
 
@@ -158,11 +208,10 @@ class Upstream:
         await self._kept.close()
         await self._fresh.close()
 
-    @asynccontextmanager
-    async def request(
+    def request(
         self, method: str, target: str, headers: Headers, body: bytes | None = None, *, whole: bool = False
-    ) -> AsyncIterator[EngineResponse]:
-        """Ask for `target`, a path with its query; the block gets the response once its head has arrived.
+    ) -> "EngineRequest":
+        """Return a request for `target`, a path with its query; the block gets the response once its head has arrived.
 
         A `whole` answer may take its time, for it comes when all of it has been generated.
 
@@ -172,27 +221,11 @@ class Upstream:
         Leaving the block before the body has ended closes the connection, at which the engine stops generating.
         Raises `Unavailable` or `TimedOut`, and `Refused` for what can't be written as HTTP.
         """
-        now = asyncio.get_running_loop().time()
-        deadline = now + (self._silent_seconds if whole else min(self._silent_seconds, self._first_token_seconds))
-        try:
-            with _engine_errors():
-                async with asyncio.timeout_at(deadline):
-                    response = await self._send(method, target, headers, body)
-        except (Unavailable, TimedOut) as error:
-            self.breaker.fail(was_silent=isinstance(error, TimedOut))
-            raise
-        body = None  # the engine has it: memory is free for others
-        try:
-            # Below 200 it has switched protocols, which nobody has asked for.
-            if response.status < 200 or any(_has_control_character(value) for _, value in response.raw_headers):
-                raise Unavailable(_NOT_HTTP)
-            answer = EngineResponse(response, self.breaker, None if whole else deadline)
-            if answer.has_begun:
-                generates = method == "POST" and target.partition("?")[0] in GENERATING_PATHS
-                self.breaker.succeed(with_tokens=generates and answer.status == 200)
-            yield answer
-        finally:
-            response.close()
+        generates = method == "POST" and target.partition("?")[0] in GENERATING_PATHS
+        seconds = self._silent_seconds if whole else min(self._silent_seconds, self._first_token_seconds)
+        return EngineRequest(
+            self._send(method, target, headers, body), self.breaker, seconds, whole=whole, generates=generates
+        )
 
     async def ready(self) -> bool:
         """Return whether requests are let through to the engine, and it answers and has models."""

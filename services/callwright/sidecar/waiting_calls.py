@@ -7,8 +7,7 @@ waits for ever. One that waits long is no proof, as its answer may be long: so a
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from callwright.errors import CallwrightError, TimedOut
@@ -20,13 +19,16 @@ _FORCED = {"structured_outputs": {"choice": ["a", "b"]}}
 
 
 @dataclass(eq=False, slots=True)
-class _Call:
+class Call:
+    """A request that the engine may be held to a form for."""
+
     model: str | None
     since: float
     response: EngineResponse | None = None
 
     @property
     def is_answered(self) -> bool:
+        """Its answer has begun."""
         return self.response is not None and self.response.has_begun
 
 
@@ -35,23 +37,20 @@ class WaitingCalls:
 
     def __init__(self, upstream: Upstream, seconds: float) -> None:
         self._upstream, self._seconds = upstream, seconds
-        self._calls: set[_Call] = set()
+        self._calls: set[Call] = set()
         self._hung: set[str | None] = set()
         """Models whose last forced token did not come."""
         self._look: asyncio.Task[None] | None = None
 
-    @asynccontextmanager
-    async def hold(
-        self, model: str | None, request: AbstractAsyncContextManager[EngineResponse]
-    ) -> AsyncIterator[EngineResponse]:
-        """Make a request as `Upstream.request` does, and have an eye on it until its answer has begun."""
-        call = _Call(model, time.monotonic())
+    def begin(self, model: str | None) -> Call:
+        """Have an eye on a call, whose `response` is to be told, until its `end`."""
+        call = Call(model, time.monotonic())
         self._calls.add(call)
-        try:
-            async with request as call.response:
-                yield call.response
-        finally:
-            self._calls.discard(call)
+        return call
+
+    def end(self, call: Call) -> None:
+        """Forget a call."""
+        self._calls.discard(call)
 
     async def hang(self) -> bool:
         """Return whether a model's forced calls get no answer; who asks meanwhile gets the same look's."""

@@ -1,0 +1,143 @@
+"""`Asking`: a chat request with tools is read, planned and sent to the engine, anew for a replica of another version.
+
+What comes of the response is its subclasses' business.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from callwright.dialects.foreign import Foreign
+from callwright.errors import Unavailable
+from callwright.sidecar import sse
+from callwright.sidecar.asgi import target
+from callwright.sidecar.client_forms import check_forms
+from callwright.sidecar.errors import Refused
+from callwright.sidecar.foreign_text import without_foreign
+from callwright.sidecar.handlers import Relay
+from callwright.sidecar.models import OtherVersion
+from callwright.sidecar.plan import ChatPlan, make_plan
+from callwright.sidecar.upstream import EngineResponse
+
+Json = dict[str, Any]
+DIALECT_HEADER = "x-callwright-dialect"
+KEEP_STOP_HEADER = "x-callwright-keep-stop"
+_CHAT_PATH = "/v1/chat/completions"
+_MOST_PLANS = 16
+"""Tries in a roll, each of which comes to one of two versions."""
+
+
+class Asking(Relay):
+    """Asks the engine for a chat request that needs a dialect; relays what needs none."""
+
+    _defaults: ClassVar[Json] = {}
+    """Fields of a request that may leave them out."""
+
+    def _parsed(self) -> Json:
+        request = super()._parsed()
+        if request and self._request.headers.get(KEEP_STOP_HEADER):
+            request["include_stop_str_in_output"] = True
+            self._body = sse.dumps(request)
+        return request
+
+    async def _read_request(self) -> Json | None:
+        """Return the chat request that needs a dialect; None for one that the engine answers by itself, whose body is
+        written anew where something in it is to be broken.
+        """
+        request, asked = await self._beside(self._read)
+        if request is not None:
+            return request
+        model = await self._services.models.dialect_for_text(asked, self._request.headers.get(DIALECT_HEADER))
+        foreign = Foreign(model.dialect, model.special_tokens)
+        made = await self._services.worker.run(len(self._body), without_foreign, asked, foreign)
+        if made is not asked:
+            self._body = await self._services.worker.run(len(self._body), sse.dumps, made)
+            self._services.metrics.foreign_tokens.inc(foreign.count)
+        return None
+
+    def _read(self) -> tuple[Json | None, Json]:
+        """Return the chat request, where it needs a dialect, and what the client sent.
+
+        Raises `Refused`, also for a form of the answer that would hold the engine up.
+        """
+        asked = self._parsed()
+        request = self._api.chat_request(self._defaults | asked)
+        if request is None:
+            check_forms(asked, self._services.config)
+        elif self._services.config.strict_fields and self._api.unknown:
+            field = self._api.unknown[0]
+            raise Refused(f"{field[:80]}: no such field is known here; leave it out", param=field)
+        return request, asked
+
+    def _read_again(self) -> Json:
+        """Return the chat request once more, from the bytes that are kept of it."""
+        return self._read()[0] or {}
+
+    async def _asked(
+        self, again: Callable[[], Json], first: list[Json] | None = None
+    ) -> tuple[ChatPlan, EngineResponse]:
+        """Plan the engine's request and send it; return how its response is to be read, and that.
+
+        During a roll there are two versions at one address: what comes to another than it was planned for is planned
+        anew. The request is taken out of `first`, and then is what `again` returns.
+        """
+        for _ in range(_MOST_PLANS):
+            try:
+                request = first.pop() if first else await self._beside(again)
+                plan = await self._plan(request)
+                del request  # nobody holds it while the engine works
+                bodies = await self._written(plan)
+                response = await self._send(plan, bodies)
+                while response.status == 400 and bodies:  # it can't be held to what is asked
+                    response = await self._send(plan, bodies)
+            except OtherVersion:
+                continue
+            if not plan.retry:
+                self._body, self._exchange.kept = b"", 0
+            return plan, response
+        raise Unavailable("the engine's replicas serve several versions; try again later")
+
+    async def _send(self, plan: ChatPlan, bodies: list[bytes]) -> EngineResponse:
+        """Send the first of the bodies, which is used up."""
+        if plan.waits and len(bodies) == 1:
+            self._exchange.left_out.append(plan.waits)
+        return await self._exchange.ask(self._engine_path(), bodies, model=plan.model, version=plan.version)
+
+    async def _plan(self, request: Json) -> ChatPlan:
+        """Return the plan of a chat request. Raises `Refused` in the client's terms."""
+        models, config = self._services.models, self._services.config
+        model = await models.dialect_for(request, self._request.headers.get(DIALECT_HEADER))
+        try:
+            plan = await self._services.worker.run(len(self._body), make_plan, request, model, config)
+            asks = plan.has_tool_messages and model.template is None
+            if asks and not await models.has_tool_role(plan.model, model.version):
+                plan = await self._services.worker.run(
+                    len(self._body), make_plan, request, model, config, tool_role=False
+                )
+        except Refused as error:
+            raise self._api.refused(error) from None
+        self._dialect = plan.dialect.name
+        self._exchange.left_out = [*(f"{where}.{keyword}" for where, keyword in plan.left_out), *self._api.left_out]
+        self._services.metrics.count_left_out(plan.left_out)
+        self._services.metrics.foreign_tokens.inc(plan.broken)
+        return plan
+
+    async def _written(self, plan: ChatPlan) -> list[bytes]:
+        """Return the plan's requests as bytes, in the order of their tries.
+
+        They are all that is held of the client's from now on. Where it may have to be read again, for another version
+        or a second try, the client's request is kept too.
+        """
+        self._note(plan.body)
+        written = [plan.body, *plan.fallbacks]
+        bodies = await self._services.worker.run(len(self._body), lambda: [sse.dumps(body) for body in written])
+        for body in written:
+            body.clear()
+        kept = self._exchange.kept = len(self._body) if plan.retry or plan.version else 0
+        self._held.keep(kept + self._api.kept + sum(map(len, bodies)))
+        if not kept:
+            self._body = b""
+        return bodies
+
+    def _engine_path(self) -> str:
+        """Return where the engine is asked."""
+        return target(self._request) if self._request.scope["path"] == _CHAT_PATH else _CHAT_PATH

@@ -1,0 +1,29 @@
+"""`Services`: what all requests of an application share."""
+
+from dataclasses import dataclass
+
+from callwright.sidecar.admission import Gate, Keys, Paths
+from callwright.sidecar.budget import Budget
+from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.models import Models
+from callwright.sidecar.telemetry import Metrics, Tracing
+from callwright.sidecar.upstream import Upstream
+from callwright.sidecar.waiting_calls import WaitingCalls
+from callwright.sidecar.worker import Worker
+
+
+@dataclass(frozen=True)
+class Services:
+    """What all requests share."""
+
+    config: SidecarConfig
+    upstream: Upstream
+    waiting: WaitingCalls
+    models: Models
+    gate: Gate
+    budget: Budget
+    keys: Keys
+    paths: Paths
+    metrics: Metrics
+    tracing: Tracing | None
+    worker: Worker
