@@ -10,8 +10,8 @@ from callwright.sidecar.errors import Refused
 
 Json = dict[str, Any]
 _FIELDS = frozenset(
-    ("messages", "input", "prompt", "prompt_embeds", "n", "best_of", "logprobs", "top_logprobs", "prompt_logprobs", "stop",
-     "stop_sequences", "bad_words", "stop_token_ids", "allowed_token_ids", "logit_bias")
+    ("messages", "input", "prompt", "prompt_embeds", "n", "best_of", "logprobs", "top_logprobs", "prompt_logprobs",
+     "stop", "stop_sequences", "bad_words", "stop_token_ids", "allowed_token_ids", "logit_bias")
 )  # fmt: skip
 
 
