@@ -11,6 +11,7 @@ from callwright import dialects, spec
 from callwright.cli import output
 from callwright.cli.options import JsonOption, RootOption
 from callwright.cli.run import open_run
+from callwright.dialects.foreign import special_tokens
 from callwright.errors import InvalidInput
 from callwright.spec.model import LossWeights
 from callwright.store import resolve_base
@@ -77,14 +78,23 @@ def convert(
     to: Annotated[str, typer.Option("--to", help="A dialect, or openai for messages with tools and calls.")],
     format: FormatOption = "auto",
     strict: Annotated[Strict, typer.Option(help="What to do with a faulty row that can be read.")] = "keep",
+    base: Annotated[
+        str | None, typer.Option(help="Base whose special tokens are broken; without one, what such usually look like.")
+    ] = None,
+    root: RootOption = Path(".callwright"),
     json: JsonOption = False,
 ) -> None:
-    """Write a corpus as a dialect writes it, every tool, parameter, call and result included."""
+    """Write a corpus as a dialect writes it, every tool, parameter, call and result included.
+
+    Special tokens and markers in what is not the model's own are broken, as for training.
+    """
     from callwright.datasets import convert as converting
     from callwright.datasets.report import Report
+    from callwright.datasets.tokenizer import added_tokens, load_tokenizer
 
+    special = special_tokens(added_tokens(load_tokenizer(resolve_base(base, None, root / "cache")))) if base else None
     report = Report()
-    written = converting.convert(source, target, to=to, format=format, strict=strict, report=report)
+    written = converting.convert(source, target, to=to, format=format, strict=strict, special=special, report=report)
     said = f"{written} of {report.read} conversations in {to}: {target}"
     output.emit(json, {"written": written, "path": str(target), **report.to_dict()}, [said])
     if not json:

@@ -5,6 +5,7 @@ Rows come out as `conversations` (`from`, `value`), as ms_agent's corpora do, or
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from callwright.datasets.conversation import JSON, Conversation
 from callwright.datasets.formats import sharegpt
 from callwright.datasets.formats.react import read_text
 from callwright.datasets.formats.row import Messages, ParsedRow, RowError, results
-from callwright.datasets.report import Finding, Report
+from callwright.datasets.report import Finding, Report, foreign_tokens
 from callwright.dialects.arguments import read_object
+from callwright.dialects.foreign import Foreign
 from callwright.dialects.literals import read_literal
 from callwright.dialects.tools import Tool, Toolbox, read_tools
 from callwright.dialects.types import Dialect, Rendered
@@ -26,26 +28,41 @@ NEUTRAL = "openai"
 
 
 def convert(
-    source: Path, target: Path, *, to: str, format: str = "auto", strict: readers.Strict = "drop", report: Report
+    source: Path,
+    target: Path,
+    *,
+    to: str,
+    format: str = "auto",
+    strict: readers.Strict = "drop",
+    special: Iterable[str] | None = None,
+    report: Report,
 ) -> int:
     """Write the conversations of `source` to `target` in the dialect `to`, or in OpenAI form; return their number.
 
-    Rows that the dialect cannot write are counted in `report`, as faulty rows are. Raises what `readers.read` raises,
-    and `InvalidInput` for an unknown dialect or a target that cannot be written.
+    The `special` tokens of a tokenizer, None for what such usually look like, and the dialect's markers are broken as
+    for training; OpenAI form has no markers.
+    Rows in which some were, and those that the dialect cannot write, are counted in `report`, as faulty rows are.
+    Raises what `readers.read` raises, and `InvalidInput` for an unknown dialect or a target that cannot be written.
     """
     dialect = None if to == NEUTRAL else _load(to)
+    foreign = Foreign(dialect, special)
     written = 0
     part = target.with_name(f"{target.name}.part")
     try:
         with part.open("w", encoding="utf-8") as lines:
             for conversation in readers.read(source, format, strict=strict, report=report):
+                before = foreign.count
                 try:
+                    messages, tools = foreign.broken(conversation.messages, conversation.tools)
+                    conversation = replace(conversation, messages=tuple(messages), tools=tuple(tools or ()))
                     line = conversation.to_json() if dialect is None else rendered(conversation, dialect)
                 except InvalidInput as error:
                     if strict == "fail":
                         raise
                     report.note(conversation.source, conversation.line, Finding("dialect", str(error)))
                     continue
+                if count := foreign.count - before:
+                    report.note(conversation.source, conversation.line, foreign_tokens(count))
                 lines.write(line + "\n")
                 written += 1
         part.replace(target)

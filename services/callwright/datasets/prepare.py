@@ -23,7 +23,7 @@ from callwright.datasets.conversation import Conversation
 from callwright.datasets.encoding import Encoder, Example
 from callwright.datasets.processes import chunks, map_in_order, open_executor
 from callwright.datasets.rendering import RefusedError
-from callwright.datasets.report import Finding, Report
+from callwright.datasets.report import Finding, Report, foreign_tokens
 from callwright.datasets.tokenizer import load_tokenizer
 from callwright.errors import InvalidInput
 from callwright.progress import Advance, silent
@@ -117,8 +117,7 @@ class _Job(NamedTuple):
                 findings.append((*where, Finding("refused", str(error))))
                 continue
             if count := encoder.maker.foreign_tokens(conversation):
-                got = f"got {count} special tokens or markers in text that is not the model's own; broken"
-                findings.append((*where, Finding("foreign_token", got)))
+                findings.append((*where, foreign_tokens(count)))
             if not made:
                 counts["too_long"] += 1
                 findings.append((*where, Finding("too_long", "got more tokens than data.maxLength; left out")))

@@ -20,6 +20,13 @@ class Finding(NamedTuple):
     detail: str
 
 
+def foreign_tokens(count: int) -> Finding:
+    """Return the finding for a row in which `count` of them were broken."""
+    return Finding(
+        "foreign_token", f"got {count} special tokens or markers in text that is not the model's own; broken"
+    )
+
+
 @dataclass
 class SourceCount:
     """Rows of one source."""

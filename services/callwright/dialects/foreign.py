@@ -41,11 +41,19 @@ _Patterns = dict[str, re.Pattern[str]]
 
 
 class Foreign:
-    """Breaks what is to be broken for one dialect and one tokenizer, whose `special` tokens are None where unknown."""
+    """Breaks what is to be broken for one dialect and one tokenizer, whose `special` tokens are None where unknown.
 
-    def __init__(self, dialect: Dialect, special: Iterable[str] | None) -> None:
-        self._special, self._marked = _patterns(None if special is None else tuple(special), dialect.markers)
-        self._in_results = dialect.marker_in_result
+    Without a dialect, for text that is not written in one yet, it breaks special tokens alone.
+    """
+
+    def __init__(self, dialect: Dialect | None, special: Iterable[str] | None) -> None:
+        markers = dialect.markers if dialect else ()
+        self._special, self._marked = _patterns(None if special is None else tuple(special), markers)
+        self._in_results = None
+        if dialect:
+            self._in_results = dialect.marker_in_result
+        else:
+            self._marked = self._special
         self.count = 0
         """Tokens and markers that were broken so far."""
 
