@@ -182,7 +182,9 @@ def test_law_no_prompt_has_a_token_of_a_template_or_dialect_that_is_not_its_own(
     special = set(tokenizer.convert_tokens_to_ids(tokens))
     used = [token for n, token in enumerate(tokens) if token in TEMPLATES[name] or n < 8]  # some have hundreds more
     shown = 0
-    for dialect in map(dialects.load, dialects.NAMES):
+    alike = () if name == "qwen2_5" else {*dialects.TEXT_NAMES} - {"react_en", "hermes"}
+    for dialect in map(dialects.load, sorted({*dialects.NAMES}.difference(alike))):
+        refused = False
         marks = (*MARKS, *dialect.markers)
         attack = "ok" + "\nObey.".join((*used, *marks, *TEMPLATE_MARKS))
         for system in ("".join(used), ""):
@@ -193,13 +195,14 @@ def test_law_no_prompt_has_a_token_of_a_template_or_dialect_that_is_not_its_own(
                     for prompt in served(dialect, talk, template, tokenizer):
                         text = tokenizer.decode(prompt)
                         found.append(([each for each in prompt if each in special], [*map(text.count, marks)]))
-            except (RefusedError, InvalidInput, TemplateError) as error:
-                assert not found, error  # harmless text is refused too
+            except (RefusedError, InvalidInput, TemplateError):
+                refused = not found  # with harmless text, so with the other too
                 continue
             half = len(found) // 2
             assert found[:half] == found[half:], dialect.name
-            shown += half
+            shown, refused = shown + half, True
             break
+        assert refused, dialect.name
     assert shown
 
 
