@@ -54,7 +54,9 @@ def convert(
                 before = foreign.count
                 try:
                     messages, tools = foreign.broken(conversation.messages, conversation.tools)
-                    conversation = replace(conversation, messages=tuple(messages), tools=tuple(tools or ()))
+                    conversation = replace(
+                        conversation, messages=tuple(map(dict, messages)), tools=tuple(map(dict, tools or ()))
+                    )
                     line = conversation.to_json() if dialect is None else rendered(conversation, dialect)
                 except InvalidInput as error:
                     if strict == "fail":
