@@ -18,7 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "dialects"))
 
-from dialect_cases import CASES, TOOLS
+import native_dialects
+from dialect_cases import TOOLS
+from every_case import CASES
 from generated import cut, make_text, mutate
 from laws import stream
 
@@ -297,6 +299,7 @@ def main() -> None:
         "peak_bytes": memory(),
         "split_invariance": split_invariance(pairs),
         "split_invariance_vllm_hermes": peer_invariance(peer),
+        "native": native_dialects.compare_all(seconds),
     }
     grown = (*results["growth"].values(), *results["provoked_growth"].values())
     results["worst_exponent"] = max(entry["exponent"] for entry in grown)

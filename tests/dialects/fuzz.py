@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from dialect_cases import CASES
+from every_case import CASES
 from generated import TOOLS, cut, make_text, mutate
 from laws import check_split
 

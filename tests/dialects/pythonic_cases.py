@@ -111,6 +111,8 @@ CASES = (
     _given("leading zeros", "city=02139", city="02139"),
     _given("values in order", "'x', 3", city="x", days=3),
     _given("a word behind a string", "'x', None", city="x", days=None),
+    _given("a value in brackets", "city=('x'), days=(3)", city="x", days=3),
+    _given("a tuple of one", "city='x', tags=(3,)", city="x", tags=[3]),
     _given("unpacked", "**{'city': 'x', 'days': 3}", city="x", days=3),
     _given("three quotes", "city='''a 'b' c'''", city="a 'b' c"),
     _given("the wrapper's end in a string", "city='<|tool_call_end|>'", city="<|tool_call_end|>"),

@@ -2,16 +2,16 @@
 
 import json
 
-import llama_cases
-import mistral_cases
+import every_case
 import pytest
-import pythonic_cases
-import qwen_xml_cases
 from dialect_cases import CASES, Bad, Case
 from laws import check_split
 
 from callwright import dialects
 from callwright.dialects import MalformedCall, ToolCall
+
+MISTRAL = ("mistral", "mistral_v11", "mistral_v3")
+PYTHONIC = ("pythonic", "lfm2", "olmo3")
 
 
 def test_table_is_large_and_covers_every_dialect() -> None:
@@ -20,10 +20,14 @@ def test_table_is_large_and_covers_every_dialect() -> None:
     assert {name for case in CASES for name in case.dialects} == set(dialects.TEXT_NAMES)
 
 
-ALL_CASES = [*CASES, *qwen_xml_cases.CASES, *llama_cases.CASES, *mistral_cases.CASES, *pythonic_cases.CASES]
+def test_every_native_dialect_has_cases() -> None:
+    known = {name for case in every_case.CASES for name in case.dialects}
+    assert known == set(dialects.NAMES)
+    for formats in (("qwen_xml",), ("llama_json",), MISTRAL, PYTHONIC):
+        assert sum(not set(formats).isdisjoint(case.dialects) for case in every_case.CASES) >= 40, formats
 
 
-@pytest.mark.parametrize("case", ALL_CASES, ids=[case.trouble for case in ALL_CASES])
+@pytest.mark.parametrize("case", every_case.CASES, ids=[case.trouble for case in every_case.CASES])
 def test_case(case: Case) -> None:
     for name in case.dialects:
         dialect = dialects.load(name)

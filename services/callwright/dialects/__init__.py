@@ -69,7 +69,7 @@ __all__ = [
 
 TEXT_NAMES = ("react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes")
 """Dialects that write tools and calls as text, for any base."""
-NATIVE_NAMES = ("hermes", "qwen_xml", "llama_json", "mistral", "mistral_v11", "mistral_v3", "lfm2", "olmo3", "pythonic")
+NATIVE_NAMES = ("hermes", "qwen_xml", "llama_json", "mistral", "mistral_v11", "mistral_v3", "pythonic", "lfm2", "olmo3")
 """Dialects that the base's own chat template writes, in the order in which a template is read by them."""
 NAMES = tuple(dict.fromkeys((*TEXT_NAMES, *NATIVE_NAMES)))
 

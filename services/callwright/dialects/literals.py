@@ -276,7 +276,7 @@ class _Reader:
             if not self._take(","):
                 if not self._take(closing):
                     raise ValueError(f"expected a comma after item {len(items)}")
-                break
+                return items[0] if closing == ")" and len(items) == 1 else items  # without a comma it is no tuple
         return items
 
 

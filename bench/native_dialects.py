@@ -1,0 +1,215 @@
+"""Native formats against vLLM's own parser of the same format, each fed the tokens that a model would write.
+
+A marker is one token and is never cut; all else is cut anywhere. Cases with thoughts and those that a length has cut
+are left out, since vLLM reads those elsewhere. A case is right where calls and content are; a call that is none counts
+as content, which is all that vLLM can make of it.
+"""
+
+import importlib
+import json
+import logging
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import llama_cases
+import mistral_cases
+import pythonic_cases
+import qwen_xml_cases
+from dialect_cases import Bad, Case
+from generated import cut
+from laws import stream
+
+from callwright import dialects
+from callwright.dialects import ToolCall, Turn, accumulate
+
+Seen = tuple[str, list[tuple[str, object]]]
+"""Content, and name and arguments of each call."""
+
+
+class Format(NamedTuple):
+    """A dialect, and vLLM's parser of its format."""
+
+    dialect: str
+    module: str
+    parser: str
+    markers: tuple[str, ...]
+    cases: Sequence[Case]
+
+
+_MISTRAL = ("mistral_tool_parser", "MistralToolParser")
+_V3 = ("[TOOL_CALLS]", "</s>")
+_V13 = (*_V3, "[ARGS]", "[CALL_ID]", "[THINK]", "[/THINK]")
+_LLAMA = ("<|python_tag|>", "<|eot_id|>", "<|eom_id|>")
+_LLAMA4 = ("<|python_start|>", "<|python_end|>")
+_LFM2 = ("<|tool_call_start|>", "<|tool_call_end|>")
+_QWEN = ("<tool_call>", "</tool_call>")
+FORMATS = (
+    Format("qwen_xml", "qwen3_engine_tool_parser", "Qwen3EngineToolParser", _QWEN, qwen_xml_cases.CASES),
+    Format("llama_json", "llama_tool_parser", "Llama3JsonToolParser", _LLAMA, llama_cases.CASES),
+    Format("mistral_v3", *_MISTRAL, _V3, mistral_cases.CASES),
+    Format("mistral", *_MISTRAL, _V13, mistral_cases.CASES),
+    Format("pythonic", "pythonic_tool_parser", "PythonicToolParser", _LLAMA4, pythonic_cases.CASES),
+    Format("lfm2", "lfm2_tool_parser", "Lfm2ToolParser", _LFM2, pythonic_cases.CASES),
+    Format("olmo3", "olmo3_tool_parser", "Olmo3PythonicToolParser", (), pythonic_cases.CASES),
+)
+
+
+@cache
+def tokenizer_of(markers: tuple[str, ...]) -> Any:
+    """Make a tokenizer with a token for each byte and each marker."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    model = Tokenizer(models.BPE(vocab={each: number for number, each in enumerate(alphabet)}, merges=[]))
+    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=model)
+    made.add_special_tokens({"additional_special_tokens": list(markers)} if markers else {})
+    return made
+
+
+class NativePeer:
+    """vLLM's parser of a format, called as its server calls it."""
+
+    def __init__(self, form: Format) -> None:
+        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+        self._tokenizer = tokenizer_of(form.markers)
+        self._parser: Callable[..., Any] = getattr(
+            importlib.import_module(f"vllm.tool_parsers.{form.module}"), form.parser
+        )
+        self._request = partial(ChatCompletionRequest, model="m", messages=[{"role": "user", "content": "q"}])
+
+    def stream(self, pieces: Iterable[str], tools: Any) -> Seen:
+        """Content and calls, added up over the stream."""
+        request = self._request(tools=tools)
+        parser = self._parser(self._tokenizer, request.tools)
+        text, ids, content, calls = "", (), [], {}
+        for piece in pieces:
+            before, text = text, text + piece
+            new = tuple(self._tokenizer.encode(piece, add_special_tokens=False))
+            delta = parser.extract_tool_calls_streaming(before, text, piece, ids, ids + new, new, request)
+            ids += new
+            if delta is None:
+                continue
+            content.append(delta.content or "")
+            for call in delta.tool_calls or ():
+                parts = calls.setdefault(call.index, ["", ""])
+                function = call.function
+                given = function if isinstance(function, dict) else function.model_dump()
+                parts[0] += given.get("name") or ""
+                parts[1] += given.get("arguments") or ""
+        return seen("".join(content), [calls[index] for index in sorted(calls)])
+
+    def whole(self, text: str, tools: Any) -> Seen:
+        """The same of the whole text."""
+        request = self._request(tools=tools)
+        found = self._parser(self._tokenizer, request.tools).extract_tool_calls(text, request)
+        return seen(found.content or "", [[call.function.name, call.function.arguments] for call in found.tool_calls])
+
+
+def seen(content: str, calls: Iterable[Sequence[str]]) -> Seen:
+    """What a client makes of it: neither white space around content nor the spelling of JSON counts."""
+    read: list[tuple[str, object]] = []
+    for name, arguments in calls:
+        try:
+            read.append((name, json.loads(arguments)))
+        except ValueError:
+            read.append((name, arguments))
+    return content.strip(), read
+
+
+def pieces_of(source: random.Random, text: str, markers: tuple[str, ...]) -> list[str]:
+    """The text cut anywhere but within a marker, which is a piece of its own."""
+    if not markers:
+        return cut(source, text)
+    parts = re.split(f"({'|'.join(map(re.escape, markers))})", text)
+    return [piece for part in parts if part for piece in ([part] if part in markers else cut(source, part))]
+
+
+def wanted(case: Case) -> Seen:
+    """What is right."""
+    calls = [call for call in case.calls if not isinstance(call, Bad)]
+    return (case.content or "").strip(), [(name, arguments) for name, arguments in calls]
+
+
+def ours(turn: Turn) -> Seen:
+    """The same of a turn."""
+    return seen(turn.content or "", [(call.name, call.arguments) for call in turn.calls if isinstance(call, ToolCall)])
+
+
+def compare(form: Format, splits: int = 20) -> dict[str, Any]:
+    """How many cases are right whole and in pieces, and how often the pieces give another result than the whole."""
+    peer, dialect, source = NativePeer(form), dialects.load(form.dialect), random.Random(7)
+    cases = [case for case in form.cases if form.dialect in case.dialects and not case.cut and case.thought is None]
+    counts = {name: {"right": 0, "right_in_pieces": 0, "differing": 0} for name in ("callwright", "vllm")}
+    for case in cases:
+        tools = case.tools
+        for name, read_whole, read_pieces in (
+            ("callwright", lambda text, t=tools: ours(dialect.parse(text, t)),
+             lambda pieces, t=tools: ours(accumulate(stream(dialect, pieces, t)))),
+            ("vllm", lambda text, t=tools: guarded(peer.whole, text, t),
+             lambda pieces, t=tools: guarded(peer.stream, pieces, t)),
+        ):  # fmt: skip
+            whole, right = read_whole(case.text), wanted(case)
+            results = [read_pieces(pieces_of(source, case.text, form.markers)) for _ in range(splits)]
+            counts[name]["right"] += whole == right
+            counts[name]["right_in_pieces"] += all(result == right for result in results)
+            counts[name]["differing"] += sum(result != whole for result in results)
+    pairs = len(cases) * splits
+    return {"cases": len(cases), "pairs": pairs} | {
+        name: {**count, "differing_share": round(count["differing"] / pairs, 3)} for name, count in counts.items()
+    }
+
+
+def guarded(read: Callable[..., Seen], given: object, tools: Any) -> Seen | str:
+    """What was read; an exception, which a client sees as an error, is a result too."""
+    try:
+        return read(given, tools)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        return type(error).__name__
+
+
+def compare_all(seconds: Callable[[Callable[[], object]], float], size: int = 65_536) -> dict[str, Any]:
+    """Every format's counts, and seconds of CPU time for one call of `size` characters in pieces of four."""
+    logging.disable(logging.CRITICAL)
+    results = {}
+    for form in FORMATS:
+        results[form.dialect] = compare(form)
+        dialect, tools = dialects.load(form.dialect), WRITE
+        call = ToolCall("", "write_file", json.dumps({"path": "/tmp/f.py", "text": (LINE * size)[: size - 200]}))
+        text = dialect.write(Turn((call,)), tools)
+        parts = re.split(f"({'|'.join(map(re.escape, form.markers))})", text) if form.markers else [text]
+        pieces = [
+            piece
+            for part in parts
+            for piece in ([part] if part in form.markers else [part[i : i + 4] for i in range(0, len(part), 4)])
+        ]
+        own = min(seconds(lambda d=dialect, p=pieces: stream(d, p, WRITE)) for _ in range(3))
+        peer = NativePeer(form)
+        theirs = seconds(lambda peer=peer, p=pieces: guarded(peer.stream, p, WRITE))
+        results[form.dialect]["seconds_for_64KiB"] = {
+            "callwright": round(own, 4), "vllm": round(theirs, 4), "times_faster": round(theirs / own, 1),
+        }  # fmt: skip
+    logging.disable(logging.NOTSET)
+    return results
+
+
+LINE = "def f(x):\n\treturn [x, x + 1]  # and so on\n"
+WRITE = [
+    {
+        "type": "function",
+        "function": {
+            "name": "write_file",
+            "parameters": {
+                "type": "object",
+                "properties": {"path": {"type": "string"}, "text": {"type": "string"}},
+                "required": ["path", "text"],
+            },
+        },
+    }
+]
