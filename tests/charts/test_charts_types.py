@@ -99,6 +99,12 @@ def test_a_number_keeps_its_digits(chart: str, path: tuple[str, ...]) -> None:
         assert not re.search(r"\de[+]?\d", str(value)), value
 
 
+def test_the_default_length_of_an_answer_is_the_sidecar_s_flag() -> None:
+    made = only(render("serving", SERVING | {"sidecar": {"defaultMaxTokens": 2048}}), "RayService")["spec"]
+    command = made["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]["initContainers"][0]["command"]
+    assert "--default-max-tokens=2048" in command
+
+
 @pytest.mark.parametrize("number", [1_000_000, 16_777_216, 12_345_678])
 def test_rooms_read_large_numbers(number: int) -> None:
     serve = dict.fromkeys(("maxOngoingRequests", "drainSeconds", "forcedCallSeconds"), number)
@@ -111,6 +117,7 @@ def test_rooms_read_large_numbers(number: int) -> None:
     command = worker["initContainers"][0]["command"]
     assert config.forced_call_seconds == number
     assert {f"--max-body-bytes={number}", f"--max-concurrent={number}"} <= set(command)
+    assert "--default-max-tokens" not in " ".join(command)
     assert {f"--drain-seconds={number}", f"--forced-call-seconds={number}"} <= set(command)
     assert worker["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1] == str(number)
     assert worker["terminationGracePeriodSeconds"] == number + 30

@@ -8,7 +8,7 @@ import pytest
 
 from callwright.errors import InvalidInput, NotFound
 from callwright.server import preflight
-from callwright.server.config import ServedModel, ServerConfig, load, served_ids
+from callwright.server.config import ServedModel, ServerConfig, load, served_ids, sidecar_command
 
 
 def test_a_file_becomes_a_configuration(tmp_path: Path) -> None:
@@ -71,3 +71,10 @@ def test_a_local_model_must_be_there(tmp_path: Path) -> None:
         preflight.check_models(config)
     (tmp_path / "m" / "model.safetensors").touch()
     preflight.check_models(config)
+
+
+@pytest.mark.parametrize("most", [None, 512])
+def test_the_sidecar_gets_the_default_length_of_an_answer(most: int | None) -> None:
+    made = ServerConfig(models=(ServedModel(id="m", path="p"),))
+    command = sidecar_command(made, port=8100, default_max_tokens=most)
+    assert command[-2:] == (["--default-max-tokens", "512"] if most else ["--port", "8100"])

@@ -148,6 +148,9 @@ volumeMounts:
     {{- range $flag, $value := .sidecar.flags }}
     - {{ printf "--%s=%s" $flag (kindIs "string" $value | ternary $value (toJson $value)) | quote }}
     {{- end }}
+    {{- with .sidecar.defaultMaxTokens }}
+    - {{ printf "--default-max-tokens=%s" (toJson .) | quote }}
+    {{- end }}
   {{- with .env }}
   env:
     {{- toYaml . | nindent 4 }}

@@ -23,6 +23,9 @@ def serve(
     store: StoreOption = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the OpenAI endpoint.")] = 8100,
     engine_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the engine behind it.")] = 8000,
+    default_max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of an answer whose client says none.")
+    ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Compute on a GPU.")] = False,
     workdir: Annotated[Path, typer.Option(help="Where logs go.")] = Path(".callwright/serve"),
 ) -> None:
@@ -34,6 +37,7 @@ def serve(
         document = spec.load(file)
         model, engine = document.model_name, document.spec.deploy.engine
         spec_store = document.spec.store
+        default_max_tokens = default_max_tokens or document.spec.deploy.default_max_tokens
     if path is not None:
         served = ServedModel(id=path.resolve().name, path=str(path), engine=engine)
     else:
@@ -47,7 +51,9 @@ def serve(
     )
     output.note(f"starting the engine for {served.id}; logs in {workdir}")
     overrides = {served.id: dialect} if dialect else {}
-    with local.serving(config, workdir=workdir, port=port, dialects=overrides) as stack:
+    with local.serving(
+        config, workdir=workdir, port=port, dialects=overrides, default_max_tokens=default_max_tokens
+    ) as stack:
         output.note(f"{served.id} is served at {stack.base_url}; Ctrl-C stops it")
         with contextlib.suppress(KeyboardInterrupt):
             stack.wait()

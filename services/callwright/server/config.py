@@ -126,7 +126,13 @@ def served_ids(model: ServedModel) -> tuple[str, ...]:
     return (model.id, *model.aliases, *(adapter.id for adapter in model.adapters))
 
 
-def sidecar_command(config: ServerConfig, *, port: int, dialects: Mapping[str, str] | None = None) -> list[str]:
+def sidecar_command(
+    config: ServerConfig,
+    *,
+    port: int,
+    dialects: Mapping[str, str] | None = None,
+    default_max_tokens: int | None = None,
+) -> list[str]:
     """Return what follows `python -m` for the sidecar of `config` on `port`; `dialects` goes over what manifests say.
 
     For child processes on one machine and containers in a pod alike.
@@ -138,6 +144,8 @@ def sidecar_command(config: ServerConfig, *, port: int, dialects: Mapping[str, s
             command += ["--model", f"{model.id}={model.name}@{model.version}"]
     for model_id, dialect in (dialects or {}).items():
         command += ["--dialect", f"{model_id}={dialect}"]
+    if default_max_tokens is not None:
+        command += ["--default-max-tokens", str(default_max_tokens)]
     return command
 
 

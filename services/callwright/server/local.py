@@ -137,10 +137,12 @@ def serving(
     workdir: Path,
     port: int = 8100,
     dialects: Mapping[str, str] | None = None,
+    default_max_tokens: int | None = None,
 ) -> Iterator[Stack]:
     """Serve `config` with a sidecar on `port` in front; logs and configuration go into `workdir`.
 
-    `dialects` maps model ids to dialects, over what the store's manifests say. Raises before anything starts when a
+    `dialects` maps model ids to dialects, over what the store's manifests say; an answer has `default_max_tokens` at
+    most where its client says nothing. Raises before anything starts when a
     port is in use or a model is not there; afterwards what server or sidecar failed of.
     """
     check_port(config.host, config.port)
@@ -150,7 +152,8 @@ def serving(
     file = workdir / "server.json"
     file.write_text(config.model_dump_json(indent=2))
     root = f"http://{config.host}:{config.port}"
-    sidecar = [*sidecar_command(config, port=port, dialects=dialects), "--until-stdin-closes"]
+    settings = sidecar_command(config, port=port, dialects=dialects, default_max_tokens=default_max_tokens)
+    sidecar = [*settings, "--until-stdin-closes"]
     arguments = ["callwright.server", "--config", str(file), "--until-stdin-closes"]
     with (
         child("server", arguments, log=workdir / "server.log") as engine,

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from callwright.dialects.foreign import Foreign
 from callwright.errors import Unavailable
 from callwright.sidecar import sse
+from callwright.sidecar.answer_lengths import clamp, give_default, is_long, without_length
 from callwright.sidecar.asgi import target
 from callwright.sidecar.client_forms import check_forms
 from callwright.sidecar.errors import Refused
@@ -31,25 +32,39 @@ class Asking(Relay):
 
     _defaults: ClassVar[Json] = {}
     """Fields of a request that may leave them out."""
+    _context: int | None = None
+    """Tokens that the context holds, as far as that had to be asked."""
+    _is_changed = False
+    """The request is no longer what its bytes say."""
+    _is_long = False
+    """The answer may have more tokens than there is room for, for all that is known."""
 
     def _parsed(self) -> Json:
-        request = super()._parsed()
-        if request and self._request.headers.get(KEEP_STOP_HEADER):
-            request["include_stop_str_in_output"] = True
-            self._body = sse.dumps(request)
+        request, path = super()._parsed(), self._request.scope["path"]
+        if not request:
+            return request
+        self._is_changed = clamp(request, path, self._context)
+        self._is_changed |= give_default(request, path, self._services.config.default_max_tokens)
+        if self._request.headers.get(KEEP_STOP_HEADER):
+            request["include_stop_str_in_output"] = self._is_changed = True
         return request
 
     async def _read_request(self) -> Json | None:
         """Return the chat request that needs a dialect; None for one that the engine answers by itself, whose body is
-        written anew where something in it is to be broken.
+        written anew where something in it is to be another.
         """
+        models, path = self._services.models, self._request.scope["path"]
         request, asked = await self._beside(self._read)
+        if is_long(asked, path) and self._exchange.model is not None:
+            self._is_long, self._context = True, await models.context_length(self._exchange.model)
+            if clamp(asked, path, self._context):
+                request, asked = await self._beside(self._read)
         if request is not None:
             return request
-        model = await self._services.models.dialect_for_text(asked, self._request.headers.get(DIALECT_HEADER))
+        model = await models.dialect_for_text(asked, self._request.headers.get(DIALECT_HEADER))
         foreign = Foreign(model.dialect, model.special_tokens)
         made = await self._services.worker.run(len(self._body), without_foreign, asked, foreign)
-        if made is not asked:
+        if made is not asked or self._is_changed:
             self._body = await self._services.worker.run(len(self._body), sse.dumps, made)
             self._services.metrics.foreign_tokens.inc(foreign.count)
         return None
@@ -85,10 +100,13 @@ class Asking(Relay):
                 request = first.pop() if first else await self._beside(again)
                 plan = await self._plan(request)
                 del request  # nobody holds it while the engine works
-                bodies = await self._written(plan)
+                bodies, left_out = await self._written(plan), self._exchange.left_out.copy()
+                whole = bodies[0] if self._is_long else b""
                 response = await self._send(plan, bodies)
                 while response.status == 400 and bodies:  # it can't be held to what is asked
                     response = await self._send(plan, bodies)
+                if response.status == 400 and whole:
+                    response = await self._send_without_length(plan, whole, left_out)
             except OtherVersion:
                 continue
             if not plan.retry:
@@ -100,6 +118,12 @@ class Asking(Relay):
         """Send the first of the bodies, which is used up."""
         if plan.waits and len(bodies) == 1:
             self._exchange.left_out.append(plan.waits)
+        return await self._exchange.ask(self._engine_path(), bodies, model=plan.model, version=plan.version)
+
+    async def _send_without_length(self, plan: ChatPlan, body: bytes, left_out: list[str]) -> EngineResponse:
+        """Send `body` once more, for an answer as long as there is room for."""
+        self._exchange.left_out = left_out
+        bodies = [without_length(body)]
         return await self._exchange.ask(self._engine_path(), bodies, model=plan.model, version=plan.version)
 
     async def _plan(self, request: Json) -> ChatPlan:

@@ -68,6 +68,9 @@ class SidecarConfig(BaseModel):
     """What `"tool_choice": null` means: `auto`, as when it is left out, or `none`, as ms-swift reads it."""
     enforce: bool = True
     """Constrain decoding to a valid call where the request demands one: `required`, a named tool, `strict`."""
+    default_max_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens of a chat's answer whose client says none; without it the engine's own default, which is all that the
+    context has room for."""
     strict_fields: bool = False
     """Refuse requests of the Messages and the Responses API with fields that are not known here. Else these are left
     out, which the header `x-callwright-left-out` says, as of known ones that change no answer."""

@@ -62,6 +62,7 @@ class Models:
         """What the engine has told; kept, as a version does not change, until it tells of another."""
         self._unversioned: _Remembered[ModelDialect | None] = _Remembered(config.manifest_seconds)
         self._tool_roles: _Remembered[bool] = _Remembered(config.manifest_seconds)
+        self._contexts: _Remembered[int | None] = _Remembered(config.manifest_seconds)
 
     async def dialect_for(self, request: dict[str, Any], header: str | None = None) -> ModelDialect:
         """Return the dialect of a chat request: that which the `header` or the request names, or its model's."""
@@ -111,6 +112,20 @@ class Models:
         as_user = await self._tokens(model, "user", version)
         as_tool = await self._tokens(model, "tool", version) if as_user else None
         return as_user is None or (as_tool is not None and as_user - as_tool < _FEWER)
+
+    async def context_length(self, model: str) -> int | None:
+        """Return how many tokens a prompt and its answer may have together; None where the engine does not list it."""
+        return await self._contexts.get(model, lambda: self._find_context(model))
+
+    async def _find_context(self, model: str) -> int | None:
+        try:
+            request = self._upstream.request("GET", "/v1/models", [], None)
+            async with asyncio.timeout(_ASK_SECONDS), request as response:
+                answer: Any = json.loads(await response.read()) if response.status == 200 else {}
+            listed = [each.get("max_model_len") for each in answer["data"] if each.get("id") == model]
+        except (Unavailable, TimedOut, TimeoutError, ValueError, LookupError, TypeError, AttributeError):
+            listed = []
+        return next((length for length in listed if isinstance(length, int)), None)
 
     async def check_version(self, model: str, version: bytes | None, response: EngineResponse) -> None:
         """Raise `OtherVersion` where the engine has refused a request that is meant for `version`."""

@@ -387,6 +387,9 @@ class Deploy(SpecModel):
     """Most engine replicas."""
     target_ongoing_requests: int = Field(default=32, ge=1)
     """Requests per replica that autoscaling aims at."""
+    default_max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most tokens of an answer whose client says none, where `callwright serve` serves it; as many as the context has
+    room for when absent. On a cluster the chart's `sidecar.defaultMaxTokens`."""
     engine: Engine = Engine()
     """The vLLM engine's settings."""
 
