@@ -26,6 +26,7 @@ from laws import stream
 
 from callwright import dialects
 from callwright.dialects import Dialect, Turn, accumulate
+from callwright.dialects.types import CallGrammar
 
 ROOT = Path(__file__).resolve().parent.parent
 PIECE = 4
@@ -47,9 +48,16 @@ WRITE = [
 LINE = 'def f(x):\n\treturn {"x": [x, "\\"{}\\""]}  # and so on\n'
 
 
+def frame(dialect: Dialect) -> tuple[str, str]:
+    """What stands before and after the arguments of a turn's one call."""
+    before, after = dialect.call_frame("write_file")
+    grammar = dialect.call_grammar or CallGrammar()
+    return grammar.opening + before, after + grammar.closing
+
+
 def long_call(dialect: Dialect, size: int) -> str:
     """A call with about `size` characters: code in a string, with quotes, braces and line ends."""
-    before, after = dialect.call_frame("write_file")
+    before, after = frame(dialect)
     arguments = {"path": "/tmp/f.py", "text": (LINE * (size // len(LINE) + 1))[:size]}
     while len(text := before + json.dumps(arguments, ensure_ascii=False) + after) > size:
         arguments["text"] = arguments["text"][: -max(1, (len(text) - size) // 2)]
@@ -151,7 +159,7 @@ def compare_speed(peer: Peer, rounds: int = 4) -> dict[str, Any]:
 
 def texts_of(dialect: Dialect) -> dict[str, Callable[[int], str]]:
     """One long call, prose, and many short calls, of any size."""
-    before, after = dialect.call_frame("write_file")
+    before, after = frame(dialect)
     short = f'{before}{{"path": "a", "text": "b"}}{after}\n'
     prose = "Prose, line by line: what an Action is.\n"
     return {
@@ -193,7 +201,7 @@ def provoked_growth() -> dict[str, dict[str, Any]]:
     results: dict[str, dict[str, Any]] = {}
     for name in dialects.NAMES:
         dialect = dialects.load(name)
-        before, after = dialect.call_frame("write_file")
+        before, after = frame(dialect)
         worst = {"exponent": -math.inf}
         for unit in (*PROVOKING, before + "{}" + after + "\n"):
             for lead in ("", before, before + '{"a": "'):
@@ -225,7 +233,7 @@ def memory() -> dict[str, int]:
     results = {}
     for name in dialects.NAMES:
         dialect = dialects.load(name)
-        before, after = dialect.call_frame("write_file")
+        before, after = frame(dialect)
         turn = "Some prose first.\n" * 20 + f'{before}{{"path": "a", "text": "{"b" * 1000}"}}{after}\n'
 
         def many(turn: str = turn) -> Iterator[str]:

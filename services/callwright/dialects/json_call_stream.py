@@ -41,6 +41,8 @@ class JsonCallStream(CallStream):
 
     markers: ClassVar[tuple[str, ...]]
     """What a call, or a list of calls, may stand behind."""
+    soft_markers: ClassVar[tuple[str, ...]] = ()
+    """Those of the markers that text may follow as well, and which are left out then."""
     held: ClassVar[tuple[str, ...]]
     """What may have begun where the text ends: the markers, and what opens a thought."""
     openings: ClassVar[tuple[re.Pattern[str], re.Pattern[str]]]
@@ -123,7 +125,11 @@ class JsonCallStream(CallStream):
         read = self._read_name()
         if read is not None:
             return read
-        if self._is_apart():
+        if self._raw[0] in self.soft_markers:
+            self._say(self._gap)
+            self._raw, self._at_line_start = [], True
+            self._step = self._read_prose
+        elif self._is_apart():
             self._step = self._read_no_call
         else:
             self._be_prose()
@@ -147,7 +153,10 @@ class JsonCallStream(CallStream):
         match self._step:
             case self._read_marked | self._read_no_call:
                 self._raw.append(rest)
-                if cut or (self._step == self._read_marked and not self._is_apart()):
+                if self._raw[0] in self.soft_markers:
+                    self._raw[0] = ""
+                    self._be_prose()
+                elif cut or (self._step == self._read_marked and not self._is_apart()):
                     self._be_prose()
                 else:
                     self._fail("no call follows the marker")

@@ -150,10 +150,11 @@ def _triple_pattern(quote: str) -> str:
     return rf"{quote}{{3}}(?:[^{quote}\\]++|\\.|{quote}(?!{quote}{{2}}\s*+(?:[,:}}\])]|\Z)))*+{quote}{{3}}"
 
 
-def _token(comma: str) -> re.Pattern[str]:
+def _token(comma: str, prefix: str = "") -> re.Pattern[str]:
+    """Return the pattern of a token; `prefix` is one of what may stand before a string's quote."""
     return re.compile(
-        rf"\s*+(?:(?P<triple>{_triple_pattern(chr(34))}|{_triple_pattern(chr(39))})"
-        rf"|(?P<string>{_string_pattern(chr(34), comma)}|{_string_pattern(chr(39), comma)}|“[^”]*+”)"
+        rf"\s*+(?:(?P<prefix>{prefix})(?P<triple>{_triple_pattern(chr(34))}|{_triple_pattern(chr(39))})"
+        rf"|(?P<text>{prefix})(?P<string>{_string_pattern(chr(34), comma)}|{_string_pattern(chr(39), comma)}|“[^”]*+”)"
         r"|(?P<number>[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?)(?![\w.])"
         r"|(?P<word>[^\W\d][\w$-]*+)"
         r"|(?P<mark>[{}\[\](),:=]|\*\*))",
@@ -162,7 +163,7 @@ def _token(comma: str) -> re.Pattern[str]:
 
 
 _TOKEN = _token(",")
-_TOKEN_OF_CALL = _token(rf",(?={NEXT_ARGUMENT}|\s*\Z)")
+_TOKEN_OF_CALL = _token(rf",(?={NEXT_ARGUMENT}|\s*\Z)", "(?i:[fru]{0,2})")
 _KEYWORD_NAME = re.compile(r"[^\W\d]\w*+")
 _QUOTES = {"triple": 3, "string": 1}
 _WORDS: dict[str, Json] = {"true": True, "false": False, "null": None, "none": None}
@@ -179,7 +180,7 @@ class _Reader:
         self._text = text
         self._pattern = token
         self._position = 0
-        self._kind = self._token = ""
+        self._kind = self._token = self._prefix = ""
         self._next()
 
     def read(self) -> Json:
@@ -222,6 +223,7 @@ class _Reader:
         self._token = found[self._kind]
         self._position = found.end()
         if quotes := _QUOTES.get(self._kind):
+            self._prefix = ((found["prefix"] or "") + (found["text"] or "")).lower()
             self._kind, self._token = "string", self._token[quotes:-quotes]
 
     def _take(self, mark: str) -> bool:
@@ -236,8 +238,11 @@ class _Reader:
         kind, token = self._kind, self._token
         match kind:
             case "string":
+                prefix = self._prefix
+                if "f" in prefix and "{" in token:
+                    raise ValueError(f"expected a literal, got a string with values in it: {token[:40]!r}")
                 self._next()
-                return _unescape(token)
+                return token if "r" in prefix else _unescape(token)
             case "number":
                 self._next()
                 return _number(token)
@@ -253,14 +258,27 @@ class _Reader:
             case _:
                 raise ValueError(f"expected a value, got {token[:40]!r}" if token else "the value ends too early")
 
+    def _set(self, first: Json, depth: int) -> Json:
+        """Read the rest of a set of Python's, which JSON has as an array."""
+        items = [first]
+        while not self._take("}"):
+            if not self._take(","):
+                raise ValueError(f"expected a comma after item {len(items)}")
+            if self._kind != "mark" or self._token != "}":
+                items.append(self._value(depth + 1))
+        return items
+
     def _object(self, depth: int) -> Json:
         members: dict[str, Json] = {}
         while not self._take("}"):
             if self._kind not in ("string", "word", "number"):
                 raise ValueError(f"expected a key, got {self._token[:40]!r}")
-            key = _unescape(self._token) if self._kind == "string" else self._token
+            kind = self._kind
+            key = _unescape(self._token) if kind == "string" else self._token
             self._next()
             if not self._take(":"):
+                if self._pattern is _TOKEN_OF_CALL and not members:
+                    return self._set(_number(key) if kind == "number" else _WORDS.get(key.lower(), key), depth)
                 raise ValueError(f"expected a colon after {key[:40]!r}")
             members[key] = self._value(depth + 1)
             if not self._take(","):

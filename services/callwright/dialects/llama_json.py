@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import ClassVar
 
-from callwright.dialects.llama_stream import PYTHON_TAG, LlamaStream
+from callwright.dialects.llama_stream import PYTHON_TAG, TEXT_TAGS, LlamaStream
 from callwright.dialects.native import Native
 from callwright.dialects.tools import read_names
 from callwright.dialects.types import CallGrammar, ToolCall, ToolSpec, Turn, write_reasoning
@@ -18,7 +18,7 @@ class LlamaJson(Native):
     """The dialect `llama_json`."""
 
     name: ClassVar[str] = "llama_json"
-    markers: ClassVar[tuple[str, ...]] = (PYTHON_TAG,)
+    markers: ClassVar[tuple[str, ...]] = (PYTHON_TAG, *TEXT_TAGS)
     call_grammar: ClassVar[CallGrammar | None] = CallGrammar(separator="; ")
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> LlamaStream:

@@ -11,7 +11,9 @@ from callwright.dialects.json_call_stream import JsonCallStream, opening
 from callwright.dialects.types import THINK
 
 PYTHON_TAG = "<|python_tag|>"
-_ENDS = (PYTHON_TAG, "<|eot_id|>", "<|eom_id|>")
+TEXT_TAGS = ("<|python_start|>", "<|python_end|>")
+"""Llama 4's own template has the text of a turn that calls between them."""
+_ENDS = (PYTHON_TAG, *TEXT_TAGS, "<|eot_id|>", "<|eom_id|>")
 _CALLED = re.compile(r"([^\W\d][\w.\-]{0,127})\s{0,8}(?=\()")
 _MAY_BE_CALLED = re.compile(r"[^\W\d][\w.\-]{0,127}\s{0,8}")
 
@@ -19,7 +21,8 @@ _MAY_BE_CALLED = re.compile(r"[^\W\d][\w.\-]{0,127}\s{0,8}")
 class LlamaStream(JsonCallStream):
     """Reads one turn."""
 
-    markers: ClassVar[tuple[str, ...]] = (PYTHON_TAG,)
+    markers: ClassVar[tuple[str, ...]] = (PYTHON_TAG, *TEXT_TAGS)
+    soft_markers: ClassVar[tuple[str, ...]] = TEXT_TAGS
     held: ClassVar[tuple[str, ...]] = (*markers, THINK)
     openings: ClassVar[tuple[re.Pattern[str], re.Pattern[str]]] = opening(markers)
     ends: ClassVar[tuple[str, ...]] = _ENDS

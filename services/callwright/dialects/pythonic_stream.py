@@ -20,6 +20,7 @@ WRAPPERS = {
     "<|python_tag|>": "<|eom_id|>",
 }
 """What opens a list, and what ends it: LFM2's, Olmo 3's, Llama 4's and Llama 3's."""
+_LLAMA4_END = "<|python_end|>"
 _TAGS = (*WRAPPERS, *WRAPPERS.values())
 _NAME = r"[^\W\d][\w.\-]{0,127}"
 _CALLED = re.compile(rf"({_NAME})\s{{0,8}}(?=\()")
@@ -106,6 +107,8 @@ class PythonicStream(CallStream):
             return False
         if rest.startswith(_TAGS) or (rest[0] == "]" and not self._closing):
             self._end_list(rest)
+        elif self._is_closed():
+            self._step = self._read_beside
         elif (found := _CALLED.match(rest)) is not None:
             self._raw.append(self._take(self._position + found.end()))
             self._begin("python", found[1].removesuffix(".call"))
@@ -118,6 +121,11 @@ class PythonicStream(CallStream):
         else:
             self._leave()
         return True
+
+    def _is_closed(self) -> bool:
+        """Return whether the bracket of a list in a wrapper is closed, and no other opened."""
+        separators = "".join(self._raw) if self._is_listed else ""
+        return separators.rfind("]") > separators.rfind("[")
 
     def _end_list(self, rest: str) -> None:
         """Takes what ends the list; another wrapper begins one of its own."""
@@ -141,7 +149,11 @@ class PythonicStream(CallStream):
             self._raw.append(self._take(self._before_part_of(*_TAGS)))
             return False
         self._raw.append(self._take(found))
-        if self._is_listed and tag in WRAPPERS:
+        if self._closing == _LLAMA4_END and not self._is_listed:
+            self._position += len(tag) * (tag == _LLAMA4_END)
+            self._raw.pop(0)  # Llama 4's own template has a turn's text in there
+            self._say_beside()
+        elif self._is_listed and tag in WRAPPERS:
             self._say_beside()
         else:
             self._fail("the list holds more than calls" if self._is_listed else "the list holds no call")
@@ -149,9 +161,10 @@ class PythonicStream(CallStream):
 
     def _say_beside(self) -> None:
         self._mark("text", self._call_start)
-        self._say("".join(self._raw).strip())
+        text = "".join(self._raw)
+        self._say(text[text.find("]") + 1 if self._is_closed() else 0 :].strip())
         self._raw = []
-        self._step = self._read_prose
+        self._step = self._read_between
 
     def _after_call(self) -> None:
         self._gap, self._raw = "", []
@@ -235,6 +248,8 @@ class PythonicStream(CallStream):
             case self._read_beside if not self._is_listed and not cut:
                 self._fail("the list holds no call")
                 self._emit_fault()
+            case self._read_beside | self._read_item if self._is_listed:
+                self._say_beside()
             case _:
                 self._be_prose()
 
