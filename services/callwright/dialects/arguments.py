@@ -8,10 +8,11 @@ A list, true and false are no text: where the one parameter is a string, a call 
 """
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from callwright.dialects import left_over
-from callwright.dialects.coercion import alternatives, coerce, fits
 from callwright.dialects.literals import Json, literal_or_text, read_call_arguments, read_literal, write_json
 from callwright.dialects.tools import Names, Tool
 
@@ -23,6 +24,11 @@ _OPENED_BY = {
 _END_OF_TEXT = re.compile(rf"(?:{left_over.SPECIAL_TOKEN}\s{{0,8}}){{1,4}}\Z")
 _MOST_LEFT_OVER = 4
 _TRIPLE = ('"""', "'''")
+_MARK = re.compile("([,=:])")
+_MOST_MARKS = 8
+"""Of a parameter's name, where values stand by their names."""
+_MOST_LISTED = 16
+_QUOTES = ("'", '"')
 _FENCE = re.compile(r"\s*+`{1,3}(?:\w{1,12}[ \t]*+\n)?")
 
 
@@ -76,7 +82,7 @@ def read_inline(text: str, tool: Tool) -> str | Fault | None:
         return None
     if not named and len(values) < 2:
         return read_value(values[0] if values else None, tool)
-    parameters = list(tool.properties)[: len(values)]
+    parameters = list(islice(tool.properties, len(values)))
     if len(parameters) < len(values) or not named.keys().isdisjoint(parameters):
         return Fault(f"the arguments have no parameters of their own: got {text.strip()[:40]!r}")
     return _finish(dict(zip(parameters, values, strict=True)) | named, tool)
@@ -92,7 +98,7 @@ def read_bare(text: str, tool: Tool) -> str | Fault:
     """Reads an input that does not open with a brace: nothing, a bare value, or prose around an object."""
     stripped = _unfence(_without_left_over(text)).strip()
     if says_nothing(stripped):
-        return Fault(f"no arguments; expected {', '.join(tool.required)}") if tool.required else "{}"
+        return Fault(f"no arguments; expected {_listed(tool.required)}") if tool.required else "{}"
     value = literal_or_text(stripped)
     if (
         isinstance(value, str)
@@ -113,20 +119,20 @@ def read_bare(text: str, tool: Tool) -> str | Fault:
 def _read_alone(value: Json, written: str, tool: Tool, *, text: str | None = None) -> str | Fault:
     """Reads what stands in place of an object: the value of the one parameter, or `text` where that is a string."""
     name = _sole_parameter(tool)
-    schemas = alternatives(tool.properties[name], tool.parameters) if name is not None else []
-    if text is not None and not fits(value, schemas) and fits("", schemas):
-        value = text
-    coerced = coerce(value, schemas, tool.parameters)
-    if name is not None and fits(coerced, schemas):
-        return write_json({name: coerced})
+    if name is not None:
+        schemas = tool.schemas.of(tool.properties[name])
+        if text is not None and not schemas.fits(value) and schemas.fits(""):
+            value = text
+        coerced = schemas.coerce(value)
+        if schemas.fits(coerced):
+            return write_json({name: coerced})
     if value == [] and not tool.required:
         return "{}"
     return Fault(f"the arguments are no JSON object: got {written[:40]!r}")
 
 
 def _finish(value: dict[str, Json], tool: Tool) -> str | Fault:
-    schemas = alternatives(tool.parameters, tool.parameters)
-    coerced = coerce(value, schemas, tool.parameters) if tool.properties else value
+    coerced = tool.schemas.of(tool.parameters).coerce(value) if tool.properties else value
     try:
         return write_json(coerced)
     except ValueError as error:
@@ -179,13 +185,43 @@ def _named_values(text: str, tool: Tool) -> dict[str, Json] | None:
     try:
         values, named = read_call_arguments(text)
     except ValueError:
-        names = "|".join(re.escape(name) for name in tool.properties)
-        before, *found = re.split(rf"(?:\A|,)\s*[\"']?({names})[\"']?\s*[=:]\s*", text) if names else [text]
-        values, named = (
-            [before] if before else [],
-            dict(zip(found[::2], map(_trimmed_literal, found[1::2]), strict=True)),
-        )
+        before, written = _split_at_names(text, tool.properties)
+        values, named = [before] if before else [], {name: _trimmed_literal(value) for name, value in written}
     return named if not values and all(name in tool.properties for name in named) else None
+
+
+def _split_at_names(text: str, names: Collection[str]) -> tuple[str, list[tuple[str, str]]]:
+    """Return what stands before the first of the names, and each of them with what follows up to the next."""
+    pieces = _MARK.split(text)  # every other one is a mark
+    most = min(_MOST_MARKS, max((len(_MARK.findall(name)) for name in names), default=0))
+    found: list[tuple[str, int, int]] = []
+    position = 0
+    while position < len(pieces):
+        begins = position == 0 or pieces[position - 1] == ","
+        for mark in range(position + 1, min(position + 2 * most + 2, len(pieces)), 2) if begins else ():
+            name = _unquoted("".join(pieces[position:mark]).strip(), names) if pieces[mark] != "," else None
+            if name is not None:
+                found.append((name, position - 1, mark + 1))
+                position = mark - 1
+                break
+        position += 2
+    starts = [comma for _, comma, _ in found] + [len(pieces)]
+    values = ["".join(pieces[start:end]) for (_, _, start), end in zip(found, starts[1:], strict=True)]
+    return "".join(pieces[: max(starts[0], 0)]), [
+        (name, value) for (name, _, _), value in zip(found, values, strict=True)
+    ]
+
+
+def _unquoted(text: str, names: Collection[str]) -> str | None:
+    """Return the name that the text is, be there a quote before or behind it."""
+    unopened = text[1:] if text[:1] in _QUOTES else text
+    spellings = (text, unopened, *(inner[:-1] for inner in (unopened, text) if inner[-1:] in _QUOTES))
+    return next((name for name in spellings if name in names), None)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
 
 
 def _trimmed_literal(text: str) -> Json:

@@ -1,10 +1,15 @@
 """Converts values to the types that a tool's JSON Schema asks for: `"5"` to 5, `"true"` to True.
 
+    schemas = Schemas(parameters)
+    schemas.of(parameters["properties"]["days"]).coerce("5")        5
+
 Nothing gets lost: a value that could only be kept by guessing, such as `"05"` for an integer, stays as it is.
+Each schema is looked at once, however many values it has.
 """
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from callwright.dialects.literals import MAX_DEPTH, Json, literal_or_text, write_json
@@ -12,41 +17,125 @@ from callwright.dialects.schema_types import ANY, JSON_TYPE_OF, json_type
 
 _MOST = 32
 """References that are followed, and alternatives that are looked at."""
-_COMBINING = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
 Schema = Mapping[str, Any]
 
 
-def _resolve(schema: object, root: Schema) -> Schema:
-    """Follows local `$ref`s, a bounded number of them."""
-    for _ in range(_MOST):
-        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
-        if not isinstance(reference, str) or not reference.startswith("#/"):
-            break
-        target: object = root
-        for part in reference[2:].split("/"):
-            target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
-        schema = target
-    return schema if isinstance(schema, Mapping) else {}
+class Schemas:
+    """The schemas that stand in `root`, the one that `$ref`s point into."""
+
+    def __init__(self, root: Schema) -> None:
+        self._root = root
+        self._read: dict[int, tuple[object, Alternatives]] = {}
+
+    def of(self, schema: object) -> "Alternatives":
+        """Return what a value of the schema has to satisfy; it must not be changed in place."""
+        key = id(schema)
+        if key not in self._read:
+            self._read[key] = schema, Alternatives(self._taken_apart(schema), self)
+        return self._read[key][1]
+
+    def _taken_apart(self, schema: object) -> list[Schema]:
+        found: list[Schema] = []
+        waiting: list[object] = [schema]
+        for _ in range(_MOST):
+            if not waiting:
+                break
+            resolved = self._resolved(waiting.pop(0))
+            options = resolved.get("anyOf") or resolved.get("oneOf") or resolved.get("allOf")
+            if isinstance(options, list) and (len(options) == 1 or "allOf" not in resolved):
+                waiting.extend(options[:_MOST])
+            else:
+                found.append(resolved)
+        return found
+
+    def _resolved(self, schema: object) -> Schema:
+        """Follow local `$ref`s, a bounded number of them."""
+        for _ in range(_MOST):
+            reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+            if not isinstance(reference, str) or not reference.startswith("#/"):
+                break
+            target: object = self._root
+            for part in reference[2:].split("/"):
+                target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
+            schema = target
+        return schema if isinstance(schema, Mapping) else {}
 
 
-def alternatives(schema: object, root: Schema) -> list[Schema]:
-    """Return the schemas of which a value has to satisfy one: `anyOf` and `oneOf` taken apart, a bounded number of
-    them.
-    """
-    if isinstance(schema, dict) and _COMBINING.isdisjoint(schema):
-        return [schema]
-    found: list[Schema] = []
-    waiting: list[object] = [schema]
-    for _ in range(_MOST):
-        if not waiting:
-            break
-        resolved = _resolve(waiting.pop(0), root)
-        options = resolved.get("anyOf") or resolved.get("oneOf") or resolved.get("allOf")
-        if isinstance(options, list) and (len(options) == 1 or "allOf" not in resolved):
-            waiting.extend(options[:_MOST])
-        else:
-            found.append(resolved)
-    return found
+class Alternatives:
+    """Schemas of which a value has to satisfy one: `anyOf` and `oneOf` taken apart, a bounded number of them."""
+
+    def __init__(self, schemas: list[Schema], among: Schemas) -> None:
+        self.schemas, self._among = schemas, among
+
+    def fits(self, value: Json) -> bool:
+        """Return whether the value has a type that one of the schemas allows."""
+        name = JSON_TYPE_OF[type(value)]
+        return self._allows_all or name in self._types or (name == "integer" and "number" in self._types)
+
+    def lists(self, text: str) -> bool:
+        """Return whether the text is a member of an `enum`."""
+        return text in self._choices[0]
+
+    def coerce(self, value: Json, depth: int = 0) -> Json:
+        """Convert a value, and those inside it, to a type that one of the schemas asks for."""
+        if depth > MAX_DEPTH:
+            return value
+        if not self.fits(value):
+            value = self._converted(value)
+        if isinstance(value, str):
+            texts, numbers = self._choices
+            return value if value in texts else numbers.get(value, value)
+        if isinstance(value, dict):
+            members, others = self._members
+            return {
+                key: schemas.coerce(inner, depth + 1) if (schemas := self._member(key, members, others)) else inner
+                for key, inner in value.items()
+            }
+        if isinstance(value, list) and self._items is not None:
+            return [self._items.coerce(item, depth + 1) for item in value]
+        return value
+
+    def _member(self, key: str, members: Schema, others: "Alternatives | None") -> "Alternatives | None":
+        return self._among.of(members[key]) if key in members else others
+
+    def _converted(self, value: Json) -> Json:
+        for kind in self._types:
+            converted = _convert_to(value, kind)
+            if converted is not value:
+                return converted
+        return value
+
+    @cached_property
+    def _allows_all(self) -> bool:
+        """One of the schemas names no type, or any."""
+        return any(not _types(schema) for schema in self.schemas)
+
+    @cached_property
+    def _types(self) -> dict[str, None]:
+        """The types that the schemas name, in order."""
+        return dict.fromkeys(name for schema in self.schemas for name in _types(schema))
+
+    @cached_property
+    def _choices(self) -> tuple[frozenset[str], dict[str, Json]]:
+        """The members of `enum`s that are texts, and the numbers by what they are as a text."""
+        choices = [each for schema in self.schemas if isinstance(listed := schema.get("enum"), list) for each in listed]
+        numbers: dict[str, Json] = {str(each): each for each in reversed(choices) if isinstance(each, int | float)}
+        return frozenset(each for each in choices if isinstance(each, str)), numbers
+
+    @cached_property
+    def _items(self) -> "Alternatives | None":
+        items = next((each["items"] for each in self.schemas if isinstance(each.get("items"), Mapping)), None)
+        return None if items is None else self._among.of(items)
+
+    @cached_property
+    def _members(self) -> tuple[Schema, "Alternatives | None"]:
+        """The schemas of an object's members by name, or of all of them."""
+        for schema in self.schemas:
+            if isinstance(members := schema.get("properties"), Mapping):
+                return members, None
+            if isinstance(others := schema.get("additionalProperties"), Mapping):
+                return {}, self._among.of(others)
+        return {}, None
 
 
 def _types(schema: Schema) -> tuple[str, ...]:
@@ -56,69 +145,6 @@ def _types(schema: Schema) -> tuple[str, ...]:
     if names and schema.get("nullable") is True:
         names.append("null")
     return () if ANY in names else tuple(names)
-
-
-def _types_of(value: Json) -> tuple[str, ...]:
-    name = JSON_TYPE_OF[type(value)]
-    return (name, "number") if name == "integer" else (name,)
-
-
-def fits(value: Json, schemas: list[Schema]) -> bool:
-    """Return whether the value has a type that one of the schemas allows."""
-    own = _types_of(value)
-    return any(not types or any(name in types for name in own) for types in map(_types, schemas))
-
-
-def coerce(value: Json, schemas: list[Schema], root: Schema, depth: int = 0) -> Json:
-    """Converts a value, and those inside it, to a type that one of the schemas asks for.
-
-    `root` is the schema that `$ref`s point into.
-    """
-    if depth > MAX_DEPTH:
-        return value
-    if not fits(value, schemas):
-        value = _convert(value, schemas)
-    if isinstance(value, str):
-        return _choose(value, schemas)
-    if isinstance(value, dict):
-        return _coerce_members(value, schemas, root, depth)
-    if isinstance(value, list):
-        items = next((s["items"] for s in schemas if isinstance(s.get("items"), Mapping)), None)
-        inner = alternatives(items, root)
-        return [coerce(item, inner, root, depth + 1) for item in value] if items is not None else value
-    return value
-
-
-def _coerce_members(value: dict[str, Json], schemas: list[Schema], root: Schema, depth: int) -> Json:
-    for schema in schemas:
-        members = schema.get("properties")
-        if isinstance(members, Mapping):
-            return {
-                key: coerce(inner, alternatives(members[key], root), root, depth + 1) if key in members else inner
-                for key, inner in value.items()
-            }
-        others = schema.get("additionalProperties")
-        if isinstance(others, Mapping):
-            inner_schemas = alternatives(others, root)
-            return {key: coerce(inner, inner_schemas, root, depth + 1) for key, inner in value.items()}
-    return value
-
-
-def _choose(value: str, schemas: list[Schema]) -> Json:
-    """Return the member of an `enum` of numbers that was written as a string."""
-    choices = [c for s in schemas if isinstance(s.get("enum"), list) for c in s["enum"]]
-    if value in choices:
-        return value
-    return next((c for c in choices if isinstance(c, int | float) and str(c) == value), value)
-
-
-def _convert(value: Json, schemas: list[Schema]) -> Json:
-    for schema in schemas:
-        for kind in _types(schema):
-            converted = _convert_to(value, kind)
-            if converted is not value:
-                return converted
-    return value
 
 
 def _convert_to(value: Json, kind: str) -> Json:

@@ -97,12 +97,32 @@ class Foreign:
 
     def value(self, value: Any) -> Any:
         """Return JSON with its strings broken, keys too; the very same object where nothing is."""
+        return value if self._is_plain(value) else self._broken(value)
+
+    def _is_plain(self, value: Any) -> bool:
+        """Return whether none of JSON's strings has anything that a token begins with: most have not."""
+        texts, waiting = [], [value]
+        for each in waiting:
+            kind = type(each)
+            if kind is str:
+                texts.append(each)
+            elif kind is dict:
+                waiting += each
+                waiting += each.values()
+            elif kind is list:
+                waiting += each
+            elif isinstance(each, Mapping | tuple):
+                return False
+        text = "".join(texts)
+        return not any(_may_begin(text, firsts) for firsts in self._marked)
+
+    def _broken(self, value: Any) -> Any:
         if isinstance(value, str):
             return self._text(value, self._marked)
         if isinstance(value, (dict, Mapping)):  # asking for a dict first is much quicker
             same, made = True, {}
             for key, inner in value.items():
-                new_key, new = self._text(key, self._marked), self.value(inner)
+                new_key, new = self._text(key, self._marked), self._broken(inner)
                 same = same and new_key is key and new is inner
                 made[new_key] = new
             if same:
@@ -111,13 +131,13 @@ class Foreign:
                 raise InvalidInput(f"got the name {name[:80]!r}; expected one without special tokens and tags; rename")
             return made
         if isinstance(value, list | tuple):
-            items = [self.value(item) for item in value]
+            items = [self._broken(item) for item in value]
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
         return value
 
     def _text(self, text: str, patterns: Mapping[str, re.Pattern[str]]) -> str:
         for firsts, pattern in patterns.items():
-            if firsts[0] in text or (not text.isascii() and any(first in text for first in firsts)):
+            if _may_begin(text, firsts):
                 text = self._sub(pattern, r"\g<0> ", text)
         return text
 
@@ -125,6 +145,11 @@ class Foreign:
         made, count = pattern.subn(by, text)
         self.count += count
         return made if count else text
+
+
+def _may_begin(text: str, firsts: str) -> bool:
+    """Return whether the text has one of `firsts`, of which all but the first are not ASCII's."""
+    return firsts[0] in text or (not text.isascii() and any(first in text for first in firsts))
 
 
 def special_tokens(added: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -45,7 +45,8 @@ def names_of(tools: tuple[Tool, ...], items: Sequence[Item]) -> Names:
     """
     called = dict.fromkeys(call.name for item in items if isinstance(item, Assistant) for call in item.calls)
     declared = {tool.name for tool in tools}
-    return Names((*tools, *read_tools([{"name": name} for name in called if name not in declared])) or None)
+    others = [{"name": name} for name in called if name not in declared]
+    return Names((*tools, *read_tools(others)) if others else tools or None)
 
 
 def read_said(new_stream: Callable[[], Stream], turn: Assistant, find: Callable[[str], object]) -> Said:

@@ -6,7 +6,7 @@ Nothing in such a text tells 5 from "5": the tool's schema does. Where it allows
 is no text if it is spelled just as JSON or Python would spell it.
 """
 
-from callwright.dialects.coercion import Schema, alternatives, coerce, fits
+from callwright.dialects.coercion import Alternatives
 from callwright.dialects.literals import Json, literal_or_text, write_json
 from callwright.dialects.tools import Tool
 
@@ -18,14 +18,14 @@ _OTHERS: tuple[Json, ...] = (None, True, 1.5, [], {})
 def is_text(key: str, tool: Tool) -> bool:
     """Return whether the parameter can be nothing but text."""
     schemas = _schemas_of(key, tool)
-    others = any(fits(value, schemas) for value in _OTHERS) or any("enum" in schema for schema in schemas)
-    return fits("", schemas) and not others
+    others = any(map(schemas.fits, _OTHERS)) or any("enum" in schema for schema in schemas.schemas)
+    return schemas.fits("") and not others
 
 
 def read_member(text: str, key: str, tool: Tool) -> Json:
     """Return the value of a tool's parameter; text stays as it is where the schema asks for what it is not."""
     schemas = _schemas_of(key, tool)
-    return coerce(_read_raw(text, schemas), schemas, tool.parameters)
+    return schemas.coerce(_read_raw(text, schemas))
 
 
 def without_line_end(text: str) -> str:
@@ -33,20 +33,15 @@ def without_line_end(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\r\n") else text.removesuffix("\n")
 
 
-def _read_raw(text: str, schemas: list[Schema]) -> Json:
-    allows_text = fits("", schemas)
-    if allows_text and any(_lists(schema, text) for schema in schemas):
+def _read_raw(text: str, schemas: Alternatives) -> Json:
+    allows_text = schemas.fits("")
+    if allows_text and schemas.lists(text):
         return text
     stripped = text.strip()
     value = literal_or_text(stripped)
-    if not allows_text or (not isinstance(value, str) and fits(value, schemas) and _is_spelled_so(value, stripped)):
+    if not allows_text or (not isinstance(value, str) and schemas.fits(value) and _is_spelled_so(value, stripped)):
         return text if isinstance(value, str) and value == stripped else value
     return text
-
-
-def _lists(schema: Schema, text: str) -> bool:
-    choices = schema.get("enum")
-    return isinstance(choices, list) and text in choices
 
 
 def _is_spelled_so(value: Json, text: str) -> bool:
@@ -59,7 +54,7 @@ def _is_spelled_so(value: Json, text: str) -> bool:
             return text[0] in "[{"
 
 
-def _schemas_of(key: str, tool: Tool) -> list[Schema]:
+def _schemas_of(key: str, tool: Tool) -> Alternatives:
     if key in tool.properties:
-        return alternatives(tool.properties[key], tool.parameters)
-    return alternatives(tool.parameters.get("additionalProperties"), tool.parameters)
+        return tool.schemas.of(tool.properties[key])
+    return tool.schemas.of(tool.parameters.get("additionalProperties"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from callwright.dialects.coercion import alternatives
+from callwright.dialects.coercion import Schemas
 from callwright.dialects.declarations import read_function
 from callwright.dialects.types import ToolSpec
 from callwright.errors import InvalidInput
@@ -28,6 +28,11 @@ class Tool:
     """The declaration without its wrapper, in OpenAI's words."""
     spec: ToolSpec
     """The declaration, wrapper included."""
+
+    @cached_property
+    def schemas(self) -> Schemas:
+        """The schemas of its parameters."""
+        return Schemas(self.parameters)
 
     @cached_property
     def properties(self) -> Mapping[str, Any]:
@@ -51,7 +56,7 @@ class Tool:
     def _schemas(self) -> Sequence[Mapping[str, Any]]:
         """The schemas of which a call's arguments have to fit one."""
         own = "properties" in self.parameters or not self.parameters
-        return [self.parameters] if own else alternatives(self.parameters, self.parameters) or [self.parameters]
+        return [self.parameters] if own else self.schemas.of(self.parameters).schemas or [self.parameters]
 
 
 class Toolbox(tuple[ToolSpec, ...]):

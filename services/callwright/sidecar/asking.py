@@ -11,7 +11,6 @@ from callwright.errors import Unavailable
 from callwright.sidecar import sse
 from callwright.sidecar.answer_lengths import clamp, give_default, is_long, without_length
 from callwright.sidecar.asgi import target
-from callwright.sidecar.client_forms import check_forms
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.foreign_text import without_foreign
 from callwright.sidecar.handlers import Relay
@@ -77,7 +76,7 @@ class Asking(Relay):
         asked = self._parsed()
         request = self._api.chat_request(self._defaults | asked)
         if request is None:
-            check_forms(asked, self._services.config)
+            self._check_relayed(asked)
         elif self._services.config.strict_fields and self._api.unknown:
             field = self._api.unknown[0]
             raise Refused(f"{field[:80]}: no such field is known here; leave it out", param=field)

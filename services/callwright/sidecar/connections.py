@@ -187,21 +187,20 @@ class Connection(HttpToolsProtocol):
     def _ambiguity(self) -> str | None:
         """Return what of a head others could read differently; the parser itself has refused most of that."""
         version = self.parser.get_http_version()
-        hosts, codings = [], []
-        for name, value in self.headers:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"transfer-encoding":
-                codings.append(value)
+        given = dict(self.headers)
+        host, coding = given.get(b"host"), given.get(b"transfer-encoding")
+        hosts = 0 if host is None else 1
+        if len(given) != len(self.headers):
+            hosts = sum(name == b"host" for name, _ in self.headers)
         if version not in ("1.0", "1.1"):
             return f"HTTP/{version} is not served"
-        if len(hosts) != 1 and (hosts or version == "1.1"):
-            return f"the head has {len(hosts)} headers Host; expected one"
-        if hosts and not _is_host(hosts[0]):
+        if hosts != 1 and (hosts or version == "1.1"):
+            return f"the head has {hosts} headers Host; expected one"
+        if host is not None and not _is_host(host):
             return "the header Host names no host"
-        if codings and version == "1.0":
+        if coding is not None and version == "1.0":
             return "HTTP/1.0 has no Transfer-Encoding"
-        if codings and codings[0].lower() != b"chunked":
+        if coding is not None and coding.lower() != b"chunked":
             return "the only Transfer-Encoding served is chunked"
         return None
 

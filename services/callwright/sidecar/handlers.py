@@ -97,8 +97,13 @@ class Relay(Handler):
 
     async def answer(self) -> None:
         """Relay, once what a request may ask for has been checked."""
-        await self._beside(lambda: check_forms(self._parsed(), self._services.config))
+        await self._beside(lambda: self._check_relayed(self._parsed()))
         await self._relay()
+
+    def _check_relayed(self, request: Json) -> None:
+        """Raise `Refused` for a form of the answer that would hold the engine up."""
+        check_forms(request, self._services.config)
+        self._note(request)
 
     async def _beside(self, read: Callable[[], T]) -> T:
         """Return what `read` makes of the body, beside the event loop where that takes long. Raises what it raises."""
@@ -122,7 +127,6 @@ class Relay(Handler):
         check_values(self._body, self._services.config)
         request = chat_request.parse(self._body)
         check_limits(request, self._services.config)
-        self._note(request)
         self._exchange.is_whole = self._request.scope["path"] in GENERATING_PATHS and request.get("stream") is not True
         return request
 

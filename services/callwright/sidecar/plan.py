@@ -225,10 +225,10 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_resu
     answer, is_other = _answer(plan.body)
     if is_other and not _is_demanded(choice):
         return None
-    bounds = GrammarBounds(config.max_grammar_cost, config.max_schema_depth)
     tools = plan.tools or []
     if structural_tag(plan.dialect, tools, choice, single_call=plan.single_call, answer=answer, loose=True) is None:
         return None
+    bounds = GrammarBounds(config.max_grammar_cost, config.max_schema_depth)
     if choice == "auto" and answer is not None:
         if answer["type"] == "json_schema":
             answer = _json(bounds.fit(answer["json_schema"], _form_field(plan.body)))
@@ -268,6 +268,8 @@ def _is_strict(tool: ToolSpec) -> bool:
 
 def _answer(body: Json) -> tuple[Json | None, bool]:
     """Return the form that the answer is to have, as a structural tag writes it, and whether it has another."""
+    if _FORMS.isdisjoint(body):
+        return None, False
     named, outputs = body.get("response_format"), body.get("structured_outputs")
     if isinstance(outputs, dict):
         outputs = {key: _read(value) for key, value in outputs.items() if value is not None}

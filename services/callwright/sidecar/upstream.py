@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Self
 
 import aiohttp
@@ -101,8 +102,15 @@ class EngineResponse:
 
     async def _early_piece(self) -> bytes:
         """Return a piece that has to come in time. Raises `TimeoutError`."""
-        async with asyncio.timeout_at(self._deadline):
+        limit = None
+        if self._deadline is not None:
+            late = TimeoutError()
+            limit = asyncio.get_running_loop().call_at(self._deadline, self._content.set_exception, late)
+        try:
             piece = await self._content.read(_PIECE_BYTES)
+        finally:
+            if limit is not None:
+                limit.cancel()
         if not self.has_begun:
             lines = (self._line + piece).split(b"\n")
             self._line = lines[-1][: len(_DATA)]
@@ -153,7 +161,7 @@ class EngineRequest:
             self._breaker.fail(was_silent=isinstance(error, TimedOut))
             raise
         # Below 200 it has switched protocols, which nobody has asked for.
-        if response.status < 200 or any(_has_control_character(value) for _, value in response.raw_headers):
+        if response.status < 200 or _has_control_character(b"".join(chain.from_iterable(response.raw_headers))):
             raise Unavailable(_NOT_HTTP)
         answer = EngineResponse(response, self._breaker, None if self._is_whole else limit.when())
         if answer.has_begun:
