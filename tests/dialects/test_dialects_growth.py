@@ -64,6 +64,20 @@ OPENINGS_OF_TAGS = (
 )
 
 
+NATIVE = {
+    "llama_json": ("", "<|python_tag|>", '{"name": "fire_alert", "parameters": {"a": "'),
+    "mistral": ("", "[TOOL_CALLS]", '[TOOL_CALLS]fire_alert[ARGS]{"a": "'),
+    "lfm2": ("", "<|tool_call_start|>[", "[fire_alert(a='"),
+}
+"""Openings of formats whose calls have no closing tag."""
+NATIVE_MARKS = (
+    *("{", "[", "(", '"', "'", "\\", "`", " ", "\n", '"""', "', ", "'a', b ", "a, ", "; ", "]", "</think>"),
+    *('\n{"name": ', "\n[{", "\n[fire_alert(", "\n```\n{", "[fire_alert()]", "fire_alert{}", "<|python_tag|>"),
+    *("[TOOL_CALLS]", "[ARGS]", "[THINK]", "<|tool_call_start|>[f(", "<|tool_call_end|>", "<function_calls>", "**{"),
+    *('{"name": "fire_alert", "parameters": {}}\n', "[TOOL_CALLS]fire_alert[ARGS]{}", "fire_alert(), "),
+)
+
+
 def check_growth(work: Callable[[str], object], make: Callable[[int], str], size: int = SIZE) -> None:
     """Fails where four times the size takes over `MOST_GROWTH` times as long, in each of `MOST_TRIES`."""
     small, large = make(size), make(4 * size)
@@ -111,6 +125,14 @@ def test_repeated_marks_take_linear_time(name: str) -> None:
     dialect = dialects.load(name)
     openings = OPENINGS_OF_TAGS if name == "hermes" else OPENINGS
     for opening, mark in product(openings, MARKS):
+        check_growth(lambda text: read_in_pieces(dialect, text), repeated(opening, mark), 1 << 11)
+        check_growth(lambda text: dialect.parse(text, TOOLS), repeated(opening, mark), 1 << 14)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_repeated_marks_of_calls_without_closing_tags_take_linear_time(name: str) -> None:
+    dialect = dialects.load(name)
+    for opening, mark in product(NATIVE[name], NATIVE_MARKS):
         check_growth(lambda text: read_in_pieces(dialect, text), repeated(opening, mark), 1 << 11)
         check_growth(lambda text: dialect.parse(text, TOOLS), repeated(opening, mark), 1 << 14)
 
