@@ -144,17 +144,22 @@ def test_results_in_messages_of_their_own_are_not_trained_on(tokenizer: Any) -> 
         assert not any("clear" in text and "Paris is clear" not in text for weight, text in found if weight)
 
 
-def test_agentfabric_is_also_laid_out_as_roleplay_sends_it(tokenizer: Any) -> None:
+def test_agentfabric_is_also_laid_out_as_its_page_sends_it(tokenizer: Any) -> None:
+    """Each output in a text of its own, after a system message with knowledge; the turn's first too."""
     encoder = Encoder(dialects.load("agentfabric"), tokenizer, REACT)
-    _, second, third = encoder.encode(TRIP)
-    found = pieces(tokenizer, second)
-    assert found[0][1].endswith(
-        'First Paris.\nAction: get_weather\nAction Input: {"city": "Paris"}\n'
+    _, first, second, third, next_turn = (pieces(tokenizer, layout) for layout in encoder.encode(TRIP))
+    told = "".join(text for _, text in second if "<|im_start|>assistant" in text)
+    assert "# 知识库\n\nEmpty Response\n\n" in told or "# Knowledge Base\n\nEmpty Response\n\n" in told
+    assert told.endswith(
+        'First Paris.\nAction: get_weather\nAction Input: {"city": "Paris"}\n\n'
         'Observation: <result>{"sky": "clear"}</result>\nAnswer:<|im_end|>\n<|im_start|>assistant\n'
     )
-    assert found[1][0] == 2.0
-    assert 'Action Input: {"city": "北京", "days": 2}' in found[1][1]
-    assert [text for weight, text in pieces(tokenizer, third) if weight] == ["Paris is clear, 北京 has 雨.<|im_end|>"]
+    assert first[-1] == (2.0, 'Action: get_weather\nAction Input: {"city": "Paris"}\nObservation:')
+    assert second[-1][0] == 2.0
+    assert second[-1][1].endswith('Action Input: {"city": "北京", "days": 2}\nObservation:')
+    assert [text for weight, text in third if weight] == [" Paris is clear, 北京 has 雨.<|im_end|>"]
+    assert "<|im_start|>user\n(" in next_turn[0][1]
+    assert next_turn[0][1].count("你可以使用工具") + next_turn[0][1].count("you can use tools") == 1
     assert len(Encoder(dialects.load("ms_agent"), tokenizer, REACT).encode(TRIP)) == 1
 
 

@@ -115,16 +115,16 @@ def test_show_has_every_layout_that_a_row_is_trained_in(callwright: Run, corpus:
     _, out, err = callwright(*of_agentfabric)
     assert "Answer: Paris is clear" in out
     assert "agentfabric for" in err
-    assert "layout 1 of 3" in err
-    code, out, err = callwright(*of_agentfabric, "--layout", 3)
+    assert "layout 1 of 5" in err
+    code, out, err = callwright(*of_agentfabric, "--layout", 4)
     assert code == 0
     assert [line for line in out.splitlines() if line.startswith("   1 ")] == [
-        "   1 final              │ Paris is clear, 北京 has 雨.",
+        "   1 final              │  Paris is clear, 北京 has 雨.",
         "   1 end_of_turn        │ <|im_end|>",
     ]
-    code, _, err = callwright(*of_agentfabric, "--layout", 4)
+    code, _, err = callwright(*of_agentfabric, "--layout", 6)
     assert code != 0
-    assert "got --layout 4; expected 1 to 3" in err
+    assert "got --layout 6; expected 1 to 5" in err
 
 
 def test_show_makes_control_characters_visible(callwright: Run, tmp_path: Path, base_dir: Path) -> None:

@@ -194,8 +194,14 @@ def test_weights_multiply_those_of_every_kind(tokenizer: Any) -> None:
 
 def test_every_layout_of_agentfabric_has_the_weights_of_its_turn(tokenizer: Any) -> None:
     messages = [{**m, "weight": 0.0} if m["role"] == "assistant" and "tool_calls" in m else m for m in TRIP.messages]
-    _, second, third = Encoder(dialects.load("agentfabric"), tokenizer, LossWeights()).encode(conversation(*messages))
-    assert (any(second.weights), any(third.weights)) == (False, True)
+    encoder = Encoder(dialects.load("agentfabric"), tokenizer, LossWeights())
+    assert [any(layout.weights) for layout in encoder.encode(conversation(*messages))[1:]] == [False, False, True, True]
+
+
+def test_of_the_last_turn_alone_agentfabric_s_steps_are_trained_too(tokenizer: Any) -> None:
+    encoder = Encoder(dialects.load("agentfabric"), tokenizer, LossWeights(preset="last_turn"))
+    assert len(encoder.encode(TRIP)) == 2
+    assert len(encoder.encode(conversation(*TRIP.messages[:-2]))) == 4
 
 
 def test_a_row_without_any_loss_is_a_finding(tmp_path: Path) -> None:

@@ -361,14 +361,12 @@ def test_roleplay_appends_to_the_user_message() -> None:
     first, second = roleplay_steps(rendered)
 
     assert first.messages[-2]["content"] == f"(. you can use tools: [ring]){USER['content']}"
-    assert first.messages[-1]["content"] == "I look.\nAction: ring\nAction Input: {}"
+    assert first.messages[-1]["content"] == "I look.\nAction: ring\nAction Input: {}\nObservation:"
     assert second.messages[-2]["content"] == (
-        first.messages[-2]["content"] + first.messages[-1]["content"] + "\nObservation: <result>on</result>\nAnswer:"
+        f"{first.messages[-2]['content']}I look.\nAction: ring\nAction Input: {{}}\n"
+        "\nObservation: <result>on</result>\nAnswer:"
     )
-    assert second.messages[-1] == {"role": "assistant", "content": "It rang."}
-    for step in (first, second):
-        for index, message in enumerate(step.messages):
-            assert "".join(s.text for s in step.segments if s.message == index) == message["content"]
+    assert second.messages[-1] == {"role": "assistant", "content": " It rang."}
 
 
 def test_what_is_text_of_a_message_s_content() -> None:

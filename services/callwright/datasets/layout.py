@@ -15,7 +15,7 @@ from callwright.datasets.conversation import Conversation
 from callwright.datasets.rendering import RefusedError
 from callwright.datasets.template import ChatTemplate, Filled, Slot
 from callwright.datasets.tokenizer import Tokenizer, Tokens, added_tokens
-from callwright.dialects.agentfabric import AgentFabric, roleplay_steps
+from callwright.dialects.agentfabric import NO_KNOWLEDGE, AgentFabric, roleplay_steps
 from callwright.dialects.foreign import Foreign, special_tokens
 from callwright.dialects.types import REASONING, Dialect, Message, Rendered, Segment
 from callwright.errors import InvalidInput
@@ -91,30 +91,33 @@ class LayoutMaker:
         """Yield all texts to train on; the first is the whole conversation, as it is continued turn by turn in serving.
 
         Then come texts that end with an earlier turn, where the one before shows that turn otherwise than it is served,
-        and those that other clients of the dialect send: AgentFabric's RolePlay sends a turn's steps one at a time, the
-        first of which the others have already. Raises `RefusedError` and `InvalidInput`.
+        and those that other clients of the dialect send: AgentFabric's page, which sends a turn's steps one at a time.
+        Raises `RefusedError` and `InvalidInput`.
         """
         yield from self.turn_layouts(conversation)
         if not isinstance(self._dialect, AgentFabric):
             return
         rendered, factors = self.render(conversation), _factors(conversation)
-        asked = {message["content"] for message in rendered.messages}
-        for step in roleplay_steps(rendered):
-            if step.messages[-2]["content"] not in asked:
-                last = len(step.messages) - 1
-                turn = next(segment.turn for segment in step.by_message()[last] if segment.turn is not None)
+        trained = {step.turn for step in self._trained(rendered)}
+        for step in roleplay_steps(self._rendered(conversation, AgentFabric(knowledge=NO_KNOWLEDGE))):
+            last = len(step.messages) - 1
+            turn = next(segment.turn for segment in step.by_message()[last] if segment.turn is not None)
+            if turn in trained and step.messages[:last] != rendered.messages[:last]:
                 yield self._laid_out(step, factors, [_Step(turn, last, 0)])
 
     def turn_layouts(self, conversation: Conversation) -> Iterator[Layout]:
         """Yield the texts that show each assistant turn as the sidecar has it served. Raises as `layouts` does."""
-        left = steps = self._steps(self.render(conversation))
-        if self._last_turn_only and steps:
-            left = [step for step in steps if step.message == steps[-1].message]
+        left = self._trained(self.render(conversation))
         while left:
             shorter = replace(conversation, messages=conversation.messages[: left[-1].turn + 1])
             layout = self._laid_out(self.render(shorter), _factors(conversation), left)
             yield layout
             left = [step for step in left if step.turn not in layout.prompts]
+
+    def _trained(self, rendered: Rendered) -> list[_Step]:
+        """Return the requests of a conversation whose answers are trained: all, or those of the last turn."""
+        steps = self._steps(rendered)
+        return [step for step in steps if not self._last_turn_only or step.message == steps[-1].message]
 
     def _steps(self, rendered: Rendered) -> list[_Step]:
         """Return the requests of a conversation, in order."""
@@ -139,13 +142,16 @@ class LayoutMaker:
 
     def render(self, conversation: Conversation) -> Rendered:
         """Return what the dialect makes of it for this template. Raises `RefusedError`."""
+        return self._rendered(conversation, self._dialect, self.template.default_system)
+
+    def _rendered(self, conversation: Conversation, dialect: Dialect, default_system: str = "") -> Rendered:
         try:
-            rendered = self._dialect.render(
+            rendered = dialect.render(
                 *self._foreign.broken(conversation.messages, conversation.tools),
-                default_system=self.template.default_system,
+                default_system=default_system,
             )
         except InvalidInput as error:
-            raise RefusedError(f"the dialect {self._dialect.name} refuses it: {error}") from None
+            raise RefusedError(f"the dialect {dialect.name} refuses it: {error}") from None
         return self.template.adapted(rendered)
 
     def _laid_out(self, rendered: Rendered, factors: Sequence[float], steps: Sequence[_Step]) -> Layout:

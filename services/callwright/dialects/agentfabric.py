@@ -1,21 +1,28 @@
 """AgentFabric: the prompts of modelscope-agent's RolePlay, as of 0.7.1, in Chinese and English.
 
-The system message is the tools, then the role; every user message names the tools again. `Answer:` follows each result,
-also before a further action. A turn is rendered as one assistant message; RolePlay itself appends to the user's message
-instead, and `roleplay_steps` makes its requests of a rendered conversation.
+The system message is the knowledge, if there is any, the tools, then the role; every user message names role and tools
+again. `Answer:` follows each result, also before a further action. A turn is rendered as one assistant message;
+RolePlay itself appends to the user's message instead, and `roleplay_steps` makes its requests of what is rendered.
+AgentFabric's page always has a section of knowledge, `NO_KNOWLEDGE` at least; other programs on RolePlay need not.
 """
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from callwright.dialects.history import Piece
-from callwright.dialects.react import ReactDialect
+from callwright.dialects.react import ReactDialect, awaits_result
 from callwright.dialects.tools import Names, Tool
-from callwright.dialects.types import Rendered, Segment
+from callwright.dialects.types import REASONING, Rendered, Segment
 
 Language = Literal["zh", "en"]
+Release = Literal["0.6.2", "0.7.1"]
+NO_KNOWLEDGE = "Empty Response"
+"""What AgentFabric's page writes as knowledge where it has none."""
+_KNOWLEDGE: dict[Language, str] = {"zh": "\n\n# 知识库\n\n{text}\n\n", "en": "\n\n# Knowledge Base\n\n{text}\n\n"}
+_KNOWLEDGE_SECTION = re.compile(r"\A\s*# (?:知识库|Knowledge Base)\n\n.*?\n\n(?=\n|\Z)", re.DOTALL)
 _TOOLS: dict[Language, str] = {
     "zh": """
 # 工具
@@ -65,20 +72,34 @@ _NO_ROLE: dict[Language, str] = {
     "zh": "你扮演AI-Agent，\n你具有下列具体功能：\n下面你将开始扮演",
     "en": "You are playing as an AI-Agent, \nYou have the following specific functions:\nNow you will start playing as",
 }
-_PREFIX: dict[Language, str] = {"zh": "(。你可以使用工具：[{names}])", "en": "(. you can use tools: [{names}])"}
+_PREFIX: dict[Language, str] = {
+    "zh": "({role}。你可以使用工具：[{names}]{knowledge})",
+    "en": "({role}. you can use tools: [{names}]{knowledge})",
+}
+_PREFIX_ROLE: dict[Language, str] = {"zh": "你正在扮演", "en": "You are playing as "}
+_PREFIX_KNOWLEDGE: dict[Language, str] = {
+    "zh": "。请查看前面的知识库",
+    "en": ". Please read the knowledge base at the beginning",
+}
+_ROLE_NAME = re.compile("^(?:下面你将开始扮演|Now you will start playing as)(.+)$", re.MULTILINE)
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 _ANSWER = "Answer:"
+_OBSERVATION = "Observation:"
 
 
 class AgentFabric(ReactDialect):
-    """The dialect `agentfabric`, in `language`, by default that of the tools' descriptions."""
+    """The dialect `agentfabric`, in `language`, by default that of the tools' descriptions.
+
+    `knowledge` is that of every conversation which brings none of its own.
+    """
 
     name: ClassVar[str] = "agentfabric"
     answer_marker: ClassVar[bool] = True
 
-    def __init__(self, language: Language | None = None) -> None:
+    def __init__(self, language: Language | None = None, knowledge: str = "") -> None:
         super().__init__()
         self._language = language
+        self._knowledge = knowledge
 
     @property
     def marker_in_result(self) -> re.Pattern[str] | None:
@@ -91,18 +112,30 @@ class AgentFabric(ReactDialect):
         )
 
     def system_text(self, given: str, tools: tuple[Tool, ...]) -> str:
-        """Return the tools, then what was given as the role; knowledge and all, if it is RolePlay's own text
+        """Return the knowledge, the tools, then what was given as the role; the text as it is, if it is RolePlay's own
         already.
+
+        What was given may begin with a section of knowledge, as RolePlay writes it; two empty lines end it.
         """
         block = self.tools_text(tools)
         if block.strip() in given:
             return given
         language = self._language_of(tools)
-        return block + _ROLE[language].format(role=given.strip() or _NO_ROLE[language])
+        section = _KNOWLEDGE_SECTION.match(given)
+        role = given[section.end() :] if section else given
+        knowledge = section[0].strip().partition("\n\n")[2] if section else self._knowledge
+        before = _KNOWLEDGE[language].format(text=knowledge) if knowledge else ""
+        return before + block + _ROLE[language].format(role=role.strip() or _NO_ROLE[language])
 
-    def user_prefix(self, tools: tuple[Tool, ...]) -> str:
-        """Return the tools' names."""
-        return _PREFIX[self._language_of(tools)].format(names=_names(tools)) if tools else ""
+    def user_prefix(self, tools: tuple[Tool, ...], system: str) -> str:
+        """Return the role's name and the tools' names, and that there is knowledge."""
+        language = self._language_of(tools)
+        *_, role = ["", *_ROLE_NAME.findall(system)]
+        return _PREFIX[language].format(
+            role=role and _PREFIX_ROLE[language] + role,
+            names=_names(tools),
+            knowledge=_PREFIX_KNOWLEDGE[language] if _KNOWLEDGE_SECTION.match(system) else "",
+        )
 
     def observation(self, result: str) -> str:
         """Return a result between tags, as a line."""
@@ -135,57 +168,99 @@ class AgentFabric(ReactDialect):
         return "zh" if any(_CHINESE.search(tool.description) for tool in tools) else "en"
 
 
-def roleplay_steps(rendered: Rendered) -> tuple[Rendered, ...]:
-    """Return the requests that RolePlay makes of one rendered conversation, each with the answer it should get.
+class _Written(NamedTuple):
+    """A message and its segments."""
+
+    message: dict[str, Any]
+    segments: list[Segment]
+
+
+def roleplay_steps(rendered: Rendered, release: Release = "0.7.1") -> tuple[Rendered, ...]:
+    """Return the requests that RolePlay makes of one rendered conversation, each with the output it should get.
 
     RolePlay sends no assistant message within a turn: it appends each output, its result and `Answer:` to the last user
-    message and asks again. One step a model output; the last message of each is that output.
+    message and asks again. Only that message names role and tools. An earlier turn is one assistant message, of its
+    outputs and results as a page has shown them. One step a model output; the last message of each is that output, with
+    the `Observation:` that the client stops at.
     """
     steps: list[Rendered] = []
-    for index, message in enumerate(rendered.messages):
-        if message["role"] == "assistant" and index and rendered.messages[index - 1]["role"] == "user":
-            own = [segment for segment in rendered.segments if segment.message == index]
-            steps.extend(_steps_of_turn(rendered, index, own))
+    history: list[_Written] = []
+    asked: _Written | None = None
+    for written in map(_Written, rendered.messages, rendered.by_message()):
+        role = written.message["role"]
+        if asked and role == "assistant" and isinstance(asked.message["content"], str):
+            steps += (_rendered([*history, *step]) for step in _steps_of_turn(asked, written, release))
+        if asked:
+            history.append(_without_prefix(asked))
+        asked = written if role == "user" else None
+        if not asked:
+            history.append(_as_shown(written) if role == "assistant" else written)
     return tuple(steps)
 
 
-def _steps_of_turn(rendered: Rendered, index: int, own: list[Segment]) -> list[Rendered]:
-    before = tuple(segment for segment in rendered.segments if segment.message < index)
-    steps: list[Rendered] = []
-    said: list[Segment] = []
-    output: list[Segment] = []
-    resumed = False
-    for segment in [*own, Segment("observation", "", index)]:
-        if segment.kind != "observation":
-            if resumed and segment.kind == "final" and segment.text.startswith(_ANSWER):
-                said.append(Segment("user", _ANSWER, index - 1))
-                segment = replace(segment, text=segment.text.removeprefix(_ANSWER).lstrip())
-                resumed = False
-            output.append(segment)
-            continue
-        text = "".join(piece.text for piece in output).strip()
-        if text:
-            steps.append(_step(rendered, index, (*before, *said), _strip(output)))
-            said.append(Segment("user", f"{text}\n", index - 1))
-            output = []
-        said.append(Segment("user", segment.text, index - 1))
-        resumed = True
-    return steps
+def _steps_of_turn(asked: _Written, turn: _Written, release: Release) -> Iterator[tuple[_Written, _Written]]:
+    """Yield the user message and the output of each step."""
+    line_end = "\n" if release == "0.7.1" else ""  # 0.6.2 takes it off the output
+    reasoning = {key: value for key, value in turn.message.items() if key == REASONING}
+    said = asked.segments
+    for output, results in _rounds(turn.segments):
+        if said is not asked.segments:  # `Answer:` stands there already
+            output = [replace(output[0], text=output[0].text.removeprefix(_ANSWER)), *output[1:]] if output else []
+        text = "".join(segment.text for segment in output)
+        if text.strip():
+            output[-1] = replace(output[-1], text=output[-1].text.rstrip("\n"))
+            marker = [replace(results[0], text=f"\n{_OBSERVATION}")] if results else []
+            answer = _of("assistant", [*output, *marker])
+            yield _of("user", said), _Written(answer.message | reasoning, answer.segments)
+        reasoning = {}
+        told = "".join(segment.text for segment in results)
+        said = [*said, Segment("user", f"{text.rstrip()}{line_end}\n{told.rstrip()}\n{_ANSWER}")]
 
 
-def _step(rendered: Rendered, index: int, before: tuple[Segment, ...], output: list[Segment]) -> Rendered:
-    asked: dict[str, Any] = {
-        "role": "user",
-        "content": "".join(segment.text for segment in before if segment.message == index - 1),
-    }
-    answer = {"role": "assistant", "content": "".join(segment.text for segment in output)}
-    return Rendered((*rendered.messages[: index - 1], asked, answer), False, (*before, *output))
+def _rounds(segments: list[Segment]) -> list[tuple[list[Segment], list[Segment]]]:
+    """Return what the model wrote and the results that followed, in turns; a bare `Observation:` ends the last."""
+    rounds: list[tuple[list[Segment], list[Segment]]] = []
+    for segment in segments:
+        is_result = segment.kind == "observation"
+        if not rounds or (rounds[-1][1] and not is_result):
+            rounds.append(([], []))
+        rounds[-1][is_result].append(segment)
+    return rounds
 
 
-def _strip(output: list[Segment]) -> list[Segment]:
-    kept = [segment for segment in output if segment.text]
-    kept[-1] = replace(kept[-1], text=kept[-1].text.rstrip("\n"))
-    return kept
+def _as_shown(turn: _Written) -> _Written:
+    """Return an earlier turn: before a result stands the line end of the model's call, then that of RolePlay."""
+    shown: list[Segment] = []
+    for segment in turn.segments:
+        if (
+            segment.kind == "observation"
+            and shown
+            and shown[-1].kind != "observation"
+            and not awaits_result(segment.text)
+        ):
+            shown[-1] = replace(shown[-1], text=shown[-1].text.rstrip("\n") + "\n\n")
+        shown.append(segment)
+    return _of("assistant", shown)
+
+
+def _without_prefix(user: _Written) -> _Written:
+    own = [segment for segment in user.segments if segment.kind == "user"]
+    content = user.message["content"]
+    if isinstance(content, str):
+        return _of("user", own)
+    prefix = "".join(segment.text for segment in user.segments if segment.kind != "user")
+    skipped = bool(prefix) and content[:1] == [{"type": "text", "text": prefix}]
+    return _Written({**user.message, "content": content[skipped:]}, own)
+
+
+def _of(role: str, segments: list[Segment]) -> _Written:
+    kept = [segment for segment in segments if segment.text]
+    return _Written({"role": role, "content": "".join(segment.text for segment in kept)}, kept)
+
+
+def _rendered(written: list[_Written]) -> Rendered:
+    segments = tuple(replace(segment, message=index) for index, (_, own) in enumerate(written) for segment in own)
+    return Rendered(tuple(message for message, _ in written), False, segments)
 
 
 def _write_tool(tool: Tool) -> str:

@@ -78,7 +78,7 @@ class Hermes:
                     page.open("system")
                     page.write("system", with_tools(text, _tools_text(shown)) if shown and index == 0 else text)
                 case User(text):
-                    open_user(page, item, text)
+                    open_user(page, item)
                 case Assistant():
                     self._write_turn(page, item, names)
         return page.render()

@@ -282,11 +282,11 @@ class Page:
         return Rendered(messages, continue_final, tuple(self._segments))
 
 
-def open_user(page: Page, item: User, text: str) -> None:
-    """Begins a user message, keeping parts that are no text; `text` may have a prefix before the user's own."""
-    if only_text(item.content):
-        page.open("user")
-    else:
-        prefix = text.removesuffix(item.text)
-        page.open("user", [*([{"type": "text", "text": prefix}] if prefix else []), *item.content])  # type: ignore[misc]
-    page.write("user", text)
+def open_user(page: Page, item: User, prefix: str = "") -> None:
+    """Begins a user message with what the dialect writes before the user's text, once, keeping parts that are no
+    text.
+    """
+    before = [{"type": "text", "text": prefix}] if prefix and not item.text.startswith(prefix) else []
+    page.open("user", None if only_text(item.content) else [*before, *item.content])  # type: ignore[misc]
+    page.write("system", prefix)
+    page.write("user", item.text.removeprefix(prefix))

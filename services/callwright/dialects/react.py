@@ -67,8 +67,8 @@ class ReactDialect:
         """Return the system message: what was given, then the tools, once."""
         return with_tools(given, self.tools_text(tools))
 
-    def user_prefix(self, tools: tuple[Tool, ...]) -> str:
-        """Return what stands before a user's text, once."""
+    def user_prefix(self, tools: tuple[Tool, ...], system: str) -> str:
+        """Return what stands before a user's text, once; `system` is the system message that shows the tools."""
         return ""
 
     def observation(self, result: str) -> str:
@@ -131,15 +131,18 @@ class ReactDialect:
         items = read_messages(messages, default_system if shown else None)
         names = names_of(declared, items)
         page = Page()
-        prefix = self.user_prefix(shown)
+        prefix = ""
         resumed = False  # the turn before ended with a result, and this one goes on in the same message
         for index, item in enumerate(items):
             match item:
                 case System(text):
                     page.open("system")
-                    page.write("system", self.system_text(text, shown) if shown and index == 0 else text)
-                case User(text):
-                    open_user(page, item, text if text.startswith(prefix) else prefix + text)
+                    if shown and index == 0:
+                        text = self.system_text(text, shown)
+                        prefix = self.user_prefix(shown, text)
+                    page.write("system", text)
+                case User():
+                    open_user(page, item, prefix)
                 case Assistant():
                     self._write_turn(page, item, names, shown, resumed=resumed)
             resumed = isinstance(item, Assistant) and bool(item.results) and self.results_inside
