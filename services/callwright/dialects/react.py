@@ -151,11 +151,11 @@ class ReactDialect:
         # treated alike when it comes again.
         written = page.text if isinstance(last, Assistant) and not last.results else ""
         reopened = bool(written) and self._ends_with_result(written, names)
+        before = ""
         if reopened and self._segments(written, names)[-1].kind == "observation":
-            page.write("observation", "" if written.endswith("\n") else "\n")
-            resumed = True
+            before, resumed = "" if written.endswith("\n") else "\n", True
         if resumed:
-            page.write("final", self.resume())
+            page.write("final", before + self.resume())
         return page.render(continue_final=resumed or reopened)
 
     def _write_turn(self, page: Page, turn: Assistant, names: Names, tools: tuple[Tool, ...], *, resumed: bool) -> None:
