@@ -23,7 +23,7 @@ class Mistral(Native):
     name: ClassVar[str] = "mistral"
     markers: ClassVar[tuple[str, ...]] = (CALLS, CALL_ID, ARGS, BEGIN_THINK, END_THINK, *_OTHERS)
     thought_tags: ClassVar[tuple[str, str]] = (BEGIN_THINK, END_THINK)
-    call_grammar: ClassVar[CallGrammar | None] = CallGrammar()
+    call_grammar: ClassVar[CallGrammar] = CallGrammar()
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> MistralStream:
         return MistralStream(read_names(tools), eager=eager, opened=opened, thought_end=self.thought_tags[1])
@@ -32,6 +32,9 @@ class Mistral(Native):
         return f"call{index % 100_000:05d}"
 
     def call_frame(self, name: str) -> tuple[str, str]:
+        return self._frame(name, self.call_id(0))
+
+    def _frame(self, name: str, call_id: str) -> tuple[str, str]:
         return f"{CALLS}{name}{ARGS}", ""
 
     def may_call(self, text: str) -> bool:
@@ -40,11 +43,13 @@ class Mistral(Native):
     def write(self, turn: Turn, tools: Sequence[ToolSpec] | None = None) -> str:
         before, after = self.thought_tags
         thought = f"{before}{turn.thought}{after}" if turn.thought else ""
-        calls = [call for call in turn.calls if isinstance(call, ToolCall)]
-        return thought + (turn.content or "") + self._write_calls(calls)
-
-    def _write_calls(self, calls: list[ToolCall]) -> str:
-        return "".join(f"{CALLS}{call.name}{ARGS}{call.arguments}" for call in calls)
+        frames = [
+            (self._frame(call.name, self.call_id(index)), call.arguments)
+            for index, call in enumerate(call for call in turn.calls if isinstance(call, ToolCall))
+        ]
+        _, opening, separator, closing = self.call_grammar if frames else CallGrammar()
+        calls = separator.join(f"{begin}{arguments}{end}" for (begin, end), arguments in frames)
+        return f"{thought}{turn.content or ''}{opening}{calls}{closing}"
 
 
 class MistralV11(Mistral):
@@ -53,28 +58,15 @@ class MistralV11(Mistral):
     name: ClassVar[str] = "mistral_v11"
     thought_tags: ClassVar[tuple[str, str]] = (THINK, THINK_END)
 
-    def call_frame(self, name: str) -> tuple[str, str]:
-        return f"{CALLS}{name}{CALL_ID}{self.call_id(0)}{ARGS}", ""
-
-    def _write_calls(self, calls: list[ToolCall]) -> str:
-        return "".join(
-            f"{CALLS}{call.name}{CALL_ID}{self.call_id(index)}{ARGS}{call.arguments}"
-            for index, call in enumerate(calls)
-        )
+    def _frame(self, name: str, call_id: str) -> tuple[str, str]:
+        return f"{CALLS}{name}{CALL_ID}{call_id}{ARGS}", ""
 
 
 class MistralV3(MistralV11):
     """The dialect `mistral_v3`, of vocabularies without `[ARGS]`."""
 
     name: ClassVar[str] = "mistral_v3"
-    call_grammar: ClassVar[CallGrammar | None] = CallGrammar(opening=f"{CALLS} [", separator=", ", closing="]")
+    call_grammar: ClassVar[CallGrammar] = CallGrammar("json", f"{CALLS} [", ", ", "]")
 
-    def call_frame(self, name: str) -> tuple[str, str]:
-        return f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": ', "}"
-
-    def _write_calls(self, calls: list[ToolCall]) -> str:
-        written = []
-        for index, call in enumerate(calls):
-            before, after = self.call_frame(call.name)
-            written.append(f'{before}{call.arguments}, "id": "{self.call_id(index)}"{after}')
-        return f"{CALLS} [{', '.join(written)}]" if written else ""
+    def _frame(self, name: str, call_id: str) -> tuple[str, str]:
+        return f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": ', f', "id": "{call_id}"}}'
