@@ -104,6 +104,25 @@ def test_a_streamed_call(client: openai.OpenAI) -> None:
     assert chunks[-1].usage.completion_tokens > 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_typed_answer_beside_tools_leaves_the_thought_and_the_call(client: openai.OpenAI, stream: bool) -> None:
+    schema = {"type": "object", "properties": {"hours": {"enum": [4]}}, "required": ["hours"]}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema | {"additionalProperties": False}}}
+    asked: dict[str, Any] = {"model": "scripted", "tools": [WEATHER], "response_format": form, "temperature": 0}
+    messages: list[Any] = [{"role": "user", "content": "How is it in Paris?"}]
+    with client.chat.completions.stream(messages=messages, **asked) as events:
+        message = events.get_final_completion().choices[0].message
+    if not stream:
+        message = client.chat.completions.create(messages=messages, **asked).choices[0].message
+    (call,) = message.tool_calls or ()
+    assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"city": "Paris"})
+    assert not message.content
+    messages += [{"role": "assistant", "tool_calls": [call.model_dump()]}]
+    messages += [{"role": "tool", "tool_call_id": call.id, "content": '{"sunny": 1}'}]
+    answer = client.chat.completions.create(messages=messages, **asked).choices[0].message
+    assert (json.loads(answer.content or ""), answer.tool_calls) == ({"hours": 4}, None)
+
+
 def test_call_result_answer_in_anthropics_words(stack: local.Stack) -> None:
     """`/v1/messages`, whole and streamed."""
     tool = {key: WEATHER["function"][key] for key in ("name", "description")}

@@ -368,3 +368,15 @@ def test_an_engine_that_holds_every_turn_to_the_form_calls_first_and_is_held_to_
                 assert (content, calls) == ('{"hours": 0}', [])
         assert told == ["response_format", None]
         assert len(b.engine.requests) == (6 if enforce else 2)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_typed_answer_is_all_content_and_the_thought_before_it_reasoning(stream: bool) -> None:
+    with bench('Thought: It takes four.\nFinal Answer: {"hours": 4}') as b:
+        request = {"model": "m", "messages": RESULTS, "tools": [WEATHER], "response_format": TYPED, "stream": stream}
+        answer = httpx.post(f"{b.url}/v1/chat/completions", json=request).text
+    lines = [line.removeprefix("data: ") for line in answer.splitlines() if line.startswith("data: {")]
+    choices = [choice for event in map(json.loads, lines or [answer]) for choice in event["choices"]]
+    said = [choice.get("delta") or choice.get("message") or {} for choice in choices]
+    assert "".join(each.get("content") or "" for each in said) == '{"hours": 4}'
+    assert "".join(each.get("reasoning_content") or "" for each in said) == "It takes four."

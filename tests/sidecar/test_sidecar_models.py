@@ -1,11 +1,14 @@
 """Which dialect a model speaks: overrides, manifests in a real store, promotion, and what nobody knows."""
 
 import asyncio
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from asking import bench
 
 from callwright.errors import InvalidInput, Unavailable
 from callwright.sidecar.config import SidecarConfig, check
@@ -14,6 +17,7 @@ from callwright.sidecar.models import ModelDialect, Models, named_dialect
 from callwright.sidecar.plan import ChatPlan, make_plan
 from callwright.sidecar.upstream import Upstream
 from callwright.store import Manifest, Registry, Store, Template
+from fakes import Raw
 from versions import publish_version
 
 
@@ -189,3 +193,42 @@ def test_an_engine_or_a_store_that_hangs_holds_up_no_request_but_the_first(
 
     assert asyncio.run(ask()) == ["react_en"] * 51
     assert looks == 4, "one look at a time"
+
+
+def shows(body: bytes, systems: int) -> Raw:
+    """How long a prompt is whose template shows so many system messages; with none it refuses a second."""
+    messages = json.loads(body)["messages"]
+    kept = [m for n, m in enumerate(messages) if m["role"] != "system" or n < (systems or 1)]
+    if not systems and len(kept) < len(messages):
+        return Raw('{"error": {"message": "System message must be at the beginning."}}', 400)
+    return Raw(json.dumps({"count": sum(len(m["content"].split()) for m in kept)}))
+
+
+@pytest.mark.parametrize(("systems", "said"), [(0, 1), (1, 1), (9, 3)])
+@pytest.mark.parametrize("path", ["chat/completions", "responses"])
+def test_leading_system_messages_are_one_where_the_template_does_not_show_the_second(
+    path: str, systems: int, said: int
+) -> None:
+    leading = [("system", "Be brief."), ("developer", "Be kind."), ("system", "Be sure."), ("user", "Hi")]
+    messages = [{"role": role, "content": text} for role, text in leading]
+    function = {"name": "f", "parameters": {"type": "object"}}
+    asked = {"model": "m", "input": messages, "tools": [{"type": "function"} | function]}
+    if path == "chat/completions":
+        asked = {"model": "m", "messages": messages, "tools": [{"type": "function", "function": function}]}
+    with bench("Hello.") as b:
+        b.engine.others["/tokenize"] = lambda body: shows(body, systems)
+        for _ in range(2):
+            assert httpx.post(f"{b.url}/v1/{path}", json=asked).status_code == 200
+        assert b.engine.paths.count("/tokenize") == 2
+    for sent in b.engine.requests:
+        texts = [message["content"] for message in sent["messages"] if message["role"] == "system"]
+        assert len(texts) == said
+        assert "".join(texts).index("Be brief.") < "".join(texts).index("Be kind.") < "".join(texts).index("Be sure.")
+
+
+def test_one_system_message_is_not_asked_about() -> None:
+    with bench("Hello.") as b:
+        messages = [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]
+        asked = {"model": "m", "messages": messages, "tools": [{"type": "function", "function": {"name": "f"}}]}
+        assert httpx.post(f"{b.url}/v1/chat/completions", json=asked).status_code == 200
+        assert "/tokenize" not in b.engine.paths

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from callwright import dialects
+from callwright.dialects.types import accumulate
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.models import named_dialect
 from callwright.sidecar.plan import make_plan, structural_tag
@@ -138,6 +139,41 @@ def test_with_a_form_of_the_answer_the_model_calls_or_answers_in_it(
     single = held(sent(name, response_format=format, parallel_tool_calls=False))
     assert accepts(xgrammar, single, weather)
     assert not accepts(xgrammar, single, weather + call(dialect, "clock", "{}"))
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("said", [" I look.", "", " I now know the final answer."])
+def test_a_thought_that_the_dialect_marks_may_stand_before_a_call_and_a_typed_answer(
+    xgrammar: Any, name: str, said: str
+) -> None:
+    plan = make_plan(ASKED | {"response_format": FORMATS[1]}, named_dialect(name), SidecarConfig())
+    tag = held(plan.body)
+    begin, end = plan.dialect.thought_frame()
+    line = f"{begin}{said}{end}" if begin else ""
+    before, after = plan.dialect.answer_frame()
+    answer, weather = f'{before}{{"sunny": true}}{after}', call(plan.dialect, "get_weather", '{"city": "Paris"}')
+    assert accepts(xgrammar, tag, line + answer)
+    assert accepts(xgrammar, tag, line + weather)
+    assert not accepts(xgrammar, tag, f"{line}It is sunny.")
+    if begin:
+        assert not accepts(xgrammar, tag, f"{begin}{said}{answer}")
+        assert not accepts(xgrammar, tag, f"{line}{line}{answer}")
+        assert not accepts(xgrammar, tag, f"{begin}{'x' * 1001}{end}{answer}")
+    for text, content, calls in ((answer, '{"sunny": true}', []), (weather, None, ["get_weather"])):
+        for size in (1, 3, 7, 1000):
+            parser = plan.parser()
+            pieces = [(line + text)[n : n + size] for n in range(0, len(line + text), size)]
+            turn = accumulate([delta for piece in pieces for delta in parser.feed(piece)] + parser.close())
+            assert (turn.content, [each.name for each in turn.calls]) == (content, calls)
+            assert turn.thought == (said.strip() or None if begin else None)
+
+
+def test_a_thought_that_never_ends_is_one_and_what_only_begins_like_one_is_none() -> None:
+    plan = make_plan(ASKED | {"response_format": FORMATS[1]}, named_dialect("react_en"), SidecarConfig())
+    for text, thought, content in (("Thought: I lo", "I lo", None), ("Thou", None, "Thou"), ("", None, None)):
+        parser = plan.parser()
+        turn = accumulate([*parser.feed(text), *parser.close(cut=True)])
+        assert (turn.thought, turn.content) == (thought, content)
 
 
 @pytest.mark.parametrize("name", dialects.NAMES)

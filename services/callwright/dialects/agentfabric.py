@@ -157,6 +157,10 @@ class AgentFabric(ReactDialect):
         """Nothing: a reply without a call is plain, and `Answer:` stands there already after a result."""
         return "", ""
 
+    def thought_frame(self) -> tuple[str, str]:
+        """Nothing: prose before an action has no marker."""
+        return "", ""
+
     def _ends_with_result(self, text: str, names: Names) -> bool:
         stripped = text.rstrip()
         is_open = stripped.endswith(f"\n{_ANSWER}")

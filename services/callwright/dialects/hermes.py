@@ -54,6 +54,9 @@ class Hermes:
     def answer_frame(self) -> tuple[str, str]:
         return "", ""
 
+    def thought_frame(self) -> tuple[str, str]:
+        return "", ""
+
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> HermesStream:
         return HermesStream(read_names(tools), eager=eager, opened=opened)
 

@@ -84,6 +84,9 @@ class Native:
     def answer_frame(self) -> tuple[str, str]:
         return "", ""
 
+    def thought_frame(self) -> tuple[str, str]:
+        return "", ""
+
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False, opened: bool = False) -> Turn:
         return self.parser(tools, opened=opened).read(text, cut=cut)
 

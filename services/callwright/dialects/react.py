@@ -93,6 +93,9 @@ class ReactDialect:
     def answer_frame(self) -> tuple[str, str]:
         return "Final Answer: ", ""
 
+    def thought_frame(self) -> tuple[str, str]:
+        return "Thought:", "\n"
+
     # What all share.
 
     def call_frame(self, name: str) -> tuple[str, str]:

@@ -254,6 +254,9 @@ class Dialect(Protocol):
         is.
         """
 
+    def thought_frame(self) -> tuple[str, str]:
+        """Return what stands before and after a thought of one line, for the same; empty where nothing marks one."""
+
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False, opened: bool = False) -> Turn:
         """Reads a whole turn: feeds a parser the text in one piece and accumulates its deltas."""
 

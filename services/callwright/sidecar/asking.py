@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from callwright.dialects.foreign import Foreign
 from callwright.errors import Unavailable
-from callwright.sidecar import sse
+from callwright.sidecar import chat_request, sse
 from callwright.sidecar.answer_lengths import clamp, give_default, is_long, without_length
 from callwright.sidecar.asgi import target
 from callwright.sidecar.errors import Refused
@@ -131,6 +131,9 @@ class Asking(Relay):
         model = await models.dialect_for(request, self._request.headers.get(DIALECT_HEADER))
         try:
             plan = await self._services.worker.run(len(self._body), make_plan, request, model, config)
+            if plan.has_several_systems and not await models.takes_systems(plan.model, model.version):
+                request = chat_request.with_one_system(request)
+                plan = await self._services.worker.run(len(self._body), make_plan, request, model, config)
             asks = plan.has_tool_messages and model.template is None
             if asks and not await models.has_tool_role(plan.model, model.version):
                 plan = await self._services.worker.run(

@@ -110,6 +110,14 @@ def joined_text(parts: Sequence[object], where: str, *, apart: Collection[str] =
     return "".join(texts)
 
 
+def with_one_system(request: Json) -> Json:
+    """Return the request with its leading system messages as one."""
+    messages = checked_messages(request)
+    count = next((n for n, message in enumerate(messages) if message["role"] != "system"), len(messages))
+    text = "\n\n".join(message["content"] for message in messages[:count])
+    return request | {"messages": [messages[0] | {"content": text}, *messages[count:]]}
+
+
 def checked_tools(request: Json, config: SidecarConfig) -> list[Json]:
     """Return the tools in OpenAI's form."""
     tools = request.get("tools")

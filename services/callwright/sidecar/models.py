@@ -27,7 +27,7 @@ from callwright.store.manifest import VERSION_HEADER
 _MOST_REMEMBERED = 1024
 _RESULT = " ".join(str(number) for number in range(100, 164))
 _FEWER = 32
-"""Tokens by which a conversation is shorter when its result of 64 numbers is left out."""
+"""Tokens by which a conversation is shorter when a message of 64 numbers is left out."""
 _ASK_SECONDS = 5.0
 """Time for an engine to tell its version, or how long a conversation is."""
 T = TypeVar("T")
@@ -62,6 +62,7 @@ class Models:
         """What the engine has told; kept, as a version does not change, until it tells of another."""
         self._unversioned: _Remembered[ModelDialect | None] = _Remembered(config.manifest_seconds)
         self._tool_roles: _Remembered[bool] = _Remembered(config.manifest_seconds)
+        self._systems: _Remembered[bool] = _Remembered(config.manifest_seconds)
         self._contexts: _Remembered[int | None] = _Remembered(config.manifest_seconds)
 
     async def dialect_for(self, request: dict[str, Any], header: str | None = None) -> ModelDialect:
@@ -109,9 +110,23 @@ class Models:
         return await self._tool_roles.get(f"{model} {version!r}", lambda: self._find_tool_role(model, version))
 
     async def _find_tool_role(self, model: str, version: bytes | None) -> bool:
-        as_user = await self._tokens(model, "user", version)
-        as_tool = await self._tokens(model, "tool", version) if as_user else None
+        said = [_said("user", "Look."), _said("assistant", "Looking.")]
+        as_user = await self._tokens(model, [*said, _said("user", _RESULT)], version)
+        as_tool = await self._tokens(model, [*said, _said("tool", _RESULT)], version) if as_user else None
         return as_user is None or (as_tool is not None and as_user - as_tool < _FEWER)
+
+    async def takes_systems(self, model: str, version: bytes | None = None) -> bool:
+        """Return whether the chat template shows a second system message; True also where the engine says nothing.
+
+        Raises `OtherVersion` where it serves another than `version`.
+        """
+        return await self._systems.get(f"{model} {version!r}", lambda: self._find_systems(model, version))
+
+    async def _find_systems(self, model: str, version: bytes | None) -> bool:
+        first, second, last = _said("system", "Look."), _said("system", _RESULT), _said("user", "Look.")
+        one = await self._tokens(model, [first, last], version)
+        two = await self._tokens(model, [first, second, last], version) if one else None
+        return one is None or (two is not None and two - one > _FEWER)
 
     async def context_length(self, model: str) -> int | None:
         """Return how many tokens a prompt and its answer may have together; None where the engine does not list it."""
@@ -146,18 +161,13 @@ class Models:
 
         Raises `OtherVersion` where the engine has told it, `Unavailable` without the store.
         """
-        await self._tokens(model, "user", b"?")
+        await self._tokens(model, [_said("user", "Look.")], b"?")
         if self._registry is None:
             return None
         return await asyncio.to_thread(_read_manifest, self._registry, self._aliases.get(model, model))
 
-    async def _tokens(self, model: str, role: str, version: bytes | None) -> int | None:
-        """Return the length of a conversation whose result has `role`; None when the engine has no answer."""
-        messages = [
-            {"role": "user", "content": "Look."},
-            {"role": "assistant", "content": "Looking."},
-            {"role": role, "content": _RESULT},
-        ]
+    async def _tokens(self, model: str, messages: list[dict[str, str]], version: bytes | None) -> int | None:
+        """Return the length of a conversation; None when the engine has no answer."""
         body = dumps({"model": model, "messages": messages})
         try:
             headers = [(b"content-type", b"application/json"), *([(VERSION_HEADER, version)] if version else [])]
@@ -169,6 +179,10 @@ class Models:
             return None
         count = answer.get("count") if isinstance(answer, dict) else None
         return count if isinstance(count, int) else None
+
+
+def _said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
 
 
 def named_dialect(name: str, stop: tuple[str, ...] = ()) -> ModelDialect:

@@ -12,13 +12,14 @@ from typing import Any
 
 from callwright.dialects.foreign import Foreign
 from callwright.dialects.tools import Toolbox
-from callwright.dialects.types import REASONING, THINK_END, Dialect, ToolSpec
+from callwright.dialects.types import REASONING, THINK_END, Dialect, StreamParser, ToolSpec
 from callwright.errors import InvalidInput
 from callwright.sidecar import chat_request
 from callwright.sidecar.client_forms import check_forms
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.grammar_bounds import GrammarBounds
+from callwright.sidecar.leading_thought import LeadingThought
 from callwright.sidecar.models import ModelDialect
 
 Json = dict[str, Any]
@@ -27,6 +28,8 @@ _NOT_SENT = (
     "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "tools_prompt", "eager_tool_calls",
     RETRY,
 )  # fmt: skip
+_LONGEST_THOUGHT = 1000
+"""Characters of a thought before a call or an answer in a form."""
 _SPEAKERS = ("user", "tool", "function")
 """Roles of those whom the model answers: the client, then its tools."""
 _ANY_OBJECT: Json = {"type": "object"}
@@ -75,10 +78,23 @@ class ChatPlan:
     waits: str | None = None
     """The field with the form of the answer that the last request leaves out until results are in."""
 
+    thought: tuple[str, str] = ("", "")
+    """What stands before and after a thought that may open the turn, and is no part of an answer in a form."""
+
+    def parser(self, *, eager: bool = False) -> StreamParser:
+        """Return the parser of a turn."""
+        parser = self.dialect.parser(self.parsed_tools, eager=eager, opened=self.opened)
+        return LeadingThought(parser, *self.thought) if self.thought[0] else parser
+
     @property
     def has_tool_messages(self) -> bool:
         """Results stand in messages of the role tool, which not every chat template has."""
         return any(message["role"] == "tool" for message in self.body["messages"])
+
+    @property
+    def has_several_systems(self) -> bool:
+        """It begins with several system messages, of which not every chat template shows more than one."""
+        return [message["role"] for message in self.body["messages"][:2]] == ["system", "system"]
 
     @property
     def parsed_tools(self) -> Sequence[ToolSpec] | None:
@@ -143,6 +159,8 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         broken=foreign.count,
         retry=retry and choice != "none" and request.get("n") in (None, 1),
     )
+    if _answer(plan.body)[0] is not None and plan.may_call and plan.tools and not plan.opened:
+        plan = replace(plan, thought=plan.dialect.thought_frame())
     has_results = rendered.continue_final or _has_results(messages)
     enforced = _enforced(plan, choice, config, has_results=has_results) if config.enforce else None
     if enforced is None:
@@ -192,13 +210,15 @@ def structural_tag(
     *,
     single_call: bool,
     answer: Json | None = None,
+    thought: tuple[str, str] = ("", ""),
     loose: bool = False,
 ) -> Json | None:
     """Return what holds the engine to `choice` while it decodes, or None where the model is free.
 
     `required` and a named tool force the answer to be calls and nothing else. With `auto`, a tool with `strict: true`
     is held to its schema once the model has begun to call it; with the form of an `answer`, the turn is calls or such
-    an answer and nothing else. `loose` asks for JSON objects only, for tools' schemas that the engine can't follow.
+    an answer and nothing else, after a `thought` where the dialect marks one. `loose` asks for JSON objects only, for
+    tools' schemas that the engine can't follow.
     """
     functions = [tool.get("function", tool) for tool in tools]
     if _is_demanded(choice):
@@ -207,7 +227,8 @@ def structural_tag(
         return None
     if answer is not None:
         calls = _calls(dialect, functions, choice, single_call, loose)
-        return {"type": "structural_tag", "format": _either([calls, _framed(dialect, answer)])}
+        form = _behind_thought(_either([calls, _framed(dialect, answer)]), thought)
+        return {"type": "structural_tag", "format": form}
     strict = [function for function in functions if function.get("strict") is True]
     if not strict:
         return None
@@ -238,7 +259,9 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_resu
     body = {key: value for key, value in plan.body.items() if key not in _FORMS}
     bodies = []
     for held, loose in ((bounded, False), (tools, True)):
-        tag = structural_tag(plan.dialect, held, choice, single_call=plan.single_call, answer=answer, loose=loose)
+        tag = structural_tag(
+            plan.dialect, held, choice, single_call=plan.single_call, answer=answer, thought=plan.thought, loose=loose
+        )
         if tag and plan.opened:
             tag["format"] = _after_reasoning(tag["format"])
         bodies.append(body | {"structured_outputs": {"structural_tag": json.dumps(tag, ensure_ascii=False)}})
@@ -312,6 +335,17 @@ def _calls(dialect: Dialect, functions: Sequence[Json], choice: object, single_c
     ends = _ends(dialect, functions[0]["name"])
     optional_end = {"type": "optional", "content": _either(ends)} if ends else None
     return {"type": "sequence", "elements": [calls, optional_end]} if optional_end else calls
+
+
+def _behind_thought(form: Json, thought: tuple[str, str]) -> Json:
+    """Return the form behind a line of thought, which a model that was trained to think first writes."""
+    before, after = thought
+    if not before:
+        return form
+    text = {"type": "any_text", "excludes": [after], "max_chars": _LONGEST_THOUGHT}
+    pieces = [{"type": "const_string", "value": before}, text, {"type": "const_string", "value": after}]
+    line = {"type": "optional", "content": {"type": "sequence", "elements": pieces}}
+    return {"type": "sequence", "elements": [line, form]}
 
 
 def _after_reasoning(form: Json) -> Json:

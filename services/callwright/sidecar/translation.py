@@ -49,7 +49,7 @@ def read_turns(completion: Json, plan: ChatPlan) -> list[Turn]:
     turns, pieces = [], 0
     for choice in completion.get("choices") or ():
         message = choice.get("message")
-        parser = plan.dialect.parser(plan.parsed_tools, opened=plan.opened)
+        parser = plan.parser()
         deltas = _fed(parser, (message.get("content") if isinstance(message, dict) else None) or "")
         turns.append(accumulate([*deltas, *parser.close(cut=choice.get("finish_reason") == "length")]))
         pieces += len(deltas)
@@ -301,7 +301,7 @@ class _ChoiceTranslation:
 
     def _begin(self, plan: ChatPlan) -> None:
         self._plan = plan
-        parser = plan.dialect.parser(plan.parsed_tools, eager=plan.eager, opened=plan.opened)
+        parser = plan.parser(eager=plan.eager)
         self._withholding = WithholdingParser(parser) if plan.retry else None
         self._parser: StreamParser | WithholdingParser = self._withholding or parser
         self._logprobs: list[Any] = []
