@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
+import gemma_cases
 import llama_cases
 import mistral_cases
 import pythonic_cases
@@ -45,9 +46,13 @@ _V13 = (*_V3, "[ARGS]", "[CALL_ID]", "[THINK]", "[/THINK]")
 _LLAMA = ("<|python_tag|>", "<|eot_id|>", "<|eom_id|>")
 _LLAMA4 = ("<|python_start|>", "<|python_end|>")
 _LFM2 = ("<|tool_call_start|>", "<|tool_call_end|>")
+_GEMMA = ("<|tool_call>", "<tool_call|>", '<|"|>', "<|tool_response>", "<|channel>", "<channel|>", "<turn|>")
+_FUNCTION = ("<start_function_call>", "<end_function_call>", "<escape>", "<start_function_response>", "<end_of_turn>")
 _QWEN = ("<tool_call>", "</tool_call>")
 FORMATS = (
     Format("qwen_xml", "qwen3_engine_tool_parser", "Qwen3EngineToolParser", _QWEN, qwen_xml_cases.CASES),
+    Format("gemma", "gemma4_engine_tool_parser", "Gemma4EngineToolParser", _GEMMA, gemma_cases.CASES),
+    Format("functiongemma", "functiongemma_tool_parser", "FunctionGemmaToolParser", _FUNCTION, gemma_cases.CASES),
     Format("llama_json", "llama_tool_parser", "Llama3JsonToolParser", _LLAMA, llama_cases.CASES),
     Format("mistral_v3", *_MISTRAL, _V3, mistral_cases.CASES),
     Format("mistral", *_MISTRAL, _V13, mistral_cases.CASES),

@@ -66,6 +66,11 @@ _FRAGMENTS = [
         "; ",
         "**{",
     ),
+    *("<tool_call>\n<function=get_weather>\n", "<function=fire_alert>", "</function>", "\n</function>\n</tool_call>"),
+    *("<parameter=city>\n", "\n<parameter=days>\n", "\n</parameter>\n", "</parameter>", "<param", "True"),
+    *("<|tool_call>call:get_weather{", "<|tool_call>", "<tool_call|>", "call:fire_alert{}", '<|"|>', "city:", "days:3"),
+    *("<|channel>thought\n", "<channel|>", "<|tool_response>", "<start_function_call>call:get_weather{", "<escape>"),
+    *("<end_function_call>", "<start_function_response>", "}<tool_call|>", ",city:"),
     *("\n", "\n", "\n", "\n\n", " ", " ", "  ", "\t", "\r\n", " " * 8, " " * 10, "*", "#", "_", "A", "O", "T", "F"),
     *("Paris", "你好", "é", "😀", "\ud800", "\x00", "prose about an Action: here", "x" * 300, " " * 300, "\n" * 300),
 ]

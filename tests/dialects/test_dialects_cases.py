@@ -23,7 +23,7 @@ def test_table_is_large_and_covers_every_dialect() -> None:
 def test_every_native_dialect_has_cases() -> None:
     known = {name for case in every_case.CASES for name in case.dialects}
     assert known == set(dialects.NAMES)
-    for formats in (("qwen_xml",), ("llama_json",), MISTRAL, PYTHONIC):
+    for formats in (("qwen_xml",), ("gemma",), ("functiongemma",), ("llama_json",), MISTRAL, PYTHONIC):
         assert sum(not set(formats).isdisjoint(case.dialects) for case in every_case.CASES) >= 40, formats
 
 

@@ -15,6 +15,7 @@ give what they were read from.
 from functools import cache
 
 from callwright.dialects.agentfabric import AgentFabric
+from callwright.dialects.gemma import FunctionGemma, Gemma
 from callwright.dialects.hermes import Hermes
 from callwright.dialects.hermes_native import NativeHermes
 from callwright.dialects.llama_json import LlamaJson
@@ -69,7 +70,10 @@ __all__ = [
 
 TEXT_NAMES = ("react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes")
 """Dialects that write tools and calls as text, for any base."""
-NATIVE_NAMES = ("hermes", "qwen_xml", "llama_json", "mistral", "mistral_v11", "mistral_v3", "pythonic", "lfm2", "olmo3")
+NATIVE_NAMES = (
+    *("hermes", "qwen_xml", "gemma", "functiongemma", "llama_json"),
+    *("mistral", "mistral_v11", "mistral_v3", "pythonic", "lfm2", "olmo3"),
+)
 """Dialects that the base's own chat template writes, in the order in which a template is read by them."""
 NAMES = tuple(dict.fromkeys((*TEXT_NAMES, *NATIVE_NAMES)))
 
@@ -111,5 +115,9 @@ def load(name: str, *, native: bool = False) -> Dialect:
             return Pythonic()
         case "qwen_xml":
             return QwenXml()
+        case "gemma":
+            return Gemma()
+        case "functiongemma":
+            return FunctionGemma()
         case _:
             raise ValueError(f"dialect: got {name!r}; expected one of {', '.join(NAMES)}; correct the name")

@@ -123,13 +123,14 @@ class Native:
     def check_held(self, call: ToolCall, written: str, tools: Sequence[ToolSpec] | None) -> None:
         """Raise InvalidInput where a call, as it is written, is read as another."""
         read = self.parse(written, tools).calls
-        if read == (call,):
+        is_call = len(read) == 1 and isinstance(read[0], ToolCall) and read[0].name == call.name
+        given = _in_order(call.arguments)
+        found = _in_order(read[0].arguments) if is_call and isinstance(read[0], ToolCall) else {}
+        if is_call and given == found:
             return
-        found = json.loads(read[0].arguments) if read and isinstance(read[0], ToolCall) else {}
-        given = json.loads(call.arguments)
-        key = next((key for key in given if key not in found or given[key] != found[key]), "")
+        key = next((key for key in given if given[key] != found.get(key)), "")
         raise InvalidInput(
-            f"tool_calls: got {str(given.get(key))[:60]!r} for {key[:60]!r} of {call.name!r}, which {self.name} "
+            f"tool_calls: got {given.get(key, '')[:60]} for {key[:60]!r} of {call.name!r}, which {self.name} "
             "has no way to write; expected a value of the schema's type, without the format's tags; mend it"
         )
 
@@ -182,6 +183,11 @@ def _known(tools: Sequence[ToolSpec] | None, items: Sequence[Item]) -> Toolbox |
 
 def _valid(turn: Turn) -> list[ToolCall]:
     return [call for call in turn.calls if isinstance(call, ToolCall)]
+
+
+def _in_order(arguments: str) -> dict[str, str]:
+    """Return each member as JSON with its keys in order, which tells 1 from 1.0 and true."""
+    return {key: json.dumps(value, sort_keys=True) for key, value in json.loads(arguments).items()}
 
 
 def _object(call: Call, message: int) -> dict[str, Any]:

@@ -17,14 +17,13 @@ import re
 from typing import Literal
 
 from callwright.dialects import left_over
-from callwright.dialects.argument_writer import ArgumentWriter
 from callwright.dialects.arguments import Fault, read_bare, read_call
 from callwright.dialects.left_over import OPEN, RESULT, SHUT
-from callwright.dialects.literals import Json, read_literal, write_json
+from callwright.dialects.literals import read_literal, write_json
 from callwright.dialects.object_scanner import ObjectScanner, outside
-from callwright.dialects.raw_values import is_text, read_member, without_line_end
-from callwright.dialects.stream import Stream
-from callwright.dialects.tools import Names, Tool
+from callwright.dialects.raw_call_stream import Doubt, RawCallStream
+from callwright.dialects.raw_values import is_text, read_member
+from callwright.dialects.tools import Names
 from callwright.dialects.types import THINK, MalformedCall
 
 FUNCTION = "<function="
@@ -36,7 +35,7 @@ find_tag = _TAG.search
 """Finds the next tag that leads out of prose."""
 _NAMED = re.compile(r"<(?:function|parameter)=[ \t\"']{0,4}([^\n>]{1,256}?)[ \t\"']{0,4}>")
 _LONGEST_NAMED = 280
-_LONGEST_TAG = max(map(len, (PARAMETER_END, RESULT)))
+_OF_PROSE = (OPEN, RESULT, FUNCTION, THINK)
 _NAMED_PART = re.compile(r"<(?:function|parameter)=[^\n>]*\Z")
 _OF_CALL = (PARAMETER, PARAMETER_END, FUNCTION, FUNCTION_END, OPEN, SHUT)
 _IN_VALUE = re.compile(rf"{PARAMETER_END}|{FUNCTION_END}|{SHUT}|{OPEN}|{FUNCTION}|^{PARAMETER}", re.MULTILINE)
@@ -53,53 +52,33 @@ _MOST_MISSING = 2
 
 Verdict = Literal["unknown", "text", "end", "weak", "call"]
 """What a tag in a value is: not known yet, text, the value's end, its end if no better one comes, or another call's."""
-Doubt = tuple[int, str]
-"""A place within a value: how much of `_raw` stands before it, and the character before it."""
 
 
-class QwenXmlStream(Stream):
+class QwenXmlStream(RawCallStream):
     """Reads one turn."""
 
     rests = left_over.Rests(SHUT, FUNCTION_END, PARAMETER_END)
 
+    call_tag = OPEN
+
     def __init__(self, names: Names, *, eager: bool, opened: bool = False) -> None:
-        super().__init__(opened=opened)
-        self._names = names
-        self._eager = eager
-        self._ended = False
-        """Whether no more text comes."""
+        super().__init__(names, eager=eager, opened=opened)
         self._bears_calls = True
         """Whether a call that opens within a value may be part of it; not once such a value never ended."""
         self._is_apart = False
         """Whether the block's tag stands on a line of its own, or behind another block."""
         self._is_wrapped = False
         """Whether `<tool_call>` stands before the function."""
-        self._raw: list[str] = []
-        """The block's text, to be content if it is no call; of a value that is sent as it comes, what is in doubt."""
-        self._fault: MalformedCall | None = None
-        """Why it is no call; its text is emitted with it where the block ends."""
-        self._name = ""
-        self._tool: Tool | None = None
-        self._members: dict[str, Json] = {}
         self._given: set[str] = set()
         """Keys of the parameters that were read."""
-        self._writer: ArgumentWriter | None = None
-        """Writes the arguments of a call that is sent as it comes."""
-        self._key = ""
-        self._is_sent = False
-        """Whether the value is sent as it comes."""
         self._line_end = ""
-        """The line end that was read last of such a value: it may be the format's."""
-        self._value = 0
-        """Where in `_raw` the value begins."""
-        self._weak: Doubt | None = None
-        """Where the value ends if no better end comes."""
+        """The line end that was read last of a value that is sent: it may be the format's."""
+        self._line_break = "\n"
+        """The line end that stands before the value, and behind it."""
         self._nested: Doubt | None = None
         """Where a call within the value begins, or the next call if the value never ends."""
         self._depth = 0
         """Calls within the value that are open."""
-        self._call_start = self._arguments_start = 0
-        """Where the segments of the call begin."""
         self._scanner = ObjectScanner(_OUTSIDE)
 
     # Prose, and where a block begins.
@@ -108,10 +87,7 @@ class QwenXmlStream(Stream):
         has_tag = self._buffer.find("<", self._position) >= 0  # much quicker asked first
         found = _TAG.search(self._buffer, self._position) if has_tag else None
         if found is None:
-            end = self._before_part_of(OPEN, RESULT, FUNCTION, THINK) if has_tag else len(self._buffer)
-            within_line = not self._begins_line() and self._buffer.find("\n", self._position - 1) < 0
-            self._say(self._take(self._before_gap(end) if within_line else self._before_lead(end)))
-            return False
+            return self._say_prose(*_OF_PROSE) if has_tag else self._say_prose()
         if found[0] == RESULT and not self._is_invented(found.start()):
             self._say_until(found.end())
             return True
@@ -123,15 +99,12 @@ class QwenXmlStream(Stream):
         self._take_lead(found.start())
         self._is_apart = self._line_due or "\n" in self._gap or self._last_said in ("", "\n")
         self._arguments_start = 0
+        self._writer = None
         self._is_wrapped = found[0] == OPEN
         self._raw = [self._take(found.end())] if self._is_wrapped else [""]
         self._step = self._skip_all if found[0] == RESULT else self._read_block_start
         self.met_marker = self.met_marker or found[0] != FUNCTION
         return True
-
-    def _is_prose(self, chunk: str) -> bool:
-        is_plain = "<" not in chunk and "`" not in chunk and "~" not in chunk and not chunk[-1].isspace()
-        return is_plain and self._step == self._read_prose
 
     def _find_marker(self, start: int, end: int) -> int:
         found = _TAG.search(self._buffer, start, end)
@@ -140,12 +113,15 @@ class QwenXmlStream(Stream):
     def _read_block_start(self) -> bool:
         """A tag opens a block where a function's follows; else only on a line of its own, if it is not talked about."""
         start = self._end_of(_FENCE) if self._is_wrapped else self._position
-        if self._may_become(start, FUNCTION) or self._may_be_named(start):
+        is_function = self._buffer.startswith(FUNCTION, start)
+        if self._may_become(start, FUNCTION) or (is_function and self._may_be_named(start)):
             return False
-        named = _NAMED.match(self._buffer, start) if self._buffer.startswith(FUNCTION, start) else None
+        named = _NAMED.match(self._buffer, start) if is_function else None
         tool = self._names.exact(named[1]) if named else None
         if named and (tool or self._is_wrapped) and (self._is_apart or (tool and self._is_wrapped)):
-            self._begin_function(named, tool)
+            self._begin_function(named[1], named.end())
+            self._given = set()
+            self._step = self._read_function
             return True
         opens = _OPENS_OBJECT.match(self._buffer, start) if self._is_wrapped else None
         if opens and not opens[1] and opens.end() == len(self._buffer) and not self._is_apart and not self._ended:
@@ -162,21 +138,14 @@ class QwenXmlStream(Stream):
             self._step = self._read_prose
         return True
 
-    def _may_become(self, start: int, *tags: str) -> bool:
-        """Return whether what stands there may become one of the tags with more text."""
-        return not self._ended and any(tag.startswith(self._buffer[start : start + _LONGEST_TAG]) for tag in tags)
-
     def _may_be_named(self, start: int) -> bool:
         """Return whether what stands there is the tag of a function or a parameter whose name has not ended."""
         rest = self._buffer[start : start + _LONGEST_NAMED]
         return not self._ended and len(rest) < _LONGEST_NAMED and _NAMED_PART.match(rest) is not None
 
-    def _begin_function(self, named: re.Match[str], tool: Tool | None) -> None:
-        self.met_marker = True
-        self._raw.append(self._take(named.end()))
-        self._name, self._tool = tool.name if tool else named[1], tool
-        self._members, self._given, self._writer = {}, set(), None
-        self._step = self._read_function
+    def _opens_call(self, start: int) -> bool | None:
+        tag, place = self._ahead(start)
+        return None if tag is None else tag == FUNCTION and _NAMED.match(self._buffer, place) is not None
 
     # A function's parameters.
 
@@ -216,7 +185,7 @@ class QwenXmlStream(Stream):
     def _read_body(self) -> bool:
         """Reads what stands in a function without parameters: an object, or the value of the only parameter."""
         found = _IN_BODY.search(self._buffer, self._position)
-        end = found.start() if found else len(self._buffer) if self._ended else self._before_part_of(*_OF_CALL)
+        end = found.start() if found else self._up_to(*_OF_CALL)
         self._raw.append(self._take(end))
         if found is None and not self._ended:
             return False
@@ -234,29 +203,19 @@ class QwenXmlStream(Stream):
     def _begin_value(self, named: re.Match[str]) -> None:
         self._raw.append(self._take(named.end()))
         self._key = named[1]
-        self._is_sent = False
-        if self._eager and self._tool:
-            self._is_sent = is_text(self._key, self._tool)
-            begun = self._writer is not None
-            self._writer = self._writer or ArgumentWriter()
-            written = self._writer.begin_text(self._key) if self._is_sent else ""
-            self._emit_arguments(written) if begun else self._emit_begun(self._name, written)
+        self._begin_member(is_sent=self._tool is not None and is_text(self._key, self._tool))
         self._line_end = ""
-        self._weak = self._nested = None
-        self._depth = 0
+        self._nested, self._depth = None, 0
         self._step = self._open_value
-
-    def _emit_begun(self, name: str, arguments: str) -> None:
-        self._in_fence = self._in_fence or left_over.has_fence(self._gap)
-        self._mark_call()
-        self._emit_call(name, arguments)
 
     def _open_value(self) -> bool:
         """Reads the line end that the format puts before a value."""
         rest = self._buffer[self._position : self._position + 2]
         if rest in ("", "\r") and not self._ended:
             return False
-        self._raw.append(self._take(self._position + (2 if rest == "\r\n" else rest[:1] == "\n")))
+        self._line_break = "\r\n" if rest == "\r\n" else "\n"
+        if rest.startswith(self._line_break):
+            self._raw.append(self._take(self._position + len(self._line_break)))
         self._value = len(self._raw)
         self._step = self._read_value
         return True
@@ -264,7 +223,7 @@ class QwenXmlStream(Stream):
     def _read_value(self) -> bool:
         found = _IN_VALUE.search(self._buffer, self._position)
         if found is None:
-            self._keep(len(self._buffer) if self._ended else self._before_part_of(*_OF_CALL))
+            self._keep(self._up_to(*_OF_CALL))
             return self._ended and self._end_openly()
         self._keep(found.start())
         verdict, end = self._judge(found[0], found.start(), found.end())
@@ -344,10 +303,10 @@ class QwenXmlStream(Stream):
         """Emits more of the value, but for a line end behind it; it is the format's where the value `ends` there."""
         assert self._writer is not None
         text = self._line_end + text
-        kept = without_line_end(text)
+        kept = text.removesuffix(self._line_break)
+        if kept == text and not ends and self._line_break == "\r\n":
+            kept = text.removesuffix("\r")
         self._line_end = text[len(kept) :]
-        if kept.endswith("\r") and not ends and not self._line_end:
-            kept, self._line_end = kept[:-1], "\r"
         self._emit_arguments(self._writer.text(kept))
 
     def _end_value(self) -> None:
@@ -359,16 +318,11 @@ class QwenXmlStream(Stream):
             self._send(text, ends=True)
             self._emit_arguments(self._writer.end_text())
         elif self._tool:
-            value = read_member(without_line_end(text), self._key, self._tool)
-            if self._writer:
-                self._emit_arguments(self._writer.member(self._key, value))
-            self._members[self._key] = value
-
-    def _doubt(self) -> Doubt:
-        return len(self._raw), self._buffer[self._position - 1]
+            self._put(read_member(text.removesuffix(self._line_break), self._key, self._tool))
 
     def _end_weakly(self, end: Doubt) -> None:
         self._take_back(end)
+        self._nested, self._depth = None, 0
         self._end_value()
 
     def _end_openly(self) -> bool:
@@ -377,18 +331,11 @@ class QwenXmlStream(Stream):
             self._end_weakly(self._weak)
         elif self._nested and self._bears_calls:
             self._take_back(self._nested)
+            self._nested, self._depth = None, 0
             self._bears_calls = False
         else:
             self._break_off()
         return True
-
-    def _take_back(self, place: Doubt) -> None:
-        """Takes back what was kept from there on, to read it once more."""
-        index, before = place
-        self._rewind("".join(self._raw[index:]), before)
-        del self._raw[index:]
-        self._weak = self._nested = None
-        self._depth = 0
 
     # Where a call ends.
 
@@ -400,7 +347,7 @@ class QwenXmlStream(Stream):
             self._emit_arguments(self._writer.end())
             self._step = self._read_block_end
         else:
-            arguments = write_json(self._members) if self._given else read_bare(body, self._tool)
+            arguments = read_bare(body, self._tool) if body.strip() else write_json(self._members)
             self._emit_read(self._name, arguments)
 
     def _emit_read(self, name: str | None, arguments: str | Fault) -> None:
@@ -418,14 +365,13 @@ class QwenXmlStream(Stream):
         self._line_due = True
         self._step = self._resume
 
-    def _fail(self, reason: str, name: str | None = None) -> None:
-        self._fault = MalformedCall("", reason, name)
-        self._step = self._read_non_call if self._is_wrapped else self._read_block_end
-
     def _read_non_call(self) -> bool:
         """What is no call ends at a tag of a block."""
+        if not self._is_wrapped:
+            self._step = self._read_block_end
+            return True
         found = _BLOCK_TAG.search(self._buffer, self._position)
-        end = found.start() if found else len(self._buffer) if self._ended else self._before_part_of(OPEN, SHUT)
+        end = found.start() if found else self._up_to(OPEN, SHUT)
         self._raw.append(self._take(end))
         if found is None and not self._ended:
             return False
@@ -434,29 +380,7 @@ class QwenXmlStream(Stream):
 
     def _read_block_end(self) -> bool:
         """Reads the block's closing tag, where there is one."""
-        read = self._take(self._end_of(_JUNK))
-        if self._fault:
-            self._raw.append(read)
-        if self._may_become(self._position, SHUT):
-            return False
-        if self._is_wrapped and self._buffer.startswith(SHUT, self._position):
-            self._raw.append(self._take(self._position + len(SHUT)))
-        self._step = self._skip_left_over if self._fault is None or self._in_fence else self._resume
-        self._emit_fault()
-        self._line_due = True
-        return True
-
-    def _emit_fault(self) -> None:
-        if self._fault is not None:
-            self._mark_call()
-            text = "".join(self._raw).rstrip()
-            self._emit_malformed(MalformedCall(text, self._fault.reason, self._fault.name), gap=self._gap)
-            self._fault = None
-
-    def _mark_call(self) -> None:
-        self._mark("action", self._call_start)
-        if self._arguments_start:
-            self._mark("action_input", self._arguments_start)
+        return self._close_call(SHUT if self._is_wrapped else "", self._end_of(_JUNK))
 
     # A block that holds JSON.
 
@@ -487,29 +411,3 @@ class QwenXmlStream(Stream):
         """Return whether a result that begins here is one: after a call, and on a line of its own."""
         is_next = self._line_due and not self._buffer[self._position : start].strip()
         return self._next_index > 0 and (is_next or self._buffer[start - 1] == "\n")
-
-    def _finish(self, rest: str, *, cut: bool) -> None:
-        in_block = (
-            *(self._read_block_start, self._read_function, self._read_body, self._open_value, self._read_value),
-            *(self._read_object, self._read_non_call, self._read_block_end),
-        )
-        if not cut and self._step in in_block:
-            self._ended = True
-            self._position -= len(rest)
-            while self._step():
-                pass
-            rest = self._take(len(self._buffer))
-        match self._step:
-            case self._read_prose:
-                self._finish_text(rest)
-            case self._read_thought:
-                self._think(rest.rstrip())
-            case self._skip_left_over | self._read_after_fence:
-                self._finish_left_over(rest)
-            case self._read_block_end:
-                self._raw.append(rest)
-                self._emit_fault()
-            case _ if self._step in in_block and self._writer is None:
-                self._say(self._gap + "".join(self._raw) + rest)
-            case _:
-                pass

@@ -28,9 +28,9 @@ def read_member(text: str, key: str, tool: Tool) -> Json:
     return schemas.coerce(_read_raw(text, schemas))
 
 
-def without_line_end(text: str) -> str:
-    """Return the text without the one line end behind it that the format puts there."""
-    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\r\n") else text.removesuffix("\n")
+def convert_member(value: Json, key: str, tool: Tool) -> Json:
+    """Return the value of a tool's parameter, which was read, in a type that the schema asks for."""
+    return _schemas_of(key, tool).coerce(value)
 
 
 def _read_raw(text: str, schemas: Alternatives) -> Json:

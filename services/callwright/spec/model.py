@@ -15,7 +15,8 @@ API_VERSION = "callwright.io/v1alpha1"
 
 DialectName = Literal[
     "react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes",
-    "qwen_xml", "llama_json", "mistral", "mistral_v11", "mistral_v3", "lfm2", "olmo3", "pythonic",
+    "qwen_xml", "gemma", "functiongemma", "llama_json",
+    "mistral", "mistral_v11", "mistral_v3", "lfm2", "olmo3", "pythonic",
 ]  # fmt: skip
 DataFormat = Literal["auto", "ms_agent", "openai", "swift", "toolbench", "alpaca", "bfcl"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=52)]
