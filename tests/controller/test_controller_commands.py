@@ -41,7 +41,11 @@ def report(play: Play, name: str = "weather", **what: Any) -> None:
     play.report(FINE_TUNE, name, what)
 
 
-def test_submit_hands_over_what_was_written_and_no_more(file: Path, play: Play, cluster: Cluster) -> None:
+def test_submit_hands_over_what_was_written_and_no_more(
+    file: Path, play: Play, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says that nobody looks at it, as nobody does here."""
+    monkeypatch.setattr(submit, "_LOOK_SECONDS", 0)
     submit.submit(file, namespace=play.namespace, context=None, watch=False, dry_run=True)
     assert cluster.get(FINE_TUNE, play.namespace, "weather") is None
     submit.submit(file, namespace=play.namespace, context=None, watch=False, dry_run=False)
@@ -49,6 +53,14 @@ def test_submit_hands_over_what_was_written_and_no_more(file: Path, play: Play, 
     assert found is not None
     (entry,) = [each for each in found["metadata"]["managedFields"] if each["manager"] == "callwright-submit"]
     assert set(entry["fieldsV1"]["f:spec"]) == {"f:base", "f:data"}
+    status.status("weather", namespace=play.namespace, context=None, watch=False, json=False)
+    said, told = (
+        " ".join(capsys.readouterr().err.split()),
+        "no controller has looked at it yet: does one run, and watch",
+    )
+    assert (
+        said.count(f"no controller has looked at it yet: does one run, and watch the namespace {play.namespace}?") == 2
+    )
 
 
 def test_submit_refuses_a_wrong_document_before_it_is_sent(file: Path, play: Play) -> None:

@@ -48,6 +48,8 @@ def status(
         return
     looks = _looks(cluster, namespace, name)
     last = _follow(name, looks) if watch else next(looks)
+    if not (last.run or last.conditions):
+        output.note(nobody_looks(namespace))
     shown = {"name": name, **last.model_dump(mode="json", by_alias=True, exclude_none=True)}
     output.emit(json, shown, [] if watch else [_stages(name, last)])
     match last.phase:
@@ -55,6 +57,14 @@ def status(
             raise StageFailed(last.message or f"{name} has failed")
         case "Rejected":
             raise GateFailed(last.message or f"{name} was rejected")
+
+
+def nobody_looks(namespace: str) -> str:
+    """Return what to do about a document that no controller has looked at."""
+    return (
+        f"no controller has looked at it yet: does one run, and watch the namespace {namespace}? See `helm get values` "
+        "of charts/callwright: controller.namespaces, controller.clusterWide"
+    )
 
 
 def _looks(cluster: "Cluster", namespace: str, name: str) -> Iterator[Status]:

@@ -1,13 +1,20 @@
 """`callwright submit FILE`: hand a FineTune document to the cluster, checked before it leaves this machine."""
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from callwright import spec
 from callwright.cli import output, status
 from callwright.cli.options import ContextOption, DryRunOption, NamespaceOption
+
+if TYPE_CHECKING:
+    from callwright.controller.cluster import Cluster
+
+_LOOK_SECONDS = 5.0
+"""Seconds that a controller which watches the namespace looks at a new document within."""
 
 
 def submit(
@@ -31,5 +38,21 @@ def submit(
         output.note(f"{namespace}/{name} would be accepted")
         return
     output.note(f"{namespace}/{name} submitted: run {spec.run_name(document)}")
+    if not _looked_at(cluster, namespace, name):
+        output.note(status.nobody_looks(namespace))
     if watch:
         status.status(name, namespace=namespace, context=context, watch=True, json=False)
+
+
+def _looked_at(cluster: "Cluster", namespace: str, name: str) -> bool:
+    """Return whether a controller looks at the document within a few seconds."""
+    from callwright.controller.cluster import FINE_TUNE
+
+    deadline = time.monotonic() + _LOOK_SECONDS
+    while True:
+        found = cluster.get(FINE_TUNE, namespace, name) or {}
+        if found.get("status", {}).get("conditions"):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
