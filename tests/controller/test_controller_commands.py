@@ -14,8 +14,9 @@ import yaml
 from rich.console import Console
 
 import kube
-from callwright.cli import app, logs, output, promote, status, submit
+from callwright.cli import app, doctor, logs, output, promote, status, submit
 from callwright.controller.cluster import FINE_TUNE, POD, Cluster, Kind
+from callwright.controller.doctor import Finding, examine
 from callwright.errors import InvalidInput, NotFound, StageFailed
 from callwright.store import Registry, Store
 from cast import SERVICE, Play
@@ -54,13 +55,9 @@ def test_submit_hands_over_what_was_written_and_no_more(
     (entry,) = [each for each in found["metadata"]["managedFields"] if each["manager"] == "callwright-submit"]
     assert set(entry["fieldsV1"]["f:spec"]) == {"f:base", "f:data"}
     status.status("weather", namespace=play.namespace, context=None, watch=False, json=False)
-    said, told = (
-        " ".join(capsys.readouterr().err.split()),
-        "no controller has looked at it yet: does one run, and watch",
-    )
-    assert (
-        said.count(f"no controller has looked at it yet: does one run, and watch the namespace {play.namespace}?") == 2
-    )
+    said = " ".join(capsys.readouterr().err.split())
+    told = "no controller has looked at it yet: does one run, and watch the namespace"
+    assert said.count(f"{told} {play.namespace}?") == 2
 
 
 def test_submit_refuses_a_wrong_document_before_it_is_sent(file: Path, play: Play) -> None:
@@ -225,3 +222,59 @@ def test_logs_are_those_of_the_stage(play: Play, kubelet: str, capsys: pytest.Ca
     assert "/worker/ray-worker?" in capsys.readouterr().out
     with pytest.raises(NotFound, match="no pod of the stage merge of weather is there"):
         logs.logs("weather", stage="merge", container=None, **ask)
+
+
+def examined(play: Play, store: str | None = None) -> dict[str, Finding]:
+    return {each.what: each for each in examine(play.cluster, play.namespace, store=store)}
+
+
+def test_doctor_says_what_is_missing_and_what_mends_it(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    """Here the kinds are served, and nobody works on them."""
+    found = examined(play)
+    assert found["kind rayjobs.ray.io/v1"].found == "served"
+    assert found["Kubernetes"].mend == ""
+    assert found[f"may you create finetunes in {play.namespace}"].found == "yes"
+    assert (found["KubeRay operator"].found, found["KubeRay operator"].failed) == ("not installed", True)
+    assert "kuberay-operator.enabled=true" in found["KubeRay operator"].mend
+    assert (found["Kueue"].failed, found["GPUs"].failed) == (False, False), "runs go without"
+    with pytest.raises(StageFailed, match="controller, KubeRay operator"):
+        doctor.doctor(namespace=play.namespace, context=None, store=None, json=False)
+    assert "helm upgrade" in capsys.readouterr().out
+
+
+def test_doctor_knows_operators_and_gpus(play: Play, cluster: Cluster) -> None:
+    labels = {"app.kubernetes.io/name": "kuberay-operator"}
+    pod = {
+        "metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "operator", "image": "a.example/kuberay:v1"}]},
+    }
+    metadata = {"name": "kuberay-operator", "namespace": play.namespace, "labels": labels}
+    spec = {"selector": {"matchLabels": labels}, "template": pod}
+    deployments = Kind("apps/v1", "deployments")
+    cluster.apply(deployments, {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec})
+    cluster.apply(NODE, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": play.namespace}})
+    try:
+        assert "no pod of it is ready" in examined(play)["KubeRay operator"].found
+        ready = {"replicas": 1, "readyReplicas": 1, "availableReplicas": 1}
+        play.report(deployments, "kuberay-operator", ready)
+        gpus = {"status": {"allocatable": {"nvidia.com/gpu": "8"}, "capacity": {"nvidia.com/gpu": "8"}}}
+        cluster.merge(NODE, "", play.namespace, gpus, subresource="status")
+        found = examined(play)
+        assert found["KubeRay operator"].found == f"kuberay:v1 in {play.namespace}"
+        assert found["GPUs"].found == "8 nvidia.com/gpu"
+    finally:
+        cluster.delete(NODE, "", play.namespace)
+        cluster.delete(deployments, play.namespace, "kuberay-operator")
+
+
+def test_doctor_tries_the_writes_that_a_promotion_needs(
+    play: Play, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = examined(play, store.url)
+    for what in ("list", "put if absent", "put if unchanged"):
+        assert found[f"{what} in {store.url}"].found == "works"
+    assert store.list() == []
+    write = Store.put_bytes
+    monkeypatch.setattr(Store, "put_bytes", lambda self, key, data, **conditions: write(self, key, data))
+    assert examined(play, store.url)[f"put if absent in {store.url}"].failed, "a server that heeds no condition"
+    assert examined(play, "s3://")["store s3://"].failed

@@ -16,6 +16,7 @@ from callwright.cli import (
     crd,
     data,
     demo,
+    doctor,
     evaluate,
     logs,
     merge,
@@ -82,6 +83,7 @@ app.command("rollback")(promote.rollback)
 app.command("submit")(submit.submit)
 app.command("status")(status.status)
 app.command("logs")(logs.logs)
+app.command("doctor")(doctor.doctor)
 app.command("crd")(crd.crd)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

@@ -120,6 +120,15 @@ class Cluster:
         settings.retries, settings.connection_pool_maxsize = _AGAIN, 32
         return cls(client.ApiClient(settings))
 
+    def version(self) -> Object:
+        """Return what the API server says of its version."""
+        return self._call("GET", "/version") or {}
+
+    def resources(self, api: str) -> set[str]:
+        """Return the plurals of the kinds of a group's version. Raises `KindMissing`."""
+        found = self._call("GET", f"/apis/{api}") or {}
+        return {each["name"] for each in found.get("resources") or ()}
+
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Return the object, or None where there is none."""
         return self._call("GET", kind.path(namespace, name), missing_ok=True)
