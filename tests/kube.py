@@ -201,9 +201,8 @@ def garbage_collector(apiserver: ApiServer) -> Iterator[None]:
         yield
         return
     program = _assets("kube-controller-manager") / "kube-controller-manager"
-    (port,) = free_ports(1)
     flags = [f"--kubeconfig={apiserver.kubeconfig}", "--controllers=garbage-collector-controller"]
-    flags += ["--leader-elect=false", f"--secure-port={port}", f"--cert-dir={apiserver.folder}/collector"]
+    flags += ["--leader-elect=false", "--secure-port=0"]
     process = _spawn(apiserver.folder, program, flags)
     yield
     process.kill()

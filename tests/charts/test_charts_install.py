@@ -28,7 +28,10 @@ SERVICE = Kind("v1", "services")
 @pytest.fixture(scope="session")
 def foreign_kinds(cluster: Cluster) -> None:
     """Other projects' kinds, open as they are not ours to check."""
-    for group, kind in (("monitoring.coreos.com", "ServiceMonitor"), ("gateway.networking.k8s.io", "HTTPRoute")):
+    for group, kind in (
+        ("monitoring.coreos.com", "ServiceMonitor"), ("monitoring.coreos.com", "PrometheusRule"),
+        ("gateway.networking.k8s.io", "HTTPRoute"),
+    ):  # fmt: skip
         plural = f"{kind.lower()}s"
         schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
         definition = {

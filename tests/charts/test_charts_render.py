@@ -11,12 +11,17 @@ from typing import Any
 import helm_python as helm
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
 import manifests
 from callwright import spec
 from callwright.controller.config import Allowed, ControllerConfig
+from callwright.controller.metrics import Metrics as ControllerMetrics
 from callwright.server.config import ServerConfig
+from callwright.sidecar.admission import Gate
+from callwright.sidecar.budget import Budget
 from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.telemetry import Metrics as SidecarMetrics
 from callwright.spec import chart_values
 from manifests import CHARTS, SERVING, VALUE_SETS, Object, only, render, values_of
 
@@ -237,7 +242,9 @@ def test_names_stay_short_under_a_long_release(chart: str, values: str) -> None:
     given = values_of(CHARTS / chart / f"ci/{values}-values.yaml")
     made = render(chart, given, release=f"r{'0123456789' * 5}ab"[: 52 if chart == "finetune" else 53])
     for each in made:
-        limit = {"RayService": 47, "StatefulSet": 52, "CustomResourceDefinition": 253}.get(each["kind"], 63)
+        limit = {"RayService": 47, "StatefulSet": 52, "CustomResourceDefinition": 253, "ClusterRole": 253}.get(
+            each["kind"], 63
+        )
         assert len(each["metadata"]["name"]) <= limit, each["kind"]
         assert not each["metadata"]["name"].endswith("-")
 
@@ -278,6 +285,36 @@ def test_monitoring_reaches_every_pod() -> None:
         assert "metrics" in ports
 
 
+@pytest.mark.parametrize("chart", ["callwright", "serving"])
+def test_alerts_ask_for_metrics_that_there_are_and_say_what_to_do(chart: str) -> None:
+    values: Object = {"callwright": {"store": {"url": "s3://b"}}, "serving": SERVING}[chart]
+    made = only(render(chart, values | {"metrics": {"rules": {"enabled": True}}}), "PrometheusRule")
+    (group,) = made["spec"]["groups"]
+    controller, sidecar = generate_latest(ControllerMetrics().registry), SidecarMetrics(Gate(1, 1), Budget(1)).text()
+    exposed = (controller if chart == "callwright" else sidecar).decode()
+    for rule in group["rules"]:
+        asked = set(re.findall(r"callwright_[a-z_]+", rule["expr"]))
+        assert asked, rule["alert"]
+        assert [name for name in asked if name.removesuffix("_bucket") not in exposed] == []
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+        assert {"summary", "runbook"} == rule["annotations"].keys()
+        assert "{{" not in rule["annotations"]["runbook"]
+    assert len(group["rules"]) >= 4
+
+
+def test_who_may_edit_a_namespace_may_edit_its_documents() -> None:
+    made = [each for each in render("callwright", {"store": {"url": "s3://b"}}) if each["kind"] == "ClusterRole"]
+    granted = {
+        role: set(rule["verbs"])
+        for each in made
+        for role in ("view", "edit", "admin")
+        if each["metadata"]["labels"].get(f"rbac.authorization.k8s.io/aggregate-to-{role}") == "true"
+        for rule in each["rules"]
+    }
+    assert granted["view"] == {"get", "list", "watch"}
+    assert granted["edit"] == granted["admin"] >= {"create", "patch", "delete"}
+
+
 def selects(service: Object, labels: Any) -> bool:
     return bool(service["spec"]["selector"].items() <= labels)
 
@@ -294,7 +331,7 @@ def test_selectors_hold_no_labels_of_the_user() -> None:
 
 
 def test_the_controller_watches_its_own_namespace_unless_told_otherwise() -> None:
-    values: Object = {"store": {"url": "s3://b"}}
+    values: Object = {"store": {"url": "s3://b"}, "rbac": {"aggregate": False}}
 
     def seen(controller: Object) -> tuple[set[tuple[str, str]], list[str]]:
         made = render("callwright", values | {"controller": controller}, namespace="team-a")

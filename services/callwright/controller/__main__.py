@@ -36,7 +36,7 @@ def main() -> int:
         metrics, stop = Metrics(), threading.Event()
         controller = Controller(Reconciler(cluster, config), metrics)
         start_http_server(config.metrics_port, registry=metrics.registry)
-        start_health_server(config.health_port, controller.healthy)
+        start_health_server(config.health_port, controller.healthy, controller.troubles)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         controller.run(stop)

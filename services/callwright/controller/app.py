@@ -11,6 +11,7 @@ from functools import partial
 from callwright.controller.cluster import FINE_TUNE, JOB, RAY_JOB, Kind, Object
 from callwright.controller.desired import FINE_TUNE_LABEL
 from callwright.controller.metrics import Metrics
+from callwright.controller.observed import is_held_up
 from callwright.controller.patience import Patience
 from callwright.controller.reconcile import Reconciler
 from callwright.controller.watch import follow
@@ -50,6 +51,10 @@ class Controller:
         """Return whether no thread has ended."""
         return all(thread.is_alive() for thread in self._threads)
 
+    def troubles(self) -> list[str]:
+        """Return why documents cannot be looked at, a line each."""
+        return [patience.trouble for patience in list(self._patience.values())]
+
     def _thread(self, work: Callable[[], None], *, name: str) -> threading.Thread:
         return threading.Thread(target=work, name=name, daemon=True)  # a watch may last longer than the process
 
@@ -63,7 +68,8 @@ class Controller:
     def _see_document(self, document: Object, there: bool) -> None:
         key = document["metadata"]["namespace"], document["metadata"]["name"]
         status = document.get("status") or {}
-        self._metrics.see(key, status.get("phase", "Pending") if there else None)
+        phase = status.get("phase", "Pending")
+        self._metrics.see(key, phase if there else None, held_up=there and is_held_up(phase, status))
         if there:
             self._documents.add(key)
         else:

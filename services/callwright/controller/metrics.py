@@ -17,10 +17,15 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._phases: dict[Key, str] = {}
+        self._held_up: set[Key] = set()
         labels, error = ("namespace", "phase"), ("error",)
         self._finetunes = Gauge(
             "callwright_finetunes", "FineTunes by namespace and phase.", labels, registry=self.registry
         )
+        self._waiting = Gauge(
+            "callwright_held_up_finetunes", "FineTunes that wait for somebody, by namespace.", ("namespace",),
+            registry=self.registry,
+        )  # fmt: skip
         self._seconds = Histogram(
             "callwright_look_seconds", "Time of one look at one FineTune.", registry=self.registry
         )
@@ -41,8 +46,11 @@ class Metrics:
                 self._failures.labels(type(error).__name__).inc()
                 raise
 
-    def see(self, key: Key, phase: str | None) -> None:
-        """The document at `key` is in `phase`; None when it is gone."""
+    def see(self, key: Key, phase: str | None, *, held_up: bool = False) -> None:
+        """The document at `key` is in `phase`, None when it is gone, and waits for somebody or does not."""
+        if held_up != (key in self._held_up):
+            self._held_up ^= {key}
+            self._waiting.labels(key[0]).inc(1 if held_up else -1)
         if before := self._phases.pop(key, None):
             self._finetunes.labels(key[0], before).dec()
         if phase:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from callwright.controller.cluster import Object
+from callwright.spec.status import FINAL
 
 State = Literal["waiting", "running", "succeeded", "failed"]
 _TAIL_LINES = 20
@@ -95,6 +96,15 @@ def stuck(pods: list[Object]) -> str:
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 return f"pod {pod['metadata']['name']} is not scheduled: {condition.get('message', '')}".rstrip(": ")
     return ""
+
+
+def is_held_up(phase: str, status: Object) -> bool:
+    """Return whether a FineTune of that status waits for somebody, or cannot be looked at."""
+    if phase in FINAL:
+        return False
+    told = {each["type"]: each for each in status.get("conditions", ())}
+    waits = any(each["reason"] == "Waiting" for each in told.values())
+    return phase == "Pending" or waits or told.get("Ready", {}).get("reason", phase) != phase
 
 
 def queued(workloads: list[Object]) -> str:

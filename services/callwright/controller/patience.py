@@ -17,6 +17,8 @@ class Patience:
         self._name = name
         self._failed = ""
         self._count = 0
+        self.trouble = ""
+        """What fails, and of what."""
 
     def after(self, error: Exception) -> float:
         """Return the seconds to wait after `error`, which is logged.
@@ -27,6 +29,7 @@ class Patience:
         failed = str(error).partition(": ")[0]
         self._count = self._count + 1 if failed == self._failed else 1
         self._failed = failed
+        self.trouble = f"{self._name}: {error}"
         seconds = _SECONDS[min(self._count, len(_SECONDS)) - 1]
         if isinstance(error, TooManyRequests):
             seconds = max(seconds, error.seconds)
