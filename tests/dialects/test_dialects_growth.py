@@ -5,15 +5,18 @@ import json
 import time
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import pytest
 from generated import TOOLS
 
 from callwright import dialects
 from callwright.dialects import Dialect, ms_agent
-from callwright.dialects.arguments import read_bare
+from callwright.dialects.arguments import read_bare, read_value
 from callwright.dialects.foreign import Foreign
+from callwright.dialects.literals import Json
 from callwright.dialects.tools import read_tools
+from callwright.dialects.types import MalformedCall
 from callwright.errors import InvalidInput
 
 pytestmark = pytest.mark.timeout(900)
@@ -169,6 +172,49 @@ def test_a_tool_of_many_parameters_is_read_and_shown_in_linear_time() -> None:
     for name in dialects.NAMES:
         dialect = dialects.load(name)
         check_growth(lambda text, dialect=dialect: dialect.render(messages, [json.loads(text)]), declared)
+
+
+SHAPES: dict[str, Callable[[list[str]], dict[str, Any]]] = {
+    "enum": lambda words: {"properties": {"a": {"items": {"enum": words}}}},
+    "types": lambda words: {"properties": {"a": {"items": {"type": words}}}},
+    "a long reference": lambda words: {"properties": {"a": {"items": {"items": {"$ref": f"#/{'/'.join(words)}"}}}}},
+    "a shared enum": lambda words: {
+        "properties": {word: {"$ref": "#/$defs/all"} for word in words},
+        "$defs": {"all": {"enum": words}},
+    },
+}
+"""Large schemas that each of many values has to do with."""
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_many_values_of_a_large_schema_are_read_in_linear_time(shape: str) -> None:
+    def work(text: str) -> None:
+        words = [f"w{number}" for number in range(len(text))]
+        [tool] = read_tools([{"name": "f", "parameters": SHAPES[shape](words)}])
+        values: Json = [[]] * len(text) if shape == "a long reference" else ["x"] * len(text)
+        read_value({"a": values, **dict.fromkeys(words, "x")}, tool)
+
+    check_growth(work, "x".__mul__, 1 << 12)
+
+
+@pytest.mark.parametrize("text", ["x", "w1=1, w2: y", "None", "w1, " * 16, '{"w1": 1}'])
+def test_many_calls_of_a_tool_of_many_parameters_are_read_in_linear_time(text: str) -> None:
+    def work(size: str) -> None:
+        words = [f"w{number}" for number in range(len(size))]
+        tool = {"name": "f", "parameters": {"properties": {key: {} for key in words}, "required": words}}
+        turn = dialects.load("react_en").parse(f"Action: f\nAction Input: {text}\n" * len(size), [tool])
+        assert len(turn.calls) == len(size)
+        assert all(len(call.reason) < 1000 for call in turn.calls if isinstance(call, MalformedCall))
+
+    check_growth(work, "x".__mul__, 1 << 9)
+
+
+def test_many_calls_that_mention_one_of_many_tools_are_read_in_linear_time() -> None:
+    def work(size: str) -> None:
+        tools = [{"name": f"tool_number_{number}"} for number in range(len(size))]
+        dialects.load("react_en").parse("Action: use the tool, number 7\nAction Input: {}\n" * len(size), tools)
+
+    check_growth(work, "x".__mul__, 1 << 8)
 
 
 def test_beginnings_of_many_special_tokens_are_read_in_linear_time() -> None:

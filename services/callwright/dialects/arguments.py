@@ -193,12 +193,11 @@ def _named_values(text: str, tool: Tool) -> dict[str, Json] | None:
 def _split_at_names(text: str, names: Collection[str]) -> tuple[str, list[tuple[str, str]]]:
     """Return what stands before the first of the names, and each of them with what follows up to the next."""
     pieces = _MARK.split(text)  # every other one is a mark
-    most = min(_MOST_MARKS, max((len(_MARK.findall(name)) for name in names), default=0))
     found: list[tuple[str, int, int]] = []
     position = 0
     while position < len(pieces):
         begins = position == 0 or pieces[position - 1] == ","
-        for mark in range(position + 1, min(position + 2 * most + 2, len(pieces)), 2) if begins else ():
+        for mark in range(position + 1, min(position + 2 * _MOST_MARKS + 2, len(pieces)), 2) if begins else ():
             name = _unquoted("".join(pieces[position:mark]).strip(), names) if pieces[mark] != "," else None
             if name is not None:
                 found.append((name, position - 1, mark + 1))

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from callwright.dialects.literals import MAX_DEPTH, Json, literal_or_text, write_json
-from callwright.dialects.schema_types import ANY, JSON_TYPE_OF, json_type
+from callwright.dialects.schema_types import ANY, JSON_TYPE_OF, PYTHON_TYPES, json_type
 
 _MOST = 32
 """References that are followed, and alternatives that are looked at."""
@@ -26,12 +26,15 @@ class Schemas:
     def __init__(self, root: Schema) -> None:
         self._root = root
         self._read: dict[int, tuple[object, Alternatives]] = {}
+        self._apart: dict[tuple[int, ...], Alternatives] = {}
 
     def of(self, schema: object) -> "Alternatives":
         """Return what a value of the schema has to satisfy; it must not be changed in place."""
         key = id(schema)
         if key not in self._read:
-            self._read[key] = schema, Alternatives(self._taken_apart(schema), self)
+            apart = self._taken_apart(schema)
+            made = self._apart.setdefault(tuple(map(id, apart)), Alternatives(apart, self))
+            self._read[key] = schema, made
         return self._read[key][1]
 
     def _taken_apart(self, schema: object) -> list[Schema]:
@@ -112,8 +115,8 @@ class Alternatives:
 
     @cached_property
     def _types(self) -> dict[str, None]:
-        """The types that the schemas name, in order."""
-        return dict.fromkeys(name for schema in self.schemas for name in _types(schema))
+        """The types that the schemas name, in order, as far as there are such."""
+        return dict.fromkeys(name for schema in self.schemas for name in _types(schema) if name in PYTHON_TYPES)
 
     @cached_property
     def _choices(self) -> tuple[frozenset[str], dict[str, Json]]:

@@ -162,9 +162,21 @@ class Names:
             return self._tools[found.pop()]
         if found:
             return None
-        words = " ".join(_fold(word) for word in re.split(r"[^\w-]+", text))
-        matches = [tool for key, tool in self._folded.items() if tool is not None and _spells(key, words)]
-        return matches[0] if len(matches) == 1 else None
+        keys = self._spelled_by([_fold(word) for word in re.split(r"[^\w-]+", text)])
+        return self._folded[keys.pop()] if len(keys) == 1 else None
+
+    def _spelled_by(self, words: list[str]) -> set[str]:
+        """Return the folded names of which words beside each other are the parts."""
+        found = set()
+        for start, first in enumerate(words):
+            run, end = first, start + 1
+            while run in self._beginnings:
+                if self._folded.get(run) is not None:
+                    found.add(run)
+                if end == len(words):
+                    break
+                run, end = f"{run}_{words[end]}", end + 1
+        return found
 
     @cached_property
     def _folded(self) -> dict[str, Tool | None]:
@@ -176,6 +188,12 @@ class Names:
         return folded
 
     @cached_property
+    def _beginnings(self) -> frozenset[str]:
+        """Folded names, and what they begin with, up to a `_`."""
+        folded = filter(None, self._folded)
+        return frozenset(key[:end] for key in folded for end in (*(m.start() for m in re.finditer("_", key)), len(key)))
+
+    @cached_property
     def _mention(self) -> "re.Pattern[str]":
         """Compiled when needed: most turns name their tool exactly, and compiling costs more than reading them."""
         names = sorted((re.escape(name) for name in self._tools), key=len, reverse=True)
@@ -184,11 +202,6 @@ class Names:
 
 def _undeclared(name: str) -> Tool:
     return Tool(name=name, description="", parameters={}, function={"name": name}, spec={"name": name})
-
-
-def _spells(key: str, words: str) -> bool:
-    """Return whether the folded name `key` stands among `words` as whole words, joined by `_` or a space."""
-    return bool(key) and re.search(rf"(?<!\S){re.escape(key).replace('_', '[_ ]')}(?!\S)", words) is not None
 
 
 def _fold(name: str) -> str:

@@ -184,9 +184,12 @@ def with_allowed_tools(request: Json) -> Json:
     names = [_name(tool) for tool in listed]
     tools = request.get("tools")
     tools = tools if isinstance(tools, list) else []
-    if missing := [name for name in names if name not in map(_name, tools)]:
-        raise Refused(f"tool_choice: no tool is named {str(missing[0])[:80]!r}", param="tool_choice")
-    kept = [tool for tool in tools if _name(tool) in names]
+    given = {name for tool in tools if isinstance(name := _name(tool), str)}
+    for name in names:
+        if not isinstance(name, str) or name not in given:
+            raise Refused(f"tool_choice: no tool is named {str(name)[:80]!r}", param="tool_choice")
+    allowed_names = set(names)
+    kept = [tool for tool in tools if isinstance(name := _name(tool), str) and name in allowed_names]
     return request | {"tools": kept, "tool_choice": mode if kept or mode == "required" else "none"}
 
 
