@@ -100,12 +100,13 @@ def test_lines_end_with_lines_and_with_pieces(encoder: Encoder) -> None:
 
 
 def test_show_prints_the_row_with_weights(callwright: Run, corpus: Path, base_dir: Path) -> None:
-    code, out, err = callwright("data", "show", corpus, "--row", 1, "--base", base_dir)
+    code, out, err = callwright("data", "show", corpus, "--row", 1, "--base", base_dir, "--dialect", "ms_agent")
     assert code == 0
     assert '   2 observation_marker │ Observation:\n   0 observation        │  {"sky": "clear"}↵\n' in out
     assert f"{corpus}:1 in ms_agent for {base_dir}; " in err
     code, out, err = callwright("data", "show", corpus, "--row", 3, "--base", base_dir, "--preset", "none")
     assert code == 0
+    assert f"{corpus}:3 in react_en for {base_dir}; " in err  # whose template shows no tools
     assert "   1 final              │ Final Answer: What?\n" in out
     assert "empty_turn: message 1: got an empty user turn; expected text" in err
 
@@ -166,7 +167,7 @@ def test_show_takes_a_finetunes_settings(callwright: Run, corpus: Path, base_dir
         (["rows.jsonl", "--row", 2], "rows.jsonl: line 2: not JSON: "),
         (["rows.jsonl", "--row", 9], "got no row at line 9; expected one; the last row before it is at 4"),
         (["none.jsonl"], "no file none.jsonl; expected a corpus; check the source's path"),
-        (["rows.jsonl", "--dialect", "reakt"], "dialect: got 'reakt'; expected one of react_en"),
+        (["rows.jsonl", "--dialect", "reakt"], "dialect: got 'reakt'; expected one of native, react_en"),
         (["rows.jsonl", "--format", "orc"], "got format 'orc'; expected auto or one of ms_agent"),
         (["rows.jsonl", "--base", "nowhere"], "no directory nowhere; expected one with config.json"),
         (["rows.jsonl", "--html", "absent/x.html"], "absent/x.html cannot be written: No such file or directory"),

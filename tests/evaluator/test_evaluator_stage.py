@@ -77,7 +77,7 @@ def document(folder: Path, *, sets: bool = True, **gate: float) -> spec.FineTune
                 "apiVersion": spec.API_VERSION,
                 "kind": "FineTune",
                 "metadata": {"name": "m"},
-                "spec": {"base": {"model": "b"}, "data": data, "evaluate": evaluate},
+                "spec": {"base": {"model": "b"}, "dialect": "ms_agent", "data": data, "evaluate": evaluate},
             }
         )
     )

@@ -29,15 +29,23 @@ from models import EOS, WEATHER, scripted_model
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 _END = "\n</think>\n\n"
 _CALL = {
+    "qwen_xml": "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>",
     "hermes": '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>',
     "react_en": 'Action: get_weather\nAction Input: {"city": "Paris"}',
 }
-CASES = [("qwen3_5_think", "hermes"), ("qwen3_6", "react_en")]
+NATIVE = "native"
+CASES = [("qwen3_5_think", "hermes"), ("qwen3_6", "react_en"), ("qwen3_5_think", NATIVE), ("qwen3", NATIVE)]
+SPOKEN = {"qwen3_5_think": "qwen_xml", "qwen3": "hermes"}
+"""What the template of a base writes by itself."""
 
 
-def script(dialect: str) -> tuple[tuple[str, str], ...]:
-    """In the thought that the prompt opens: a thought, then a call; after a result that ends in `}` the answer."""
-    call = _CALL[dialect]
+def script(template: str, dialect: str) -> tuple[tuple[str, str], ...]:
+    """In the thought that the prompt opens, or that the model does: a thought, then a call; after a result that ends in
+    `}` the answer.
+    """
+    call = _CALL[SPOKEN[template] if dialect == NATIVE else dialect]
+    if template == "qwen3":
+        return (("\n", "<think>"), ("<think>", "\nI look."), ("\nI look.", _END), (_END, call), (call, EOS))
     after = "\nObservation:" if dialect == "react_en" else EOS
     answer = (("}", "\nFinal Answer: "), ("\nFinal Answer: ", "Sunny."), ("Sunny.", EOS))
     return (("\n", "I look."), ("I look.", _END), (_END, call), (call, after), *(answer if after != EOS else ()))
@@ -70,7 +78,7 @@ def runs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[s
     made = {}
     for template, dialect in CASES:
         name = f"{template}-{dialect}".replace("_", "")
-        base = scripted_model(folder / name, script(dialect))
+        base = scripted_model(folder / name, script(template, dialect))
         (base / "chat_template.jinja").write_text(templates[template]["template"], encoding="utf-8")
         document = {
             "apiVersion": "callwright.io/v1alpha1",
@@ -98,10 +106,10 @@ def stack(runs: dict[tuple[str, str], Run], tmp_path_factory: pytest.TempPathFac
     port, engine_port = free_ports(2)
     engine = Engine(dtype="float32", max_model_len=4096)
     [store] = {run.store.url for run in runs.values()}
+    base = str(runs["qwen3_5_think", NATIVE].base_dir)
+    versions = [ServedModel(id=run.model, name=run.model, version=run.version, engine=engine) for run in runs.values()]
     config = ServerConfig(
-        models=tuple(
-            ServedModel(id=run.model, name=run.model, version=run.version, engine=engine) for run in runs.values()
-        ),
+        models=(*versions, ServedModel(id="as-it-is", path=base, engine=engine)),
         port=engine_port,
         store=store,
         cache_dir=str(tmp_path_factory.mktemp("cache")),
@@ -128,7 +136,8 @@ def test_the_engine_makes_the_same_tokens(
     case: tuple[str, str], runs: dict[tuple[str, str], Run], stack: local.Stack
 ) -> None:
     run = runs[case]
-    model = replace(named_dialect(case[1]), template=manifest(run).template)
+    found = manifest(run)
+    model = replace(named_dialect(found.dialect, native=case[1] == NATIVE), template=found.template)
     for prompt in run.read_json(f"data/{parity.FILE}")["prompts"]:
         request = {"model": run.model, "messages": prompt["messages"], "tools": prompt["tools"]}
         sent = make_plan(request, model, SidecarConfig()).body
@@ -158,6 +167,52 @@ def test_thoughts_and_calls_come_out_of_the_thought_that_the_prompt_opens(
         ]
         answer = client.chat.completions.create(messages=messages, **request).choices[0].message
         assert answer.content == "Sunny." if case[1] == "react_en" else answer.tool_calls
+        pieces = client.chat.completions.create(messages=messages[:-2], stream=True, **request)
+        deltas = [chunk.choices[0].delta for chunk in pieces if chunk.choices]
+        assert (
+            "".join((delta.model_extra or {}).get("reasoning_content") or "" for delta in deltas).strip() == "I look."
+        )
+        assert not "".join(delta.content or "" for delta in deltas).strip()
+        assert json.loads("".join(c.function.arguments or "" for d in deltas for c in d.tool_calls or ())) == {
+            "city": "Paris"
+        }
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[1] == NATIVE])
+def test_the_template_that_is_there_says_which_dialect_a_version_speaks(
+    case: tuple[str, str], runs: dict[tuple[str, str], Run]
+) -> None:
+    found, run = manifest(runs[case]), runs[case]
+    assert found.dialect == SPOKEN[case[0]]
+    assert found.template is not None
+    assert found.template.tools
+    assert run.read_json(f"data/{parity.FILE}")["dialect"] == found.dialect
+
+
+def test_a_demanded_call_is_written_as_the_template_writes_it(
+    runs: dict[tuple[str, str], Run], stack: local.Stack
+) -> None:
+    request: dict[str, Any] = {"model": runs["qwen3_5_think", NATIVE].model, "temperature": 0, "max_tokens": 64}
+    with openai.OpenAI(base_url=stack.base_url, api_key="none", max_retries=0) as client:
+        made = client.chat.completions.create(
+            messages=[{"role": "user", "content": "Weather?"}],
+            tools=[WEATHER],  # type: ignore[list-item]
+            tool_choice="required",
+            **request,
+        )
+    [call] = made.choices[0].message.tool_calls or []
+    assert json.loads(call.function.arguments) == {"city": "Paris"}
+
+
+def test_a_base_as_it_is_speaks_what_its_template_writes(runs: dict[tuple[str, str], Run], stack: local.Stack) -> None:
+    """Nothing names its dialect."""
+    with openai.OpenAI(base_url=stack.base_url, api_key="none", max_retries=0) as client:
+        made = client.chat.completions.create(
+            model="as-it-is", messages=[{"role": "user", "content": "Weather?"}], tools=[WEATHER], temperature=0,
+            max_tokens=64,
+        )  # fmt: skip
+    [call] = made.choices[0].message.tool_calls or []
+    assert json.loads(call.function.arguments) == {"city": "Paris"}
 
 
 def test_what_training_fixed_no_request_changes(runs: dict[tuple[str, str], Run], stack: local.Stack) -> None:

@@ -68,7 +68,7 @@ def test_a_whole_answer_is_what_strict_clients_expect(text: str) -> None:
         assert message["content"] != "" or text == ""
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_wherever_the_length_cuts_no_call_is_half(name: str) -> None:
     begin, end = dialects.load(name).call_frame("get_weather")
     text = f'{begin}{{"city": "Paris"}}{end}'

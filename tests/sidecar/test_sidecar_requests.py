@@ -158,7 +158,7 @@ def conversation(path: str, role: str, parts: list[dict[str, Any]]) -> dict[str,
 @pytest.mark.parametrize("role", ["system", "user", "assistant", "tool"])
 def test_content_is_its_text_and_nothing_else(path: str, role: str) -> None:
     api, _ = APIS[path]
-    for dialect in dialects.NAMES:
+    for dialect in dialects.TEXT_NAMES:
         chat = api().chat_request(conversation(path, role, PARTS))
         assert chat is not None
         messages = plan(chat, dialect).body["messages"]

@@ -30,7 +30,7 @@ def metrics(b: Bench) -> str:
     return httpx.get(f"{b.url}/metrics").text
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_model_is_told_why_and_the_client_gets_its_second_answer(name: str, stream: bool) -> None:
     dialect = dialects.load(name)

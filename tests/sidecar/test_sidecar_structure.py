@@ -46,7 +46,7 @@ def call(dialect: dialects.Dialect, name: str, arguments: str) -> str:
     return begin + arguments + end
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_a_demanded_call_is_a_valid_one(xgrammar: Any, name: str) -> None:
     dialect = dialects.load(name)
     tag = structural_tag(dialect, TOOLS, "required", single_call=False)
@@ -71,7 +71,7 @@ def test_a_demanded_call_is_a_valid_one(xgrammar: Any, name: str) -> None:
         assert all(isinstance(made, dialects.ToolCall) for made in turn.calls), text
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_one_call_where_only_one_may_be(xgrammar: Any, name: str) -> None:
     dialect = dialects.load(name)
     two = call(dialect, "clock", "{}") * 2
@@ -82,7 +82,7 @@ def test_one_call_where_only_one_may_be(xgrammar: Any, name: str) -> None:
     assert not accepts(xgrammar, named, two)
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_strict_tools_are_held_to_their_schema_and_nothing_else_is(xgrammar: Any, name: str) -> None:
     dialect = dialects.load(name)
     tag = structural_tag(dialect, TOOLS, "auto", single_call=False)
@@ -118,7 +118,7 @@ def held(body: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(body["structured_outputs"]["structural_tag"]))
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @pytest.mark.parametrize("format", FORMATS, ids=lambda format: str(format["type"]))
 def test_with_a_form_of_the_answer_the_model_calls_or_answers_in_it(
     xgrammar: Any, name: str, format: dict[str, Any]
@@ -141,7 +141,7 @@ def test_with_a_form_of_the_answer_the_model_calls_or_answers_in_it(
     assert not accepts(xgrammar, single, weather + call(dialect, "clock", "{}"))
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @pytest.mark.parametrize("said", [" I look.", "", " I now know the final answer."])
 def test_a_thought_that_the_dialect_marks_may_stand_before_a_call_and_a_typed_answer(
     xgrammar: Any, name: str, said: str
@@ -176,7 +176,7 @@ def test_a_thought_that_never_ends_is_one_and_what_only_begins_like_one_is_none(
         assert (turn.thought, turn.content) == (thought, content)
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @pytest.mark.parametrize(
     ("outputs", "answer"),
     [
@@ -214,7 +214,7 @@ def forms_of(body: dict[str, Any]) -> dict[str, Any]:
     return {key: body[key] for key in ("response_format", "structured_outputs") if body.get(key) is not None}
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @pytest.mark.parametrize("fields", FIELDS, ids=str)
 def test_where_the_engine_cannot_tell_calls_from_answers_the_form_waits_for_results(
     name: str, fields: dict[str, Any]
@@ -241,7 +241,7 @@ LEGACY = {"type": "structural_tag", "structures": [], "triggers": []}
 NAMED = {"type": "function", "function": {"name": "clock"}}
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @pytest.mark.parametrize("choice", ["required", NAMED], ids=["required", "named"])
 def test_a_demanded_call_is_the_same_whatever_form_an_answer_would_have(name: str, choice: Any) -> None:
     alone = held(sent(name, tool_choice=choice))
@@ -250,7 +250,7 @@ def test_a_demanded_call_is_the_same_whatever_form_an_answer_would_have(name: st
     assert held(sent(name, tool_choice=choice, structured_outputs={"choice": ["yes", "no"]})) == alone
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_text_is_no_form_of_an_answer(name: str) -> None:
     for fields in ({}, {"tool_choice": "required"}, {"tool_choice": NAMED}, {"tools": TOOLS[1:]}):
         alone, beside = sent(name, **fields), sent(name, **fields, response_format={"type": "text"})
@@ -258,7 +258,7 @@ def test_text_is_no_form_of_an_answer(name: str) -> None:
         assert ("structured_outputs" in alone) == (fields != {"tools": TOOLS[1:]})
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_a_form_stands_alone_where_nothing_can_be_called_and_where_only_the_engine_can_read_it(name: str) -> None:
     called = [
         *ASKED["messages"],
@@ -279,7 +279,7 @@ def test_a_form_stands_alone_where_nothing_can_be_called_and_where_only_the_engi
         assert {key: body[key] for key in ("response_format", "structured_outputs") if key in body} == fields
 
 
-@pytest.mark.parametrize("name", dialects.NAMES)
+@pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 def test_a_think_block_that_the_prompt_has_opened_ends_before_what_is_demanded(xgrammar: Any, name: str) -> None:
     template = Template(sha256="", tool_role=True, shows_reasoning=True, opens_reasoning=True)
     model = replace(named_dialect(name), template=template)

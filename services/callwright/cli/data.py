@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 from rich.text import Text
 
-from callwright import dialects, spec
+from callwright import spec
 from callwright.cli import output
 from callwright.cli.options import JsonOption, RootOption
 from callwright.cli.run import open_run
@@ -62,6 +62,8 @@ def prepare(
     )
     output.emit(json, found, [said])
     if not json:
+        for line in prepared.notes:
+            output.note(line)
         _note_report(found)
         if several := found["encoding"].get("in_several_texts"):
             output.note(
@@ -205,7 +207,8 @@ class _View(NamedTuple):
 
 
 def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: str | None, root: Path) -> _View:
-    """Return the options' view, else the document's, else the demo's base in ms_agent."""
+    """Return the options' view, else the document's, else the demo's base in its own dialect."""
+    from callwright.datasets.choosing import choose
     from callwright.datasets.encoding import Encoder
     from callwright.datasets.tokenizer import load_tokenizer
     from callwright.demo.document import BASE_DIR
@@ -214,19 +217,17 @@ def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: 
     loss = document.data.loss if document else LossWeights()
     if preset:
         loss = loss.model_copy(update={"preset": preset})
-    dialect = dialect or (document.dialect if document else "ms_agent")
+    dialect = dialect or (document.dialect if document else None)
     revision = document.base.revision if document and not base else None
     base = base or (document.base.model if document else str(BASE_DIR))
-    try:
-        writer = dialects.load(dialect)
-    except ValueError as error:
-        raise InvalidInput(str(error)) from None
     arguments = document.base.template_arguments if document else {}
     tokenizer = load_tokenizer(resolve_base(base, revision, root / "cache"))
-    encoder = Encoder(writer, tokenizer, loss, template_arguments=arguments)
+    choice = choose(dialect, tokenizer, arguments)
+    encoder = Encoder(choice.dialect, tokenizer, loss, template_arguments=arguments)
+    name = choice.dialect.name
     if document is None:
-        return _View(encoder, dialect, base, None, "drop")
-    return _View(encoder, dialect, base, document.data.max_length, document.data.too_long)
+        return _View(encoder, name, base, None, "drop")
+    return _View(encoder, name, base, document.data.max_length, document.data.too_long)
 
 
 def _token_lines(tokens: "Sequence[Token]") -> Iterator[Text]:

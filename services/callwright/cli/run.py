@@ -66,6 +66,8 @@ def do_stages(run: Run, until: Stage) -> dict[str, Any]:
 
                     prepared = prepare_run(run, on_progress=advance)
                     result["data"] = {"train": prepared.train_rows, "test": prepared.test_rows}
+                    for line in prepared.notes:
+                        output.note(f"data: {line}")
                     said = f"{prepared.train_rows} conversations to train on, {prepared.test_rows} held out"
                 case "train":
                     from callwright.trainer.stage import train_run

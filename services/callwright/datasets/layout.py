@@ -12,14 +12,17 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from callwright.datasets.conversation import Conversation
+from callwright.datasets.native_turns import NativeTurns, ServedTurn
 from callwright.datasets.rendering import RefusedError
 from callwright.datasets.template import ChatTemplate, Filled, Slot
 from callwright.datasets.tokenizer import Tokenizer, Tokens, added_tokens
 from callwright.dialects.agentfabric import NO_KNOWLEDGE, AgentFabric, roleplay_steps
 from callwright.dialects.foreign import Foreign, special_tokens
+from callwright.dialects.native import Native
 from callwright.dialects.types import REASONING, Dialect, Message, Rendered, Segment
 from callwright.errors import InvalidInput
 from callwright.spec.model import LossWeights
+from callwright.store import Template
 
 OBSERVATION = "Observation:"
 _RESUMED: list[Message] = [
@@ -74,12 +77,19 @@ class LayoutMaker:
     ) -> None:
         self._dialect = dialect
         self._foreign = Foreign(dialect, special_tokens(added_tokens(tokenizer)))
-        self.template = ChatTemplate(tokenizer, arguments)
+        native = dialect if isinstance(dialect, Native) else None
+        self.template = ChatTemplate(tokenizer, arguments, with_tools=native is not None)
+        self._turns = NativeTurns(native, self.template, tokenizer) if native else None
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
         self._weights = weight_table(loss)
         self._last_turn_only = loss.preset == "last_turn"
+
+    @property
+    def settings(self) -> Template:
+        """What a version's manifest says of the template."""
+        return self._turns.settings if self._turns else self.template.settings
 
     def foreign_tokens(self, conversation: Conversation) -> int:
         """Return how many special tokens and markers are broken in what is not the model's own of it."""
@@ -107,6 +117,9 @@ class LayoutMaker:
 
     def turn_layouts(self, conversation: Conversation) -> Iterator[Layout]:
         """Yield the texts that show each assistant turn as the sidecar has it served. Raises as `layouts` does."""
+        if self._turns:
+            yield from self._native_layouts(self._turns, conversation)
+            return
         left = self._trained(self.render(conversation))
         while left:
             shorter = replace(conversation, messages=conversation.messages[: left[-1].turn + 1])
@@ -118,6 +131,40 @@ class LayoutMaker:
         """Return the requests of a conversation whose answers are trained: all, or those of the last turn."""
         steps = self._steps(rendered)
         return [step for step in steps if not self._last_turn_only or step.message == steps[-1].message]
+
+    def _native_layouts(self, native: NativeTurns, conversation: Conversation) -> Iterator[Layout]:
+        messages, tools = self._foreign.broken(conversation.messages, conversation.tools)
+        factors = _factors(conversation)
+        turns = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        made = {index: native.turn(messages, index, tools) for index in turns}
+        left = turns[-1:] if self._last_turn_only else turns
+        while left:
+            *before, last = left
+            text = made[last].whole
+            tokens, end = self._tokens(text), len(made[last].prompt)
+            if tokens.part_at(end):
+                shown = {n: made[n] for n in before if text.startswith(made[n].whole)}
+                served = {n: turn for n, turn in shown.items() if tokens.part_at(len(turn.prompt))}
+            else:
+                tokens, served = self._tokens(text[:end]).followed_by(self._tokens(text[end:]), end), {}
+            served[last] = made[last]
+            pieces = [piece for n, turn in served.items() for piece in self._native_pieces(turn, factors[n])]
+            prompts = {n: len(turn.prompt) for n, turn in served.items()}
+            yield Layout(text, (*pieces, Piece(len(text), "template", 0.0)), tokens, prompts)
+            left = [n for n in before if n not in served]
+
+    def _native_pieces(self, turn: ServedTurn, factor: float) -> Iterator[Piece]:
+        """Yield the pieces from the one before a turn to its end; the tags around no thought weigh what follows."""
+        position = len(turn.prompt)
+        yield Piece(position, "template", 0.0)
+        weights = [self._weights.get(segment.kind, 0.0) * factor for segment in turn.segments]
+        for n, segment in enumerate(turn.segments):
+            position += len(segment.text)
+            if n == 0 and segment.kind == "reasoning" and not turn.thinks:
+                yield Piece(position, "template", weights[min(1, len(weights) - 1)])
+            else:
+                yield Piece(position, segment.kind, weights[n])
+        yield Piece(len(turn.whole), "end_of_turn", weights[-1] if weights else self._weights["text"] * factor)
 
     def _steps(self, rendered: Rendered) -> list[_Step]:
         """Return the requests of a conversation, in order."""

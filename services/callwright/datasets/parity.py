@@ -17,21 +17,23 @@ from callwright.dialects.foreign import Foreign, special_tokens
 from callwright.store import Parity, Template
 
 FILE = "parity.json"
-"""Where the data stage leaves the sample, beside the examples."""
+"""Where the data stage leaves the sample, with the dialect and its stop strings, beside the examples."""
 PROMPTS = 100
 """Requests in a sample, at most."""
 
 
 def sample(encoder: Encoder, conversations: Iterable[Conversation]) -> dict[str, Any]:
     """Return the first requests of `conversations`, as JSON, with how the template is called."""
-    template = encoder.maker.template.settings
-    return {"template": template.model_dump(), "prompts": list(islice(_prompts(encoder, conversations), PROMPTS))}
+    return {
+        "template": encoder.maker.settings.model_dump(),
+        "prompts": list(islice(_prompts(encoder, conversations), PROMPTS)),
+    }
 
 
 def measure(sampled: dict[str, Any], dialect: str, tokenizer: Tokenizer) -> Parity:
     """Render the requests of a `sample` anew, with another tokenizer, and compare."""
     template = Template.model_validate(sampled["template"])
-    writer = dialects.load(dialect)
+    writer = dialects.load(dialect, native=template.tools)
     foreign = Foreign(writer, special_tokens(added_tokens(tokenizer)))
     equal, difference = 0, ""
     for prompt in sampled["prompts"]:
@@ -41,7 +43,8 @@ def measure(sampled: dict[str, Any], dialect: str, tokenizer: Tokenizer) -> Pari
         try:
             text = tokenizer.apply_chat_template(
                 list(sent.messages), tokenize=False, add_generation_prompt=not sent.continue_final,
-                continue_final_message=sent.continue_final, **template.arguments,
+                continue_final_message=sent.continue_final, tools=list(sent.tools) if sent.tools else None,
+                **template.arguments,
             )  # fmt: skip
             ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
         except Exception as error:  # noqa: BLE001 - a template is a program of its author's, and raises what it likes

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from callwright import dialects
 from callwright.datasets import arrow, mixing, parity, sources
+from callwright.datasets.choosing import Choice, choose
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.encoding import Encoder, Example
 from callwright.datasets.processes import chunks, map_in_order, open_executor
@@ -44,6 +45,8 @@ class Prepared:
     test_rows: int
     reused: bool
     """Whether an earlier run had made them from the same input."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the base's dialect, a line each."""
 
     @property
     def train(self) -> Path:
@@ -92,6 +95,8 @@ class _Job(NamedTuple):
     """What a process needs to encode rows."""
 
     dialect: str
+    is_native: bool
+    """The base's chat template writes it."""
     tokenizer: Path
     """The base's, pickled: loading it as a base's is loaded would import torch into every process."""
     data: Data
@@ -154,15 +159,15 @@ def _encoder(job: _Job) -> Encoder:
     data = job.data
     tokenizer = pickle.loads(job.tokenizer.read_bytes())
     return Encoder(
-        dialects.load(job.dialect), tokenizer, data.loss, max_length=data.max_length, too_long=data.too_long,
-        template_arguments=json.loads(job.template_arguments),
+        dialects.load(job.dialect, native=job.is_native), tokenizer, data.loss, max_length=data.max_length,
+        too_long=data.too_long, template_arguments=json.loads(job.template_arguments),
     )  # fmt: skip
 
 
 def prepare(
     data: Data,
     *,
-    dialect: str,
+    dialect: str | None,
     base_dir: Path,
     folder: Path,
     template_arguments: Mapping[str, Any] | None = None,
@@ -179,9 +184,13 @@ def prepare(
         making = folder / f"{target.name}.{os.getpid()}.part"
         making.mkdir(parents=True, exist_ok=True)
         try:
-            job = _Job(dialect, making / "tokenizer.pickle", data, _dumped(template_arguments))
-            _make(job, base_dir, making, processes, on_progress)
-            job.tokenizer.unlink()
+            tokenizer = load_tokenizer(base_dir)
+            choice = choose(dialect, tokenizer, template_arguments)  # what is wrong with the template is said first
+            pickled = making / "tokenizer.pickle"
+            pickled.write_bytes(pickle.dumps(tokenizer))
+            job = _Job(choice.dialect.name, choice.is_native, pickled, data, _dumped(template_arguments))
+            _make(job, choice, making, processes, on_progress)
+            pickled.unlink()
             shutil.rmtree(target, ignore_errors=True)
             making.replace(target)
         finally:
@@ -190,11 +199,11 @@ def prepare(
     return _prepared(target, reused=True)
 
 
-def digest(data: Data, dialect: str, base_dir: Path, template_arguments: Mapping[str, Any] | None = None) -> str:
+def digest(data: Data, dialect: str | None, base_dir: Path, template_arguments: Mapping[str, Any] | None = None) -> str:
     """Return the hexadecimal SHA-256 of all input: settings, dialect, corpora, tokenizer. Raises as `sources.state`
     does.
     """
-    parts = [dialect, _dumped(template_arguments), data.model_dump_json(), corpora_digest(data, base_dir)]
+    parts = [dialect or "", _dumped(template_arguments), data.model_dump_json(), corpora_digest(data, base_dir)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -222,14 +231,13 @@ def _code_digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def _make(job: _Job, base_dir: Path, folder: Path, processes: int | None, on_progress: Advance) -> None:
+def _make(job: _Job, choice: Choice, folder: Path, processes: int | None, on_progress: Advance) -> None:
     data = job.data
     report = Report()
     cache_dir = folder.parent / "sources"
     size = sum(sources.resolve(source.path, cache_dir).stat().st_size for source in data.sources)
     with open_executor((processes or os.cpu_count() or 1) if size >= _POOL_BYTES else 1) as executor:
-        job.tokenizer.write_bytes(pickle.dumps(load_tokenizer(base_dir)))
-        encoder = _encoder(job)  # what is wrong with the template is said before the corpora are read
+        encoder = _encoder(job)
         split = mixing.mix(data, folder, cache_dir=cache_dir, report=report, on_progress=on_progress, executor=executor)
         try:
             tokens = _encode(job, split, executor, folder, report, on_progress)
@@ -241,8 +249,15 @@ def _make(job: _Job, base_dir: Path, folder: Path, processes: int | None, on_pro
             f"encoding: got no row to train on; expected at least one; {'; '.join(report.first_examples(3))}; "
             f"raise data.maxLength ({data.max_length}) or set data.tooLong to cut"
         )
+    sampled |= {"dialect": job.dialect, "stop": choice.stop}
     (folder / parity.FILE).write_text(json.dumps(sampled, ensure_ascii=False), encoding="utf-8")
-    written = {"dialect": job.dialect, "data": data.model_dump(mode="json"), **tokens, **report.to_dict()}
+    written = {
+        "dialect": job.dialect,
+        "notes": choice.notes,
+        "data": data.model_dump(mode="json"),
+        **tokens,
+        **report.to_dict(),
+    }
     (folder / "report.json").write_text(json.dumps(written, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
@@ -276,4 +291,4 @@ def _tokenizer_files(base_dir: Path) -> list[Path]:
 def _prepared(folder: Path, *, reused: bool) -> Prepared:
     report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     train, test = report["train"], report["test"]
-    return Prepared(folder, train["rows"], train["tokens"], test["rows"], reused)
+    return Prepared(folder, train["rows"], train["tokens"], test["rows"], reused, tuple(report["notes"]))

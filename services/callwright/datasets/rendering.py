@@ -4,6 +4,7 @@ The manifest of a trained version carries the arguments and the template's diges
 template that asks for today's date is given one date, or refused. Knows nothing of contents, tokens or weights.
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,19 @@ _FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError
 """What a template's own program raises, beside jinja2's errors."""
 HELLO: list[Message] = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello."}]
 """What every template must hold."""
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Tells the weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+"""What a template is given that writes tools."""
+
+
+Tools = Sequence[Mapping[str, Any]]
+"""OpenAI tools, for a template that writes them."""
 
 
 class RefusedError(Exception):
@@ -40,11 +54,13 @@ class _AsksForDateError(Exception):
 class Renderer:
     """A tokenizer's chat template with fixed keyword arguments.
 
-    Raises `InvalidInput` for a base without a template, a template that no conversation gets through or that prints
-    today's date, and arguments that it does not take.
+    `with_tools`: the template is given tools. Raises `InvalidInput` for a base without a template, a template that no
+    conversation gets through or that prints today's date, and arguments that it does not take.
     """
 
-    def __init__(self, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None = None, *, with_tools: bool = False
+    ) -> None:
         from jinja2 import TemplateError
 
         self._tokenizer = tokenizer
@@ -59,7 +75,8 @@ class Renderer:
         )
         self.name = tokenizer.name_or_path or "the base"
         try:
-            self._template = str(tokenizer.get_chat_template())
+            # Of several templates that have names, transformers takes `tool_use` where there are tools.
+            self._template = str(tokenizer.get_chat_template(tools=[{}] if with_tools else None))
         except ValueError as error:
             raise InvalidInput(
                 f"encoding: no chat template in {self.name}: {error}; take an instruction-tuned base or add a template"
@@ -67,32 +84,39 @@ class Renderer:
         self.arguments = dict(arguments or {})
         """What the template gets besides messages; the date that it is given included."""
         self._check_arguments()
-        self._probe()
+        self._probe(None)
+        if with_tools:
+            with contextlib.suppress(RefusedError):  # it may refuse tools, or have none to show
+                self._probe([TOOL])
 
     @property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the template."""
         return hashlib.sha256(self._template.encode()).hexdigest()
 
-    def text(self, messages: Sequence[Message], *, prompt: bool = False, goes_on: bool = False) -> str:
+    def text(
+        self, messages: Sequence[Message], *, prompt: bool = False, goes_on: bool = False, tools: Tools | None = None
+    ) -> str:
         """Return the text of `messages`: with `prompt` up to where the model takes over, with `goes_on` within the last
         one.
 
         Raises `RefusedError` for messages that the template refuses.
         """
         try:
-            return self._render(messages, prompt=prompt, goes_on=goes_on)
+            return self._render(messages, prompt=prompt, goes_on=goes_on, tools=tools)
         except _AsksForDateError:
             raise RefusedError(f"the chat template of {self.name} prints today's date in it") from None
         except self._faults as error:
             roles = ", ".join(message["role"] for message in messages)
             raise RefusedError(f"the chat template of {self.name} refuses the roles {roles}: {_told(error)}") from None
 
-    def _render(self, messages: Sequence[Message], *, prompt: bool = False, goes_on: bool = False) -> str:
+    def _render(
+        self, messages: Sequence[Message], *, prompt: bool = False, goes_on: bool = False, tools: Tools | None = None
+    ) -> str:
         return str(
             self._tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=prompt, continue_final_message=goes_on,
-                **{_CLOCK: _no_date, **self.arguments},
+                tools=list(tools) if tools else None, **{_CLOCK: _no_date, **self.arguments},
             )
         )  # fmt: skip
 
@@ -104,24 +128,26 @@ class Renderer:
                     "correct the name or leave it out"
                 )
 
-    def _probe(self) -> None:
-        """Render a first conversation."""
+    def _probe(self, tools: Tools | None) -> None:
+        """Render a first conversation. Raises `RefusedError` where the tools alone are refused."""
         try:
-            self._render(HELLO)
+            self._render(HELLO, tools=tools)
         except _AsksForDateError as error:
-            self._fix_date(str(error))
+            self._fix_date(str(error), tools)
         except self._faults as error:
+            if tools:
+                raise RefusedError(_told(error)) from None
             line = getattr(error, "lineno", None)
             where = f", line {line}" if line else ""
             raise InvalidInput(
                 f"encoding: the chat template of {self.name} fails{where}: {_told(error)}; mend the template"
             ) from None
 
-    def _fix_date(self, form: str) -> None:
+    def _fix_date(self, form: str, tools: Tools | None) -> None:
         """Give the template a date that is the same every day. Raises `InvalidInput` where it takes none."""
         self.arguments[DATE] = _FIXED_DATE.strftime(form)
         try:
-            self._render(HELLO)
+            self._render(HELLO, tools=tools)
         except _AsksForDateError:
             raise InvalidInput(
                 f"encoding: the chat template of {self.name} prints today's date: the model would be served another "

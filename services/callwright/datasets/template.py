@@ -81,9 +81,11 @@ class ChatTemplate:
     Raises `InvalidInput` as `Renderer` does, and for a template that serves another prompt than it trains on.
     """
 
-    def __init__(self, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None = None, *, with_tools: bool = False
+    ) -> None:
         self._tokenizer = tokenizer
-        self.renderer = Renderer(tokenizer, arguments)
+        self.renderer = Renderer(tokenizer, arguments, with_tools=with_tools)
         self._frames = lru_cache(maxsize=4096)(self._learn)
         try:
             self.fill_served(HELLO)

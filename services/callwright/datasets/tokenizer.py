@@ -26,8 +26,8 @@ class Tokenizer(Protocol):
     def get_added_vocab(self) -> dict[str, int]:
         """Special and other added tokens."""
 
-    def get_chat_template(self) -> str:
-        """Return the chat template. Raises `ValueError` where there is none."""
+    def get_chat_template(self, *, tools: list[Message] | None = ...) -> str:
+        """Return the chat template, that for tools where there are some. Raises `ValueError` where there is none."""
 
     def apply_chat_template(self, conversation: list[Message], *, tokenize: bool = ..., **arguments: Any) -> Any:
         """Return the template's text when `tokenize` is False."""

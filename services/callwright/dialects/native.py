@@ -11,7 +11,7 @@ is read back by the dialect's parser, in training as in serving.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -76,6 +76,10 @@ class Native:
         return any(marker in text for marker in (*self.markers, *self.thought_tags))
 
     # What all share.
+
+    def is_special(self, special: Iterable[str]) -> bool:
+        """Return whether any of its tags is a special token, which the engine then has to show."""
+        return not {*self.markers, *self.thought_tags, *self.stop}.isdisjoint(special)
 
     @property
     def stop(self) -> tuple[str, ...]:

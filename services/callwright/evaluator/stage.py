@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from callwright import dialects
 from callwright.datasets import mixing
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.formats.row import RowError
@@ -84,7 +85,9 @@ def evaluate_run(
 
     reports: dict[str, Report] = {}
     if spec.compare_base and base_id:
-        reports["base"] = measure("base", base_id, dialect=finetune.spec.dialect)
+        # The server itself says which native dialect a base speaks.
+        named = finetune.spec.dialect if finetune.spec.dialect in dialects.TEXT_NAMES else None
+        reports["base"] = measure("base", base_id, dialect=named)
     elif spec.compare_base:
         on_note("the base is not served here: the candidate is not compared with it")
     standing, promoted = findings.promoted_report(store, finetune.model_name, other_than=version)

@@ -12,11 +12,13 @@ from typing import Any
 
 from callwright import dialects
 from callwright.datasets import parity
+from callwright.datasets.choosing import NATIVE, choose
 from callwright.datasets.tokenizer import load_tokenizer
-from callwright.errors import NotFound
+from callwright.errors import InvalidInput, NotFound
 from callwright.merger.merging import Inputs, merge, read_inputs
 from callwright.progress import Advance, silent
 from callwright.run import Run
+from callwright.spec.identity import FIRST_DEFAULTS
 from callwright.store import Manifest, Parity, Template
 
 
@@ -35,6 +37,7 @@ def merge_run(
     """
     spec = run.finetune.spec
     report, sampled = run.read_json("report.json"), run.read_json(f"data/{parity.FILE}")
+    dialect, stop, template = _spoken(run, sampled)
     with _adapter(run, adapter_dir) as adapter:
         return merge(
             base_dir=run.base_dir,
@@ -42,15 +45,15 @@ def merge_run(
             store=run.store,
             name=run.model,
             version=version or run.version,
-            dialect=spec.dialect,
-            stop=tuple(dialects.load(spec.dialect).stop),
+            dialect=dialect,
+            stop=stop,
             base=spec.base.model_dump(),
             dtype=spec.merge.dtype,
             shard_bytes=spec.merge.shard_bytes,
             metrics={"train": report} if report else {},
             tolerance=spec.merge.tolerance if verify else None,
-            template=Template.model_validate(sampled["template"]) if sampled else None,
-            measure_parity=partial(_parity, sampled, spec.dialect) if sampled else None,
+            template=template,
+            measure_parity=partial(_parity, sampled, dialect) if sampled else None,
             on_progress=on_progress,
         )
 
@@ -60,6 +63,28 @@ def plan_run(run: Run, *, adapter_dir: Path | None = None) -> Inputs:
     settings = run.finetune.spec.merge
     with _adapter(run, adapter_dir) as adapter:
         return read_inputs(run.base_dir, adapter, dtype=settings.dtype, shard_bytes=settings.shard_bytes)
+
+
+def _spoken(run: Run, sampled: dict[str, Any]) -> tuple[str, tuple[str, ...], Template | None]:
+    """Return the dialect that the run was trained in, its stop strings, and how the chat template was called.
+
+    Raises `InvalidInput` where that is another dialect than the document names.
+    """
+    spec = run.finetune.spec
+    if not sampled:  # an adapter from elsewhere
+        if spec.dialect in dialects.TEXT_NAMES:
+            return spec.dialect, dialects.load(spec.dialect).stop, None
+        choice = choose(spec.dialect, load_tokenizer(run.base_dir), spec.base.template_arguments)
+        return choice.dialect.name, choice.stop, choice.template
+    # Before the dialect stood beside the sample it was the document's.
+    trained = sampled.get("dialect") or spec.dialect or FIRST_DEFAULTS["FineTuneSpec.dialect"]
+    if spec.dialect not in (None, NATIVE, trained):
+        raise InvalidInput(
+            f"merging run {run.name}: it was trained in the dialect {trained}; the document says {spec.dialect}; set "
+            f"dialect to {trained}, or change metadata.name and train anew"
+        )
+    stop = tuple(sampled.get("stop", dialects.load(trained).stop))
+    return trained, stop, Template.model_validate(sampled["template"])
 
 
 def _parity(sampled: dict[str, Any], dialect: str, files: Mapping[str, bytes | Path]) -> Parity:

@@ -20,6 +20,7 @@ from callwright.server.config import ServedModel, ServerConfig, served_ids
 from callwright.server.dispatch import ASGIApp, Dispatch
 from callwright.server.forced_calls import ForcedCalls
 from callwright.server.versioned import Versioned
+from callwright.store import Manifest
 from callwright.store.model_folder import WITHOUT_CODE, loading
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -45,18 +46,18 @@ class Replica:
         configs = [_engine_config(model, self._config) for model in models]
         if self._config.device == "gpu":
             # One after the other: an engine measures the memory that is free, which a neighbour that loads falsifies.
-            self._engines = [await asyncio.to_thread(_engine, *config) for config in configs]
+            self._engines = [await asyncio.to_thread(_engine, *parts) for *parts, _ in configs]
         else:
-            self._engines = await asyncio.gather(*(asyncio.to_thread(_engine, *config) for config in configs))
+            self._engines = await asyncio.gather(*(asyncio.to_thread(_engine, *parts) for *parts, _ in configs))
         await asyncio.gather(*map(_first_token, models, self._engines))
-        self._watches = await asyncio.to_thread(_watches, self._config, [Path(each.model) for each, _ in configs])
+        self._watches = await asyncio.to_thread(_watches, self._config, [Path(each.model) for each, *_ in configs])
         seconds = self._config.forced_call_seconds
         self._forced_calls = [ForcedCalls(partial(_token, engine), seconds) for engine in self._engines]
         apps: dict[str, ASGIApp] = {}
-        for model, engine, (arguments, _) in zip(models, self._engines, configs, strict=True):
+        for model, engine, (arguments, _, manifest) in zip(models, self._engines, configs, strict=True):
             app = await _application(engine, arguments)
-            if model.name is not None:
-                app = Versioned(app, sources.manifest(Path(arguments.model)))
+            if manifest is not None:
+                app = Versioned(app, manifest)
             apps |= dict.fromkeys(_ids(model), app)
         return Dispatch(apps) if len(models) > 1 else next(iter(apps.values()))
 
@@ -166,8 +167,11 @@ def _set_engine_environment(config: ServerConfig) -> None:
         os.environ["OMP_NUM_THREADS"] = str(config.engine_threads)
 
 
-def _engine_config(model: ServedModel, config: ServerConfig) -> tuple[Any, Any]:
-    """vLLM's parsed arguments and its engine configuration. Raises `InvalidInput` for a model that it can't serve."""
+def _engine_config(model: ServedModel, config: ServerConfig) -> tuple[Any, Any, Manifest | None]:
+    """vLLM's parsed arguments, its engine configuration, and the model's manifest, where there is one.
+
+    Raises `InvalidInput` for a model that it can't serve.
+    """
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import FrontendArgs
     from vllm.entrypoints.openai.models.protocol import LoRAModulePath
@@ -185,12 +189,12 @@ def _engine_config(model: ServedModel, config: ServerConfig) -> tuple[Any, Any]:
             raise InvalidInput(f"starting the engine of model {model.id}: {_sentence(error)}") from None
     modules = [LoRAModulePath(name=name, path=str(folder)) for name, folder in adapters.items()]
     frontend = vars(FrontendArgs()) | {"lora_modules": modules or None}
-    template = None if model.path is not None else sources.manifest(path).template
-    if template is not None:
+    manifest = sources.manifest(model, path)
+    if model.path is None and manifest is not None and (template := manifest.template) is not None:
         # Some templates write a content in parts otherwise than a text, and it was trained as a text.
         form = {"chat_template_content_format": "string", "default_chat_template_kwargs": template.arguments or None}
         frontend |= form
-    return argparse.Namespace(**(frontend | vars(engine_args))), engine_config
+    return argparse.Namespace(**(frontend | vars(engine_args))), engine_config, manifest
 
 
 def _engine_arguments(model: ServedModel, config: ServerConfig, path: Path, adapters: list[Path]) -> dict[str, Any]:

@@ -3,12 +3,18 @@
 Knows the store's layout, and nothing of engines.
 """
 
+import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
-from callwright.errors import InvalidInput
+from callwright.datasets.choosing import choose
+from callwright.datasets.tokenizer import added_tokens, load_tokenizer
+from callwright.dialects.foreign import special_tokens
+from callwright.errors import InvalidInput, NotFound
 from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
 from callwright.store import (
     AdapterConfig,
+    BaseModelRef,
     FileEntry,
     Manifest,
     Registry,
@@ -20,6 +26,9 @@ from callwright.store import (
 )  # fmt: skip
 
 _RUN = "run:"
+_AS_IT_IS = "as-it-is"
+"""Stands for the version of a base in no store."""
+_LOG = logging.getLogger(__name__)
 
 
 def model_directory(model: ServedModel, config: ServerConfig) -> Path:
@@ -38,9 +47,36 @@ def published_files(model: ServedModel, config: ServerConfig) -> dict[str, FileE
     return served_files(Registry(_store(config)).manifest(str(model.name), model.version))
 
 
-def manifest(folder: Path) -> Manifest:
-    """Return the manifest beside the files of a version that `model_directory` has fetched."""
-    return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+def manifest(model: ServedModel, folder: Path) -> Manifest | None:
+    """Return the manifest of a version that `model_directory` has fetched, or what one would say of a base as it is.
+
+    None where nothing says how a base writes calls: its tokenizer or its chat template cannot be used, or it serves
+    adapters, which may have been trained in any dialect.
+    """
+    if model.path is None:
+        return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    if model.adapters:
+        return None
+    try:
+        tokenizer = load_tokenizer(folder)
+        choice = choose(None, tokenizer)
+    except (InvalidInput, NotFound) as error:
+        _LOG.warning("model %s: its dialect is unknown: %s", model.id, error)
+        return None
+    for note in choice.notes:
+        _LOG.warning("model %s: %s", model.id, note)
+    return Manifest(
+        name=model.id,
+        version=_AS_IT_IS,
+        dialect=choice.dialect.name,
+        stop=choice.stop,
+        special_tokens=special_tokens(added_tokens(tokenizer)),
+        base=BaseModelRef(model=str(model.path)),
+        adapter_digest="",
+        files={},
+        template=choice.template,
+        created_at=datetime.now(UTC),
+    )
 
 
 def adapter_directory(adapter: ServedAdapter, config: ServerConfig) -> Path:

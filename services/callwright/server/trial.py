@@ -5,6 +5,7 @@ A laptop and a cluster serve the same. Does not know who starts the engine, who 
 
 from dataclasses import dataclass
 
+from callwright import dialects
 from callwright.errors import NotFound
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.spec import FineTune
@@ -20,7 +21,7 @@ class Trial:
     base: str | None
     promoted: str | None
     dialects: dict[str, str]
-    """The sidecar's dialects for models without a manifest."""
+    """The sidecar's dialects for models without a manifest, whose server does not know their own."""
 
 
 def plan_trial(
@@ -40,7 +41,8 @@ def plan_trial(
         models.append(ServedModel(id=beside, name=name, version=promoted, engine=engine))
     device = "gpu" if finetune.spec.resources.gpus_per_worker else "cpu"
     server = ServerConfig(models=tuple(models), store=store, cache_dir=cache_dir, device=device)
-    return Trial(server, name, base, beside, {base: finetune.spec.dialect} if base else {})
+    dialect = finetune.spec.dialect
+    return Trial(server, name, base, beside, {base: dialect} if base and dialect in dialects.TEXT_NAMES else {})
 
 
 def promoted_to_serve(finetune: FineTune, registry: Registry, *, other_than: str) -> str | None:

@@ -22,6 +22,7 @@ from callwright.sidecar.budget import Budget
 from callwright.sidecar.chat import Chat, CountTokens
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.handlers import Handler, Relay
+from callwright.sidecar.model_list import ModelList
 from callwright.sidecar.models import Models
 from callwright.sidecar.services import Services
 from callwright.sidecar.telemetry import Metrics, Tracing
@@ -87,6 +88,7 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
         Route("/v1/messages/count_tokens", Endpoint(services, CountTokens, Messages)),
         Route("/v1/messages/{rest:path}", Endpoint(services, Relay, Messages)),
         Route("/v1/responses", Endpoint(services, Chat, Responses)),
+        Route("/v1/models", Endpoint(services, ModelList)),
         *_own_routes(services),
     ]
     app = Router(routes, redirect_slashes=False, default=Endpoint(services, Relay), lifespan=lifespan)

@@ -28,7 +28,9 @@ from callwright.sidecar.upstream import EngineResponse
 from callwright.sidecar.worker import SHORT
 
 Json = dict[str, Any]
-_PROMPT_FIELDS = ("model", "messages", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
+_PROMPT_FIELDS = (
+    "model", "messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs",
+)  # fmt: skip
 """What decides a prompt, in a request to the engine."""
 _LOOK_BYTES = 4096
 """So much of a stream is translated before what it keeps is looked at once more."""

@@ -185,13 +185,16 @@ def _said(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def named_dialect(name: str, stop: tuple[str, ...] = ()) -> ModelDialect:
-    """Return a dialect by its name. Raises `Refused`, listing the valid names."""
+def named_dialect(name: str, stop: tuple[str, ...] = (), *, native: bool = False) -> ModelDialect:
+    """Return a dialect by its name; `native` where the model's chat template writes it.
+
+    Raises `Refused`, listing the valid names.
+    """
     if name not in dialects.NAMES:
         raise Refused(
             f"no dialect is named {name[:80]!r}; expected one of {', '.join(dialects.NAMES)}", param="tools_prompt"
         )
-    dialect = dialects.load(name)
+    dialect = dialects.load(name, native=native)
     return ModelDialect(dialect, tuple(dict.fromkeys((*dialect.stop, *stop))))
 
 
@@ -206,7 +209,8 @@ def _read_manifest(registry: Registry, name: str) -> ModelDialect | None:
 
 def _spoken(manifest: Manifest) -> ModelDialect:
     """Return how the version of `manifest` writes calls. Raises `Refused` for a dialect that is not known here."""
-    read = named_dialect(manifest.dialect, manifest.stop)
+    native = manifest.template is not None and manifest.template.tools
+    read = named_dialect(manifest.dialect, manifest.stop, native=native)
     return replace(read, special_tokens=manifest.special_tokens, template=manifest.template)
 
 

@@ -11,8 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from callwright.dialects.foreign import Foreign
+from callwright.dialects.native import Native
 from callwright.dialects.tools import Toolbox
-from callwright.dialects.types import REASONING, THINK_END, Dialect, StreamParser, ToolSpec
+from callwright.dialects.types import (
+    REASONING,
+    THINK_END,
+    CallGrammar,
+    Dialect,
+    StreamParser,
+    Text,
+    Thought,
+    ToolSpec,
+    Turn,
+)
 from callwright.errors import InvalidInput
 from callwright.sidecar import chat_request
 from callwright.sidecar.client_forms import check_forms
@@ -21,6 +32,7 @@ from callwright.sidecar.errors import Refused
 from callwright.sidecar.grammar_bounds import GrammarBounds
 from callwright.sidecar.leading_thought import LeadingThought
 from callwright.sidecar.models import ModelDialect
+from callwright.store import Template
 
 Json = dict[str, Any]
 RETRY = "retry_malformed_calls"
@@ -136,9 +148,13 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         if arguments := chat_request.checked_template_arguments(request, template.arguments):
             body[chat_request.TEMPLATE_ARGUMENTS] = arguments
     body |= {
-        "messages": [_both_keys(message) for message in rendered.messages],
+        "messages": [_as_sent(message) for message in rendered.messages],
         "stop": chat_request.checked_stop(request, model.stop),
     }
+    if rendered.tools:
+        body |= {"tools": list(rendered.tools), "tool_choice": "none"}  # in the prompt; the answer stays text
+    if isinstance(model.dialect, Native) and _shows_special(model.dialect, model.special_tokens):
+        body |= {"skip_special_tokens": False, "spaces_between_special_tokens": False}
     if rendered.continue_final:
         body |= {"continue_final_message": True, "add_generation_prompt": False}
     if chat_request.checked_boolean(request, "stream", default=False):
@@ -152,7 +168,7 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         single_call=not chat_request.checked_boolean(request, "parallel_tool_calls", default=True) or legacy,
         eager=chat_request.checked_boolean(request, "eager_tool_calls", default=False),
         legacy=legacy,
-        opened=template is not None and template.opens_reasoning and not rendered.continue_final,
+        opened=template is not None and not rendered.continue_final and _opens(template, body["messages"]),
         model=str(request.get("model")),
         version=model.version,
         show_usage=options.get("include_usage") is True,
@@ -198,9 +214,30 @@ def _form_field(body: Json) -> str:
     return next(key for key in body if key in _FORMS and body[key] is not None)
 
 
-def _both_keys(message: Json) -> Json:
-    """Return the message with its reasoning under vLLM's own key too, the only one that its `/tokenize` reads."""
-    return message | {"reasoning": message[REASONING]} if REASONING in message else message
+def _as_sent(message: Json) -> Json:
+    """Return the message in OpenAI's terms, with its reasoning under vLLM's own key too, the only one that its
+    `/tokenize` reads.
+    """
+    if REASONING in message:
+        message = message | {"reasoning": message[REASONING]}
+    if calls := message.get("tool_calls"):
+        message = message | {"tool_calls": [call | {"function": _written(call["function"])} for call in calls]}
+    return message
+
+
+def _written(function: Json) -> Json:
+    return function | {"arguments": json.dumps(function["arguments"], ensure_ascii=False)}
+
+
+def _shows_special(dialect: Native, special: Sequence[str] | None) -> bool:
+    """Return whether the engine has to show special tokens; also where nothing says which tokens are."""
+    return special is None or dialect.is_special(special)
+
+
+def _opens(template: Template, messages: Sequence[Json]) -> bool:
+    """Return whether the prompt ends within a think block."""
+    after_result = template.tools and bool(messages) and messages[-1]["role"] == "tool"
+    return template.resumes_reasoning if after_result else template.opens_reasoning
 
 
 def structural_tag(
@@ -244,6 +281,9 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_resu
     a form that can't be told beside calls stands alone; where a call is demanded, no answer is there to be held.
     """
     answer, is_other = _answer(plan.body)
+    if plan.dialect.call_grammar is None:
+        _check_unforced(plan, choice)
+        return None
     if is_other and not _is_demanded(choice):
         return None
     tools = plan.tools or []
@@ -263,7 +303,7 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_resu
             plan.dialect, held, choice, single_call=plan.single_call, answer=answer, thought=plan.thought, loose=loose
         )
         if tag and plan.opened:
-            tag["format"] = _after_reasoning(tag["format"])
+            tag["format"] = _after_reasoning(plan.dialect, tag["format"])
         bodies.append(body | {"structured_outputs": {"structural_tag": json.dumps(tag, ensure_ascii=False)}})
     if answer is not None and not _is_demanded(choice):
         plan = _with_form_alone(plan, choice, has_results=has_results)
@@ -275,6 +315,18 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_resu
         eager=plan.eager or _is_demanded(choice),
         left_out=tuple(bounds.left_out),
     )
+
+
+def _check_unforced(plan: ChatPlan, choice: object) -> None:
+    """Raise `Refused` where a call is demanded in a dialect that no grammar can hold."""
+    strict = next((tool for tool in plan.tools or () if _is_strict(tool)), None) if plan.may_call else None
+    if _is_demanded(choice) or strict is not None:
+        asked = "tools[].function.strict: true" if strict is not None else "tool_choice"
+        raise Refused(
+            f"{asked}: the model speaks {plan.dialect.name}, whose calls no grammar of the engine can hold; expected "
+            "tool_choice auto or none, and no strict tool",
+            param="tools" if strict is not None else "tool_choice",
+        )
 
 
 def _bounded(tool: ToolSpec, bounds: GrammarBounds) -> ToolSpec:
@@ -329,12 +381,22 @@ def _is_demanded(choice: object) -> bool:
 
 
 def _calls(dialect: Dialect, functions: Sequence[Json], choice: object, single_call: bool, loose: bool) -> Json:
-    calls = _either([_call_tag(dialect, function, loose) for function in functions])
-    if not single_call and not isinstance(choice, dict):
-        calls = {"type": "plus", "content": calls}
+    tags = [_call_tag(dialect, function, loose) for function in functions]
+    grammar = dialect.call_grammar or CallGrammar()
+    several = not single_call and not isinstance(choice, dict)
+    if several and grammar.separator:
+        calls: Json = {
+            "type": "tags_with_separator",
+            "tags": tags,
+            "separator": grammar.separator,
+            "at_least_one": True,
+        }
+    else:
+        calls = {"type": "plus", "content": _either(tags)} if several else _either(tags)
     ends = _ends(dialect, functions[0]["name"])
     optional_end = {"type": "optional", "content": _either(ends)} if ends else None
-    return {"type": "sequence", "elements": [calls, optional_end]} if optional_end else calls
+    elements = [_constant(grammar.opening), calls, _constant(grammar.closing), optional_end]
+    return _in_a_row([each for each in elements if each])
 
 
 def _behind_thought(form: Json, thought: tuple[str, str]) -> Json:
@@ -348,17 +410,23 @@ def _behind_thought(form: Json, thought: tuple[str, str]) -> Json:
     return {"type": "sequence", "elements": [line, form]}
 
 
-def _after_reasoning(form: Json) -> Json:
+def _after_reasoning(dialect: Dialect, form: Json) -> Json:
     """Return the form behind the end of the think block that the prompt has opened, as training writes it."""
-    reasoning = {"type": "tag", "begin": "", "content": {"type": "any_text"}, "end": THINK_END}
-    return {"type": "sequence", "elements": [reasoning, {"type": "const_string", "value": "\n\n"}, form]}
+    end, gap = THINK_END, "\n\n"
+    if isinstance(dialect, Native):
+        end = dialect.thought_tags[1]
+        gap = dialect.write(Turn((Thought("x"), Text("y")))).partition(end)[2].removesuffix("y")
+    reasoning = {"type": "tag", "begin": "", "content": {"type": "any_text"}, "end": end}
+    return {"type": "sequence", "elements": [each for each in (reasoning, _constant(gap), form) if each]}
 
 
 def _call_tag(dialect: Dialect, function: Json, loose: bool) -> Json:
     begin, end = dialect.call_frame(function["name"])
     parameters = function.get("parameters")
     schema = {**parameters, "type": "object"} if isinstance(parameters, dict) and not loose else _ANY_OBJECT
-    return {"type": "tag", "begin": begin, "content": _json(schema), "end": end}
+    style = dialect.call_grammar.style if dialect.call_grammar else "json"
+    content = _json(schema) if style == "json" else {"type": "json_schema", "json_schema": schema, "style": style}
+    return {"type": "tag", "begin": begin, "content": content, "end": end}
 
 
 def _json(schema: Json) -> Json:
@@ -370,9 +438,16 @@ def _framed(dialect: Dialect, answer: Json) -> Json:
     """Return an answer in JSON as the dialect writes one; other forms say themselves what stands around them."""
     if answer["type"] != "json_schema":
         return answer
-    pieces = [{"type": "const_string", "value": text} if text else None for text in dialect.answer_frame()]
-    elements = [each for each in (pieces[0], answer, pieces[1]) if each]
-    return {"type": "sequence", "elements": elements} if len(elements) > 1 else answer
+    before, after = map(_constant, dialect.answer_frame())
+    return _in_a_row([each for each in (before, answer, after) if each])
+
+
+def _constant(text: str) -> Json | None:
+    return {"type": "const_string", "value": text} if text else None
+
+
+def _in_a_row(elements: list[Json]) -> Json:
+    return {"type": "sequence", "elements": elements} if len(elements) > 1 else elements[0]
 
 
 def _ends(dialect: Dialect, name: str) -> list[Json]:

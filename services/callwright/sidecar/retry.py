@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from callwright.dialects.native import Native
 from callwright.dialects.react_call import GIVE_UP
 from callwright.dialects.types import THINK, CallDelta, ContentDelta, Delta, MalformedCall, StreamParser, ToolCall, Turn
 from callwright.sidecar.plan import RETRY, ChatPlan
@@ -100,7 +101,8 @@ def second_request(request: Json, plan: ChatPlan, turn: MalformedTurn) -> Json:
     names = [tool.get("function", tool)["name"] for tool in plan.tools or ()]
     told = f"Error: {turn.call.reason}. Nothing was called: call again with a tool's name and a JSON object."
     told += f" The tools are: {', '.join(names)}." if names else ""
-    text = f"{THINK}\n{turn.text}" if plan.opened else turn.text
+    opening = plan.dialect.thought_tags[0] if isinstance(plan.dialect, Native) else THINK
+    text = f"{opening}\n{turn.text}" if plan.opened else turn.text
     messages = [{"role": "assistant", "content": text}, {"role": "tool", "content": told}]
     return request | {"messages": [*request["messages"], *messages], RETRY: False}
 

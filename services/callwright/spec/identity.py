@@ -35,7 +35,7 @@ MERGE: _Fields = {"merge": ("tolerance",)}
 """Those that shape the merged weights beside it."""
 MEASUREMENT: _Fields = {"evaluate": ("concurrency", "gate", "promote")}
 """Those that shape an evaluation's figures."""
-FIRST_DEFAULTS: dict[str, Any] = {}
+FIRST_DEFAULTS: dict[str, Any] = {"FineTuneSpec.dialect": "ms_agent"}
 """The default that a field had when it was added, where that is another one today: `{"Train.seed": 42}`."""
 
 
@@ -82,12 +82,12 @@ def _without(value: Any, left_out: tuple[str, ...]) -> Any:
 
 
 def _choices(model: BaseModel) -> dict[str, Any]:
-    """Return the fields that are set, and to another value than their first default."""
+    """Return the fields that are set, and to another value than their default, today's and the first."""
     chosen: dict[str, Any] = {}
     for name in sorted(model.model_fields_set):
         value, field = getattr(model, name), type(model).model_fields[name]
-        default = FIRST_DEFAULTS.get(f"{type(model).__name__}.{name}", field.get_default(call_default_factory=True))
-        if value == default:
+        default = field.get_default(call_default_factory=True)
+        if value in (default, FIRST_DEFAULTS.get(f"{type(model).__name__}.{name}", default)):
             continue
         if isinstance(value, BaseModel):
             if inner := _choices(value):

@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 API_VERSION = "callwright.io/v1alpha1"
 
 DialectName = Literal[
-    "react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes",
+    "native", "react_en", "react_zh", "toolbench", "ms_agent", "agentfabric", "hermes",
     "qwen_xml", "gemma", "functiongemma", "llama_json",
     "mistral", "mistral_v11", "mistral_v3", "lfm2", "olmo3", "pythonic",
 ]  # fmt: skip
@@ -404,8 +404,10 @@ class Deploy(SpecModel):
 class FineTuneSpec(SpecModel):
     base: Base
     """The model to start from."""
-    dialect: DialectName = "ms_agent"
-    """How tools, calls and results are written as text, in training and in serving alike."""
+    dialect: DialectName | None = None
+    """How tools, calls and results are written, in training and in serving alike. `native` is what the base's own chat
+    template writes, and so is none, save that `react_en` takes its place where that template shows no tools or writes
+    calls in a way that nothing here reads."""
     store: StoreURL | None = None
     """Object store URL, names in it percent-encoded; `CALLWRIGHT_STORE`, else `file://` in the working directory, when
     absent."""

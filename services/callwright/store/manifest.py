@@ -80,6 +80,10 @@ class Template(Frozen):
     """Reasoning is given as `reasoning_content`; else it stands in the content, in a think block."""
     opens_reasoning: bool = False
     """The prompt of a turn ends within a think block."""
+    resumes_reasoning: bool = False
+    """So does the prompt of a turn after results, of a template that is given the tools."""
+    tools: bool = False
+    """It is given the tools and the calls, and writes them itself; else they stand in the messages' text."""
     default_system: str = ""
     """System text that the template writes by itself where there is no system message; the tools stand behind it."""
 

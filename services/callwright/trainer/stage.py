@@ -48,7 +48,11 @@ def train_run(
     """
     if is_trained(run):
         return run.read_json("report.json")
-    data = data or prepare_run(run, on_progress=on_progress).folder
+    if data is None:
+        prepared = prepare_run(run, on_progress=on_progress)
+        data = prepared.folder
+        for line in prepared.notes if joins_cluster() else ():  # else the stage before has said so
+            on_note(f"train: {line}")
     spec, expected = run.finetune.spec, _forecast(run, data)
     on_note(f"train: {expected.describe()}")
     trackers = _trackers(run)
