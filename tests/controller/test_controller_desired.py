@@ -247,3 +247,41 @@ def test_attempts_have_names_of_their_own() -> None:
     assert all(
         one["metadata"]["name"] != two["metadata"]["name"] for one, two in zip(first[1:], second[1:], strict=True)
     )
+
+
+def test_workers_share_a_pod_where_the_document_says_so() -> None:
+    """The eight GPUs of a node in one pod, so that its workers speak over NVLink."""
+    resources = {"workers": 16, "gpusPerWorker": 1, "gpusPerPod": 8, "cpusPerWorker": 1.5, "memoryPerWorker": "1.5Gi"}
+    (group,) = desired.ray_job(run_of(changed(resources=resources)))["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert (group["replicas"], group["minReplicas"], group["maxReplicas"]) == (2, 2, 2)
+    assert group["rayStartParams"] == {"num-cpus": "12", "num-gpus": "8"}
+    (container,) = group["template"]["spec"]["containers"]
+    assert container["resources"]["requests"] == {"cpu": "12", "memory": "12Gi"}
+    assert container["resources"]["limits"] == {"memory": "12Gi", "nvidia.com/gpu": 8}
+
+
+def test_every_stage_has_a_deadline_and_room_for_the_installations_own() -> None:
+    own = {"metadata": {"annotations": {"a": "b"}}, "spec": {"priorityClassName": "low"}}
+    ipc = {"securityContext": {"capabilities": {"add": ["IPC_LOCK"]}}, "resources": {"limits": {"rdma/ib": 1}}}
+    templates: dict[str, Any] = dict.fromkeys(("head", "submitter", "merge", "evaluate"), own)
+    templates["workers"] = {"spec": {"containers": [{"name": "ray-worker", **ipc}], "nodeSelector": {"pool": "a"}}}
+    given = {"templates": templates, "gpuResource": "amd.com/gpu", "deadlineSeconds": {"train": 100, "merge": 200}}
+    config = CONFIG.model_copy(update={"pods": RunPods.model_validate(given)})
+    run = replace(run_of(DOCUMENT), config=config)
+    training, merge, evaluation = (each["spec"] for each in objects(run) if each["kind"] in ("RayJob", "Job"))
+    assert [each["activeDeadlineSeconds"] for each in (training, merge, evaluation)] == [100, 200, 43200]
+    ray = training["rayClusterSpec"]
+    pods = [
+        ray["headGroupSpec"]["template"],
+        training["submitterPodTemplate"],
+        merge["template"],
+        evaluation["template"],
+    ]
+    for pod in pods:
+        assert pod["metadata"]["annotations"] == {"a": "b"}
+        assert pod["metadata"]["labels"]["callwright.io/run"] == run.name
+        assert pod["spec"]["priorityClassName"] == "low"
+    (container,) = ray["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["IPC_LOCK"]}
+    assert container["resources"]["limits"].keys() == {"memory", "amd.com/gpu", "rdma/ib"}
+    assert container["volumeMounts"], "ours stays"

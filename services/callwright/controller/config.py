@@ -53,6 +53,19 @@ class PodSize(SpecModel):
     """Memory, requested and limited."""
 
 
+PodPart = Literal["head", "workers", "submitter", "merge", "evaluate"]
+"""The pods of a run that differ."""
+
+
+class DeadlineSeconds(SpecModel):
+    train: int = Field(default=7 * 86400, ge=60)
+    """Of the RayJob, with its wait for nodes."""
+    merge: int = Field(default=6 * 3600, ge=60)
+    """Of the merge Job."""
+    evaluate: int = Field(default=12 * 3600, ge=60)
+    """Of the evaluation Job."""
+
+
 class RunPods(SpecModel):
     service_account: str | None = None
     """Service account of the pods of a run, for cloud identities; the namespace's default when absent."""
@@ -78,6 +91,12 @@ class RunPods(SpecModel):
     """Rules of a NetworkPolicy: where the pods of a run may go beyond one another; `{}` is everywhere."""
     backoff_limit: int = Field(default=2, ge=0)
     """Times that a failed RayJob or Job is tried again, each on new pods."""
+    gpu_resource: str = Field(default="nvidia.com/gpu", min_length=3)
+    """Name of the nodes' GPUs as a resource."""
+    deadline_seconds: DeadlineSeconds = DeadlineSeconds()
+    """Seconds after which a stage that has not ended fails."""
+    templates: dict[PodPart, dict[str, Any]] = Field(default_factory=dict)
+    """Parts of pod templates that go over ours: `metadata` and `spec`, lists of named things merged by name."""
     ttl_seconds_after_finished: int = Field(default=3600, ge=0)
     """Seconds that finished pods stay for a look at their logs."""
 

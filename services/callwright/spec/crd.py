@@ -38,6 +38,13 @@ _RULES: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {
             "self.train.sequencesPerStep % (self.resources.workers * self.train.batchSize) == 0",
             "train.sequencesPerStep must be a multiple of resources.workers x train.batchSize",
         ),
+        (
+            "!has(self.resources.gpusPerPod) || (double(self.resources.gpusPerWorker) >= 1.0 && "
+            "double(int(self.resources.gpusPerWorker)) == double(self.resources.gpusPerWorker) && "
+            "self.resources.gpusPerPod % int(self.resources.gpusPerWorker) == 0 && "
+            "(self.resources.workers * int(self.resources.gpusPerWorker)) % self.resources.gpusPerPod == 0)",
+            "gpusPerPod must hold whole workers, and the workers must fill whole pods",
+        ),
         ("self.deploy.minReplicas <= self.deploy.maxReplicas", "minReplicas must not be above maxReplicas"),
         (
             "self.cluster.mounts.all(m, "

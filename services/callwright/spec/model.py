@@ -236,6 +236,9 @@ class Resources(SpecModel):
     """Training workers, each with its share of a step's sequences."""
     gpus_per_worker: float = Field(default=0, ge=0)
     """GPUs of a worker; 0 trains on the CPU."""
+    gpus_per_pod: Annotated[int, Field(ge=1)] | None = None
+    """GPUs of a pod on a cluster, such as all of a node: so many workers share it and speak over NVLink. A worker has a
+    pod of its own when absent."""
     cpus_per_worker: float = Field(default=1, ge=0.001)
     """CPUs of a worker."""
     memory_per_worker: str = Field(
@@ -246,6 +249,20 @@ class Resources(SpecModel):
     """Labels of the nodes that training may use on a cluster."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints that training tolerates on a cluster."""
+
+    @model_validator(mode="after")
+    def _fills_pods(self) -> Self:
+        if self.gpus_per_pod is not None and (
+            self.gpus_per_worker < 1
+            or self.gpus_per_worker % 1
+            or self.gpus_per_pod % self.gpus_per_worker
+            or self.workers * self.gpus_per_worker % self.gpus_per_pod
+        ):
+            raise ValueError(
+                f"gpusPerPod {self.gpus_per_pod} must hold whole workers, and the {self.workers} workers of "
+                f"{self.gpus_per_worker:g} GPUs must fill whole pods"
+            )
+        return self
 
     @model_validator(mode="after")
     def _selects_labels(self) -> Self:
@@ -449,7 +466,7 @@ class Metadata(SpecModel):
     namespace: str | None = None
     """Namespace on a cluster."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """Labels, copied to what the run makes on a cluster, pods excepted."""
+    """Labels. Kueue's (`kueue.x-k8s.io/…`) are copied to what the run makes on a cluster, pods excepted."""
 
 
 class FineTune(SpecModel):

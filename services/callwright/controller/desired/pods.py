@@ -3,9 +3,9 @@
 Knows nothing of stages.
 """
 
-from typing import Any
+from typing import Any, Literal
 
-from callwright.controller.config import PodSize
+from callwright.controller.config import PodPart, PodSize
 from callwright.controller.desired.run import SCRATCH_FOLDER, SPEC_FOLDER, Manifest, Run
 from callwright.errors import GateFailed, InvalidInput
 
@@ -14,7 +14,7 @@ _FINAL_EXIT_CODES = [InvalidInput.exit_code, GateFailed.exit_code]
 _UID = 65532
 
 
-def job(run: Run, stage: str, pod: Manifest) -> Manifest:
+def job(run: Run, stage: Literal["merge", "evaluate"], pod: Manifest) -> Manifest:
     """Return a Job of one pod that stays for a while when it has ended.
 
     It is tried again on new pods, unless trying again changes nothing; an eviction or a lost node is no try.
@@ -22,6 +22,7 @@ def job(run: Run, stage: str, pod: Manifest) -> Manifest:
     pod["spec"]["restartPolicy"] = "Never"  # a failed pod stays, with its log
     spec = {
         "backoffLimit": run.config.pods.backoff_limit,
+        "activeDeadlineSeconds": getattr(run.config.pods.deadline_seconds, stage),
         "podFailurePolicy": {
             "rules": [
                 {"action": "FailJob", "onExitCodes": {"operator": "In", "values": _FINAL_EXIT_CODES}},
@@ -29,7 +30,7 @@ def job(run: Run, stage: str, pod: Manifest) -> Manifest:
             ]
         },
         "ttlSecondsAfterFinished": run.config.pods.ttl_seconds_after_finished,
-        "template": pod,
+        "template": with_own(run, stage, pod),
     }
     return run.manifest("batch/v1", "Job", name=run.child(stage), stage=stage) | {"spec": spec}
 
@@ -90,7 +91,7 @@ def container(
     secret: Manifest = {"secretRef": {"name": named} if named else {"name": pods.secret, "optional": True}}
     limits: dict[str, Any] = {"memory": size.memory}
     if gpus:
-        limits["nvidia.com/gpu"] = gpus
+        limits[pods.gpu_resource] = gpus
     return {
         "name": name,
         "image": image,
@@ -113,6 +114,22 @@ def container(
             "capabilities": {"drop": ["ALL"]},
         },
     }
+
+
+def with_own(run: Run, part: PodPart, pod: Manifest) -> Manifest:
+    """Return the pod template under what the installation has of its own for it."""
+    merged: Manifest = _merged(pod, run.config.pods.templates.get(part, {}))
+    return merged
+
+
+def _merged(ours: Any, own: Any) -> Any:
+    """Return mappings merged key by key, lists of named things name by name, and of anything else `own`."""
+    if isinstance(ours, dict) and isinstance(own, dict):
+        return ours | {key: _merged(ours.get(key), value) for key, value in own.items()}
+    if isinstance(ours, list) and isinstance(own, list) and all("name" in each for each in [*ours, *own]):
+        named = {each["name"]: each for each in ours}
+        return [*(named | {each["name"]: _merged(named.get(each["name"]), each) for each in own}).values()]
+    return own
 
 
 def placement(run: Run) -> Manifest:

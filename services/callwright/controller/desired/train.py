@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from decimal import Decimal
 
 from callwright.controller.config import PodSize
 from callwright.controller.desired import pods
@@ -20,6 +21,7 @@ def ray_job(run: Run) -> Manifest:
         # which holds the log, stays with the RayJob.
         "ttlSecondsAfterFinished": 0,
         "backoffLimit": run.config.pods.backoff_limit,
+        "activeDeadlineSeconds": run.config.pods.deadline_seconds.train,
         "submitterPodTemplate": _submitter(run),
         "rayClusterSpec": {
             "rayVersion": run.config.ray_version,
@@ -43,30 +45,39 @@ def _head(run: Run) -> Manifest:
         {"name": "dashboard", "containerPort": 8265},
         {"name": "client", "containerPort": 10001},
     ]
-    return pods.pod(run, STAGE, [container])
+    return pods.with_own(run, "head", pods.pod(run, STAGE, [container]))
 
 
 def _submitter(run: Run) -> Manifest:
     container = pods.container(run, "submitter", run.config.images.trainer, run.config.pods.submitter)
     pod = pods.pod(run, STAGE, [container])
     pod["spec"]["restartPolicy"] = "Never"
-    return pod
+    return pods.with_own(run, "submitter", pod)
 
 
 def _workers(run: Run) -> Manifest:
+    """Return the group of pods, each with a training worker or, with `gpusPerPod`, with several."""
     resources = run.finetune.spec.resources
-    gpus = math.ceil(resources.gpus_per_worker)
-    size = PodSize(cpu=_cpus(resources.cpus_per_worker), memory=resources.memory_per_worker)
+    each = int(resources.gpus_per_pod / resources.gpus_per_worker) if resources.gpus_per_pod else 1
+    gpus, cpus = math.ceil(resources.gpus_per_worker * each), resources.cpus_per_worker * each
+    size = PodSize(cpu=_cpus(cpus), memory=_times(resources.memory_per_worker, each))
     pod = pods.pod(run, STAGE, [pods.container(run, "ray-worker", run.config.images.trainer, size, gpus=gpus)])
     pod["spec"] |= pods.placement(run)
+    replicas = resources.workers // each
     return {
         "groupName": "gpu" if gpus else "cpu",
-        "replicas": resources.workers,
-        "minReplicas": resources.workers,
-        "maxReplicas": resources.workers,
-        "rayStartParams": {"num-cpus": str(math.ceil(resources.cpus_per_worker)), "num-gpus": str(gpus)},
-        "template": pod,
+        "replicas": replicas,
+        "minReplicas": replicas,
+        "maxReplicas": replicas,
+        "rayStartParams": {"num-cpus": str(math.ceil(cpus)), "num-gpus": str(gpus)},
+        "template": pods.with_own(run, "workers", pod),
     }
+
+
+def _times(quantity: str, count: int) -> str:
+    """Return so many times a quantity such as `1.5Gi`."""
+    number = quantity.rstrip("".join(set(quantity) - set("0123456789.")))
+    return f"{(Decimal(number) * count).normalize():f}{quantity[len(number) :]}" if count > 1 else quantity
 
 
 def _cpus(value: float) -> str:
