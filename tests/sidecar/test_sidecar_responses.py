@@ -14,6 +14,7 @@ from asking import ANSWER, CALL, MALFORMED, MIXED, THINKING, TWO, Bench, bench
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from callwright.sidecar.apis.stored import StoredResponses
 from fakes import Raw, Text
 
 SCHEMA = {
@@ -402,3 +403,64 @@ def test_only_allowed_tools_may_be_called(mode: str) -> None:
     assert ("'g'" in second, "'f'" in second) == (True, False)
     assert "get_weather" not in third
     assert all(("structured_outputs" in request) == (mode == "required") for request in b.engine.requests[:2])
+
+
+def told_weather(request: dict[str, Any]) -> Text:
+    return Text([ANSWER if "sunny, 21" in json.dumps(request["messages"]) else CALL])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stored_response_is_gone_on_with_by_its_id(stream: bool) -> None:
+    with bench(told_weather, stored_responses=8) as b:
+        if stream:
+            first = list(b.client.responses.create(**ASKED, instructions="Be brief.", stream=True))[-1].response
+        else:
+            first = b.client.responses.create(**ASKED, instructions="Be brief.")
+        (call,) = [item for item in first.output if item.type == "function_call"]
+        assert first.store is True
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny, 21"}
+        on = {"input": [result], "previous_response_id": first.id}
+        second = b.client.responses.create(**ASKED | on)
+        assert (second.output_text, second.previous_response_id) == ("It is sunny.", first.id)
+        third = post(b, input="Thanks.", previous_response_id=second.id, tools=[]).json()
+        assert third["status"] == "completed"
+        branch = b.client.responses.create(**ASKED | on, store=False)
+        assert branch.store is False
+        gone = post(b, input="x", previous_response_id=branch.id)
+        assert (gone.status_code, gone.json()["error"]["code"]) == (400, "previous_response_not_found")
+        wrong = post(b, input=[{"type": "computer_call"}], previous_response_id=second.id)
+        assert wrong.json()["error"]["param"] == "input[0].type"
+    sent = [request["messages"] for request in b.engine.requests]
+    assert ["Be brief." in json.dumps(messages) for messages in sent] == [True, False, False, False]
+    assert all(ASKED["input"] in json.dumps(messages) for messages in sent)
+    assert "It is sunny." in json.dumps(sent[2])
+    assert sent[1] == sent[3]
+
+
+def test_nothing_is_stored_unless_it_is_asked_for() -> None:
+    with bench(CALL) as b:
+        first = b.client.responses.create(**ASKED, store=True)
+        assert first.store is False
+        assert post(b, previous_response_id=first.id).status_code == 400
+
+
+def test_a_response_that_failed_is_not_stored() -> None:
+    with bench(lambda request: Text([CALL], break_after=3), stored_responses=8) as b:
+        events = post(b, stream=True).text
+        made = json.loads(events.split("data: ")[1].split("\n")[0])["response"]["id"]
+        assert post(b, previous_response_id=made).status_code == 400
+
+
+def test_the_oldest_responses_go_and_those_whose_time_is_over() -> None:
+    items = [{"role": "user", "content": "x" * 1000}]
+    few, small, brief = StoredResponses(2, 10_000, 60), StoredResponses(9, 2500, 60), StoredResponses(9, 10_000, 0)
+    for stored, kept in ((few, "bc"), (small, "bc"), (brief, "")):
+        for name in "abc":
+            stored.put(name, items)
+        assert "".join(name for name in "abc" if stored.get(name) == items) == kept
+    small.put("d", items * 3)
+    assert small.get("d") is None
+    assert small.get("c") == items
+    assert StoredResponses().new_id() is None
+    assert few.new_id() != few.new_id()
+    assert few.get({}) is None

@@ -4,7 +4,7 @@ Each route names a handler and the API of its clients.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from callwright import __version__, dialects
 from callwright.sidecar.admission import Gate, Keys, Paths
 from callwright.sidecar.apis import Api, ChatCompletions, Messages, Responses
+from callwright.sidecar.apis.stored import StoredResponses
 from callwright.sidecar.breaker import Breaker
 from callwright.sidecar.budget import Budget
 from callwright.sidecar.chat import Chat, CountTokens
@@ -38,7 +39,7 @@ class Endpoint:
 
     services: Services
     handler: type[Handler]
-    api: type[Api] = ChatCompletions
+    api: Callable[[], Api] = ChatCompletions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -82,12 +83,13 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
         if services.tracing:
             await asyncio.to_thread(services.tracing.close)
 
+    stored = StoredResponses(config.stored_responses, config.max_stored_bytes, config.stored_response_seconds)
     routes = [
         Route("/v1/chat/completions", Endpoint(services, Chat)),
         Route("/v1/messages", Endpoint(services, Chat, Messages)),
         Route("/v1/messages/count_tokens", Endpoint(services, CountTokens, Messages)),
         Route("/v1/messages/{rest:path}", Endpoint(services, Relay, Messages)),
-        Route("/v1/responses", Endpoint(services, Chat, Responses)),
+        Route("/v1/responses", Endpoint(services, Chat, lambda: Responses(stored))),
         Route("/v1/models", Endpoint(services, ModelList)),
         *_own_routes(services),
     ]

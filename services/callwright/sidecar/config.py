@@ -71,6 +71,13 @@ class SidecarConfig(BaseModel):
     default_max_tokens: int | None = Field(default=None, ge=1)
     """Most tokens of a chat's answer whose client says none; without it the engine's own default, which is all that the
     context has room for."""
+    stored_responses: int = Field(default=0, ge=0)
+    """Responses of requests with functions that are kept in memory, for clients that go on with one by
+    `previous_response_id`; a request's `store: false` keeps it out. None by default, and none of another sidecar."""
+    stored_response_seconds: float = Field(default=3600.0, gt=0)
+    """How long one is kept."""
+    max_stored_bytes: int = Field(default=64 * 1024**2, ge=1024)
+    """Bytes that all of them take; the oldest go first."""
     strict_fields: bool = False
     """Refuse requests of the Messages and the Responses API with fields that are not known here. Else these are left
     out, which the header `x-callwright-left-out` says, as of known ones that change no answer."""

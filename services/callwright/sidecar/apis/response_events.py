@@ -15,7 +15,8 @@ from callwright.sidecar.sse import DONE, named_event
 Json = dict[str, Any]
 _ECHOED: Json = {
     "instructions": None, "max_output_tokens": None, "metadata": {}, "parallel_tool_calls": True, "temperature": 1.0,
-    "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [], "top_p": 1.0,
+    "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [], "top_p": 1.0, "store": False,
+    "previous_response_id": None,
 }  # fmt: skip
 
 
@@ -47,7 +48,8 @@ class ResponseEvents:
         self._request, self._tools = request, tools
         self._head: Json | None = None
         self._count = 0
-        self._output: list[Json] = []
+        self.output: list[Json] = []
+        """The items that are whole."""
         self._item: Json | None = None
         self._text: list[str] = []
         self.kept = 0
@@ -55,11 +57,12 @@ class ResponseEvents:
         self._finish: object = None
         self._usage: object = None
         self._malformed: list[Json] = []
-        self._failed = False
+        self.failed = False
+        """The response has ended with an error, after which nothing follows."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the events for one of the chat completion's."""
-        if self._failed:
+        if self.failed:
             return b""
         if data == DONE:
             return self._ended()
@@ -82,14 +85,14 @@ class ResponseEvents:
 
     def fail(self, error: Json) -> bytes:
         """Return the end of a response that went wrong; nothing where it has failed before."""
-        if self._failed:
+        if self.failed:
             return b""
-        self._failed = True
+        self.failed = True
         told = error.get("error")
         message = str(told.get("message") if isinstance(told, dict) else told or error.get("message"))
         if self._head is None:
             return self._event("error", code="server_error", message=message, param=None)
-        wrong = {"status": "failed", "error": {"code": "server_error", "message": message}, "output": self._output}
+        wrong = {"status": "failed", "error": {"code": "server_error", "message": message}, "output": self.output}
         return self._event("response.failed", response=self._head | wrong)
 
     def _begin(self, chunk: Json) -> bytes:
@@ -123,7 +126,7 @@ class ResponseEvents:
     def _open(self, item: Json) -> bytes:
         out = self._close("completed")
         self._item, self._text = item, []
-        return out + self._event("response.output_item.added", output_index=len(self._output), item=item)
+        return out + self._event("response.output_item.added", output_index=len(self.output), item=item)
 
     def _close(self, status: str) -> bytes:
         if self._item is None:
@@ -140,22 +143,22 @@ class ResponseEvents:
         else:
             item["arguments"] = text
             out = self._item_event("response.function_call_arguments.done", name=item["name"], arguments=text)
-        out += self._event("response.output_item.done", output_index=len(self._output), item=item)
-        self._output.append(item)
+        out += self._event("response.output_item.done", output_index=len(self.output), item=item)
+        self.output.append(item)
         self._item = None
         return out
 
     def _ended(self) -> bytes:
         status = "incomplete" if self._finish == "length" else "completed"
         out = self._close(status)
-        made = (self._head or {}) | _end(status) | {"output": self._output, "usage": _usage(self._usage)}
+        made = (self._head or {}) | _end(status) | {"output": self.output, "usage": _usage(self._usage)}
         if self._malformed:
             made["malformed_tool_calls"] = self._malformed
         return out + self._event(f"response.{status}", response=made)
 
     def _item_event(self, kind: str, **fields: Any) -> bytes:
         assert self._item is not None
-        return self._event(kind, item_id=self._item["id"], output_index=len(self._output), **fields)
+        return self._event(kind, item_id=self._item["id"], output_index=len(self.output), **fields)
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         self._count += 1
@@ -172,9 +175,10 @@ def _head(request: Json, completion: Json) -> Json:
     told = {key: request.get(key, default) for key, default in _ECHOED.items()}
     made = str(completion.get("id", "")).removeprefix("chatcmpl-")
     return told | {
-        "id": f"resp_{made}", "object": "response", "created_at": completion.get("created", 0), "status": "in_progress",
+        "id": request.get("id") or f"resp_{made}", "object": "response", "status": "in_progress",
+        "created_at": completion.get("created", 0),
         "model": completion.get("model"), "output": [], "error": None, "incomplete_details": None, "usage": None,
-        "previous_response_id": None, "store": False, "background": False, "truncation": "disabled",
+        "background": False, "truncation": "disabled",
         "reasoning": {"effort": None, "summary": None},
     }  # fmt: skip
 

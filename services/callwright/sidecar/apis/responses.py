@@ -1,7 +1,7 @@
 """`Responses`: OpenAI's `/v1/responses` as a translation in front of chat completions.
 
 Owns that API's requests; its answers are in `callwright.sidecar.apis.response_events`. Text and functions only, and
-nothing is stored: the whole conversation comes as `input`. What else it asks for is refused.
+the whole conversation comes as `input`, unless conversations are kept here. What else it asks for is refused.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,17 @@ from callwright.dialects.types import REASONING, Part
 from callwright.sidecar.apis.base import other_fields, renamed_refusal, same_fields
 from callwright.sidecar.apis.response_events import ResponseEvents, echoed, response
 from callwright.sidecar.apis.response_tools import ResponseTools, written_input
+from callwright.sidecar.apis.stored import StoredResponses
 from callwright.sidecar.chat_request import joined_text
 from callwright.sidecar.errors import Refused
-from callwright.sidecar.sse import KEEP_ALIVE, dumps, named_event
+from callwright.sidecar.sse import DONE, KEEP_ALIVE, dumps, named_event
 
 Json = dict[str, Any]
 _CALLABLE = ("function", "custom", "namespace")
 _CALLS = ("function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output")
 _SAME = ("parallel_tool_calls", "stop", "user")
 _LOGPROBS = "message.output_text.logprobs"
-_STORED = ("previous_response_id", "conversation", "prompt", "background")
+_STORED = ("conversation", "prompt", "background")
 _READ = (
     "input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "previous_response_id",
     "conversation", "prompt",
@@ -32,6 +33,7 @@ _WITHOUT_EFFECT = (
     "stream_options", "truncation",
 )  # fmt: skip
 """Fields that change no answer of an engine."""
+_NOT_FOUND = "previous_response_not_found"
 _REFUSED = ("top_logprobs", "previous_input_messages", "enable_response_messages")
 """Fields of the engine's that ask for what is not translated."""
 
@@ -41,7 +43,12 @@ class Responses:
 
     keep_alive = KEEP_ALIVE
 
-    def __init__(self) -> None:
+    def __init__(self, stored: StoredResponses | None = None) -> None:
+        self._stored = stored or StoredResponses()
+        self._id: str | None = None
+        """Of a response that is to be kept."""
+        self._items: list[Json] = []
+        """The conversation up to the response."""
         self.left_out: list[str] = []
         self.unknown: list[str] = []
         self._request: Json = {}
@@ -57,13 +64,21 @@ class Responses:
 
     def chat_request(self, request: Json) -> Json | None:
         """Return the chat request, where there are functions or calls and results of such. Raises `Refused`."""
-        if not _has_type(request.get("tools"), *_CALLABLE) and not _has_type(request.get("input"), *_CALLS):
+        earlier = self._stored.get(previous := request.get("previous_response_id"))
+        has_tools = _has_type(request.get("tools"), *_CALLABLE) or _has_type(request.get("input"), *_CALLS)
+        if not has_tools and earlier is None:
             return None
+        if previous and earlier is None:
+            told = "no such response is stored here; send the whole conversation as input"
+            raise Refused(f"previous_response_id: {told}", param="previous_response_id", code=_NOT_FOUND)
         for key in _STORED:
             if request.get(key):
                 raise Refused(f"{key}: nothing is stored here; send the whole conversation as input", param=key)
-        self._request = echoed(request)
-        self._echoed = len(dumps(self._request))
+        self._items = [*(earlier or ()), *_items(request.get("input"))]
+        if request.get("store") is not False:
+            self._id = self._id or self._stored.new_id()
+        self._request = echoed(request) | {"id": self._id, "store": self._id is not None}
+        self._echoed = len(dumps(self._request)) + (len(dumps(self._items)) if earlier or self._id else 0)
         self._tools = ResponseTools(request.get("tools"))
         self._places |= self._tools.places
         if isinstance(request.get("include"), list) and _LOGPROBS in request["include"]:
@@ -71,7 +86,7 @@ class Responses:
         made = same_fields(request, refused=_REFUSED, further=_SAME)
         self.left_out = [*self._tools.left_out, *other_fields(request, _READ, _SAME, _REFUSED)]
         self.unknown = other_fields(request, _READ, _SAME, _REFUSED, _WITHOUT_EFFECT)
-        made["messages"] = self._messages(request)
+        made["messages"] = self._messages(request, len(earlier or ()))
         made["tools"] = self._tools.functions
         made |= self._tools.choice(request.get("tool_choice")) | _format(request.get("text"))
         if isinstance(reasoning := request.get("reasoning"), dict) and reasoning.get("effort") is not None:
@@ -82,14 +97,12 @@ class Responses:
             made["stream_options"] = {"include_usage": True}
         return made
 
-    def _messages(self, request: Json) -> list[Json]:
+    def _messages(self, request: Json, earlier: int) -> list[Json]:
+        """Return the chat request's messages; the first `earlier` items are not the request's own."""
         made = _instructions(request.get("instructions"))
         if made:
             self._places["messages[0]"] = "instructions"
-        items = request.get("input")
-        if not isinstance(items, str | list):
-            raise Refused("input: expected text or a list of items", param="input")
-        for n, item in enumerate([{"role": "user", "content": items}] if isinstance(items, str) else items):
+        for n, item in enumerate(self._items, start=-earlier):
             where = f"input[{n}]"
             _add(item, made, where, self._tools)
             for place in _places(made):
@@ -102,13 +115,22 @@ class Responses:
 
     def answer(self, completion: Json, parts: Sequence[Part]) -> Json:
         """Return the response."""
-        return response(self._request, completion, parts, self._tools)
+        made = response(self._request, completion, parts, self._tools)
+        self._keep(made["output"])
+        return made
 
     def event(self, data: bytes) -> bytes:
         """Return the events for one of the chat completion's."""
         if self._events is None:
             self._events = ResponseEvents(self._request, self._tools)
-        return self._events.feed(data)
+        made = self._events.feed(data)
+        if data == DONE and not self._events.failed:
+            self._keep(self._events.output)
+        return made
+
+    def _keep(self, output: list[Json]) -> None:
+        if self._id is not None:
+            self._stored.put(self._id, [*self._items, *output])
 
     def error(self, error: Json, status: int) -> Json:
         """Return the error itself: the shape is the same."""
@@ -120,6 +142,14 @@ class Responses:
             return self._events.fail(error)
         told = {key: error["error"].get(key) for key in ("code", "message", "param")}
         return named_event("error", {"type": "error", "sequence_number": 0} | told)
+
+
+def _items(items: object) -> list[Any]:
+    if isinstance(items, list):
+        return items
+    if not isinstance(items, str):
+        raise Refused("input: expected text or a list of items", param="input")
+    return [{"role": "user", "content": items}]
 
 
 def _has_type(items: object, *kinds: str) -> bool:
