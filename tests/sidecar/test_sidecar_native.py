@@ -9,6 +9,7 @@ import pytest
 from asking import CLOCK, USER, WEATHER, bench
 
 from callwright import dialects
+from callwright.dialects.types import CallGrammar
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.models import ModelDialect, named_dialect
@@ -115,8 +116,11 @@ def test_a_demanded_call_is_one_that_the_dialect_writes(name: str) -> None:
         return grammar.opening + made + grammar.closing
 
     city, bare = ('{"city": "Paris"}', "{}")
-    if dialect.call_grammar is not None and dialect.call_grammar.style == "qwen_xml":
-        city, bare = "<parameter=city>Paris</parameter>", ""
+    match dialect.call_grammar:
+        case CallGrammar("qwen_xml"):
+            city, bare = "<parameter=city>Paris</parameter>", ""
+        case CallGrammar("python"):
+            city, bare = "city='Paris'", ""
     for calls in ([("get_weather", city)], [("get_weather", city), ("clock", bare)]):
         text = written(*calls)
         assert _is_grammar_accept_string(compiled, text), text

@@ -14,7 +14,7 @@ from callwright.dialects.literals import is_keyword_name, write_json
 from callwright.dialects.native import Native
 from callwright.dialects.pythonic_stream import WRAPPERS, PythonicStream
 from callwright.dialects.tools import read_names
-from callwright.dialects.types import ToolCall, ToolSpec, Turn, write_reasoning
+from callwright.dialects.types import CallGrammar, ToolCall, ToolSpec, Turn, write_reasoning
 
 _TO_ESCAPE = re.compile(r"[\\'\r\n]")
 
@@ -24,12 +24,13 @@ class Pythonic(Native):
 
     name: ClassVar[str] = "pythonic"
     markers: ClassVar[tuple[str, ...]] = ("<|python_tag|>", "<|python_start|>", "<|python_end|>")
+    call_grammar: ClassVar[CallGrammar | None] = CallGrammar("python", "[", ", ", "]")
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> PythonicStream:
         return PythonicStream(read_names(tools), eager=eager, opened=opened)
 
     def call_frame(self, name: str) -> tuple[str, str]:
-        return f"[{name}(", ")]"
+        return f"{name}(", ")"
 
     def may_call(self, text: str) -> bool:
         return "[" in text or any(marker in text for marker in (*WRAPPERS, *WRAPPERS.values(), *self.thought_tags))
@@ -61,9 +62,9 @@ class Lfm2(Pythonic):
         *("<|tool_call_start|>", "<|tool_call_end|>", "<|tool_response_start|>", "<|tool_response_end|>"),
         *("<|tool_list_start|>", "<|tool_list_end|>"),
     )
-
-    def call_frame(self, name: str) -> tuple[str, str]:
-        return f"<|tool_call_start|>[{name}(", ")]<|tool_call_end|>"
+    call_grammar: ClassVar[CallGrammar | None] = CallGrammar(
+        "python", "<|tool_call_start|>[", ", ", "]<|tool_call_end|>"
+    )
 
     def write(self, turn: Turn, tools: Sequence[ToolSpec] | None = None) -> str:
         calls = [self._call(call) for call in turn.calls if isinstance(call, ToolCall)]
@@ -86,9 +87,7 @@ class Olmo3(Pythonic):
 
     name: ClassVar[str] = "olmo3"
     markers: ClassVar[tuple[str, ...]] = ("<function_calls>", "</function_calls>", "<functions>", "</functions>")
-
-    def call_frame(self, name: str) -> tuple[str, str]:
-        return f"<function_calls>{name}(", ")</function_calls>"
+    call_grammar: ClassVar[CallGrammar | None] = CallGrammar("python", "<function_calls>", "\n", "</function_calls>")
 
     def _beside(self, said: str, calls: list[str]) -> str:
         written = "\n".join(calls)

@@ -179,8 +179,8 @@ Delta = ContentDelta | ThoughtDelta | CallDelta
 class CallGrammar(NamedTuple):
     """What a grammar that constrains decoding has to know of a dialect's calls, beside each call's frame."""
 
-    style: Literal["json", "qwen_xml"] = "json"
-    """How arguments are written, in xgrammar's words."""
+    style: Literal["json", "qwen_xml", "python"] = "json"
+    """How arguments are written, in xgrammar's words but for Python's, which are a grammar of ours."""
     opening: str = ""
     """What stands before the first call, and not before others."""
     separator: str = ""

@@ -32,6 +32,7 @@ from callwright.sidecar.errors import Refused
 from callwright.sidecar.grammar_bounds import GrammarBounds
 from callwright.sidecar.leading_thought import LeadingThought
 from callwright.sidecar.models import ModelDialect
+from callwright.sidecar.python_grammar import python_arguments
 from callwright.store import Template
 
 Json = dict[str, Any]
@@ -424,8 +425,13 @@ def _call_tag(dialect: Dialect, function: Json, loose: bool) -> Json:
     begin, end = dialect.call_frame(function["name"])
     parameters = function.get("parameters")
     schema = {**parameters, "type": "object"} if isinstance(parameters, dict) and not loose else _ANY_OBJECT
-    style = dialect.call_grammar.style if dialect.call_grammar else "json"
-    content = _json(schema) if style == "json" else {"type": "json_schema", "json_schema": schema, "style": style}
+    match dialect.call_grammar.style if dialect.call_grammar else "json":
+        case "json":
+            content = _json(schema)
+        case "python":
+            content = python_arguments(schema)
+        case style:
+            content = {"type": "json_schema", "json_schema": schema, "style": style}
     return {"type": "tag", "begin": begin, "content": content, "end": end}
 
 
