@@ -54,8 +54,8 @@ class Asking(Relay):
         """
         models, path = self._services.models, self._request.scope["path"]
         request, asked = await self._beside(self._read)
-        if is_long(asked, path) and self._exchange.model is not None:
-            self._is_long, self._context = True, await models.context_length(self._exchange.model)
+        if is_long(asked, path) and isinstance(named := asked.get("model"), str):
+            self._is_long, self._context = True, await models.context_length(named)
             if clamp(asked, path, self._context):
                 request, asked = await self._beside(self._read)
         if request is not None:
