@@ -38,6 +38,7 @@ CHOSEN = {
     "llama3_1": "llama_json",
     "llama3_2": "llama_json",
     "lfm2_2_5": "lfm2",
+    "diffusion_gemma": "gemma",
     "llama3": "react_en",
     "gemma": "react_en",
     "gemma3": "react_en",
@@ -52,6 +53,7 @@ LOST = {
     "qwen3_5_nothink": {"a thought before a call", "a thought before an answer"},
     "llama3_1": {"two calls in a turn", "text beside a call", "a thought before a call", "leaves thoughts out"},
     "lfm2_2_5": {"leaves thoughts out"},
+    "diffusion_gemma": {"text beside a call"},
 }
 _FACTS = ("two calls in a turn", "text beside a call", "a thought before", "leaves thoughts out", "a result")
 THINKS = """{% for m in messages %}<|im_start|>{{ m.role }}

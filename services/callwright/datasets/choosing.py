@@ -140,6 +140,7 @@ def _notes(turns: NativeTurns, base: str) -> Iterator[str]:
 
 
 _FACTS: dict[str, Message] = {
+    "an answer": ANSWER,
     "two calls in a turn": {**CALLING, "tool_calls": [*CALLING["tool_calls"], {**CALLING["tool_calls"][0], "id": "1"}]},
     "text beside a call": {**CALLING, "content": "I look."},
     "a thought before a call": {**CALLING, REASONING: "I must look."},

@@ -67,9 +67,13 @@ class NativeTurns:
         self.dialect, self._renderer, self._template = dialect, template.renderer, template
         special = special_tokens(added_tokens(tokenizer))
         self.shows_special = dialect.is_special(special)
-        ends = {*special, tokenizer.eos_token or ""} - {"", *dialect.markers} | {*dialect.stop}
+        call = dialect.write(Turn((ToolCall("", TOOL["function"]["name"], '{"city": "Oslo"}'),)), [TOOL]).rstrip()
+        own = {*dialect.thought_tags, *filter(call.endswith, dialect.markers)}
+        ends = {*special, tokenizer.eos_token or ""} - {"", *own} | {*dialect.stop}
         self._ends = sorted(ends, key=len, reverse=True)
         self._eos = tokenizer.eos_token or ""
+        self._header = self._begins()
+        """What begins a turn in a prompt that ends with a question."""
         self._shows_reasoning = True
         self._shows_reasoning = any(map(self._shows_thought, (CALLING, ANSWER)))
 
@@ -125,7 +129,9 @@ class NativeTurns:
             whole = self._without_thought(done)
         if not whole.startswith(prompt):
             raise RefusedError(f"the chat template of {self._renderer.name} serves another prompt than it trains on")
-        return (prompt, *self._ended(whole[len(prompt) :], bool(wanted.get("tool_calls"))))
+        # A model that goes on in its turn after results is asked for no new one, as later prompts may show it.
+        text = whole.removeprefix(prompt).removeprefix(self._header)
+        return (prompt, *self._ended(text, bool(wanted.get("tool_calls"))))
 
     def _neutral(self, messages: Sequence[Message], tools: Sequence[ToolSpec] | None) -> tuple[Message, Rendered]:
         """Return the last message, and all of them as the template shows them. Raises `RefusedError`."""
@@ -153,6 +159,13 @@ class NativeTurns:
             if stripped.endswith(end):
                 return stripped.removesuffix(end), end
         return written, (calls and self.dialect.hand_over) or self._eos
+
+    def _begins(self) -> str:
+        try:
+            asked, prompt = (self._renderer.text([dict(ASKED)], prompt=taken_over) for taken_over in (False, True))
+        except RefusedError:
+            return ""
+        return prompt.removeprefix(asked) if prompt.startswith(asked) else ""
 
     def _shows_thought(self, said: Message) -> bool:
         """Return whether the template shows the thought of a turn that is the last."""
