@@ -21,22 +21,32 @@ import re
 import signal
 from typing import ClassVar
 
-_URL = re.compile(r"(?<![A-Za-z0-9+.-])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})://(?P<rest>[^\s'\"<>`]*)")
+_SCHEME = r"(?<![A-Za-z0-9+.-])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})"
+_URL = re.compile(_SCHEME + r"://(?P<rest>(?:(?!(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{0,31}://)\S)*)")
+_ENCODED_URL = re.compile(_SCHEME + r"%(?:25)*3a(?:%(?:25)*2f){2}\S*", re.IGNORECASE)
+"""One that is a part of another, say."""
+_PASSWORD = re.compile(_SCHEME + r"://[^\s/?#@:]*:(?!\d{0,5}(?:[/?#\s'\";,)]|$))[^\n@]{0,512}@")
+"""A user and a password with what ends a URL in it, such as a space."""
+_END = re.compile(r"[\s'\"<>`,;)\]]*$")
 _AUTHORITY = re.compile(r"[^/?#]*")
+_AT = re.compile("@|%(?:25)*40")
 _NO_PORT = re.compile(r":(?!\d{0,5}:?$)")
 _QUERY = re.compile(r"(?<=[?#]).+")
 
 
 def without_secrets(text: str) -> str:
     """Return the text, with neither user nor query in its URLs: they may be a password, a key or a signature."""
-    return _URL.sub(_without_secrets, text)
+    text = _PASSWORD.sub(r"\g<scheme>://…@", text)
+    return _ENCODED_URL.sub(r"\g<scheme>:…", _URL.sub(_without_secrets, text))
 
 
 def _without_secrets(url: re.Match[str]) -> str:
     if url["scheme"].lower() == "file":  # names alone
         return url[0]
-    rest = _QUERY.sub("…", _without_user(url["rest"]))
-    return f"{url['scheme']}://{rest}"
+    end = _END.search(url["rest"])
+    assert end is not None
+    rest = _QUERY.sub("…", _without_user(url["rest"][: end.start()]))
+    return f"{url['scheme']}://{rest}{end[0]}"
 
 
 def _without_user(rest: str) -> str:
@@ -47,7 +57,7 @@ def _without_user(rest: str) -> str:
         # A key with a slash in it, as those of S3 have.
         start = rest.index("@") + 1
         authority = _AUTHORITY.findall(rest[start:])[0]
-    hidden = start + authority.rfind("@") + 1
+    hidden = start + max((at.end() for at in _AT.finditer(authority)), default=0)
     return f"…@{rest[hidden:]}" if hidden else rest
 
 

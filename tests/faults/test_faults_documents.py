@@ -22,7 +22,9 @@ from callwright.datasets import sources
 from callwright.errors import CallwrightError, InvalidInput
 from callwright.merger.adapter import open_adapter
 from callwright.merger.checkpoint import open_checkpoint, read_header
+from callwright.spec import strict_yaml
 from callwright.store import FileEntry, Registry, Store, check_folder, fetch, resolve_base
+from callwright.store.model_folder import is_left_out
 from callwright.trainer.checkpoints import Checkpoints
 from models import tiny_model
 from versions import publish_version
@@ -169,6 +171,15 @@ def test_what_unpacks_or_expands_is_refused_in_bounded_memory(tmp_path: Path, fi
     assert worst[1] <= 400
 
 
+@pytest.mark.parametrize("text", ["[],", "a,", "k{}: 1\n", "- a\n", "-\n", "? k{}\n", "- !!str a\n", "- &k{} b\n"])
+def test_yaml_of_many_values_is_refused_before_it_takes_long(text: str) -> None:
+    """Each value takes far longer than its characters."""
+    many = ("[" if text in ("[],", "a,") else "") + "".join(text.format(n) for n in range(120_000))
+    with pytest.raises(InvalidInput, match=r"line \d+, column \d+"):
+        strict_yaml.load(many[: MIB - 1], where="f.yaml")
+    assert strict_yaml.load("[" + "a, " * 10_000 + "]", where="f.yaml") == ["a"] * 10_000
+
+
 def _foreign_base(folder: Path, *, model_type: str = "evil") -> Path:
     """A base whose configuration names Python that would leave `ran` beside it."""
     tiny_model(folder)
@@ -231,6 +242,28 @@ def test_python_and_pickles_stay_out_of_caches(tmp_path: Path) -> None:
     names = {path.name for path in copy.rglob("*")}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
     assert not {name for name in names if name.endswith((".py", ".bin"))}
+
+
+def test_a_base_with_files_over_a_bound_that_nobody_loads_is_taken_without_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = tiny_model(tmp_path / "base")
+    odd = {"results.json": b'{"a": 1}\n{"a": 2}\n', "empty.json": b"", "LICENSE": b"x"}
+    for name, data in odd.items():
+        (base / name).write_bytes(data)
+    with (base / "log.txt").open("wb") as file:
+        file.truncate(65 * MIB)
+    assert resolve_base(str(base)) == base
+    named = [record.getMessage() for record in caplog.records]
+    assert len(named) == 3
+    assert all(any(f"base/{name}" in said for said in named) for name in ("results.json", "empty.json", "log.txt"))
+    assert [is_left_out(base / name) for name in ("results.json", "log.txt", "LICENSE")] == [True, True, False]
+    for name in ("config.json", "tokenizer.json", "processor_config.json"):
+        kept = (base / name).read_bytes() if (base / name).exists() else b""
+        (base / name).write_bytes(b'{"a": 1}\n{"a": 2}\n')
+        with pytest.raises(InvalidInput, match=f"base/{name}"):
+            check_folder(base)
+        (base / name).write_bytes(kept or b"{}")
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "LICENSE", "chat_template.jinja"])

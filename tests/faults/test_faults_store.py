@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -11,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from buckets import BUCKET, RESETS, Fault, FaultyProxy
+from buckets import BUCKET, RESETS, Fault, FaultyProxy, s3_server
 from callwright.datasets import sources
 from callwright.errors import Conflict, InvalidInput, Unavailable
 from callwright.server.cache_watch import CacheWatch
-from callwright.store import Registry, Store, claimed, fetch, remote
+from callwright.store import Registry, Store, claimed, fetch, remote, resolve_base
 from versions import publish_version
 
 Figure = Callable[[str, object, object], None]
@@ -292,3 +293,15 @@ def test_a_write_whose_answer_never_comes_is_read_back(s3: str, monkeypatch: pyt
         store.put_bytes("pointer", b"two", if_match=first)
         assert store.get_bytes("pointer") == b"two"
     assert not left
+
+
+@pytest.mark.parametrize("key", ["base/a/../b.json", "base/./x"])
+def test_an_object_whose_name_is_no_path_is_named_with_what_to_do(key: str, tmp_path: Path) -> None:
+    import boto3
+
+    with s3_server() as url:
+        client = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
+        for each in ("base/config.json", key):
+            client.put_object(Bucket=BUCKET, Key=each, Body=b"{}")
+        with pytest.raises(InvalidInput, match=f"object named '{re.escape(key)}'.*; rename or delete it there"):
+            resolve_base(f"s3://{BUCKET}/base", cache_dir=tmp_path)

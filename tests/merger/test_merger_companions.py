@@ -250,3 +250,15 @@ def test_the_manifest_says_where_it_comes_from(pair: tuple[Path, Path], merged: 
     assert manifest.verification.positions == 32
     assert manifest.verification.tolerance == pytest.approx(0.01)
     assert manifest.verification.max_difference < 0.005
+
+
+def test_no_configuration_of_a_version_names_python(pair: tuple[Path, Path], merged: Merged) -> None:
+    code = {"auto_map": {"AutoConfig": "evil.Config"}, "kept": 1}
+    for name in ("config.json", "generation_config.json", "processor_config.json", "tokenizer_config.json"):
+        path = pair[0] / name
+        held = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(held | code | {"inner": [{"text": code}]}))
+    _, folder = merged(*pair)
+    for path in folder.glob("*config.json"):
+        assert "auto_map" not in path.read_text(), path.name
+        assert json.loads(path.read_text())["inner"] == [{"text": {"kept": 1}}]

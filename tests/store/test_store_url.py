@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from callwright.errors import InvalidInput
+from callwright.errors import InvalidInput, without_secrets
 from callwright.store import Store
 from callwright.store.url import StoreURL, located
 
@@ -83,3 +83,25 @@ def test_prefixes_that_differ_in_a_sign_are_two_stores(s3: str) -> None:
 )
 def test_an_object_is_located_by_its_decoded_name(url: str, folder: str, key: str) -> None:
     assert located(url) == (folder, key)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("s3://key:pa'ss@bucket/x", "s3://…@bucket/x"),
+        ('s3://key:pa"s s@bucket/x', "s3://…@bucket/x"),
+        ("at s3://key:pa ss@bucket/x", "at s3://…@bucket/x"),
+        ("postgres://u:p<a>ss@h/db", "postgres://…@h/db"),
+        ("s3://k%3Asecret%40b/x", "s3://…@b/x"),
+        ("s3://key:secret%40b/x", "s3://key:…"),
+        ("a?u=s3%3a%2f%2fkey%3asecret%40b c", "a?u=s3:… c"),
+        ("http%253A%252F%252Fk%253Asecret%2540h", "http:…"),
+        ("https://h/x?sig=se'cr\"et", "https://h/x?…"),
+        ("('s3://k:secret@b','s3://k2:secret@c')", "('s3://…@b','s3://…@c')"),
+        ("got 'https://h/x?sig=secret'; expected y", "got 'https://h/x?…'; expected y"),
+        ("https://h:8080 mail bob@x.com", "https://h:8080 mail bob@x.com"),
+        ("https://host: reading failed; see s3://b/c, 'file:///d e'", None),
+    ],
+)
+def test_a_secret_in_a_url_is_hidden_whatever_it_is_written_with(text: str, said: str | None) -> None:
+    assert without_secrets(text) == (said or text)

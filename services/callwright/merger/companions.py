@@ -13,8 +13,8 @@ from callwright.dialects.foreign import special_tokens
 from callwright.errors import InvalidInput
 from callwright.merger.checkpoint import text_config
 from callwright.merger.plan import TIE, MergePlan, Shard
-from callwright.store.documents import read_object
-from callwright.store.model_folder import is_taken
+from callwright.store.documents import read_object, read_value
+from callwright.store.model_folder import is_left_out, is_taken
 
 _VOCABULARY = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt",
@@ -49,9 +49,14 @@ def companions(base_dir: Path, adapter_dir: Path, plan: MergePlan) -> dict[str, 
     config = _config(base_dir, plan)
     _refuse_tokens(found, text_config(config).get("vocab_size"))
     settings, template = found.get(*_SETTINGS), _embedded(adapter_dir if own_template else base_dir)
-    if isinstance(settings, Path) and (_embedded(settings.parent) != template or _CODE in read_object(settings)):
-        others = {key: value for key, value in read_object(settings).items() if key not in (_EMBEDDED, _CODE)}
-        found[settings.name] = _dumped(others | ({_EMBEDDED: template} if template else {}))
+    if isinstance(settings, Path) and _embedded(settings.parent) != template:
+        others = {key: value for key, value in read_object(settings).items() if key != _EMBEDDED}
+        found[settings.name] = _dumped(_without_code(others) | ({_EMBEDDED: template} if template else {}))
+    for name, file in found.items():  # of processors, the tokenizer and the like
+        if isinstance(file, Path) and name.endswith("config.json"):
+            own = read_value(file.read_bytes(), str(file))
+            if (without := _without_code(own)) != own:
+                found[name] = _dumped(without)
     found["config.json"] = _dumped(config)
     if (base_dir / "generation_config.json").is_file():
         found["generation_config.json"] = _dumped(_for_inference(read_object(base_dir / "generation_config.json")))
@@ -75,7 +80,8 @@ def listed_special_tokens(files: Mapping[str, bytes | Path]) -> tuple[str, ...] 
 def _files(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
     """Return the files of a folder that match, by their path in it."""
     paths = (path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
-    return {name: path for path in paths if is_taken(name := path.relative_to(folder).as_posix())}
+    named = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name: path for name, path in named.items() if is_taken(name) and not is_left_out(path)}
 
 
 def _brought(adapter_dir: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
@@ -110,11 +116,16 @@ def _config(base_dir: Path, plan: MergePlan) -> dict[str, Any]:
 
 
 def _for_inference(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Training with gradient checkpointing turns the cache off, and generation without it is very slow.
+    """Return a configuration that generates with a cache, which training with gradient checkpointing turns off."""
+    made: dict[str, Any] = _without_code({key: True if key == "use_cache" else value for key, value in config.items()})
+    return made
 
-    `auto_map` names Python, which no version has.
-    """
-    return {key: True if key == "use_cache" else value for key, value in config.items() if key != _CODE}
+
+def _without_code(value: Any) -> Any:
+    """Return a configuration without `auto_map`, at any depth: it names Python, which no version has."""
+    if isinstance(value, dict):
+        return {key: _without_code(inner) for key, inner in value.items() if key != _CODE}
+    return [_without_code(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _refuse_tokens(files: Mapping[str, bytes | Path], rows: int | None) -> None:

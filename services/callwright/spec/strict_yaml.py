@@ -16,6 +16,8 @@ _MAX_LEVELS = 100
 _MAX_WRITTEN_OUT = 8 * MAX_CHARACTERS
 """Of a document whose aliases are replaced by what they stand for; each value counts as `_VALUE` more."""
 _VALUE = 16
+_MAX_VALUES = 20_000
+"""Keys, values, lists and mappings of a document; each takes far longer to read than its characters."""
 _MAX_DIGITS = 400
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
@@ -69,6 +71,7 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._level = 0
+        self._count = 0
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -77,6 +80,9 @@ class _Loader(yaml.SafeLoader):
         self._level += 1
         if self._level > _MAX_LEVELS:
             raise yaml.composer.ComposerError(problem=f"nested deeper than {_MAX_LEVELS} levels", problem_mark=mark)
+        self._count += 1
+        if self._count > _MAX_VALUES:
+            raise yaml.composer.ComposerError(problem=f"over {_MAX_VALUES} values", problem_mark=mark)
         is_alias = self.check_event(yaml.AliasEvent)
         node = super().compose_node(parent, index)
         self._level -= 1

@@ -4,6 +4,7 @@ Weights are safetensors alone. Python (`*.py`) and pickles (`*.bin`, `*.pt`) are
 """
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -12,11 +13,17 @@ from callwright.errors import CallwrightError, InvalidInput
 from callwright.store.documents import MAX_BYTES, read_file, read_value
 from callwright.store.files import checked_file
 
+_log = logging.getLogger(__name__)
 PATTERNS = (
     "*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken", "LICENSE*", "NOTICE*",
     "additional_chat_templates/*.jinja",
 )  # fmt: skip
 """Files that are taken."""
+_LOADED = (
+    "*config.json", "*.index.json", "tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json",
+    "chat_template.json", "vocab.txt", "merges.txt", "*.safetensors", "*.model", "*.jinja", "*.tiktoken",
+)  # fmt: skip
+"""Of these, files that loaders take by their names."""
 WITHOUT_CODE = {"trust_remote_code": False}
 """What every loader is told. Said, it is no question that a terminal could answer with yes."""
 _CODE = (".py", ".pyc", ".pyd", ".so", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
@@ -36,22 +43,46 @@ def is_code(path: str) -> bool:
 
 
 def check_folder(folder: Path) -> Path:
-    """`folder`, if the files that are taken of it are regular ones, within it, and its JSON is within bounds.
+    """`folder`, if the files that are taken of it are regular ones, within it, and what is loaded is within bounds.
 
-    Of Hugging Face's cache the snapshots are links to blobs of the same repository, which are within it. Raises
-    `InvalidInput` by the file's name.
+    Of Hugging Face's cache the snapshots are links to blobs of the same repository, which are within it. A file over a
+    bound that nobody loads, such as somebody's results, is named in the log. Raises `InvalidInput` by the file's name.
     """
     real = folder.resolve()
     cached = real.parent.name == "snapshots" and (real.parent.parent / "blobs").is_dir()
     for path in _taken(folder):
         checked_file(path, within=real.parent.parent if cached else real)
-        if path.suffix == ".safetensors":
-            continue
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise InvalidInput(f"reading {path}: got {size} bytes; expected at most {MAX_BYTES}")
-        if path.suffix == ".json":
-            read_value(read_file(path), str(path))
+        try:
+            _check_bounds(path)
+        except InvalidInput as error:
+            if _is_loaded(path):
+                raise
+            _log.warning("left out of the model: %s", error)
     return folder
+
+
+def is_left_out(path: Path) -> bool:
+    """Return whether a file that nobody loads is over a bound, and so in no version."""
+    if _is_loaded(path):
+        return False
+    try:
+        _check_bounds(path)
+    except InvalidInput:
+        return True
+    return False
+
+
+def _is_loaded(path: Path) -> bool:
+    return any(fnmatchcase(path.name, each) for each in _LOADED)
+
+
+def _check_bounds(path: Path) -> None:
+    if path.suffix == ".safetensors":
+        return
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise InvalidInput(f"reading {path}: got {size} bytes; expected at most {MAX_BYTES}")
+    if path.suffix == ".json":
+        read_value(read_file(path), str(path))
 
 
 @contextlib.contextmanager

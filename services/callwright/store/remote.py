@@ -50,6 +50,7 @@ _UPLOADS = 10
 """How often an upload is begun whose first answer breaks off."""
 _REFUSALS = 6
 """How often a write is refused on a condition that holds before it is given up."""
+_ODD_KEY = re.compile(r'object with invalid path: Error parsing Path "(.*?)": ', re.DOTALL)
 _CLIENT_ERROR = re.compile(r"status code: 4(?!08|09|12|29)\d\d")
 """What obstore says of an answer that will be the same next time."""
 
@@ -331,7 +332,7 @@ def _explained(doing: str, where: str) -> Iterator[None]:
         advice = "check the credentials in the environment"
         raise InvalidInput(f"{doing} {where}: refused: {_first_line(error)}; {advice}") from None
     except (exceptions.InvalidPathError, exceptions.UnknownConfigurationKeyError, ValueError) as error:
-        raise InvalidInput(f"{doing} {where}: {_first_line(error)}") from None
+        raise InvalidInput(f"{doing} {where}: {_said(error)}") from None
     except (exceptions.BaseError, OSError) as error:
         if _CLIENT_ERROR.search(str(error)):
             raise InvalidInput(f"{doing} {where}: refused: {_first_line(error)}") from None
@@ -340,6 +341,13 @@ def _explained(doing: str, where: str) -> Iterator[None]:
 
 def _changed(where: str) -> Conflict:
     return Conflict(f"writing {where}: somebody else wrote it first; read it again and decide anew")
+
+
+def _said(error: BaseException) -> str:
+    """Return what is wrong with a name; one in a listing hides all others, and obstore cannot pass over it."""
+    if odd := _ODD_KEY.search(str(error)):
+        return f"it holds an object named {odd[1][:200]!r}, which is no path; rename or delete it there"
+    return _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:
