@@ -10,6 +10,7 @@ from plain_merge import run_merge
 from tiny_adapters import make_adapter, make_base
 
 from callwright.errors import InvalidInput
+from callwright.merger.stage import differing_tokens
 from callwright.store import Manifest, Store, fetch
 
 Merged = Callable[..., tuple[Manifest, Path]]
@@ -262,3 +263,9 @@ def test_no_configuration_of_a_version_names_python(pair: tuple[Path, Path], mer
     for path in folder.glob("*config.json"):
         assert "auto_map" not in path.read_text(), path.name
         assert json.loads(path.read_text())["inner"] == [{"text": {"kept": 1}}]
+
+
+def test_special_tokens_that_the_manifest_lists_and_the_loaded_tokenizer_has_not_are_named() -> None:
+    assert differing_tokens(("<a>", "<b>"), ("<b>", "<a>")) == differing_tokens(None, ("<a>",)) == ""
+    told = differing_tokens(("<a>", "<b>"), ("<b>", "<c>"))
+    assert told.endswith("differ in 2: '<a>' (listed), '<c>' (loaded)")

@@ -3,7 +3,8 @@
 Knows the FineTune document and where a run leaves its adapter; the merge itself is `merging`'s.
 """
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,17 @@ from typing import Any
 from callwright import dialects
 from callwright.datasets import parity
 from callwright.datasets.choosing import NATIVE, choose
-from callwright.datasets.tokenizer import load_tokenizer
+from callwright.datasets.tokenizer import added_tokens, load_tokenizer
+from callwright.dialects.foreign import special_tokens
 from callwright.errors import InvalidInput, NotFound
+from callwright.merger.companions import listed_special_tokens
 from callwright.merger.merging import Inputs, merge, read_inputs
 from callwright.progress import Advance, silent
 from callwright.run import Run
 from callwright.spec.identity import FIRST_DEFAULTS
 from callwright.store import Manifest, Parity, Template
+
+_log = logging.getLogger(__name__)
 
 
 def merge_run(
@@ -94,7 +99,24 @@ def _parity(sampled: dict[str, Any], dialect: str, files: Mapping[str, bytes | P
             path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
-        return parity.measure(sampled, dialect, load_tokenizer(Path(folder)))
+        tokenizer = load_tokenizer(Path(folder))
+        made = parity.measure(sampled, dialect, tokenizer)
+        if told := differing_tokens(listed_special_tokens(files), special_tokens(added_tokens(tokenizer))):
+            _log.warning("merging: %s", told)
+            made = made.model_copy(update={"difference": "; ".join(filter(None, (made.difference, told)))})
+        return made
+
+
+def differing_tokens(listed: Collection[str] | None, loaded: Collection[str]) -> str:
+    """Return how the special tokens that a manifest lists differ from the loaded tokenizer's, which training broke.
+
+    Serving breaks those that are listed. Empty where they do not differ.
+    """
+    listed = set(loaded if listed is None else listed)
+    if not (apart := sorted(listed.symmetric_difference(loaded))):
+        return ""
+    named = ", ".join(f"{token!r} ({'listed' if token in listed else 'loaded'})" for token in apart[:5])
+    return f"special tokens listed by the version's files and by its loaded tokenizer differ in {len(apart)}: {named}"
 
 
 @contextmanager
