@@ -141,3 +141,13 @@ def test_the_job_and_the_command_end_without_a_traceback(project: Path) -> None:
     worse = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (worse.returncode, "Traceback" in worse.stderr) == (2, False)
     assert "error: reading model nobody" in worse.stderr
+
+
+def test_a_run_that_was_trained_in_another_dialect_is_not_published_as_what_the_document_says(project: Path) -> None:
+    """The default's first name and today's name one run, so a document that comes to name it may find another."""
+    store = Store.open((project / ".callwright/store").as_uri())
+    sample = {"dialect": "hermes", "stop": [], "template": {"sha256": "", "tool_role": True, "shows_reasoning": True}}
+    store.put_bytes("runs/weather/data/parity.json", json.dumps({**sample, "prompts": []}).encode())
+    refused = run("merge", "weather.yaml", "--run", "weather", expect=2).exception
+    assert "it was trained in the dialect hermes; the document says react_en" in str(refused)
+    assert "change metadata.name and train anew" in str(refused)

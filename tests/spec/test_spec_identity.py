@@ -79,6 +79,11 @@ def test_a_default_that_changes_names_nothing_anew(monkeypatch: pytest.MonkeyPat
         assert names(LaterDocument.model_validate(stored)) == names(before)
 
 
+def test_the_dialect_that_was_the_default_names_no_run_anew():
+    assert names(made(dialect="ms_agent")) == names(made())
+    assert names(made(dialect="native"))[0] not in (names(made())[0], names(made(dialect="hermes"))[0])
+
+
 @pytest.mark.parametrize(
     ("part", "changed"),
     [
