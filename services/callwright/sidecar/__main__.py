@@ -21,8 +21,9 @@ from callwright.sidecar.connections import connection_class
 from callwright.store import Registry, Store
 
 _M_MMAP_THRESHOLD = -3
-_COLLECTED = (5000, 10, 20)
-"""How many new objects the collector looks through at once: a large request is many, and all wait meanwhile."""
+_COLLECTED = (5000, 4, 50)
+"""How many new objects the collector looks through at once, and after how many times at those that are left: a large
+request is many, and all wait meanwhile."""
 _TURN_SECONDS = 0.001
 """How long a thread that computes makes the event loop wait for its turn."""
 
