@@ -336,6 +336,7 @@ def test_tools_of_a_namespace_and_custom_tools_are_functions_to_the_model_and_na
     text: str, called: dict[str, Any], eager: bool
 ) -> None:
     asked = {"tools": [TOOL, NAMESPACE, SEARCH, PATCH], "client_metadata": {"a": "b"}, "eager_tool_calls": eager}
+    asked["text"] = {"verbosity": "low", "format": {"type": "text"}}
     with bench(text) as b:
         whole, streamed = post(b, **asked), post(b, **asked, stream=True)
         Response.model_validate_json(whole.content)
@@ -347,7 +348,7 @@ def test_tools_of_a_namespace_and_custom_tools_are_functions_to_the_model_and_na
         assert all({key: each.get(key) for key in called} == called for each in (item, told))
         said = [event["delta"] for event in events if event["type"].endswith(".delta")]
         assert "".join(said) == called.get("input", called.get("arguments"))
-        assert whole.headers["x-callwright-left-out"] == "tools[2], tools[3].format, client_metadata"
+        assert whole.headers["x-callwright-left-out"] == "tools[2], tools[3].format, client_metadata, text.verbosity"
         result = "custom_tool_call_output" if "input" in called else "function_call_output"
         items = [{"role": "user", "content": "x"}, item]
         items += [{"type": result, "call_id": item["call_id"], "output": "done"}]

@@ -201,6 +201,14 @@ def test_beside_tools_a_form_in_the_engine_s_own_field_is_one_of_the_answer_too(
     assert not accepts(xgrammar, tag, "It is sunny.")
 
 
+def test_older_engines_fields_are_read_as_today_s() -> None:
+    for kind, value in (("json", ANSWER_SCHEMA), ("regex", "ye[sp]"), ("choice", ["yes", "no"])):
+        today, older = sent("hermes", structured_outputs={kind: value}), sent("hermes", **{f"guided_{kind}": value})
+        assert older == today
+        plan = make_plan(ASKED | {f"guided_{kind}": value}, named_dialect("hermes"), SidecarConfig(enforce=False))
+        assert (plan.waits, f"guided_{kind}" in plan.body) == (f"guided_{kind}", False)
+
+
 RESULT: list[dict[str, Any]] = [
     *ASKED["messages"],
     {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "clock"}}]},

@@ -50,7 +50,11 @@ _EFFORT = "reasoning_effort"
 """Changes the prompt of chat templates that know it, as the engine makes one, and so does not go to a model that was
 trained with one prompt."""
 _BUDGET = "thinking_token_budget"
-_FORMS = frozenset(("response_format", "structured_outputs"))
+_GUIDED = "guided_"
+"""How older engines' fields of the same begin."""
+_FORMS = frozenset(
+    ("response_format", "structured_outputs", *(_GUIDED + kind for kind in ("json", "regex", "choice", "grammar")))
+)
 """Fields of a request that hold the engine to a form."""
 
 
@@ -347,6 +351,10 @@ def _answer(body: Json) -> tuple[Json | None, bool]:
     if _FORMS.isdisjoint(body):
         return None, False
     named, outputs = body.get("response_format"), body.get("structured_outputs")
+    if guided := [key for key in body if key.startswith(_GUIDED) and key in _FORMS]:
+        outputs = (outputs if isinstance(outputs, dict) else {}) | {
+            key.removeprefix(_GUIDED): body[key] for key in guided
+        }
     if isinstance(outputs, dict):
         outputs = {key: _read(value) for key, value in outputs.items() if value is not None}
     if isinstance(named, dict) and named.get("type") == "text":

@@ -85,6 +85,8 @@ class Responses:
             raise Refused("include: log probabilities are not served together with functions", param="include")
         made = same_fields(request, refused=_REFUSED, further=_SAME)
         self.left_out = [*self._tools.left_out, *other_fields(request, _READ, _SAME, _REFUSED)]
+        if isinstance(text := request.get("text"), dict):
+            self.left_out += [f"text.{key}" for key in text if key != "format" and text[key] is not None]
         self.unknown = other_fields(request, _READ, _SAME, _REFUSED, _WITHOUT_EFFECT)
         made["messages"] = self._messages(request, len(earlier or ()))
         made["tools"] = self._tools.functions
