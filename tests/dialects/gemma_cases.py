@@ -68,6 +68,9 @@ SHARED = [
     ),
     _case("no `call:`", WEATHER.replace("call:get", "get"), None, PARIS),
     _case("no `call`", WEATHER.replace("call:get", ":get"), None, PARIS),
+    _case(
+        "no `call:` before a name that begins so", "<|tool_call>call_police{}<tool_call|>", None, ("call_police", {})
+    ),
     _case("parentheses for braces", f"<|tool_call>call:get_weather(city={Q}Paris{Q})<tool_call|>", None, PARIS),
     _case("name in other capitals", WEATHER.replace("get_weather", "Get_Weather"), None, PARIS),
     _case("no closing token", WEATHER.removesuffix("<tool_call|>"), None, PARIS),

@@ -21,10 +21,12 @@ from callwright.dialects.raw_values import convert_member, is_text, read_member
 from callwright.dialects.tools import Names
 from callwright.dialects.types import THINK_END
 
-_W = r"\s{0,64}"
-_KEY = r"[^:=,{}\[\]\"'<>\n]{1,128}"
-_HEAD = re.compile(rf"{_W}(?:call)?{_W}:?{_W}([^\s{{}}()<>:\"',]{{1,256}}){_W}([{{(])")
-_HEAD_PART = re.compile(rf"{_W}(?:call{_W}:?{_W})?:?{_W}[^\s{{}}()<>:\"',]{{0,256}}{_W}\Z")
+_W = r"\s{0,64}+"
+_KEY = r"[^:=,{}\[\]\"'<>\s][^:=,{}\[\]\"'<>\n]{0,127}+"
+"""Matches a key without quotes, and the white space behind it."""
+_CALL = rf"{_W}(?:(?:call{_W})?:{_W})?"
+_HEAD = re.compile(rf"{_CALL}([^\s{{}}()<>:\"',]{{1,256}}+){_W}([{{(])")
+_HEAD_PART = re.compile(rf"{_CALL}[^\s{{}}()<>:\"',]{{0,256}}+{_W}\Z")
 _SPACE = re.compile(r"\s*")
 _JUNK = re.compile(r"[\s}\])`~]*")
 _OPENS = {"{": "}", "[": "]", "(": ")"}
@@ -60,7 +62,7 @@ class Tokens:
     def key(self) -> re.Pattern[str]:
         """Matches a member's key and what stands behind it."""
         quote = re.escape(self.quote)
-        return re.compile(rf"{_W}(?:{quote}({_KEY}){quote}|\"({_KEY})\"|'({_KEY})'|({_KEY}?)){_W}[:=]")
+        return re.compile(rf"{_W}(?:{quote}({_KEY}){quote}|\"({_KEY})\"|'({_KEY})'|({_KEY})){_W}[:=]")
 
     @cached_property
     def key_part(self) -> re.Pattern[str]:
