@@ -15,7 +15,7 @@ from callwright.sidecar.errors import Refused
 from callwright.sidecar.models import ModelDialect, named_dialect
 from callwright.sidecar.plan import make_plan
 from callwright.store import Template
-from fakes import Raw
+from fakes import Raw, Text
 
 HELD = [name for name in dialects.NATIVE_NAMES if dialects.load(name, native=True).call_grammar is not None]
 FREE = [name for name in dialects.NATIVE_NAMES if name not in HELD]
@@ -150,3 +150,23 @@ def test_the_list_of_models_says_what_is_enforced() -> None:
     assert a["callwright"] == {"dialect": "react_en", "enforced": ["required", "named", "strict"]}
     assert free["callwright"] == {"dialect": FREE[0], "enforced": []}
     assert "callwright" not in unknown
+
+
+@pytest.mark.parametrize("name", [name for name in dialects.NATIVE_NAMES if name not in dialects.TEXT_NAMES])
+def test_a_second_try_is_told_as_the_users(name: str) -> None:
+    """The malformed turn is sent back as it was written, and no template has a place for a result without a call."""
+    dialect = dialects.load(name)
+    rain = {"type": "function", "function": {**WEATHER["function"], "name": "rain"}}
+    wrong, right = (
+        dialect.write(dialects.Turn((dialects.ToolCall("", each, '{"city": "Paris"}'),)), [WEATHER, rain])  # type: ignore[attr-defined]
+        for each in ("rain", "get_weather")
+    )
+    texts = [Text([wrong]), Text([right])]
+    with bench(lambda request: texts.pop(0), dialects={"m": name}, retry_malformed_calls=True) as b:
+        b.engine.others["/tokenize"] = lambda body: Raw('{"count": 1}')
+        [call] = b.ask().choices[0].message.tool_calls
+    assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"city": "Paris"})
+    *_, turn, told = b.engine.requests[-1]["messages"]
+    assert (turn["role"], turn["content"], "tool_calls" in turn) == ("assistant", wrong, False)
+    assert told["role"] == "user"
+    assert told["content"].startswith("Error: unknown tool 'rain'")
