@@ -182,9 +182,9 @@ class Play:
         report = {"step": step, "steps": 120, "loss": loss}
         self.store.put_bytes(f"runs/{run}/report.json", json.dumps(report).encode())
 
-    def publish(self, model: str, version: str) -> None:
+    def publish(self, model: str, version: str, **fields: Any) -> None:
         """A version as the merge leaves it."""
-        publish_version(self.store, version, {"config.json": b"{}"}, name=model)
+        publish_version(self.store, version, {"config.json": b"{}"}, name=model, **fields)
 
     def evaluated(self, run: str, *, passed: bool = True, name: str = "weather") -> None:
         """The record that the evaluator leaves."""
@@ -208,9 +208,9 @@ class Play:
         self.ray_job("Complete", "SUCCEEDED")
         return run
 
-    def merge(self) -> None:
-        """Plays the merge to its end."""
-        self.publish("weather", self.wait_for("Merging")["run"])
+    def merge(self, **fields: Any) -> None:
+        """Plays the merge to its end; `fields` stand in the version's manifest."""
+        self.publish("weather", self.wait_for("Merging")["run"], **fields)
         self.job("merge")
 
     def evaluate(self, **how: Any) -> None:

@@ -201,7 +201,7 @@ def test_evaluation_serves_and_measures_what_one_machine_does(
     asked = dict(zip(evaluator[3::2], evaluator[4::2], strict=True))
     assert asked["--base-id"] == here.base == "weather.base"
     assert asked.get("--promoted-id") == here.promoted == (standing and f"weather@{standing}")
-    front = sidecar_command(here.server, port=8100, dialects=here.dialects)
+    front = sidecar_command(here.server, port=8100)
     assert container(pod, "sidecar")["command"] == [
         "python", "-m", *(run.store if word == store.url else word for word in front),
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from callwright.controller.config import ControllerConfig
 from callwright.controller.metrics import Metrics
 from callwright.controller.run_store import RunStore
 from callwright.errors import Unavailable
-from callwright.store import Registry, Store
+from callwright.store import Parity, Registry, Store
 from cast import Play
 from kube import connect
 
@@ -138,6 +138,25 @@ def test_promotion_by_hand_or_not_at_all(play: Play, store: Store, controller: N
     if promote == "manual":
         Registry(store).promote("weather", run)  # as `callwright promote` does
         play.wait_for("Promoted")
+
+
+@pytest.mark.parametrize("promote", ["auto", "manual"])
+def test_a_version_that_is_served_other_prompts_than_it_was_trained_on_is_not_promoted(
+    play: Play, store: Store, controller: None, promote: str
+) -> None:
+    """Nor is anybody asked to promote it, though it has passed the gate."""
+    play.apply(play.document(evaluate={"promote": promote}))
+    run = play.train()
+    play.merge(parity=Parity(prompts=100, equal=97, difference="the first difference is at token 7"))
+    play.evaluate()
+    status = play.wait_for("Failed")
+    [promoted] = [each for each in status["conditions"] if each["type"] == "Promoted"]
+    assert (promoted["status"], promoted["reason"]) == ("False", "ServedOtherwise")
+    for said in (f"weather {run}", "97 of 100 serving prompts", "the first difference is at token 7", "merge it again"):
+        assert said in status["message"]
+    assert conditions(status)["Evaluated"] == "True"
+    assert Registry(store).promoted("weather") is None
+    assert Registry(store).manifest("weather", run).parity is not None
 
 
 def test_check_tells_what_is_missing(config: ControllerConfig, kubeconfig: Path, store: Store) -> None:

@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 from callwright import spec
-from callwright.server import replica
-from callwright.server.config import ServedModel, ServerConfig
+from callwright.server import replica, sources
+from callwright.server.config import ServedModel, ServerConfig, sidecar_command
 from callwright.server.trial import plan_trial, promoted_to_serve
 from callwright.spec.model import Engine
-from callwright.store import Registry, Store
+from callwright.store import Registry, Store, Template
 from versions import publish_version
 
 
@@ -68,15 +68,32 @@ def test_ids_never_meet(name: str) -> None:
     )
     assert [model.id for model in tried.server.models] == [tried.candidate, tried.base, tried.promoted]
     assert tried.candidate == name
-    assert tried.dialects == {}  # the server itself says what a base's template writes
     assert [(model.path, model.version) for model in tried.server.models[1:]] == [("/base", "promoted"), (None, "v1")]
+
+
+def test_the_base_is_talked_to_as_the_candidates_manifest_says(tmp_path: Path) -> None:
+    """By the sidecar and by the engine: the same dialect, the same arguments of the chat template as in training."""
+    template = Template(sha256="0" * 64, arguments={"enable_thinking": False}, tool_role=True, shows_reasoning=False)
+    store = Store.open(f"file://{tmp_path}")
+    publish_version(store, "v2", dialect="hermes", template=template)
+    tried = plan_trial(
+        document(), version="v2", base_path=str(tmp_path), promoted=None, store=store.url, cache_dir="/c"
+    )
+    base = tried.server.models[1]
+    assert (base.id, base.as_version) == (tried.base, "m@v2")
+    told = sources.manifest(base, tried.server, tmp_path)
+    assert told is not None
+    assert (told.dialect, told.template) == ("hermes", template)
+    command = sidecar_command(tried.server, port=1)
+    assert [command[n + 1] for n, word in enumerate(command) if word == "--model"] == ["m=m@v2", "m.base=m@v2"]
+    assert "--dialect" not in command
 
 
 def test_without_a_base_only_the_candidate() -> None:
     tried = plan_trial(
         document(compareBase=False), version="v", base_path="", promoted=None, store="file:///s", cache_dir="/c"
     )
-    assert (len(tried.server.models), tried.base, tried.promoted, tried.dialects) == (1, None, None, {})
+    assert (len(tried.server.models), tried.base, tried.promoted) == (1, None, None)
 
 
 def test_models_of_a_replica_share_its_gpus(tmp_path: Path) -> None:

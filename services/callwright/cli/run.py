@@ -128,7 +128,7 @@ def serving_candidate(
     """Serve what the candidate is measured with, behind the sidecar; on free ports where none are named."""
     trial, (first, second) = plan_trial_here(run), free_ports(2)
     config = trial.server.model_copy(update={"port": engine_port or first})
-    with local.serving(config, workdir=run.workdir / "serving", port=port or second, dialects=trial.dialects) as stack:
+    with local.serving(config, workdir=run.workdir / "serving", port=port or second) as stack:
         yield stack, trial
 
 

@@ -17,14 +17,15 @@ def promote(context: Context, status: Status) -> Status:
     very moment is not seen, and the version is promoted again.
     """
     model, version = context.run.model, context.run.version
-    match context.run.finetune.spec.evaluate.promote:
-        case "never":
-            message = f"version {version} of {model} is published, and not to be promoted"
-            return transitions.finish(status, "Completed", "NotPromoted", message, now=context.now)
-        case "manual" if context.store.registry.promoted(model) != version:
-            message = f"passed the gate; to promote: callwright promote {model} {version}"
-            return context.under_way(status, "Promoted", "AwaitingPromotion", "AwaitingPromotion", message)
+    registry = context.store.registry
     try:
+        match context.run.finetune.spec.evaluate.promote:
+            case "never":
+                message = f"version {version} of {model} is published, and not to be promoted"
+                return transitions.finish(status, "Completed", "NotPromoted", message, now=context.now)
+            case "manual" if registry.promoted(model) != version and registry.promotable(model, version):
+                message = f"passed the gate; to promote: callwright promote {model} {version}"
+                return context.under_way(status, "Promoted", "AwaitingPromotion", "AwaitingPromotion", message)
         context.store.promote(model, version)
     except GateFailed as error:
         return transitions.fail(status, "Promoted", "ServedOtherwise", str(error), now=context.now)

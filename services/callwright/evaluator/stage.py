@@ -66,7 +66,7 @@ def evaluate_run(
 
     measured = measurement(finetune, version)
 
-    def measure(heading: str, model: str, *, version: str | None = None, dialect: str | None = None) -> Report:
+    def measure(heading: str, model: str, *, version: str | None = None) -> Report:
         return evaluate(
             base_url=base_url,
             model=model,
@@ -74,7 +74,6 @@ def evaluate_run(
             notes=notes,
             concurrency=spec.concurrency,
             max_tokens=spec.max_tokens,
-            dialect=dialect,
             api_key=api_key,
             timeout_seconds=timeout_seconds,
             version=version,
@@ -85,9 +84,7 @@ def evaluate_run(
 
     reports: dict[str, Report] = {}
     if spec.compare_base and base_id:
-        # The server itself says which native dialect a base speaks.
-        named = finetune.spec.dialect if finetune.spec.dialect in dialects.TEXT_NAMES else None
-        reports["base"] = measure("base", base_id, dialect=named)
+        reports["base"] = measure("base", base_id)
     elif spec.compare_base:
         on_note("the base is not served here: the candidate is not compared with it")
     standing, promoted = findings.promoted_report(store, finetune.model_name, other_than=version)

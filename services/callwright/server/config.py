@@ -46,6 +46,9 @@ class ServedModel(SpecModel):
     """Name of the model in the store. Excludes `path`."""
     version: str = "promoted"
     """Version in the store; `promoted` is resolved once, when the application is built."""
+    as_version: str | None = None
+    """Version in the store, as `name@version`, whose manifest says how the model at `path` is talked to: its dialect,
+    and how its chat template is called."""
     adapters: tuple[ServedAdapter, ...] = ()
     """LoRA adapters served unmerged beside the model."""
     engine: Engine = Engine()
@@ -55,6 +58,8 @@ class ServedModel(SpecModel):
     def _one_origin(self) -> Self:
         if (self.path is None) == (self.name is None):
             raise ValueError(f"model {self.id!r} needs either a path or the name of a model in the store")
+        if self.as_version is not None and (self.path is None or not all(self.as_version.partition("@"))):
+            raise ValueError(f"model {self.id!r}: asVersion is `name@version`, and stands beside a path")
         return self
 
 
@@ -115,7 +120,8 @@ class ServerConfig(SpecModel):
         if repeated := sorted({served for served in ids if ids.count(served) > 1}):
             raise ValueError(f"model ids must differ; {', '.join(repeated)} stands twice")
         adapters = [adapter.path for model in self.models for adapter in model.adapters]
-        named = [model.name for model in self.models if model.name] + [p for p in adapters if p.startswith("run:")]
+        named = [name for model in self.models if (name := model.name or model.as_version)]
+        named += [path for path in adapters if path.startswith("run:")]
         if self.store is None and named:
             raise ValueError(f"store is needed to find {', '.join(named)}")
         return self
@@ -140,8 +146,8 @@ def sidecar_command(
     command = ["callwright.sidecar", "--upstream", f"http://{config.host}:{config.port}"]
     command += ["--host", config.host, "--port", str(port), *(("--store", config.store) if config.store else ())]
     for model in config.models:
-        if model.name is not None:
-            command += ["--model", f"{model.id}={model.name}@{model.version}"]
+        if version := model.as_version or (model.name and f"{model.name}@{model.version}"):
+            command += ["--model", f"{model.id}={version}"]
     for model_id, dialect in (dialects or {}).items():
         command += ["--dialect", f"{model_id}={dialect}"]
     if default_max_tokens is not None:

@@ -47,14 +47,18 @@ def published_files(model: ServedModel, config: ServerConfig) -> dict[str, FileE
     return served_files(Registry(_store(config)).manifest(str(model.name), model.version))
 
 
-def manifest(model: ServedModel, folder: Path) -> Manifest | None:
-    """Return the manifest of a version that `model_directory` has fetched, or what one would say of a base as it is.
+def manifest(model: ServedModel, config: ServerConfig, folder: Path) -> Manifest | None:
+    """Return the manifest of a version that `model_directory` has fetched, the one that a base is served as, or what one
+    would say of a base as it is.
 
     None where nothing says how a base writes calls: its tokenizer or its chat template cannot be used, or it serves
     adapters, which may have been trained in any dialect.
     """
     if model.path is None:
         return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    if model.as_version is not None:
+        name, _, version = model.as_version.partition("@")
+        return Registry(_store(config)).manifest(name, version)
     if model.adapters:
         return None
     try:

@@ -20,8 +20,6 @@ class Trial:
     candidate: str
     base: str | None
     promoted: str | None
-    dialects: dict[str, str]
-    """The sidecar's dialects for models without a manifest, whose server does not know their own."""
 
 
 def plan_trial(
@@ -29,20 +27,20 @@ def plan_trial(
 ) -> Trial:
     """Return the trial of `version` of the document's model; `promoted` is the version to measure beside it, if any.
 
-    `base_path` is the folder of the base where the engine runs.
+    `base_path` is the folder of the base where the engine runs. The base is talked to as the candidate is: what its
+    chat template gets and shows in training is said by the candidate's manifest.
     """
     name, engine = finetune.model_name, finetune.spec.deploy.engine
     models = [ServedModel(id=name, name=name, version=version, engine=engine)]
     base = f"{name}.base" if finetune.spec.evaluate.compare_base else None
     if base:
-        models.append(ServedModel(id=base, path=base_path, engine=engine))
+        models.append(ServedModel(id=base, path=base_path, as_version=f"{name}@{version}", engine=engine))
     beside = f"{name}@{promoted}" if promoted else None
     if beside and promoted:
         models.append(ServedModel(id=beside, name=name, version=promoted, engine=engine))
     device = "gpu" if finetune.spec.resources.gpus_per_worker else "cpu"
     server = ServerConfig(models=tuple(models), store=store, cache_dir=cache_dir, device=device)
-    dialect = finetune.spec.dialect
-    return Trial(server, name, base, beside, {base: dialect} if base and dialect in dialects.TEXT_NAMES else {})
+    return Trial(server, name, base, beside)
 
 
 def promoted_to_serve(finetune: FineTune, registry: Registry, *, other_than: str) -> str | None:

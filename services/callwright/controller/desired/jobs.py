@@ -51,7 +51,7 @@ def _engine(run: Run) -> Manifest:
 
 
 def _sidecar(run: Run) -> Manifest:
-    command = ["python", "-m", *sidecar_command(run.trial.server, port=_SIDECAR_PORT, dialects=run.trial.dialects)]
+    command = ["python", "-m", *sidecar_command(run.trial.server, port=_SIDECAR_PORT)]
     made = pods.container(run, "sidecar", run.config.images.sidecar, run.config.pods.evaluate, command=command)
     return made | {"restartPolicy": "Always"}
 
