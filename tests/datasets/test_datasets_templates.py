@@ -29,6 +29,7 @@ from callwright.datasets.tokenizer import added_tokens, load_tokenizer
 from callwright.dialects.foreign import Foreign, special_tokens
 from callwright.errors import InvalidInput
 from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.errors import Refused
 from callwright.sidecar.models import named_dialect
 from callwright.sidecar.plan import make_plan
 from callwright.spec.model import Data, LossWeights, Source
@@ -77,6 +78,16 @@ TALKS = {
         thinking(asked(call(1, city="Rome")), "Again."),
         result(1, '{"sky": "sun"}'),
         thinking(said("Sun."), "So."),
+    ),
+    "a thought in a later step alone": conversation(
+        user("Weather?"),
+        asked(call(0, city="Oslo")),
+        result(0, "snow"),
+        thinking(asked(call(1, city="Rome")), "Now Rome."),
+        result(1, "sun"),
+        thinking(said("Snow, sun."), "I have both."),
+        user("And?"),
+        said("Done."),
     ),
     "a thought in the last turn": conversation(user("Hi"), said("Hello."), user("Bye"), thinking(said("Bye."), "End.")),
 }
@@ -318,6 +329,39 @@ def test_a_conversation_has_as_many_texts_as_its_turns_need(
     assert len(layouts) == texts
     turns = [turn for layout in layouts for turn in layout.prompts]
     assert sorted(turns) == [1, 3, 5, 7]
+
+
+@needs_templates
+@pytest.mark.parametrize(
+    ("name", "keeps"),
+    [
+        *[(name, True) for name in ("qwen2_5", "qwen3", "qwen3_5_think", "qwen3_5_nothink", "qwen3_6", "glm4moe")],
+        *[(name, False) for name in ("nemotron_3_nano", "nemotron_3_super", "lfm2_2_5")],
+    ],
+)
+def test_a_later_steps_thought_stays_where_it_was_thought_or_is_refused_by_name(
+    name: str, keeps: bool, tokenizer_with: Callable[[str], Any]
+) -> None:
+    """In training and in serving alike: nothing before it is cut away, and ReAct's own thoughts are none of it."""
+    dialect = dialects.load("react_en")
+    encoder = Encoder(dialect, tokenizer_with(TEMPLATES[name]), LossWeights())
+    template, talk = encoder.maker.template, TALKS["a thought in a later step alone"]
+    known = replace(named_dialect("react_en"), template=template.settings)
+    request = {"model": "m", "messages": list(talk.messages[:7]), "tools": list(talk.tools)}
+    assert template.keeps_think_blocks is keeps
+    if not keeps:
+        with pytest.raises(RefusedError, match="rewrites a message's content"):
+            next(encoder.layouts(talk))
+        with pytest.raises(Refused, match=r"messages\[3\]: got </think> within the assistant's text"):
+            make_plan(request, known, SidecarConfig())
+        return
+    sent = template.renderer.text(make_plan(request, known, SidecarConfig()).body["messages"], prompt=True)
+    for text in (sent, *(layout.text for layout in encoder.layouts(talk) if max(layout.prompts) > 3)):
+        parts = ('{"city": "Oslo"}', "snow", "<think>\nNow Rome.\n</think>\n\n", '{"city": "Rome"}', "sun")
+        places = [text.index(part) for part in parts]
+        assert places == sorted(places)
+    kinds = [segment.kind for segment in dialect.render(talk.messages, talk.tools).segments if segment.turn == 3]
+    assert kinds[:2] == ["reasoning", "action"]
 
 
 DATED = "{{ 'Today is ' + strftime_now('%d %B %Y') }}" + CHATML

@@ -220,7 +220,9 @@ class LayoutMaker:
         pieces: list[Piece] = []
         for index, (own, slot) in enumerate(zip(rendered.by_message(), filled.slots, strict=False)):
             if slot.role == "assistant":
-                pieces += self._assistant_pieces(own, slot, served, factors, REASONING in rendered.messages[index])
+                pieces += self._assistant_pieces(
+                    own, slot, served, factors, bool(rendered.messages[index].get(REASONING))
+                )
             else:
                 pieces.append(Piece(slot.start, "template", 0.0))
                 pieces += _laid(((segment.kind, segment.text, 0.0) for segment in own), slot)

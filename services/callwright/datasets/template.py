@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 from callwright.datasets.rendering import HELLO, RefusedError, Renderer
 from callwright.datasets.tokenizer import Message, Tokenizer
-from callwright.dialects.types import REASONING, THINK, Rendered
+from callwright.dialects.types import REASONING, THINK, THINK_END, Rendered
 from callwright.errors import InvalidInput
 from callwright.store import Template
 
 _IN_TAGS = re.compile(r"<(\w+)>.*</\1>", re.DOTALL)
 _SUPPOSED = "[a thought]"
 _MARK = "[a system text]"
+_WITHIN = f"Before.\n{THINK}\nA thought.\n{THINK_END}\n\nAfter."
 _BYE: list[Message] = [{"role": "user", "content": "Bye"}, {"role": "assistant", "content": "Good bye."}]
 
 
@@ -131,6 +132,7 @@ class ChatTemplate:
             shows_reasoning=self.shows_reasoning,
             opens_reasoning=self.renderer.text(HELLO[:1], prompt=True).rstrip().endswith(THINK),
             default_system=self.default_system,
+            keeps_think_blocks=self.keeps_think_blocks,
         )
 
     @cached_property
@@ -152,6 +154,16 @@ class ChatTemplate:
         except RefusedError:
             return False
         return any(part.key == REASONING for part in frames.parts)
+
+    @cached_property
+    def keeps_think_blocks(self) -> bool:
+        """Whether a think block within an assistant's content stays there, in the last turn and in an earlier one."""
+        told = {"role": "assistant", "content": _WITHIN} | ({REASONING: ""} if self.shows_reasoning else {})
+        try:
+            texts = [self.renderer.text([HELLO[0], told, *more]) for more in ((), HELLO)]
+        except RefusedError:
+            return True
+        return all(_WITHIN in text for text in texts)
 
     @cached_property
     def default_system(self) -> str:
@@ -196,7 +208,7 @@ class ChatTemplate:
     def _without_thought(self, messages: Sequence[Message], open_end: bool) -> Filled:
         *before, last = messages
         supposed = [*before, last | {REASONING: _SUPPOSED}]
-        filled = self.fill(supposed, open_end=open_end) if REASONING not in last else None
+        filled = self.fill(supposed, open_end=open_end) if not last.get(REASONING) else None
         if filled is None or (end := filled.slots[-1].prompt_end) is None:
             raise self._other_prompt(messages)
         begin = filled.text.index(_SUPPOSED, end)
@@ -285,7 +297,7 @@ def _system(text: str) -> Message:
 
 def _shape(message: Message) -> _Shape:
     found = _IN_TAGS.fullmatch(message["content"])
-    return _Shape(message["role"], found[1] if found else "", REASONING in message)
+    return _Shape(message["role"], found[1] if found else "", bool(message.get(REASONING)))
 
 
 def _marked(index: int, shape: _Shape) -> Message:

@@ -274,12 +274,13 @@ class Page:
         texts: list[list[str]] = [[] for _ in self._roles]
         for segment in self._segments:
             texts[segment.message].append(segment.text)
-        messages: tuple[dict[str, Any], ...] = tuple(
-            {"role": role, "content": "".join(written) if content is None else content}
-            | ({REASONING: self._reasoning[index]} if index in self._reasoning else {})
-            for index, (role, written, content) in enumerate(zip(self._roles, texts, self._contents, strict=True))
-        )
-        return Rendered(messages, continue_final, tuple(self._segments))
+        messages: list[dict[str, Any]] = []
+        for index, (role, written, content) in enumerate(zip(self._roles, texts, self._contents, strict=True)):
+            text = "".join(written)
+            messages.append({"role": role, "content": text if content is None else content})
+            if index in self._reasoning or (role == "assistant" and THINK_END in text):
+                messages[-1][REASONING] = self._reasoning.get(index, "")
+        return Rendered(tuple(messages), continue_final, tuple(self._segments))
 
 
 def open_user(page: Page, item: User, prefix: str = "") -> None:

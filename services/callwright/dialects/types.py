@@ -41,7 +41,8 @@ class Rendered:
     """A conversation as the chat template gets it."""
 
     messages: tuple[dict[str, Any], ...]
-    """Each has a role and a content; an assistant's may have `reasoning_content`, for templates that show it."""
+    """Each has a role and a content; an assistant's may have `reasoning_content`, for templates that show it. It is
+    empty where the content holds a think block of its own, which templates would else take for the message's."""
     continue_final: bool
     """The last message is an assistant's text that the model goes on writing, not a finished turn."""
     segments: tuple[Segment, ...]
@@ -69,9 +70,10 @@ class Rendered:
         messages: list[dict[str, Any]] = []
         segments: list[Segment] = []
         for index, (message, own) in enumerate(zip(self.messages, self.by_message(), strict=True)):
-            if reasoning := message.get(REASONING):
+            reasoning = message.get(REASONING)
+            message = {key: value for key, value in message.items() if key != REASONING}
+            if reasoning:
                 block = write_reasoning(reasoning)
-                message = {key: value for key, value in message.items() if key != REASONING}
                 message["content"] = block + message["content"]
                 segments.append(Segment("reasoning", block, index, own[0].turn if own else None))
             messages.append(message)

@@ -18,6 +18,7 @@ from callwright.dialects.types import (
     THINK_END,
     CallGrammar,
     Dialect,
+    Rendered,
     StreamParser,
     Text,
     Thought,
@@ -141,6 +142,7 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         foreign = Foreign(model.dialect, model.special_tokens)
         default_system = model.template.default_system if model.template else ""
         rendered = model.dialect.render(*foreign.broken(messages, tools or None), choice, default_system)
+        _check_think_blocks(rendered, model)
     except InvalidInput as error:
         raise Refused(str(error), param="messages") from None
     shows_reasoning = True
@@ -217,6 +219,18 @@ def _with_form_alone(plan: ChatPlan, choice: object, *, has_results: bool) -> Ch
 def _form_field(body: Json) -> str:
     """Return the field that has the form of the answer."""
     return next(key for key in body if key in _FORMS and body[key] is not None)
+
+
+def _check_think_blocks(rendered: Rendered, model: ModelDialect) -> None:
+    """Raise `InvalidInput` for a text that the model's chat template would cut."""
+    if model.template is None or model.template.keeps_think_blocks:
+        return
+    for segment in rendered.segments:
+        if segment.turn is not None and THINK_END in segment.text:
+            raise InvalidInput(
+                f"messages[{segment.turn}]: got {THINK_END} within the assistant's text, which this model's chat "
+                "template cuts there; expected thoughts at the head of a turn alone; leave this one out"
+            )
 
 
 def _as_sent(message: Json) -> Json:

@@ -84,6 +84,8 @@ class Template(Frozen):
     """So does the prompt of a turn after results, of a template that is given the tools."""
     tools: bool = False
     """It is given the tools and the calls, and writes them itself; else they stand in the messages' text."""
+    keeps_think_blocks: bool = True
+    """A think block within an assistant's content stays; else the template cuts the content at it."""
     default_system: str = ""
     """System text that the template writes by itself where there is no system message; the tools stand behind it."""
 
