@@ -259,7 +259,8 @@ def no_call_and_no_result_is_lost(dialect: Dialect, drawn: tuple[dict[str, Any],
 def a_read_turn_is_written_as_it_was(dialect: Dialect, text: str, opened: bool) -> None:
     """What is read of any text, and sent back with its results, gives the same calls and thoughts, and no others.
 
-    A text that is nothing but content is read as the model's own once more, so it may hold calls of its own.
+    An answer that shows how a call is written is no call, where the dialect has a form for answers. A thought's tag
+    that an answer opens with is a thought to whoever reads it again.
     """
     turn = dialect.parse(text, TOOLS, opened=opened)
     valid = [call for call in turn.calls if isinstance(call, ToolCall)]
@@ -271,12 +272,13 @@ def a_read_turn_is_written_as_it_was(dialect: Dialect, text: str, opened: bool) 
     while own and own[-1].kind == "observation":
         own.pop()
     again = dialect.parse("".join(segment.text for segment in own), TOOLS)
-    if valid:
+    if valid or dialect.name != "hermes":  # which has no way to write that an answer shows a call
         assert [call for call in again.calls if isinstance(call, ToolCall)] == valid
     thought = next((m.get("reasoning_content") for m in rendered.messages if m["role"] == "assistant"), None)
-    assert thought == turn.thought
+    assert (thought or None) == turn.thought or "<think>" in (turn.content or "")
     if "`" not in text and "~" not in text and valid:  # a fence before a call is no content
-        assert (again.content or "").split() == (turn.content or "").encode(errors="replace").decode().split()
+        shown, sent = ((content or "").encode(errors="replace").split() for content in (again.content, turn.content))
+        assert shown == sent
 
 
 @_examples(60)
@@ -421,9 +423,10 @@ def eager_arguments_arrive(dialect: Dialect, made: Made, data: st.DataObject) ->
 @_examples(40)
 @given(calls, st.data())
 def a_cut_call_is_no_call(dialect: Dialect, made: Made, data: st.DataObject) -> None:
-    """Cut anywhere, the calls are those that were complete, and the text of the open one is content.
+    """Cut anywhere, the calls are those that were complete, and the text of the open one is content, to the last
+    character.
 
-    Nothing need be shown of a marker that is itself cut.
+    Only a marker that is itself cut need not be shown: behind a call it may be a stop string's.
     """
     segments = dialect.render([{"role": "user", "content": "q"}, _call_message(made, None)], _OPEN_TOOLS).segments
     own = [segment for segment in segments if segment.message == segments[-1].message]
@@ -434,7 +437,9 @@ def a_cut_call_is_no_call(dialect: Dialect, made: Made, data: st.DataObject) -> 
     assert turn.calls == dialect.parse(text, _OPEN_TOOLS).calls[: len(turn.calls)]
     if len(turn.calls) < len(made) and len(part) > starts[len(turn.calls)]:
         said, left = (turn.content or "").strip(), part[starts[len(turn.calls)] :].strip()
-        assert said == left or (not said and ":" not in left and ">" not in left)
+        marker = re.match(r"\w+:|<\w+>", dialect.call_frame(made[len(turn.calls)][0])[0])
+        is_cut_marker = bool(turn.calls) and marker is not None and marker[0].startswith(left) and left != marker[0]
+        assert said == left or (not said and is_cut_marker)
 
 
 def long_call_arrives_whole(dialect: Dialect) -> None:

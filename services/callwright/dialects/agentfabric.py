@@ -153,6 +153,10 @@ class AgentFabric(ReactDialect):
         """Return the answer, which is plain."""
         return [*self.thought(thought), ("text", text)]
 
+    def final_with_calls(self, text: str, thought: str, *, tools: tuple[Tool, ...]) -> list[Piece]:
+        """Return the answer in ReAct's own form: RolePlay has none that could hold it."""
+        return super().final(text, thought, resumed=True, tools=tools)
+
     def answer_frame(self) -> tuple[str, str]:
         """Nothing: a reply without a call is plain, and `Answer:` stands there already after a result."""
         return "", ""

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from callwright.dialects import markers as m
-from callwright.dialects.history import Piece, Said, hidden, names_of, read_said, with_calls
+from callwright.dialects.history import Piece, Said, hidden, names_of, read_said, valid, with_calls
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.react_stream import ReactStream
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
@@ -89,6 +89,10 @@ class ReactDialect:
         """
         in_format = resumed or tools or thought
         return [*self.thought(thought), ("final", f"Final Answer: {text}")] if in_format else [("text", text)]
+
+    def final_with_calls(self, text: str, thought: str, *, tools: tuple[Tool, ...]) -> list[Piece]:
+        """Return an answer that shows how a call is written, so that it makes none."""
+        return self.final(text, thought, resumed=True, tools=tools)
 
     def answer_frame(self) -> tuple[str, str]:
         return "Final Answer: ", ""
@@ -189,6 +193,8 @@ class ReactDialect:
                 raise hidden(turn, "answer", THOUGHT)
             before = self.thought(turn.thought)
         text = said.text.strip()
+        if names.known and not turn.calls and not turn.results and self._only_speaks_of_calls(said):
+            return self.final_with_calls(text, turn.thought, tools=tools)
         if said.is_raw:
             pieces = [*before, *said.pieces]
         elif turn.calls or turn.results:
@@ -216,6 +222,14 @@ class ReactDialect:
             if self._segments(text, names)[-1].kind != "observation":
                 raise hidden(turn, "results")
         return written
+
+    def _only_speaks_of_calls(self, said: Said) -> bool:
+        """Return whether calls that stand in a text are the answer's own words: a call that is made is known beside the
+        text, or waits for its result.
+        """
+        kinds = [kind for kind, _ in said.pieces]
+        is_answer = "observation" not in kinds if self.results_inside else kinds[:1] == ["text"]
+        return is_answer and bool(valid(said.calls))
 
     def _is_marked(self, text: str, names: Names) -> bool:
         stream = self._stream(names)
