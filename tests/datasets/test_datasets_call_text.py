@@ -9,6 +9,7 @@ from talk import CLOCK, WEATHER, user
 
 from callwright import dialects
 from callwright.datasets import Conversation, Report, readers
+from callwright.errors import InvalidInput
 
 TOOLS = [WEATHER, CLOCK]
 CALL = '{"name": "get_weather", "arguments": {"city": "Oslo"}}'
@@ -196,3 +197,55 @@ def test_a_thought_without_an_answer_is_what_is_said(tmp_path: Path) -> None:
     turns = [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": "Thought: No tool fits.\nAction: None"}]
     [talk], _ = read(tmp_path, {"tools": [WEATHER], "conversations": turns})
     assert talk.messages[1] == {"role": "assistant", "content": "No tool fits."}
+
+
+@pytest.mark.parametrize("format", ["ms_agent", "alpaca", "openai", "swift"])
+@pytest.mark.parametrize("before", ["", LOOP, "Thought: I know.\n"])
+def test_a_call_that_a_final_answer_shows_is_trained_as_the_answer(tmp_path: Path, format: str, before: str) -> None:
+    """As it is served: nothing of it is a call, and nothing is lost."""
+    shown = f"Write\nAction: get_weather\nAction Input: {ARGUMENTS}"
+    [talk], _ = read(tmp_path, in_format(format, f"{before}Final Answer: {shown}", TOOLS), format)
+    assert (talk.messages[-1]["content"], talk.messages[-1].get("tool_calls")) == (shown, None)
+    for name in ("react_en", "react_zh", "ms_agent", "agentfabric", "toolbench"):
+        rendered = dialects.load(name).render(talk.messages, talk.tools)
+        own = "".join(s.text for s in rendered.segments if s.turn == len(talk.messages) - 1)
+        served = dialects.load(name).parse(own, talk.tools)
+        assert served.calls == (), name
+        assert (served.content or "").endswith(shown), name
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"content": f"{LOOP}Final Answer: Snow.\n"} | {"reasoning_content": "a</think>b"}, None),
+        ({"content": "I look.\n<think>\nLate.\n</think>\nSnow."}, "behind what the turn says: 'Late.'"),
+        ({"content": f"<tool_call>\n{CALL}\n</tool_call>\n<think>\nLate.\n</think>"}, "behind what the turn says"),
+        ({"content": f"Thought: So.\n<think>Late.</think>\nAction: get_weather\nAction Input: {ARGUMENTS}"}, "behind"),
+        ({"role": "user", "content": "And?", "reasoning_content": "Mine."}, "beside a message of the user"),
+        ({"role": "system", "content": "Be kind.", "thinking": "Mine."}, "beside a message of the system"),
+        ({"content": "<think>One.</think>\n<think>Two.</think>\nSnow."}, None),
+    ],
+    ids=["the end within", "amid text", "after a call", "after a Thought", "a user's", "a system's", "two at the head"],
+)
+def test_a_thought_in_the_wrong_place_is_named_by_file_and_line_and_the_rest_kept(
+    tmp_path: Path, message: dict[str, Any], said: str | None
+) -> None:
+    path, report = tmp_path / "rows.jsonl", Report()
+    rows = [[user("Hi"), {"role": "assistant", "content": text}] for text in ("Hello.", "Bye.")]
+    rows.insert(1, [user("Q?"), {"role": "assistant"} | message, user("And?"), rows[0][1]])
+    path.write_text("".join(json.dumps({"tools": TOOLS, "messages": row}) + "\n" for row in rows))
+    found = list(readers.read(path, "openai", strict="drop", report=report))
+    assert [talk.line for talk in found] == ([1, 3] if said else [1, 2, 3])
+    told = [text for texts in report.to_dict()["examples"].values() for text in texts]
+    assert said is None or any(f"{path}:2: " in text and said in text for text in told), told
+    if said:
+        with pytest.raises(InvalidInput, match="line 2"):
+            list(readers.read(path, "openai", strict="fail", report=Report()))
+
+
+def test_reasoning_in_the_text_and_beside_it_is_both_kept(tmp_path: Path) -> None:
+    written = f"<think>In it.</think>\nAction: get_weather\nAction Input: {ARGUMENTS}"
+    answer = {"role": "assistant", "content": written, "reasoning_content": "Beside it."}
+    [talk], _ = read(tmp_path, {"tools": TOOLS, "messages": [user("Q?"), answer]}, "openai")
+    assert talk.messages[1]["reasoning_content"] == "Beside it.\nIn it."
+    assert outline(talk) == [CALLED]

@@ -143,7 +143,7 @@ OPENAI = {
     "tools": TOOLS,
     "messages": [
         {"role": "developer", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "Weather?"}, {"type": "reasoning", "text": "Hm."}]},
+        {"role": "user", "content": [{"type": "text", "text": "Wea"}, {"type": "text", "text": "ther?"}]},
         {
             "role": "assistant",
             "tool_calls": [

@@ -584,6 +584,35 @@ def test_a_call_that_was_cut_off_hides_neither_the_call_before_it_nor_its_result
     assert sum("Rang." in message["content"] for message in rendered.messages) == 1
 
 
+@pytest.mark.parametrize("name", ["react_en", "react_zh", "ms_agent", "agentfabric", "toolbench"])
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "Use\nAction: ring()",
+        "Use\nAction: ring\nAction Input: {}",
+        "Use\n\nThought: so\nAction: ring\nAction Input: {}\nThen wait.",
+        "Action: ring\nAction Input: {}",
+        "Thought: so\nAction: ring\nAction Input: {}",
+    ],
+)
+def test_an_answer_that_shows_how_a_call_is_written_makes_none(name: str, shown: str) -> None:
+    """What follows `Final Answer:` is the answer; sent back without that marker it is written with it again."""
+    dialect = dialects.load(name)
+    if name == "toolbench" and not shown.startswith("Use"):
+        return  # its calls wait for no marker: a text that opens with one is the model's own
+    read = dialect.parse(f"Final Answer: {shown}", [ALARM])
+    assert (read.content, read.calls) == (shown, ())
+    for before in ([USER], [USER, calling(call("ring", "{}")), result("on")]):
+        rendered = dialect.render([*before, said(shown)], [ALARM])
+        own = [segment for segment in rendered.segments if segment.turn == len(before)]
+        again = dialect.parse("".join(segment.text for segment in own), [ALARM])
+        assert (again.content, again.calls) == (shown, ())
+        assert not rendered.continue_final
+        assert dialect.render(rendered.messages, [ALARM]).messages == rendered.messages
+    raw = dialect.render([USER, said(shown), result("on")], [ALARM])
+    assert any(segment.kind == "action" for segment in raw.segments), "a result behind it says that it was a call"
+
+
 @pytest.mark.parametrize("name", dialects.TEXT_NAMES)
 @pytest.mark.parametrize(
     "block", ["```py\nx = 1\n```", "~~~\nx\n~~~", "Look:\n```\n~~~\n```", "```\n\n```\n```\ny\n```"]

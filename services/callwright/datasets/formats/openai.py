@@ -86,8 +86,11 @@ def read_message(message: Any, index: int, before: Messages, tools: Toolbox) -> 
         made = read_text(text, tools, before.calls)
     elif role == "tool":
         made = results(text or "", before, read_id(message.get("tool_call_id")))
-    if role == "assistant" and (reasoning := reasoning_of(message)):
-        made[0][REASONING] = reasoning
+    if reasoning := reasoning_of(message):
+        if role != "assistant":
+            told = f"messages[{index}]: got reasoning beside a message of the {role}; expected it beside an assistant's"
+            raise RowError(REASONING, told)
+        made[0][REASONING] = "\n".join(dict.fromkeys(filter(None, (reasoning, made[0].get(REASONING)))))
     thought = message.get(THOUGHT)
     if role == "assistant" and isinstance(thought, str) and thought.strip():
         made[-1][THOUGHT] = thought

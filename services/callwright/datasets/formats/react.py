@@ -14,7 +14,18 @@ from callwright.datasets.formats.row import RowError
 from callwright.dialects.left_over import OPEN
 from callwright.dialects.markers import STOCK_THOUGHTS
 from callwright.dialects.react import awaits_result
-from callwright.dialects.types import REASONING, THOUGHT, Dialect, MalformedCall, Segment, ToolCall, ToolSpec, Turn
+from callwright.dialects.types import (
+    REASONING,
+    THOUGHT,
+    Dialect,
+    MalformedCall,
+    Segment,
+    Text,
+    Thought,
+    ToolCall,
+    ToolSpec,
+    Turn,
+)
 
 _MARKER = re.compile(r"\A[\s*_#]*\w+[^\S\n]*[:：][*_]*")
 _RESULT_TAG = re.compile(r"^Observation: *<result>", re.MULTILINE)
@@ -41,7 +52,8 @@ def read_loop(text: str, tools: Sequence[ToolSpec], first_call: int, *, dialect:
     """Messages of one assistant text: assistant turns with their calls, the results, the final answer.
 
     A thought of substance before the final answer is kept as the turn's `thought`, a think block as its
-    `reasoning_content`. Raises `RowError` for calls that cannot be read and results without a call.
+    `reasoning_content`. Raises `RowError` for calls that cannot be read, results without a call, and a think block that
+    stands elsewhere than at a turn's head.
     """
     reader = _dialect(dialect)
     messages: list[JSON] = []
@@ -96,9 +108,19 @@ def _assistant_message(reader: Dialect, turn: Sequence[Segment], tools: Sequence
         said = parsed.content if only_says else _parse(reader, answer, tools).content
         thought = _thought(turn) if said else ""
         message |= {"content": said, THOUGHT: thought} if thought else {"content": said or parsed.content}
-    if parsed.thought:
-        message[REASONING] = parsed.thought
+    if reasoning := _head_thought(parsed):
+        message[REASONING] = reasoning
     return message
+
+
+def _head_thought(parsed: Turn) -> str | None:
+    """Return the reasoning at a turn's head. Raises `RowError` where it stands elsewhere, which no message can say."""
+    parts = [part for part in parsed.parts if not isinstance(part, Text) or part.text.strip()]
+    late = next((part for part in parts[1:] if isinstance(part, Thought)), None)
+    if late is not None:
+        told = f"got a thought behind what the turn says: {late.text[:80]!r}; expected it at the turn's head; move it"
+        raise RowError(REASONING, told)
+    return parsed.thought
 
 
 def _parse(reader: Dialect, segments: Sequence[Segment], tools: Sequence[ToolSpec]) -> Turn:
