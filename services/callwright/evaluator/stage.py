@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from callwright import dialects
 from callwright.datasets import mixing
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.formats.row import RowError

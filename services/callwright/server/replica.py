@@ -190,7 +190,11 @@ def _engine_config(model: ServedModel, config: ServerConfig) -> tuple[Any, Any, 
     modules = [LoRAModulePath(name=name, path=str(folder)) for name, folder in adapters.items()]
     frontend = vars(FrontendArgs()) | {"lora_modules": modules or None}
     manifest = sources.manifest(model, config, path)
-    if (model.path is None or model.as_version) and manifest is not None and (template := manifest.template) is not None:
+    if (
+        (model.path is None or model.as_version)
+        and manifest is not None
+        and (template := manifest.template) is not None
+    ):
         # Some templates write a content in parts otherwise than a text, and it was trained as a text.
         form = {"chat_template_content_format": "string", "default_chat_template_kwargs": template.arguments or None}
         frontend |= form

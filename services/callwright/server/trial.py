@@ -5,7 +5,6 @@ A laptop and a cluster serve the same. Does not know who starts the engine, who 
 
 from dataclasses import dataclass
 
-from callwright import dialects
 from callwright.errors import NotFound
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.spec import FineTune
