@@ -261,7 +261,7 @@ def test_law_tools_do_not_take_the_templates_own_system_text_away(
     own = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant." if name == "qwen2_5" else ""
     assert ChatTemplate(tokenizer).default_system == own
     bare, given = conversation(user("Hi"), said("Hello.")), {"role": "system", "content": "Be kind."}
-    for dialect in map(dialects.load, dialects.NAMES):
+    for dialect in map(dialects.load, dialects.TEXT_NAMES):
         encoder = Encoder(dialect, tokenizer, LossWeights())
         try:
             text = next(encoder.layouts(bare)).text

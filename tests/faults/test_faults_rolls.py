@@ -45,7 +45,7 @@ class StartingReplica(replica.Replica):
                 raise MemoryError
             case b"crashes":
                 os.kill(os.getpid(), signal.SIGKILL)
-        return Versioned(Engine(lambda request: Text([model.version])), sources.manifest(model, folder))
+        return Versioned(Engine(lambda request: Text([model.version])), sources.manifest(model, self._config, folder))
 
 
 class Roll:

@@ -48,7 +48,7 @@ def published_files(model: ServedModel, config: ServerConfig) -> dict[str, FileE
 
 
 def manifest(model: ServedModel, config: ServerConfig, folder: Path) -> Manifest | None:
-    """Return the manifest of a version that `model_directory` has fetched, the one that a base is served as, or what one
+    """Return the manifest of a version that `model_directory` has fetched, that a base is served as, or what one
     would say of a base as it is.
 
     None where nothing says how a base writes calls: its tokenizer or its chat template cannot be used, or it serves
