@@ -18,7 +18,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "dialects"))
 
-import native_dialects
 from dialect_cases import TOOLS
 from every_case import CASES
 from generated import cut, make_text, mutate
@@ -307,7 +306,6 @@ def main() -> None:
         "peak_bytes": memory(),
         "split_invariance": split_invariance(pairs),
         "split_invariance_vllm_hermes": peer_invariance(peer),
-        "native": native_dialects.compare_all(seconds),
     }
     grown = (*results["growth"].values(), *results["provoked_growth"].values())
     results["worst_exponent"] = max(entry["exponent"] for entry in grown)

@@ -2,17 +2,24 @@
 
 A marker is one token and is never cut; all else is cut anywhere. Cases with thoughts and those that a length has cut
 are left out, since vLLM reads those elsewhere. A case is right where calls and content are; a call that is none counts
-as content, which is all that vLLM can make of it.
+as content, which is all that vLLM can make of it. `python bench/native_dialects.py [FORMAT…]` prints JSON and writes
+bench/results/native_dialects.json. Most of vLLM's parsers take minutes for a call of 64 KiB.
 """
 
+import argparse
 import importlib
 import json
 import logging
 import random
 import re
+import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "dialects"))
 
 import gemma_cases
 import llama_cases
@@ -26,6 +33,7 @@ from laws import stream
 from callwright import dialects
 from callwright.dialects import ToolCall, Turn, accumulate
 
+RESULTS = Path(__file__).resolve().parent / "results" / "native_dialects.json"
 Seen = tuple[str, list[tuple[str, object]]]
 """Content, and name and arguments of each call."""
 
@@ -179,29 +187,28 @@ def guarded(read: Callable[..., Seen], given: object, tools: Any) -> Seen | str:
         return type(error).__name__
 
 
-def compare_all(seconds: Callable[[Callable[[], object]], float], size: int = 65_536) -> dict[str, Any]:
-    """Every format's counts, and seconds of CPU time for one call of `size` characters in pieces of four."""
-    logging.disable(logging.CRITICAL)
-    results = {}
-    for form in FORMATS:
-        results[form.dialect] = compare(form)
-        dialect, tools = dialects.load(form.dialect), WRITE
-        call = ToolCall("", "write_file", json.dumps({"path": "/tmp/f.py", "text": (LINE * size)[: size - 200]}))
-        text = dialect.write(Turn((call,)), tools)
-        parts = re.split(f"({'|'.join(map(re.escape, form.markers))})", text) if form.markers else [text]
-        pieces = [
-            piece
-            for part in parts
-            for piece in ([part] if part in form.markers else [part[i : i + 4] for i in range(0, len(part), 4)])
-        ]
-        own = min(seconds(lambda d=dialect, p=pieces: stream(d, p, WRITE)) for _ in range(3))
-        peer = NativePeer(form)
-        theirs = seconds(lambda peer=peer, p=pieces: guarded(peer.stream, p, WRITE))
-        results[form.dialect]["seconds_for_64KiB"] = {
-            "callwright": round(own, 4), "vllm": round(theirs, 4), "times_faster": round(theirs / own, 1),
-        }  # fmt: skip
-    logging.disable(logging.NOTSET)
-    return results
+def speed(form: Format, size: int) -> dict[str, Any]:
+    """Seconds of CPU time for one call of `size` characters in pieces of four."""
+    dialect, peer = dialects.load(form.dialect, native=True), NativePeer(form)
+    call = ToolCall("", "write_file", json.dumps({"path": "/tmp/f.py", "text": (LINE * size)[: size - 200]}))
+    text = dialect.write(Turn((call,)), WRITE)  # type: ignore[attr-defined]
+    parts = re.split(f"({'|'.join(map(re.escape, form.markers))})", text) if form.markers else [text]
+    pieces = [
+        piece
+        for part in parts
+        for piece in ([part] if part in form.markers else [part[i : i + 4] for i in range(0, len(part), 4)])
+    ]
+    own = min(seconds(lambda: stream(dialect, pieces, WRITE)) for _ in range(3))
+    theirs = seconds(lambda: guarded(peer.stream, pieces, WRITE))
+    figures = {"callwright": round(own, 4), "vllm": round(theirs, 4), "times_faster": round(theirs / own, 1)}
+    return {"characters": size, **figures}
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """CPU time of one run."""
+    started = time.process_time()
+    run()
+    return time.process_time() - started
 
 
 LINE = "def f(x):\n\treturn [x, x + 1]  # and so on\n"
@@ -218,3 +225,25 @@ WRITE = [
         },
     }
 ]
+
+
+def main() -> None:
+    """Measures the formats that are named, or all, and keeps what was measured of others."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("formats", nargs="*", help="dialects; all of them where none is named")
+    parser.add_argument("--size", type=int, default=65_536, help="characters of the call that is timed")
+    given = parser.parse_args()
+    import vllm
+
+    logging.disable(logging.CRITICAL)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results["vllm"] = vllm.__version__
+    for form in FORMATS:
+        if not given.formats or form.dialect in given.formats:
+            results[form.dialect] = compare(form) | {"seconds": speed(form, given.size)}
+            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    print(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()
