@@ -9,9 +9,13 @@ import pytest
 from plain_merge import run_merge
 from tiny_adapters import make_adapter, make_base
 
+from callwright.datasets.tokenizer import added_tokens, load_tokenizer
+from callwright.dialects.foreign import special_tokens
 from callwright.errors import InvalidInput
+from callwright.merger.companions import listed_special_tokens
 from callwright.merger.stage import differing_tokens
 from callwright.store import Manifest, Store, fetch
+from models import tiny_model
 
 Merged = Callable[..., tuple[Manifest, Path]]
 TEMPLATE = "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}{% endfor %}"
@@ -269,3 +273,20 @@ def test_special_tokens_that_the_manifest_lists_and_the_loaded_tokenizer_has_not
     assert differing_tokens(("<a>", "<b>"), ("<b>", "<a>")) == differing_tokens(None, ("<a>",)) == ""
     told = differing_tokens(("<a>", "<b>"), ("<b>", "<c>"))
     assert told.endswith("differ in 2: '<a>' (listed), '<c>' (loaded)")
+
+
+def test_the_list_of_special_tokens_is_the_loaded_tokenizers(tmp_path: Path) -> None:
+    """Also of those that only the settings name."""
+    base = tiny_model(tmp_path / "base")
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    tokens = {
+        "eos_token": "</s>",
+        "pad_token": "[PAD]",
+        "unk_token": "<|endoftext|>",
+        "additional_special_tokens": ["<mark>"],
+    }
+    (base / "tokenizer_config.json").write_text(json.dumps(settings | tokens))
+    listed = listed_special_tokens({path.name: path for path in base.glob("*.json")})
+    assert listed is not None
+    assert {"</s>", "[PAD]", "<mark>"} <= set(listed)
+    assert differing_tokens(listed, special_tokens(added_tokens(load_tokenizer(base)))) == ""

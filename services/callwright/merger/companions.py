@@ -5,7 +5,7 @@ settings of the tokenizer, a chat template. Where it brings one of these, the ba
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,24 @@ def listed_special_tokens(files: Mapping[str, bytes | Path]) -> tuple[str, ...] 
         file = files.get(name, b"{}")
         held = read_object(file, name)
         added += [*(held.get("added_tokens") or ()), *(held.get("added_tokens_decoder") or {}).values()]
+    for name in (*_SETTINGS, *_BESIDE_SETTINGS):
+        added += _named_tokens(read_object(files.get(name, b"{}"), name))
     return special_tokens(added)
+
+
+def _named_tokens(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the tokens that a tokenizer's settings name, such as `eos_token`: a loader makes special ones of them."""
+    for key, value in settings.items():
+        if key.endswith("_token") and not key.startswith("add_"):
+            named: Iterable[Any] = (value,)
+        elif key in ("additional_special_tokens", "extra_special_tokens"):
+            named = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        else:
+            continue
+        for token in named:
+            content = token.get("content") if isinstance(token, dict) else token
+            if isinstance(content, str) and content:
+                yield {"content": content, "special": True}
 
 
 def _files(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
