@@ -37,7 +37,7 @@ demo: $(STAMP) ## From conversations to a served tool call, in ten minutes (KEEP
 test: $(STAMP) ## All tests, the end-to-end run included
 	$(BIN)/python -m pytest $(ARGS)
 
-test-clients: $(CLIENTS)/.installed ## The sidecar with real clients: LangChain, LiteLLM, the Vercel AI SDK and others
+test-clients: $(CLIENTS)/.installed ## The sidecar with real clients: docs/clients.md lists them
 	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
 
 test-faults: $(STAMP) ## What hostile clients, documents and networks can do, the slow variants included; prints a table of figures
@@ -47,10 +47,14 @@ test-cluster: $(STAMP) ## On a real cluster (CALLWRIGHT_KUBECONFIG, or one that 
 	$(if $(CALLWRIGHT_KUBECONFIG),,tests/cluster/up $(NODES))
 	$(if $(CALLWRIGHT_KUBECONFIG),,$(CLUSTER) run env CALLWRIGHT_KUBECONFIG=/var/tmp/cluster/admin.kubeconfig) $(BIN)/python -m pytest -s $(CLUSTER_TESTS) $(ARGS)
 
-$(CLIENTS)/.installed: locks/clients.txt pyproject.toml tests/clients/node/package-lock.json
+$(CLIENTS)/.installed: locks/clients.txt locks/clients-openai2.txt locks/clients-roleplay.txt pyproject.toml tests/clients/node/package-lock.json
 	$(PYTHON) -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install -q --no-deps -r locks/clients.txt
 	$(CLIENTS)/bin/pip install -q --no-deps --no-build-isolation -e .
+	for other in openai2 roleplay; do \
+	  $(PYTHON) -m venv $(CLIENTS)/$$other && \
+	  $(CLIENTS)/$$other/bin/pip install -q --no-compile --no-deps -r locks/clients-$$other.txt || exit; \
+	done
 	if command -v npm >/dev/null; then npm ci --silent --prefix tests/clients/node; fi
 	touch $@
 

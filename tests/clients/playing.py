@@ -1,6 +1,13 @@
 """What the tests of clients share: the question, the tool's result, and the model that the engine plays."""
 
 import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +18,7 @@ from fakes import Text
 QUESTION = "What's the weather like in Boston today?"
 ARGUMENTS = '{"location": "Boston"}'
 RESULT = "32F, clear skies"
+NODE = Path(__file__).parent / "node"
 SPOKEN = ("react_en", "hermes")
 """Dialects that every client is tried with: results within the assistant's text, and results as messages."""
 
@@ -21,17 +29,65 @@ def needs(client: str) -> None:
         pytest.skip(f"needs {client}: make test-clients installs it", allow_module_level=True)
 
 
+def script(environment: str, name: str, *arguments: str) -> dict[str, Any]:
+    """What a script tells, with the Python of an environment beside that of the tests; skip where it is missing."""
+    python = Path(sys.prefix) / environment / "bin" / "python"
+    if not python.is_file():
+        pytest.skip(f"needs {python}: make test-clients makes it")
+    with tempfile.TemporaryDirectory() as home:  # RolePlay and CrewAI write there
+        path = Path(__file__).parent / environment / f"{name}.py"
+        return _told([str(python), str(path), *arguments], cwd=home, env=os.environ | {"HOME": home})
+
+
+def node(name: str, *arguments: str) -> dict[str, Any]:
+    """What a script of Node tells; skip where Node or its packages are missing."""
+    found = shutil.which("node")
+    if found is None or not (NODE / "node_modules").is_dir():
+        pytest.skip("needs Node and its packages: make test-clients installs them where npm is there")
+    return _told([found, name, *arguments], cwd=NODE)
+
+
+def _told(command: list[str], **options: Any) -> dict[str, Any]:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, **options)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
 def play(request: dict[str, Any]) -> Text:
     """Call `get_current_weather`, until a result stands in the conversation; stop where the request says so."""
-    name = str(request["model"])
-    dialect = dialects.load(name if name in dialects.NAMES else "react_en")
-    if any("clear skies" in (message["content"] or "") for message in request["messages"]):
-        text = "It is cold in Boston: 32F."
-        if "Observation: " in request["messages"][-1]["content"]:
-            text = f"Thought: I now know the final answer\nFinal Answer: {text}"
-    else:
-        begin, end = dialect.call_frame("get_current_weather")
-        text = f"I should look.\n{begin}{ARGUMENTS}{end}"
-        text += "Observation: it is hot\nFinal Answer: It is hot." if dialect.stop else ""
+    if not _seen(request):
+        return calling(request, "get_current_weather", ARGUMENTS)
+    text = "It is cold in Boston: 32F."
+    if "Observation: " in request["messages"][-1]["content"]:
+        text = f"Thought: I now know the final answer\nFinal Answer: {text}"
+    return _until_stop(request, text)
+
+
+def play_typed(request: dict[str, Any]) -> Text:
+    """Call it and answer in JSON, and say nothing else, as an engine is held to."""
+    if not _seen(request):
+        return calling(request, "get_current_weather", ARGUMENTS, said="")
+    before, after = _dialect(request).answer_frame()
+    return Text([f'{before}{{"fahrenheit": 32}}{after}'])
+
+
+def calling(request: dict[str, Any], name: str, arguments: str, said: str = "I should look.\n") -> Text:
+    """Call the tool of that name, and make a result up; stop where the request says so."""
+    dialect = _dialect(request)
+    begin, end = dialect.call_frame(name)
+    made_up = "Observation: it is hot\nFinal Answer: It is hot." if dialect.stop else ""
+    return _until_stop(request, f"{said}{begin}{arguments}{end}{made_up}")
+
+
+def _seen(request: dict[str, Any]) -> bool:
+    return any(RESULT in (message["content"] or "") for message in request["messages"])
+
+
+def _dialect(request: dict[str, Any]) -> dialects.Dialect:
+    model = str(request["model"])
+    return dialects.load(model if model in dialects.NAMES else "react_en")
+
+
+def _until_stop(request: dict[str, Any], text: str) -> Text:
     cuts = [text.find(stop) for stop in request.get("stop") or () if stop in text]
     return Text([text[: min(cuts, default=len(text))]])
