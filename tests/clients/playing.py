@@ -50,7 +50,7 @@ def node(name: str, *arguments: str) -> dict[str, Any]:
 def _told(command: list[str], **options: Any) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, **options)
     assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return dict(json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{"))))
 
 
 def play(request: dict[str, Any]) -> Text:
