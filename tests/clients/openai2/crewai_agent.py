@@ -22,4 +22,5 @@ def get_current_weather(location: str) -> str:
 
 llm = LLM(model=f"openai/{model}", base_url=base_url, api_key="none", stream=how == "stream")
 agent = Agent(role="a", goal="tell", backstory="none", llm=llm, tools=[get_current_weather])
-print(json.dumps({"text": agent.kickoff(question).raw, "places": places}))
+text = agent.kickoff(question).raw  # it prints as it goes
+print("\n" + json.dumps({"text": text, "places": places}))
