@@ -85,7 +85,7 @@ async def engine(script: Script, *, silent_seconds: float = 5.0) -> AsyncIterato
 
 async def ask(asked: Upstream, method: str = "POST", body: bytes | None = b"{}") -> tuple[int, bytes, str]:
     """Status, body and media type of one answer."""
-    async with asked.request(method, "/v1/x", [(b"x-a", b"b")], body) as response:
+    async with asked.request(method, "/tokenize", [(b"x-a", b"b")], body) as response:
         return response.status, await response.read(), response.media_type
 
 
@@ -161,7 +161,7 @@ async def test_headers_and_body_come_as_they_were_sent() -> None:
 @pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_an_answer_that_breaks_off_is_an_error(pieces: tuple[bytes, ...], resets: bool, method: str) -> None:
-    """Never a shorter answer. What is no kept connection is not asked again."""
+    """Never a shorter answer. It is asked for once more where nothing of it came; a reset takes a half head with it."""
     inner = answering(*pieces, then_close=True)
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -173,7 +173,7 @@ async def test_an_answer_that_breaks_off_is_an_error(pieces: tuple[bytes, ...], 
     async with engine(script) as asked:
         with pytest.raises(Unavailable, match="ended the connection"):
             await ask(asked, method)
-        assert asked.connections == 1
+        assert asked.connections == (2 if not pieces or (resets and pieces == (OK,)) else 1)
 
 
 @pytest.mark.parametrize("head", [OK + b"\r\n", OK + b"transfer-encoding: identity\r\n\r\n", CHUNKED])
@@ -277,7 +277,7 @@ async def test_a_request_is_written_whole() -> None:
                 await response.read()
             head, _, sent = heard.pop().partition(b"\r\n\r\n")
             first, *lines = head.split(b"\r\n")
-            length = [] if method == "GET" else [b"content-length: %d" % len(body or b"")]
+            length = [] if method == "GET" else [b"content-length: %d" % len(body or b""), b"connection: close"]
             assert first == method.encode() + b" /v1//x/../%2e?a=%20b&a=+ HTTP/1.1"
             assert [line.lower() for line in lines] == [
                 b"host: " + host, b"x-a: b", "x-a: é文".encode(), b"content-encoding: gzip", *length,

@@ -12,7 +12,7 @@ from functools import partial
 from typing import ClassVar
 
 from callwright.dialects.hermes_stream import HermesStream, find_tag
-from callwright.dialects.history import Piece, names_of, read_said, with_calls
+from callwright.dialects.history import Piece, learn_calls, read_said, with_calls
 from callwright.dialects.left_over import OPEN, SHUT
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
@@ -73,7 +73,7 @@ class Hermes:
         declared = read_tools(tools)
         shown = choose(declared, tool_choice)
         items = read_messages(messages, default_system if shown else None)
-        names = names_of(declared, items)
+        names = Names(declared or None)
         page = Page()
         for index, item in enumerate(items):
             match item:
@@ -83,6 +83,7 @@ class Hermes:
                 case User(text):
                     open_user(page, item)
                 case Assistant():
+                    learn_calls(names, item)
                     self._write_turn(page, item, names)
         return page.render()
 

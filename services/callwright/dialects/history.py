@@ -3,12 +3,12 @@
 The text is the model's own: it stays as the model wrote it where the parser finds more than plain text in it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from callwright.dialects.messages import Assistant, Item
+from callwright.dialects.messages import Assistant
 from callwright.dialects.stream import Stream
-from callwright.dialects.tools import Names, Tool, read_tools
+from callwright.dialects.tools import Names
 from callwright.dialects.types import Kind, MalformedCall, Thought, ToolCall
 from callwright.errors import InvalidInput
 
@@ -39,14 +39,12 @@ class Said:
         return not self.is_plain and (kinds[:1] not in ([], ["text"]) or "action" in kinds or "action_input" in kinds)
 
 
-def names_of(tools: tuple[Tool, ...], items: Sequence[Item]) -> Names:
-    """Return the tools that a conversation may call: those declared and those it has called; any, where there are
-    none.
+def learn_calls(names: Names, turn: Assistant) -> None:
+    """Know what the turn calls from here on, declared or not. What a later turn calls says nothing of an earlier one,
+    so that a turn is read alike wherever the conversation is cut.
     """
-    called = dict.fromkeys(call.name for item in items if isinstance(item, Assistant) for call in item.calls)
-    declared = {tool.name for tool in tools}
-    others = [{"name": name} for name in called if name not in declared]
-    return Names((*tools, *read_tools(others)) if others else tools or None)
+    for call in turn.calls:
+        names.learn(call.name)
 
 
 def read_said(new_stream: Callable[[], Stream], turn: Assistant, find: Callable[[str], object]) -> Said:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from callwright.dialects.history import hidden
+from callwright.dialects.history import hidden, learn_calls
 from callwright.dialects.messages import Assistant, Call, Item, System, User, only_text, read_messages
 from callwright.dialects.stream import Stream
 from callwright.dialects.tools import Tool, Toolbox, choose, read_tools
@@ -119,6 +119,8 @@ class Native:
                 case User(text, content):
                     made.append({"role": "user", "content": text if only_text(content) else content})
                 case Assistant():
+                    if known is not None:
+                        learn_calls(known.names, item)
                     turn = self._as_read(item, known)
                     made += self._messages(turn, calls)
                     calls += len(turn.calls)
@@ -177,12 +179,14 @@ class Native:
 
 
 def _known(tools: Sequence[ToolSpec] | None, items: Sequence[Item]) -> Toolbox | None:
-    """Return the tools that a conversation may call: those declared and those it has called; any, where none are."""
+    """Return the tools that a conversation may call, to which its turns add what they call; any, where none are
+    declared.
+    """
     if not tools:
         return None
     declared = {tool.name for tool in read_tools(tools)}
-    called = dict.fromkeys(call.name for item in items if isinstance(item, Assistant) for call in item.calls)
-    return Toolbox((*tools, *({"name": name} for name in called if name not in declared)))
+    adds = any(call.name not in declared for item in items if isinstance(item, Assistant) for call in item.calls)
+    return tools if isinstance(tools, Toolbox) and not adds else Toolbox(tools)
 
 
 def _valid(turn: Turn) -> list[ToolCall]:

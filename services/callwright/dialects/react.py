@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from callwright.dialects import markers as m
-from callwright.dialects.history import Piece, Said, hidden, names_of, read_said, valid, with_calls
+from callwright.dialects.history import Piece, Said, hidden, learn_calls, read_said, valid, with_calls
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.react_stream import ReactStream
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
@@ -136,7 +136,7 @@ class ReactDialect:
         declared = read_tools(tools)
         shown = choose(declared, tool_choice)
         items = read_messages(messages, default_system if shown else None)
-        names = names_of(declared, items)
+        names = Names(declared or None)
         page = Page()
         prefix = ""
         resumed = False  # the turn before ended with a result, and this one goes on in the same message
@@ -151,6 +151,7 @@ class ReactDialect:
                 case User():
                     open_user(page, item, prefix)
                 case Assistant():
+                    learn_calls(names, item)
                     self._write_turn(page, item, names, shown, resumed=resumed)
             resumed = isinstance(item, Assistant) and bool(item.results) and self.results_inside
         last = items[-1] if items else None

@@ -5,7 +5,7 @@ names.exact("**Get_Weather**()"), names.mentioned("Use the get weather API.")   
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -136,6 +136,15 @@ class Names:
         self._tools = {tool.name: tool for tool in tools or ()}
         self._declared = tools or ()
 
+    def learn(self, name: str) -> None:
+        """Know, from here on, a tool that the conversation has called without its being declared."""
+        if name in self._tools:
+            return
+        self.known, key, tool = True, _fold(name), _undeclared(name)
+        self._tools[name] = tool
+        self._folded[key] = None if key in self._folded else tool
+        self._beginnings.update(_beginnings(key))
+
     def exact(self, written: str) -> Tool | None:
         """Return the tool whose name this is, markdown and capitals aside."""
         text = written.strip().replace("\\_", "_")
@@ -154,7 +163,7 @@ class Names:
     def mentioned(self, written: str) -> Tool | None:
         """Return the one tool that a sentence such as `Use the fire_recognition API` names; None where it names two."""
         tool = self.exact(written)
-        if tool is not None or not self._tools:
+        if tool is not None or not self._declared:
             return tool
         text = written.replace("\\_", "_")
         found = {match[0] for match in self._mention.finditer(text)}
@@ -188,16 +197,21 @@ class Names:
         return folded
 
     @cached_property
-    def _beginnings(self) -> frozenset[str]:
+    def _beginnings(self) -> set[str]:
         """Folded names, and what they begin with, up to a `_`."""
-        folded = filter(None, self._folded)
-        return frozenset(key[:end] for key in folded for end in (*(m.start() for m in re.finditer("_", key)), len(key)))
+        return {beginning for key in self._folded for beginning in _beginnings(key)}
 
     @cached_property
     def _mention(self) -> "re.Pattern[str]":
-        """Compiled when needed: most turns name their tool exactly, and compiling costs more than reading them."""
-        names = sorted((re.escape(name) for name in self._tools), key=len, reverse=True)
+        """Declared names, compiled when needed: most turns name their tool exactly, which costs less."""
+        names = sorted((re.escape(tool.name) for tool in self._declared), key=len, reverse=True)
         return re.compile(rf"(?<![\w-])(?:{'|'.join(names)})(?![\w-])")
+
+
+def _beginnings(key: str) -> Iterator[str]:
+    if key:
+        yield from (key[: match.start()] for match in re.finditer("_", key))
+        yield key
 
 
 def _undeclared(name: str) -> Tool:
