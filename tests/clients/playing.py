@@ -80,7 +80,7 @@ def calling(request: dict[str, Any], name: str, arguments: str, said: str = "I s
 
 
 def _seen(request: dict[str, Any]) -> bool:
-    return any(RESULT in (message["content"] or "") for message in request["messages"])
+    return any("clear skies" in (message["content"] or "") for message in request["messages"])
 
 
 def _dialect(request: dict[str, Any]) -> dialects.Dialect:
