@@ -11,7 +11,6 @@ from kubectl import Namespace, finetune
 import kube
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("callwright")]
-RUNS = pytest.mark.xfail(strict=True, reason="conditions a person can act on are not there yet")
 
 
 def message(namespace: Namespace, name: str) -> str:
@@ -39,11 +38,10 @@ def said(namespace: Namespace, name: str, words: str, *, seconds: float = 90) ->
             "node affinity/selector",
         ),
         ("no-secret", {"cluster": {"secret": "gone"}}, 'secret "gone" not found'),
-        pytest.param(
+        (
             "no-config-map",
             {"cluster": {"mounts": [{"path": "/dataset", "configMap": "gone"}]}},
             'configmap "gone" not found',
-            marks=RUNS,
         ),
     ],
 )
@@ -66,7 +64,6 @@ def test_an_image_that_is_missing_is_told(namespace: Namespace, chart: Any) -> N
         namespace.helm("rollback", "callwright", "--wait")
 
 
-@RUNS
 def test_a_full_quota_is_told(namespace: Namespace) -> None:
     namespace.kubectl("create", "quota", "none-left", "--hard=requests.memory=1Gi")
     namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "no-quota"))
@@ -106,17 +103,12 @@ def test_a_training_that_is_cancelled_gives_its_pods_back(namespace: Namespace, 
     assert gone <= 30
 
 
-@RUNS
 def test_documents_can_be_deleted_when_the_chart_is_gone(namespace: Namespace) -> None:
     namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "left", resources={"cpusPerWorker": 500}))
     said(namespace, "left", "Insufficient cpu")
     namespace.helm("uninstall", "callwright", "--wait", "--timeout", "2m")
-    try:
-        namespace.kubectl("delete", "finetune", "left", "--timeout=20s")
-    finally:
-        if namespace.get("finetune", "left"):
-            free = '{"metadata": {"finalizers": null}}'
-            namespace.kubectl("patch", "finetune", "left", "--type=merge", "--patch", free)
+    namespace.kubectl("delete", "finetune", "left", "--timeout=20s")
+    kube.wait_until(lambda: not namespace.names("rayjobs"), what="its run gone")
 
 
 def status(namespace: Namespace, name: str) -> dict[str, Any]:
