@@ -9,6 +9,7 @@ os.environ |= {"CREWAI_DISABLE_TELEMETRY": "true", "CREWAI_TRACING_ENABLED": "fa
 from crewai import LLM, Agent
 from crewai.tools import tool
 
+told, sys.stdout = sys.stdout, sys.stderr  # CrewAI prints as it goes
 base_url, model, how, question, result = sys.argv[1:]
 places = []
 
@@ -22,5 +23,4 @@ def get_current_weather(location: str) -> str:
 
 llm = LLM(model=f"openai/{model}", base_url=base_url, api_key="none", stream=how == "stream")
 agent = Agent(role="a", goal="tell", backstory="none", llm=llm, tools=[get_current_weather])
-text = agent.kickoff(question).raw  # it prints as it goes
-print("\n" + json.dumps({"text": text, "places": places}))
+print(json.dumps({"text": agent.kickoff(question).raw, "places": places}), file=told)
