@@ -43,8 +43,6 @@ class CallStream(Stream):
 
     ends: ClassVar[tuple[str, ...]] = ()
     """Markers that no call goes beyond, but within a string."""
-    end_openings: ClassVar[frozenset[str]] = frozenset()
-    """The first characters of these."""
     outside: ClassVar[re.Pattern[str]] = outside()
 
     def __init__(self, names: Names, *, eager: bool, opened: bool) -> None:
@@ -111,9 +109,7 @@ class CallStream(Stream):
     def _scan(self) -> str:
         """Reads on; returns the scanner's state, `halted` where one of `ends` stands here."""
         text = self._buffer
-        if not self.end_openings.isdisjoint(text):  # much quicker asked first
-            text = text[: self._before_part_of(*self.ends)]
-        end = self._scanner.scan(text, self._position)
+        end = self._scanner.scan(text, self._position, self._before_part_of(*self.ends))
         if self._scanner.state == "halted":
             end -= next(len(marker) for marker in self.ends if text.endswith(marker, 0, end))
         self._body.append(self._take(end))

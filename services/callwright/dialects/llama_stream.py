@@ -26,7 +26,6 @@ class LlamaStream(JsonCallStream):
     held: ClassVar[tuple[str, ...]] = (*markers, THINK)
     openings: ClassVar[tuple[re.Pattern[str], re.Pattern[str]]] = opening(markers)
     ends: ClassVar[tuple[str, ...]] = _ENDS
-    end_openings: ClassVar[frozenset[str]] = frozenset(marker[0] for marker in _ENDS)
     outside: ClassVar[re.Pattern[str]] = outside(*_ENDS)
 
     def _read_name(self) -> bool | None:

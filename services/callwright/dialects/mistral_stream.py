@@ -29,7 +29,6 @@ class MistralStream(JsonCallStream):
     held: ClassVar[tuple[str, ...]] = (CALLS, BEGIN_THINK, THINK)
     openings: ClassVar[tuple[re.Pattern[str], re.Pattern[str]]] = opening(markers, r"(?P<block>\[THINK\])")
     ends: ClassVar[tuple[str, ...]] = _ENDS
-    end_openings: ClassVar[frozenset[str]] = frozenset(marker[0] for marker in _ENDS)
     outside: ClassVar[re.Pattern[str]] = outside(*_ENDS)
 
     def __init__(self, names: Names, *, eager: bool, opened: bool, thought_end: str = END_THINK) -> None:

@@ -74,13 +74,13 @@ class ObjectScanner:
         """Whether it is in a string of three quotes, which goes over lines."""
         return self._triple
 
-    def scan(self, text: str, start: int) -> int:
-        """Reads on from `start`; sets `state` and returns the index up to which it has read."""
+    def scan(self, text: str, start: int, end: int | None = None) -> int:
+        """Reads on from `start`, to `end` at most; sets `state` and returns the index up to which it has read."""
         self.state = "open"
         if not self._stack and not self._quote and (whole := _strict_end(text, start)):
             self.state = "done"
             return whole
-        position, end = start, len(text)
+        position, end = start, len(text) if end is None else end
         while position < end:
             if self._quote:
                 position = self._scan_string(text, position, end)
@@ -88,7 +88,7 @@ class ObjectScanner:
                     self._waits = False
                     return position
                 continue
-            found = self._outside.search(text, position)
+            found = self._outside.search(text, position, end)
             if found is None:
                 return end
             position = found.end()
@@ -135,18 +135,18 @@ class ObjectScanner:
         if self._triple:
             return self._scan_triple(text, position, end)
         if self._closing:
-            spaces = _SPACES.match(text, position)
+            spaces = _SPACES.match(text, position, end)
             position = spaces.end() if spaces else position
             if position == end:
                 return end
-            if self._call and text[position] == "," and _may_be_next_argument(text, position + 1):
+            if self._call and text[position] == "," and _may_be_next_argument(text, position + 1, end):
                 self._waits = True
                 return position
             self._closing = False
-            if (text[position] in _AFTER_STRING and not self._call) or self._ends_string(text, position):
+            if (text[position] in _AFTER_STRING and not self._call) or self._ends_string(text, position, end):
                 self._quote = ""
                 return position
-        found = _IN_STRING[self._quote].search(text, position)
+        found = _IN_STRING[self._quote].search(text, position, end)
         if found is None:
             return end
         if found[0] == "\\":
@@ -157,19 +157,19 @@ class ObjectScanner:
             self._closing = True
         return found.end()
 
-    def _ends_string(self, text: str, position: int) -> bool:
+    def _ends_string(self, text: str, position: int, end: int) -> bool:
         """Return whether a quote is a closing one where this follows."""
         character = text[position]
         if self._call and character == ",":
-            return _next_argument(text, position + 1) is not None
+            return _next_argument(text, position + 1, end) is not None
         if character in _AFTER_STRING:
             return True
-        halt = self._outside.match(text, position)
+        halt = self._outside.match(text, position, end)
         return halt is not None and len(halt[0]) > 1
 
     def _scan_triple(self, text: str, position: int, end: int) -> int:
         if self._run:
-            found = _QUOTES[self._quote].match(text, position)
+            found = _QUOTES[self._quote].match(text, position, end)
             self._run += found.end() - position if found else 0
             position = found.end() if found else position
             if position == end:
@@ -177,7 +177,7 @@ class ObjectScanner:
             self._closing = self._run >= 3
             self._run = 0
         if self._closing:
-            spaces = _SPACE.match(text, position)
+            spaces = _SPACE.match(text, position, end)
             position = spaces.end() if spaces else position
             if position == end:
                 return end
@@ -186,7 +186,7 @@ class ObjectScanner:
                 self._quote = ""
                 self._triple = False
                 return position
-        found = _IN_STRING[self._quote].search(text, position)
+        found = _IN_STRING[self._quote].search(text, position, end)
         if found is None:
             return end
         if found[0] == "\\":

@@ -42,7 +42,6 @@ class PythonicStream(CallStream):
     """Reads one turn."""
 
     ends: ClassVar[tuple[str, ...]] = _TAGS
-    end_openings: ClassVar[frozenset[str]] = frozenset("<")
     outside: ClassVar[re.Pattern[str]] = outside(*_TAGS)
 
     def __init__(self, names: Names, *, eager: bool, opened: bool) -> None:
