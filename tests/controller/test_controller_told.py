@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-import kube
-from callwright.controller.cluster import EVENT, JOB, RAY_JOB, Cluster, Kind, KindMissing
+from callwright.controller.cluster import EVENT, FINE_TUNE, JOB, RAY_JOB, Cluster, Kind, KindMissing
 from callwright.controller.reconcile import Reconciler
-from callwright.errors import InvalidInput
+from callwright.errors import InvalidInput, Unavailable
 from callwright.store import Store
-from cast import Play
+from cast import NOW, Play
 
 QUOTA = Kind("v1", "resourcequotas")
 ROLE = Kind("rbac.authorization.k8s.io/v1", "roles")
@@ -109,6 +108,37 @@ class TestSilentStore:
         assert play.status(waiting[0])["phase"] == "Training"
 
 
+def test_what_fails_is_written_once_however_long_it_took(play: Play, reconciler: Reconciler) -> None:
+    """Else each write would be an event, and each event a look."""
+    play.apply(play.document())
+    for seconds in (0.3, 0.4):
+        reconciler.tell(play.namespace, "weather", Unavailable(f"asking the store s3://b: no answer in {seconds} s"))
+    assert "0.3 s" in ready(play.status())[2]
+
+
+def test_a_document_that_has_ended_is_ready_also_after_an_upgrade(play: Play, reconciler: Reconciler) -> None:
+    """Earlier releases wrote no `Ready`; and what fails later changes nothing of it."""
+    play.apply(play.document())
+    play.live(reconciler)
+    earlier = [each for each in play.status()["conditions"] if each["type"] != "Ready"]
+    play.report(FINE_TUNE, "weather", {"conditions": earlier})
+    reconciler.reconcile(play.namespace, "weather")
+    assert ready(play.status())[:2] == ("True", "Promoted")
+    reconciler.tell(play.namespace, "weather", Unavailable("GET finetunes: no answer"))
+    assert ready(play.status())[:2] == ("True", "Promoted")
+
+
+def test_a_pod_that_works_before_it_is_ready_runs(play: Play, reconciler: Reconciler) -> None:
+    """Such as one that brings a base in an init container."""
+    play.apply(play.document())
+    play.live(reconciler, until="Merging", but="merge")
+    play.pod(JOB, "merge", container="merge", state={"running": {}})
+    play.report(JOB, play.child(JOB, "merge")["metadata"]["name"], {"active": 1, "startTime": NOW})
+    reconciler.reconcile(play.namespace, "weather")
+    (merged,) = [each for each in play.status()["conditions"] if each["type"] == "Merged"]
+    assert merged["reason"] == "Running"
+
+
 def test_a_run_that_failed_is_told_though_the_store_refuses(
     play: Play, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +196,8 @@ def test_a_queue_that_nobody_serves_is_told(play: Play, reconciler: Reconciler) 
     document["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "gpus"}
     play.apply(document)
     play.live(reconciler, until="Training", but="train")
-    kube.wait_until(lambda: bool(play.cluster.find(RAY_JOB, play.namespace)), what="its RayJob")
+    play.cluster.merge(
+        RAY_JOB, play.namespace, play.child(RAY_JOB, "train")["metadata"]["name"], {"spec": {"suspend": True}}
+    )
     reconciler.reconcile(play.namespace, "weather")
     assert "in the queue gpus: no Kueue" in play.status()["message"]

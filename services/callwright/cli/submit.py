@@ -9,6 +9,7 @@ import typer
 from callwright import spec
 from callwright.cli import output, status
 from callwright.cli.options import ContextOption, DryRunOption, NamespaceOption
+from callwright.errors import CallwrightError
 
 if TYPE_CHECKING:
     from callwright.controller.cluster import Cluster
@@ -50,7 +51,10 @@ def _looked_at(cluster: "Cluster", namespace: str, name: str) -> bool:
 
     deadline = time.monotonic() + _LOOK_SECONDS
     while True:
-        found = cluster.get(FINE_TUNE, namespace, name) or {}
+        try:
+            found = cluster.get(FINE_TUNE, namespace, name) or {}
+        except CallwrightError:
+            return True  # it is submitted; who may not look can't tell
         if found.get("status", {}).get("conditions"):
             return True
         if time.monotonic() > deadline:

@@ -20,7 +20,7 @@ _DEPLOYMENT = Kind("apps/v1", "deployments")
 _NODE = Kind("v1", "nodes", namespaced=False)
 _MAY_I = Kind("authorization.k8s.io/v1", "selfsubjectaccessreviews", namespaced=False)
 _INSTALL = "helm upgrade --install callwright charts/callwright -n callwright --create-namespace --set store.url=s3://…"
-_KUBERAY = "helm upgrade callwright charts/callwright --reuse-values --set kuberay-operator.enabled=true"
+_KUBERAY = "helm upgrade callwright charts/callwright --reset-then-reuse-values --set kuberay-operator.enabled=true"
 _KUEUE = "install Kueue 0.15 or newer, if runs shall wait in its queues"
 _ASK = "ask an administrator to run this"
 _NAME = "app.kubernetes.io/name"

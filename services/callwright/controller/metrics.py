@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from callwright.controller.work_queue import Key
 
+_FAILURES = ("Failed", "Rejected")
+
 
 class Metrics:
     """Counters of one controller."""
@@ -22,6 +24,10 @@ class Metrics:
         self._finetunes = Gauge(
             "callwright_finetunes", "FineTunes by namespace and phase.", labels, registry=self.registry
         )
+        self._ended = Counter(
+            "callwright_failed_runs", "Runs that have failed or were rejected, by namespace and phase.", labels,
+            registry=self.registry,
+        )  # fmt: skip
         self._waiting = Gauge(
             "callwright_held_up_finetunes", "FineTunes that wait for somebody, by namespace.", ("namespace",),
             registry=self.registry,
@@ -51,7 +57,12 @@ class Metrics:
         if held_up != (key in self._held_up):
             self._held_up ^= {key}
             self._waiting.labels(key[0]).inc(1 if held_up else -1)
-        if before := self._phases.pop(key, None):
+        for failure in _FAILURES:
+            self._ended.labels(key[0], failure)  # there before the first, so that a rise is seen
+        before = self._phases.pop(key, None)
+        if before and before != phase and phase in _FAILURES:
+            self._ended.labels(key[0], phase).inc()
+        if before:
             self._finetunes.labels(key[0], before).dec()
         if phase:
             self._phases[key] = phase

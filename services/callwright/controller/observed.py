@@ -98,6 +98,12 @@ def stuck(pods: list[Object]) -> str:
     return ""
 
 
+def has_begun(job: Object, pods: list[Object]) -> bool:
+    """Return whether a Job's pod works though it is not ready, such as in its init containers."""
+    states = (container.get("state", {}) for pod in pods for container in _containers(pod))
+    return bool(job.get("status", {}).get("active")) and any("running" in state for state in states)
+
+
 def is_held_up(phase: str, status: Object) -> bool:
     """Return whether a FineTune of that status waits for somebody, or cannot be looked at."""
     if phase in FINAL:

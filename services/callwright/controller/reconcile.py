@@ -50,9 +50,9 @@ class Reconciler:
         if document is None or "deletionTimestamp" in document["metadata"]:
             return None
         now, before = _now(), _status(document)
-        after = self._next(document, before, now=now)
+        after = transitions.judge(self._next(document, before, now=now), now=now)
         if after != before:
-            self._write(document, before, transitions.judge(after, now=now), now=now)
+            self._write(document, before, after, now=now)
         return None if after.phase in FINAL else self.config.poll_seconds
 
     def tell(self, namespace: str, name: str, error: Exception) -> None:
@@ -65,9 +65,9 @@ class Reconciler:
             if isinstance(error, CallwrightError):
                 reason, message = error.reason, str(error)
             now, before = _now(), _status(document)
-            after = transitions.hold_up(before, reason, message, now=now)
-            if after != before:
-                self._write(document, before, after, now=now)
+            has_ended = before.phase in FINAL and before.observed_generation == document["metadata"]["generation"]
+            if not has_ended and not transitions.is_told(before, reason, message):
+                self._write(document, before, transitions.hold_up(before, reason, message, now=now), now=now)
 
     def _write(self, document: Object, before: Status, after: Status, *, now: str) -> None:
         """Write the status, after the event that tells of the change."""

@@ -15,6 +15,7 @@ from callwright.controller.cluster import (
     POD,
     RAY_JOB,
     WORKLOAD,
+    Forbidden,
     Kind,
     KindMissing,
     Object,
@@ -29,7 +30,7 @@ from callwright.spec.status import ConditionType, Phase, Status
 HELD = "callwright.io/held"
 """Annotation of a RayJob that the controller has suspended, as opposed to a queue such as Kueue."""
 _QUEUE_LABEL, _JOB_UID_LABEL = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/job-uid"
-_WARNING_AGE = timedelta(minutes=5)
+_WARNING_AGE = timedelta(minutes=20)  # the Job controller tries again every ten
 _MESSAGE_LENGTH = 4000
 
 
@@ -92,8 +93,10 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
         status = status.model_copy(update={"progress": steps or status.progress, "loss": loss or status.loss})
     match seen.state:
         case "waiting":
-            message = _held_up_by(context, stage, found) or seen.message
-            return context.under_way(status, stage.done, stage.phase, "Waiting", message)
+            pods = _pods(context, stage)
+            words = _held_up_by(context, found, pods)
+            reason = "Running" if not words and observed.has_begun(found, pods) else "Waiting"
+            return context.under_way(status, stage.done, stage.phase, reason, words or seen.message)
         case "running":
             return context.under_way(status, stage.done, stage.phase, "Running", seen.message)
     return _end(context, stage, status, seen)
@@ -159,25 +162,38 @@ def _pods(context: Context, stage: Stage) -> list[Object]:
     return context.cluster.find(POD, context.run.namespace, labels=labels)
 
 
-def _held_up_by(context: Context, stage: Stage, found: Object) -> str:
-    """Return who holds the stage's object up, in their words: a queue, quota, webhook, the scheduler or the kubelet."""
-    cluster, namespace, metadata = context.cluster, context.run.namespace, found["metadata"]
-    if queue := metadata.get("labels", {}).get(_QUEUE_LABEL):
-        try:
-            workloads = cluster.find(WORKLOAD, namespace, labels={_JOB_UID_LABEL: metadata["uid"]})
-        except KindMissing:
-            return f"in the queue {queue}: no Kueue 0.15 or newer is here to admit it; install it, or drop the label"
-        if words := observed.queued(workloads):
-            return words
-    pods = _pods(context, stage)
-    if words := observed.stuck(pods):
-        return words
+def _held_up_by(context: Context, found: Object, pods: list[Object]) -> str:
+    """Return who holds the stage's object up, in their words: a queue, quota, webhook, the scheduler or the kubelet.
+
+    Empty where nobody says anything, and where the role does not allow to look.
+    """
+    try:
+        return _queued(context, found) or observed.stuck(pods) or _warned(context, found, pods)
+    except Forbidden:
+        return observed.stuck(pods)
+
+
+def _queued(context: Context, found: Object) -> str:
+    """Return why the queue that the object waits in does not admit it."""
+    metadata = found["metadata"]
+    queue = metadata.get("labels", {}).get(_QUEUE_LABEL)
+    if not queue or not found["spec"].get("suspend"):
+        return ""
+    try:
+        labels = {_JOB_UID_LABEL: metadata["uid"]}
+        return observed.queued(context.cluster.find(WORKLOAD, context.run.namespace, labels=labels))
+    except KindMissing:
+        return f"in the queue {queue}: no Kueue 0.15 or newer is here to admit it; install it, or drop the label"
+
+
+def _warned(context: Context, found: Object, pods: list[Object]) -> str:
+    """Return the newest warning about the object, the Ray cluster that it has made, or a pod that waits."""
     made_by = found.get("status", {}).get("rayClusterName")
     waiting = [pod["metadata"]["name"] for pod in pods if pod.get("status", {}).get("phase") == "Pending"]
-    named = [metadata["name"], *([made_by] if made_by else []), *waiting[:1]]
-    warnings = [event for name in named for event in cluster.warnings(namespace, name)]
+    named = [found["metadata"]["name"], *([made_by] if made_by else []), *waiting[:1]]
+    told = [event for name in named for event in context.cluster.warnings(context.run.namespace, name)]
     since = datetime.fromisoformat(context.now) - _WARNING_AGE  # an older one may be over
-    return observed.newest_warning(warnings, since=since.isoformat())
+    return observed.newest_warning(told, since=since.isoformat())
 
 
 def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) -> Status:

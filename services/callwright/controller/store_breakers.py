@@ -1,6 +1,6 @@
 """`StoreBreakers`: a store that does not answer is asked for one document at a time, so that it holds up no other's.
 
-One worker waits for it; for every other document of the store the answer is the last one's, at once.
+One worker waits for it; every other document of the store is told so at once.
 """
 
 import threading
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from callwright.controller.cluster import NoAnswer
-from callwright.errors import Temporary
+from callwright.errors import Temporary, Unavailable
 
 
 class StoreBreakers:
@@ -16,29 +16,30 @@ class StoreBreakers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._broken: dict[str, Temporary] = {}
+        self._broken: set[str] = set()
         self._tried: set[str] = set()
         """Broken stores that somebody asks just now."""
 
     @contextmanager
     def asking(self, url: str) -> Iterator[None]:
-        """Ask the store in the block. Raises its last error instead, while another asks a store that is away."""
+        """Ask the store in the block. Raises `Unavailable` where it does not answer, and at once while another asks."""
         with self._lock:
-            broken = self._broken.get(url)
+            broken = url in self._broken
             if broken and url in self._tried:
-                raise type(broken)(str(broken))
+                raise Unavailable(f"asking the store {url}: it does not answer; it is asked again until it does")
             if broken:
                 self._tried.add(url)
         try:
             yield
         except Temporary as error:
-            if not isinstance(error, NoAnswer):  # the store's, not the API server's
-                with self._lock:
-                    self._broken[url] = error
-            raise
+            if isinstance(error, NoAnswer):  # the API server's, not the store's
+                raise
+            with self._lock:
+                self._broken.add(url)
+            raise Unavailable(f"asking the store {url}: {error}") from error
         else:
             with self._lock:
-                self._broken.pop(url, None)
+                self._broken.discard(url)
         finally:
             if broken:
                 with self._lock:

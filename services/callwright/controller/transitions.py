@@ -98,6 +98,14 @@ def hold_up(status: Status, reason: str, message: str, *, now: str) -> Status:
     return condition(status.model_copy(update={"message": message}), "Ready", "False", reason, message, now=now)
 
 
+def is_told(status: Status, reason: str, message: str) -> bool:
+    """Return whether the status says already what fails; how long it took, and the like, may be another each time."""
+    ready = status.condition("Ready")
+    if ready is None or (ready.status, ready.reason) != ("False", reason):
+        return False
+    return (ready.message or "").partition(": ")[0] == message.partition(": ")[0]
+
+
 def is_event(before: Status, after: Status) -> bool:
     """Return whether users are told: when the phase changes, of one run and attempt or from one to the next, and when
     something else holds the document up.
@@ -106,7 +114,7 @@ def is_event(before: Status, after: Status) -> bool:
 
 
 def _told(status: Status) -> tuple[str, str | None, int, str]:
-    ready = status.condition("Ready")
+    ready = status.condition("Ready") or judge(status, now="").condition("Ready")
     return status.phase, status.run, status.attempt, ready.reason if ready else status.phase
 
 

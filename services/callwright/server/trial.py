@@ -5,7 +5,7 @@ A laptop and a cluster serve the same. Does not know who starts the engine, who 
 
 from dataclasses import dataclass
 
-from callwright.errors import NotFound
+from callwright.errors import InvalidInput, NotFound
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.spec import FineTune
 from callwright.store import Registry
@@ -56,7 +56,7 @@ def promoted_to_serve(finetune: FineTune, registry: Registry, *, other_than: str
     try:
         report = registry.evaluation(name, version)["reports"]["candidate"]
         measured = set(report["sets"])
-    except (KeyError, TypeError):
+    except (InvalidInput, KeyError, TypeError):
         return version
     except NotFound:  # it cannot be served either
         return None

@@ -122,14 +122,24 @@ def with_own(run: Run, part: PodPart, pod: Manifest) -> Manifest:
     return merged
 
 
-def _merged(ours: Any, own: Any) -> Any:
-    """Return mappings merged key by key, lists of named things name by name, and of anything else `own`."""
+def _merged(ours: Any, own: Any, key: str = "") -> Any:
+    """Return mappings merged key by key, containers name by name, and other lists of named things with own entries in
+    the place of ours; of anything else `own`.
+    """
     if isinstance(ours, dict) and isinstance(own, dict):
-        return ours | {key: _merged(ours.get(key), value) for key, value in own.items()}
-    if isinstance(ours, list) and isinstance(own, list) and all("name" in each for each in [*ours, *own]):
-        named = {each["name"]: each for each in ours}
-        return [*(named | {each["name"]: _merged(named.get(each["name"]), each) for each in own}).values()]
+        return ours | {name: _merged(ours.get(name), value, name) for name, value in own.items()}
+    if isinstance(ours, list) and isinstance(own, list) and all(map(_name, [*ours, *own])):
+        there = {_name(each): each for each in ours}
+        for each in own:
+            is_container = key in ("containers", "initContainers")
+            there[_name(each)] = _merged(there.get(_name(each)), each) if is_container else each
+        return [*there.values()]
     return own
+
+
+def _name(entry: object) -> str:
+    """Return what tells an entry of a list apart; empty where nothing does."""
+    return str(entry.get("mountPath") or entry.get("name") or "") if isinstance(entry, dict) else ""
 
 
 def placement(run: Run) -> Manifest:
