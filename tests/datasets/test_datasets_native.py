@@ -249,3 +249,28 @@ def test_thoughts_that_are_read_back_are_the_rows(make_base: Callable[..., Path]
     assert made.maker._turns is not None
     read = made.maker._turns.dialect.parse(layout.text.partition("assistant\n")[2], talk.tools)
     assert read.parts[0] == Thought("I must look.")
+
+
+@pytest.mark.parametrize("opens", [False, True])
+def test_a_template_that_writes_calls_and_refuses_results_is_chosen_with_a_note(
+    make_base: Callable[..., Path], opens: bool
+) -> None:
+    refuses = "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no results') }}{% endif %}"
+    template = TOOLS + THINKS.replace("{% for m in messages %}", refuses) + CALLS
+    if opens:
+        template = template.replace("<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\n<think>\n{% endif %}")
+    choice = choose(None, base_tokenizer(make_base, template))
+    assert (choice.dialect.name, choice.is_native) == ("hermes", True)
+    assert (choice.template.opens_reasoning, choice.template.resumes_reasoning) == (opens, False)
+    assert [note for note in choice.notes if "a result can't be shown" in note and "no results" in note]
+
+
+def test_a_template_that_shows_no_answer_beside_special_tokens_is_refused_in_words(
+    make_base: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: object) -> object:
+        raise RefusedError("it refuses the roles user, assistant")
+
+    monkeypatch.setattr("callwright.datasets.native_turns.NativeTurns.stop", property(refuse))
+    with pytest.raises(InvalidInput, match=r"hermes is written by .* refuses the roles .*; set dialect to one of"):
+        choose(None, base_tokenizer(make_base, TOOLS + THINKS + CALLS))

@@ -118,3 +118,13 @@ def test_what_has_no_answer_has_no_default() -> None:
         httpx.post(f"{b.url}/v1/messages/count_tokens", json=asked)
         httpx.post(f"{b.url}/tokenize", json={"model": "m", "prompt": "x"})
         assert all("max_tokens" not in json.loads(body) for body in b.engine.bodies)
+
+
+def test_an_adapters_context_is_that_of_its_base() -> None:
+    with bench(limited) as b:
+        base = {"id": "base", "object": "model", "max_model_len": CONTEXT}
+        adapter = {"id": "m", "object": "model", "parent": "base", "max_model_len": None}
+        b.engine.others["/v1/models"] = lambda _: Raw(json.dumps({"object": "list", "data": [base, adapter]}))
+        asked = {"model": "m", "messages": USER, "max_tokens": 32_000} | TOOL
+        assert httpx.post(f"{b.url}/v1/messages", json=asked).status_code == 200
+        assert [length(request) for request in b.engine.requests] == [[CONTEXT]]

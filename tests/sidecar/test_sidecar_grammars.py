@@ -9,6 +9,7 @@ import pytest
 from asking import CALL, USER, WEATHER, Bench, bench, joined
 
 from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.exchange import left_out_header
 from callwright.sidecar.grammar_bounds import GrammarBounds
 from callwright.sidecar.models import named_dialect
 from callwright.sidecar.patterns import pattern_weight
@@ -380,3 +381,7 @@ def test_a_typed_answer_is_all_content_and_the_thought_before_it_reasoning(strea
     said = [choice.get("delta") or choice.get("message") or {} for choice in choices]
     assert "".join(each.get("content") or "" for each in said) == '{"hours": 4}'
     assert "".join(each.get("reasoning_content") or "" for each in said) == "It takes four."
+
+
+def test_a_name_that_is_no_unicode_is_told_too() -> None:
+    assert left_out_header(["f.properties.\ud800", "\udfffx", "é"]) == b"f.properties.%3F, %3Fx, %C3%A9"

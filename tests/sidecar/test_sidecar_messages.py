@@ -214,6 +214,10 @@ def test_why_it_ended() -> None:
         ({"output_format": {"type": "json_object"}}, "output_format"),
         ({"tool_choice": "any"}, "tool_choice"),
         ({"tool_choice": {"type": "tool"}}, "tool_choice"),
+        (
+            {"tools": [TOOL, {"type": "web_search_20250305"}], "tool_choice": {"type": "tool"}},
+            "tool_choice",
+        ),
         ({"stop_sequences": "END"}, "stop_sequences"),
     ],
 )

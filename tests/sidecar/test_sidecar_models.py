@@ -10,7 +10,7 @@ import httpx
 import pytest
 from asking import bench
 
-from callwright.errors import InvalidInput, Unavailable
+from callwright.errors import CallwrightError, InvalidInput, StageFailed, TimedOut, Unavailable
 from callwright.sidecar.config import SidecarConfig, check
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.models import ModelDialect, Models, named_dialect
@@ -232,3 +232,48 @@ def test_one_system_message_is_not_asked_about() -> None:
         asked = {"model": "m", "messages": messages, "tools": [{"type": "function", "function": {"name": "f"}}]}
         assert httpx.post(f"{b.url}/v1/chat/completions", json=asked).status_code == 200
         assert "/tokenize" not in b.engine.paths
+
+
+@pytest.mark.parametrize(
+    "error", [StageFailed("files that changed"), Unavailable("no store"), TimedOut("late")], ids=str
+)
+def test_a_request_without_tools_fails_by_no_store_and_asks_a_failing_one_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, error: CallwrightError
+) -> None:
+    here, looks = known(SidecarConfig(manifest_seconds=600), registry), 0
+
+    def fail(self: Registry, name: str, version: str = "") -> Manifest:
+        nonlocal looks
+        looks += 1
+        raise error
+
+    async def ask() -> list[str]:
+        async with here.upstream:
+            text = [(await here.models.dialect_for_text({"model": "assistant"})).dialect.name for _ in range(3)]
+            named = await here.models.dialect_for_text({"model": "assistant", "tools_prompt": "react_en"})
+            with pytest.raises(type(error)):
+                await here.models.dialect_of("assistant")
+            return [*text, named.dialect.name]
+
+    monkeypatch.setattr(Registry, "manifest", fail)
+    assert asyncio.run(ask()) == ["hermes", "hermes", "hermes", "react_en"]
+    assert looks == 2, "once for text, once for tools"
+
+
+def test_a_request_without_tools_waits_for_no_store_that_hangs(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, looks = known(SidecarConfig(manifest_seconds=600), registry), 0
+
+    async def ask() -> list[str]:
+        async def hang(self: Models, model: str) -> None:
+            nonlocal looks
+            looks += 1
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(Models, "_find_out", hang)
+        monkeypatch.setattr("callwright.sidecar.models._ASK_SECONDS", 0.01)
+        return [(await here.models.dialect_for_text({"model": "assistant"})).dialect.name for _ in range(3)]
+
+    assert asyncio.run(ask()) == ["hermes"] * 3
+    assert looks == 1

@@ -71,3 +71,11 @@ def test_what_cannot_be_named_is_unpacked() -> None:
     assert accepted(free, "")
     for schema, given in ((spaced, ""), (spaced, "**{}"), (many, "p3=1"), (many, '**{"p3": "x"}'), (free, "x=1")):
         assert not accepted(schema, given), given
+
+
+@pytest.mark.parametrize("options", [5, "x", True, {"type": "integer"}, None])
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
+def test_options_that_are_no_list_are_none(keyword: str, options: object) -> None:
+    value = {"type": "boolean", keyword: options}
+    form = python_arguments({"type": "object", "properties": {"a": value}, "required": ["a"]})
+    assert "True" in json.dumps(form)

@@ -378,6 +378,15 @@ def test_a_flat_name_that_a_function_has_is_not_taken_by_a_namespace() -> None:
     assert (inner["name"], inner["namespace"]) == ("find", "crm")
 
 
+@pytest.mark.parametrize("described", [7, True, ["x"], {"x": 1}, None, ""])
+def test_a_description_that_is_no_text_is_not_joined_to_a_namespace_s(described: object) -> None:
+    find = {"type": "function", "name": "find", "description": described}
+    with bench(ANSWER) as b:
+        assert post(b, tools=[NAMESPACE | {"tools": [find]}]).status_code == 200
+        assert post(b, tools=[NAMESPACE | {"tools": [find], "description": described}]).status_code in (200, 400)
+    assert "Customers." in json.dumps(b.engine.requests[0]["messages"])
+
+
 def test_a_custom_tool_s_pattern_is_what_its_input_is_held_to() -> None:
     form = {"type": "grammar", "syntax": "regex", "definition": "^[a-z]+$"}
     with bench(CALL) as b:

@@ -308,3 +308,23 @@ def test_a_think_block_that_the_prompt_has_opened_ends_before_what_is_demanded(x
     assert make_plan(
         asked | {"response_format": {"type": "text"}, "tool_choice": "auto"}, model, SidecarConfig()
     ).opened
+
+
+@pytest.mark.parametrize("name", dialects.NAMES)
+def test_within_an_opened_think_block_no_try_holds_the_engine_to_the_form_at_once(name: str) -> None:
+    template = Template(sha256="", tool_role=True, shows_reasoning=True, opens_reasoning=True, resumes_reasoning=True)
+    model = replace(named_dialect(name), template=template)
+    told = {"id": "c", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": None, "tool_calls": [told]},
+        {"role": "tool", "tool_call_id": "c", "content": "noon"},
+    ]
+    asked = {"model": "m", "messages": messages, "tools": TOOLS[1:], "response_format": {"type": "json_object"}}
+    plan = make_plan(asked, model, SidecarConfig())
+    if plan.opened:
+        for body in (plan.body, *plan.fallbacks):
+            assert "response_format" not in body
+    before = make_plan(asked | {"messages": messages[:1]}, model, SidecarConfig())
+    assert len(before.fallbacks) == len(plan.fallbacks) + plan.opened
+    assert all("response_format" not in body for body in before.fallbacks)

@@ -80,7 +80,13 @@ def choose(name: str | None, tokenizer: Tokenizer, arguments: Mapping[str, Any] 
             return _of_text(WITHOUT_TOOLS, tokenizer, arguments, f"{said}; the dialect is {WITHOUT_TOOLS}")
         raise InvalidInput(f"dialect: {said}; set dialect to one of {of_text}")
     turns = readers[0]
-    return Choice(turns.dialect, turns.settings, turns.stop, tuple(_notes(turns, base)))
+    try:
+        return Choice(turns.dialect, turns.settings, turns.stop, tuple(_notes(turns, base)))
+    except RefusedError as error:
+        raise InvalidInput(
+            f"dialect: {turns.dialect.name} is written by the chat template of {base}, which refuses a conversation: "
+            f"{error}; set dialect to one of {of_text}"
+        ) from None
 
 
 def _of_text(name: str, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None, *notes: str) -> Choice:

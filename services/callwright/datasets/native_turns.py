@@ -79,15 +79,19 @@ class NativeTurns:
 
     @property
     def settings(self) -> Template:
-        """What a version's manifest says of the template."""
-        opened = [self._opens(self.prompt(messages, [TOOL])) for messages in ([ASKED], [ASKED, CALLING, RESULT])]
+        """What a version's manifest says of the template. Raises `RefusedError`."""
+        opens = self._opens(self.prompt([ASKED], [TOOL]))
+        try:
+            resumes = self._opens(self.prompt([ASKED, CALLING, RESULT], [TOOL]))
+        except RefusedError:  # it shows no results
+            resumes = False
         return self._template.settings.model_copy(
             update={
                 "tools": True,
                 "tool_role": True,
                 "shows_reasoning": self._shows_reasoning,
-                "opens_reasoning": opened[0],
-                "resumes_reasoning": opened[1],
+                "opens_reasoning": opens,
+                "resumes_reasoning": resumes,
                 "default_system": "",
             }
         )

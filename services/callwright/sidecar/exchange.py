@@ -94,6 +94,6 @@ class Exchange:
 
 def left_out_header(left_out: Sequence[str]) -> bytes:
     """Return what was left out, `tool.properties.x.pattern` by `tool.properties.x.pattern`."""
-    named = [quote(name[:200], safe="$[]") for name in left_out[:_MOST_LEFT_OUT]]
+    named = [quote(name[:200], safe="$[]", errors="replace") for name in left_out[:_MOST_LEFT_OUT]]
     more = len(left_out) - len(named)
     return ", ".join([*named, *([f"and {more} more"] if more else [])]).encode()

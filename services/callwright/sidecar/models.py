@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from callwright import dialects
 from callwright.dialects.types import Dialect
-from callwright.errors import InvalidInput, NotFound, TimedOut, Unavailable
+from callwright.errors import CallwrightError, InvalidInput, NotFound, TimedOut, Unavailable
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.sse import dumps
@@ -29,7 +29,7 @@ _RESULT = " ".join(str(number) for number in range(100, 164))
 _FEWER = 32
 """Tokens by which a conversation is shorter when a message of 64 numbers is left out."""
 _ASK_SECONDS = 5.0
-"""Time for an engine to tell its version, or how long a conversation is."""
+"""Time for an engine to tell its version, or how long a conversation is, or for a store where none is needed."""
 T = TypeVar("T")
 
 
@@ -60,6 +60,9 @@ class Models:
         self._aliases, self._registry, self._upstream = config.models, registry, upstream
         self._served: dict[str, ModelDialect] = {}
         """What the engine has told; kept, as a version does not change, until it tells of another."""
+        self._manifest_seconds = config.manifest_seconds
+        self._failed: dict[str, float] = {}
+        """Until when requests without tools do not ask for a model of which nothing could be found out."""
         self._unversioned: _Remembered[ModelDialect | None] = _Remembered(config.manifest_seconds)
         self._tool_roles: _Remembered[bool] = _Remembered(config.manifest_seconds)
         self._systems: _Remembered[bool] = _Remembered(config.manifest_seconds)
@@ -96,11 +99,22 @@ class Models:
         return found
 
     async def dialect_for_text(self, request: dict[str, Any], header: str | None = None) -> ModelDialect:
-        """Return the same for a request that only needs to know which tokens its model has; most models', if none."""
-        try:
-            return await self.dialect_for(request, header)
-        except (Refused, Unavailable):
-            return named_dialect("hermes")  # whose markers are broken in every dialect
+        """Return the same for a request that only needs to know which tokens its model has; most models', if none.
+
+        Such a request fails by no store, and waits for one a few seconds at most, once in `manifest_seconds`.
+        """
+        model = str(request.get("model"))
+        is_told = bool(header or request.get("tools_prompt")) or model in self._served
+        if is_told or time.monotonic() >= self._failed.get(model, 0.0):
+            try:
+                async with asyncio.timeout(_ASK_SECONDS):
+                    return await self.dialect_for(request, header)
+            except (CallwrightError, TimeoutError):
+                if not is_told:
+                    if len(self._failed) >= _MOST_REMEMBERED:
+                        self._failed.clear()
+                    self._failed[model] = time.monotonic() + self._manifest_seconds
+        return named_dialect("hermes")  # whose markers are broken in every dialect
 
     async def has_tool_role(self, model: str, version: bytes | None = None) -> bool:
         """Return whether the chat template shows messages of the role tool; True also where the engine says nothing.
@@ -137,10 +151,14 @@ class Models:
             request = self._upstream.request("GET", "/v1/models", [], None)
             async with asyncio.timeout(_ASK_SECONDS), request as response:
                 answer: Any = json.loads(await response.read()) if response.status == 200 else {}
-            listed = [each.get("max_model_len") for each in answer["data"] if each.get("id") == model]
+            cards = {each.get("id"): each for each in answer["data"]}
+            card = cards.get(model) or {}
+            if card.get("max_model_len") is None:  # an adapter's card leaves it to its base's
+                card = cards.get(card.get("parent")) or {}
+            length = card.get("max_model_len")
         except (Unavailable, TimedOut, TimeoutError, ValueError, LookupError, TypeError, AttributeError):
-            listed = []
-        return next((length for length in listed if isinstance(length, int)), None)
+            length = None
+        return length if isinstance(length, int) else None
 
     async def check_version(self, model: str, version: bytes | None, response: EngineResponse) -> None:
         """Raise `OtherVersion` where the engine has refused a request that is meant for `version`."""

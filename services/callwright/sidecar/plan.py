@@ -324,7 +324,8 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_resu
         if tag and plan.opened:
             tag["format"] = _after_reasoning(plan.dialect, tag["format"])
         bodies.append(body | {"structured_outputs": {"structural_tag": json.dumps(tag, ensure_ascii=False)}})
-    if answer is not None and not _is_demanded(choice):
+    held_at_once = plan.opened and has_results  # and would be read as the thought that the prompt has opened
+    if answer is not None and not _is_demanded(choice) and not held_at_once:
         plan = _with_form_alone(plan, choice, has_results=has_results)
         bodies.append(plan.body)
     return replace(

@@ -42,7 +42,8 @@ def python_arguments(schema: Mapping[str, Any]) -> Json:
 def _value(schema: Any, root: Json) -> Json:
     schema = schema if isinstance(schema, dict) else {}
     forms = [_json(root | schema)]
-    for option in (schema, *(schema.get("anyOf") or schema.get("oneOf") or ())):
+    options: list[Any] = next((schema[key] for key in ("anyOf", "oneOf") if isinstance(schema.get(key), list)), [])
+    for option in (schema, *options):
         if isinstance(option, dict):
             forms += _as_python(option)
     return _either(forms)

@@ -77,10 +77,13 @@ class MessageTools:
             return {}
         if not isinstance(choice, dict) or choice.get("type") not in ("auto", "any", "tool", "none"):
             raise Refused("tool_choice.type: expected auto, any, tool or none", param="tool_choice")
-        if choice["type"] == "tool" and choice.get("name") in self._hosted:
-            got = f"got {str(choice['name'])[:80]!r}, which nobody runs here"
+        name = choice.get("name")
+        if choice["type"] == "tool" and not isinstance(name, str):
+            raise Refused("tool_choice.name: expected the name of a tool", param="tool_choice")
+        if choice["type"] == "tool" and name in self._hosted:
+            got = f"got {str(name)[:80]!r}, which nobody runs here"
             raise Refused(f"tool_choice.name: {got}; expected a tool of the client", param="tool_choice")
-        named = {"type": "function", "function": {"name": choice.get("name")}}
+        named = {"type": "function", "function": {"name": name}}
         made = {"auto": "auto", "any": "required", "tool": named, "none": "none"}[choice["type"]]
         return {"tool_choice": made, "parallel_tool_calls": not choice.get("disable_parallel_tool_use")}
 

@@ -100,7 +100,8 @@ class ResponseTools:
             self._names[namespace, name] = flat
             function["name"] = flat
         if about:
-            function["description"] = "\n".join(filter(None, (about, function.get("description"))))
+            said = function.get("description")
+            function["description"] = f"{about}\n{said}" if said and isinstance(said, str) else about
         self.places[f"tools[{len(self.functions)}]"] = where
         self.functions.append({"type": "function", "function": function})
 
