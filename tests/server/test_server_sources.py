@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import PreTrainedTokenizerFast
 
 from callwright.errors import InvalidInput, NotFound
 from callwright.server import sources
@@ -75,3 +78,23 @@ def test_what_is_not_there(config: ServerConfig, tmp_path: Path) -> None:
 def test_directories_are_used_where_they_are(config: ServerConfig) -> None:
     assert sources.model_directory(config.models[0], config) == Path("/models/m")
     assert sources.adapter_directory(ServedAdapter(id="a", path="/adapters/a"), config) == Path("/adapters/a")
+
+
+def test_another_base_under_the_same_id_is_another_version(config: ServerConfig, tmp_path: Path) -> None:
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+    def version(name: str, template: str, *special: str) -> str:
+        core = Tokenizer(models.BPE(vocab={c: n for n, c in enumerate(sorted(ByteLevel.alphabet()))}, merges=[]))
+        core.pre_tokenizer = ByteLevel(add_prefix_space=False)
+        core.add_special_tokens(["<|end|>", *special])
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|end|>", chat_template=template)
+        tokenizer.save_pretrained(tmp_path / name)
+        made = sources.manifest(ServedModel(id="m", path=str(tmp_path / name)), config, tmp_path / name)
+        assert made is not None
+        return made.version
+
+    first, same = version("a", template), version("b", template)
+    assert first == same
+    assert first.startswith("as-it-is-")
+    others = {version("c", "So: " + template), version("d", template, "<|more|>")}
+    assert len(others | {first}) == 3

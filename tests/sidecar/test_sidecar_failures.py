@@ -218,3 +218,15 @@ def test_the_stop_string_is_kept_where_the_header_asks(path: str, changes: dict[
     httpx.post(failing.url + path, json=APIS[path] | changes, headers={"x-callwright-keep-stop": "1"})
     post(failing, path, **changes)
     assert [request.get("include_stop_str_in_output") for request in failing.engine.requests[-2:]] == [True, None]
+
+
+def test_a_list_of_models_that_a_proxy_answers_for_a_replica_that_has_gone_is_503() -> None:
+    with bench("Hello.") as b:
+        for sent, status in (
+            (PROXY, 503),
+            (Typed("<p>Bad gateway</p>", 502, "text/html"), 503),
+            (Raw(ERROR, 500), 500),
+        ):
+            b.engine.others["/v1/models"] = lambda _, sent=sent: sent
+            answer = httpx.get(f"{b.url}/v1/models")
+            assert (answer.status_code, "message" in answer.json()["error"]) == (status, True)

@@ -15,6 +15,8 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from callwright.sidecar.apis.stored import StoredResponses
+from callwright.sidecar.budget import Held
+from callwright.sidecar.worker import Worker
 from fakes import Raw, Text
 
 SCHEMA = {
@@ -193,6 +195,8 @@ def test_a_text_format_reaches_the_engine() -> None:
             "tools[0].tools[0].parameters",
         ),
         ({"tools": [TOOL, {"type": "custom"}]}, "tools[1].name"),
+        ({"tools": [TOOL, {"type": "custom", "name": "get_weather"}]}, "tools[1].name"),
+        ({"tools": [{"type": "custom", "name": "get_weather"}, TOOL]}, "tools[1].name"),
         ({"tools": [TOOL, {"type": "custom", "name": "c", "format": "lark"}]}, "tools[1].format"),
         ({"tools": [TOOL, {"type": "web_search"}], "tool_choice": {"type": "web_search"}}, "tool_choice"),
         (
@@ -447,6 +451,50 @@ def test_a_stored_response_is_gone_on_with_by_its_id(stream: bool) -> None:
     assert sent[1] == sent[3]
 
 
+LONG = [{"role": "user", "content": f"{n}: {'x' * 200}"} for n in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "told"),
+    [
+        ({"max_messages": 201}, 400, "input: got 202; at most 201 are allowed"),
+        ({"max_values": 1000}, 400, "too many values"),
+        ({"max_body_bytes": 52_000}, 413, "the body is larger than 52000 bytes"),
+    ],
+)
+def test_what_a_request_goes_on_with_counts_towards_its_limits(limits: dict[str, int], status: int, told: str) -> None:
+    with bench("Hello.", stored_responses=8, **limits) as b:
+        first = post(b, input=LONG)
+        assert first.status_code == 200
+        tools = [TOOL | {"description": "x" * 6000}] if status == 413 else [TOOL]
+        items = [{"role": "user", "content": "?"}] * 200
+        asked = {"input": items if "max_values" in limits else "?", "tools": tools}
+        answer = post(b, previous_response_id=first.json()["id"], **asked)
+        assert (answer.status_code, told in answer.json()["error"]["message"]) == (status, True)
+        assert len(b.engine.requests) == 1
+
+
+def test_what_a_request_goes_on_with_is_held_and_read_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    beside, held, run, keep = [], [], Worker.run, Held.keep
+
+    async def noted(self: Worker, size: int, *rest: Any, **named: Any) -> Any:
+        beside.append(size)
+        return await run(self, size, *rest, **named)
+
+    def kept(self: Held, size: int) -> None:
+        held.append(size)
+        keep(self, size)
+
+    with bench("Hello.", stored_responses=8) as b:
+        first = post(b, input=LONG).json()["id"]
+        monkeypatch.setattr(Worker, "run", noted)
+        monkeypatch.setattr(Held, "keep", kept)
+        assert post(b, input="?", previous_response_id=first).status_code == 200
+        earlier = len(json.dumps(LONG, separators=(",", ":")))
+        assert len([size for size in beside if size > earlier]) >= 3, "reading, planning, writing"
+        assert max(held) > 4 * earlier
+
+
 def test_nothing_is_stored_unless_it_is_asked_for() -> None:
     with bench(CALL) as b:
         first = b.client.responses.create(**ASKED, store=True)
@@ -474,3 +522,13 @@ def test_the_oldest_responses_go_and_those_whose_time_is_over() -> None:
     assert StoredResponses().new_id() is None
     assert few.new_id() != few.new_id()
     assert few.get({}) is None
+
+
+def test_responses_that_are_stored_at_once_take_no_more_than_their_bytes() -> None:
+    items = [{"role": "user", "content": "x" * 1000}]
+    stored = StoredResponses(64, 5000, 60)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: stored.put(f"r{n % 6}", items), range(4000)))
+    for name in "abcd":
+        stored.put(name, items)
+    assert "".join(name for name in "abcd" if stored.get(name) == items) == "abcd"

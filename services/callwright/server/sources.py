@@ -3,6 +3,7 @@
 Knows the store's layout, and nothing of engines.
 """
 
+import hashlib
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,9 @@ from callwright.store import (
 
 _RUN = "run:"
 _AS_IT_IS = "as-it-is"
-"""Stands for the version of a base in no store."""
+"""How the version of a base in no store begins."""
+_SPOKEN = {"dialect", "stop", "special_tokens", "template"}
+"""What of a manifest decides a prompt and how its answer is read."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -69,7 +72,7 @@ def manifest(model: ServedModel, config: ServerConfig, folder: Path) -> Manifest
         return None
     for note in choice.notes:
         _LOG.warning("model %s: %s", model.id, note)
-    return Manifest(
+    said = Manifest(
         name=model.id,
         version=_AS_IT_IS,
         dialect=choice.dialect.name,
@@ -81,6 +84,8 @@ def manifest(model: ServedModel, config: ServerConfig, folder: Path) -> Manifest
         template=choice.template,
         created_at=datetime.now(UTC),
     )
+    digest = hashlib.sha256(said.model_dump_json(include=_SPOKEN).encode()).hexdigest()[:12]
+    return said.model_copy(update={"version": f"{_AS_IT_IS}-{digest}"})
 
 
 def adapter_directory(adapter: ServedAdapter, config: ServerConfig) -> Path:

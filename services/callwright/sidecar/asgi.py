@@ -47,7 +47,12 @@ async def read_body(request: Request, limit: int, held: Held) -> bytes:
                 held.keep(len(body))
         else:
             return bytes(body)
-    raise Refused(f"the body is larger than {limit} bytes", code="request_too_large", status=413)
+    raise too_large(limit)
+
+
+def too_large(limit: int) -> Refused:
+    """Return the refusal of a body of more than `limit` bytes."""
+    return Refused(f"the body is larger than {limit} bytes", code="request_too_large", status=413)
 
 
 def written_path(request: Request) -> bytes:

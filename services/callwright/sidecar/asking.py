@@ -10,10 +10,11 @@ from callwright.dialects.foreign import Foreign
 from callwright.errors import Unavailable
 from callwright.sidecar import chat_request, sse
 from callwright.sidecar.answer_lengths import clamp, give_default, is_long, without_length
-from callwright.sidecar.asgi import target
+from callwright.sidecar.asgi import target, too_large
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.foreign_text import without_foreign
 from callwright.sidecar.handlers import Relay
+from callwright.sidecar.limits import check_limits, check_values
 from callwright.sidecar.models import OtherVersion
 from callwright.sidecar.plan import ChatPlan, make_plan
 from callwright.sidecar.upstream import EngineResponse
@@ -33,6 +34,8 @@ class Asking(Relay):
     """Fields of a request that may leave them out."""
     _context: int | None = None
     """Tokens that the context holds, as far as that had to be asked."""
+    _earlier = 0
+    """Bytes of the kept conversation that the request goes on with, which count as its own."""
     _is_changed = False
     """The request is no longer what its bytes say."""
     _is_long = False
@@ -54,6 +57,8 @@ class Asking(Relay):
         """
         models, path = self._services.models, self._request.scope["path"]
         request, asked = await self._beside(self._read)
+        if self._earlier:
+            request, asked = await self._beside(self._read)
         if is_long(asked, path) and isinstance(named := asked.get("model"), str):
             self._is_long, self._context = True, await models.context_length(named)
             if clamp(asked, path, self._context):
@@ -74,13 +79,37 @@ class Asking(Relay):
         Raises `Refused`, also for a form of the answer that would hold the engine up.
         """
         asked = self._parsed()
+        if earlier := self._api.earlier(asked):
+            if not self._earlier:
+                self._earlier = len(earlier)
+                return None, asked  # it is read once more, beside the event loop where that takes long
+            self._check_earlier(earlier)
         request = self._api.chat_request(self._defaults | asked)
+        if earlier and request is not None:
+            self._check_length(request)
         if request is None:
             self._check_relayed(asked)
         elif self._services.config.strict_fields and self._api.unknown:
             field = self._api.unknown[0]
             raise Refused(f"{field[:80]}: no such field is known here; leave it out", param=field)
         return request, asked
+
+    def _check_earlier(self, earlier: bytes) -> None:
+        """Raise `Refused` where the request and what it goes on with are together more than one request may be."""
+        config = self._services.config
+        if self._size > config.max_body_bytes:
+            raise too_large(config.max_body_bytes)
+        check_values(self._body + earlier, config)
+
+    def _check_length(self, request: Json) -> None:
+        try:
+            check_limits({"messages": request["messages"]}, self._services.config)
+        except Refused as error:
+            raise self._api.refused(error) from None
+
+    @property
+    def _size(self) -> int:
+        return len(self._body) + self._earlier
 
     def _read_again(self) -> Json:
         """Return the chat request once more, from the bytes that are kept of it."""
@@ -130,15 +159,13 @@ class Asking(Relay):
         models, config = self._services.models, self._services.config
         model = await models.dialect_for(request, self._request.headers.get(DIALECT_HEADER))
         try:
-            plan = await self._services.worker.run(len(self._body), make_plan, request, model, config)
+            plan = await self._services.worker.run(self._size, make_plan, request, model, config)
             if plan.has_several_systems and not await models.takes_systems(plan.model, model.version):
                 request = chat_request.with_one_system(request)
-                plan = await self._services.worker.run(len(self._body), make_plan, request, model, config)
+                plan = await self._services.worker.run(self._size, make_plan, request, model, config)
             asks = plan.has_tool_messages and model.template is None
             if asks and not await models.has_tool_role(plan.model, model.version):
-                plan = await self._services.worker.run(
-                    len(self._body), make_plan, request, model, config, tool_role=False
-                )
+                plan = await self._services.worker.run(self._size, make_plan, request, model, config, tool_role=False)
         except Refused as error:
             raise self._api.refused(error) from None
         self._dialect = plan.dialect.name
@@ -155,7 +182,7 @@ class Asking(Relay):
         """
         self._note(plan.body)
         written = [plan.body, *plan.fallbacks]
-        bodies = await self._services.worker.run(len(self._body), lambda: [sse.dumps(body) for body in written])
+        bodies = await self._services.worker.run(self._size, lambda: [sse.dumps(body) for body in written])
         for body in written:
             body.clear()
         kept = self._exchange.kept = len(self._body) if plan.retry or plan.version else 0

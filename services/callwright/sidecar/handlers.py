@@ -108,8 +108,13 @@ class Relay(Handler):
     async def _beside(self, read: Callable[[], T]) -> T:
         """Return what `read` makes of the body, beside the event loop where that takes long. Raises what it raises."""
         if self._is_json:
-            self._held.keep(JSON_FACTOR * len(self._body))
-        return await self._services.worker.run(len(self._body), read)
+            self._held.keep(JSON_FACTOR * self._size)
+        return await self._services.worker.run(self._size, read)
+
+    @property
+    def _size(self) -> int:
+        """Bytes of what is read of the request."""
+        return len(self._body)
 
     @property
     def _is_json(self) -> bool:

@@ -45,6 +45,9 @@ class Api(Protocol):
     def kept(self) -> int:
         """Bytes of the request and of a stream's text that are kept to be told at its end."""
 
+    def earlier(self, request: Json) -> bytes:
+        """Return the kept conversation that the request goes on with, as JSON; nothing where there is none."""
+
     def chat_request(self, request: Json) -> Json | None:
         """Return the chat request, with tools, for the client's; None for one that the engine answers by itself.
 
@@ -77,6 +80,10 @@ class ChatCompletions:
     kept = 0
     left_out: Sequence[str] = ()
     unknown: Sequence[str] = ()
+
+    def earlier(self, request: Json) -> bytes:
+        """Return nothing: no conversation is kept."""
+        return b""
 
     def chat_request(self, request: Json) -> Json | None:
         """Return the request itself."""

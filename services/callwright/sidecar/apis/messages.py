@@ -49,6 +49,10 @@ class Messages:
         self._places: dict[str, str] = {}
         self._events: MessageEvents | None = None
 
+    def earlier(self, request: Json) -> bytes:
+        """Return nothing: no conversation is kept."""
+        return b""
+
     def chat_request(self, request: Json) -> Json | None:
         """Return the chat request, where there are tools or calls and results of such. Raises `Refused`."""
         if not request.get("tools") and not _has_calls(request.get("messages")):

@@ -96,6 +96,9 @@ class ResponseTools:
             while namespace and (flat in self._plain or flat in self._called):
                 flat += "_"
             kind = "custom_tool_call" if tool["type"] == "custom" else "function_call"
+            if self._called.get(flat, {"type": kind})["type"] != kind:
+                told = f"got {name[:80]!r} twice, of a function and a custom tool; expected a name for each"
+                raise Refused(f"{where}.name: {told}", param=f"{where}.name")
             self._called[flat] = {"type": kind, "name": name} | ({"namespace": namespace} if namespace else {})
             self._names[namespace, name] = flat
             function["name"] = flat

@@ -62,6 +62,10 @@ class Responses:
         """What the response tells of its request, and the text, which is told once more at the end."""
         return self._echoed + (self._events.kept if self._events else 0)
 
+    def earlier(self, request: Json) -> bytes:
+        """Return the kept conversation of `previous_response_id`."""
+        return self._stored.written(request.get("previous_response_id"))
+
     def chat_request(self, request: Json) -> Json | None:
         """Return the chat request, where there are functions or calls and results of such. Raises `Refused`."""
         earlier = self._stored.get(previous := request.get("previous_response_id"))
