@@ -459,7 +459,7 @@ LONG = [{"role": "user", "content": f"{n}: {'x' * 200}"} for n in range(200)]
     [
         ({"max_messages": 201}, 400, "input: got 202; at most 201 are allowed"),
         ({"max_values": 1000}, 400, "too many values"),
-        ({"max_body_bytes": 52_000}, 413, "the body is larger than 52000 bytes"),
+        ({"max_body_bytes": 52_000, "max_held_bytes": 208_000}, 413, "the body is larger than 52000 bytes"),
     ],
 )
 def test_what_a_request_goes_on_with_counts_towards_its_limits(limits: dict[str, int], status: int, told: str) -> None:

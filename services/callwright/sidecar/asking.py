@@ -82,8 +82,10 @@ class Asking(Relay):
         if earlier := self._api.earlier(asked):
             if not self._earlier:
                 self._earlier = len(earlier)
+                if self._size > self._services.config.max_body_bytes:
+                    raise too_large(self._services.config.max_body_bytes)
                 return None, asked  # it is read once more, beside the event loop where that takes long
-            self._check_earlier(earlier)
+            check_values(self._body + earlier, self._services.config)
         request = self._api.chat_request(self._defaults | asked)
         if earlier and request is not None:
             self._check_length(request)
@@ -93,13 +95,6 @@ class Asking(Relay):
             field = self._api.unknown[0]
             raise Refused(f"{field[:80]}: no such field is known here; leave it out", param=field)
         return request, asked
-
-    def _check_earlier(self, earlier: bytes) -> None:
-        """Raise `Refused` where the request and what it goes on with are together more than one request may be."""
-        config = self._services.config
-        if self._size > config.max_body_bytes:
-            raise too_large(config.max_body_bytes)
-        check_values(self._body + earlier, config)
 
     def _check_length(self, request: Json) -> None:
         try:
