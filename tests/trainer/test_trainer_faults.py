@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from ray._private import ray_constants
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
@@ -196,7 +197,9 @@ def cluster_of(nodes: int) -> Iterator[Cluster]:
     """A Ray cluster of real nodes with a CPU each, on this machine."""
     quick = {"health_check_period_ms": 500, "health_check_initial_delay_ms": 0, "health_check_failure_threshold": 10}
     small = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
-    with patch.dict(os.environ, {"RAY_AUTH_MODE": "disabled"}):
+    # A local Ray before it, in this process, has said that this machine has no cluster.
+    is_cluster = patch.object(ray_constants, "ENABLE_RAY_CLUSTER", True)
+    with patch.dict(os.environ, {"RAY_AUTH_MODE": "disabled"}), is_cluster:
         cluster = Cluster(initialize_head=True, head_node_args={**small, "_system_config": quick})
         try:
             for _ in range(nodes - 1):
