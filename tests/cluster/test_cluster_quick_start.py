@@ -96,4 +96,8 @@ def test_everything_can_be_removed(namespace: Namespace) -> None:
     namespace.helm("uninstall", "quick-start", "--wait", "--timeout", "3m")
     namespace.kubectl("delete", "finetune", "quick-start", "--timeout=120s")
     namespace.helm("uninstall", "callwright", "--wait", "--timeout", "2m")
-    assert namespace.names("deployments,services,rayservices,rayjobs,jobs") == ["store", "store"]
+
+    def left() -> list[str]:
+        return namespace.names("deployments,services,rayservices,rayjobs,jobs")
+
+    kube.wait_until(lambda: left() == ["store", "store"], what=lambda: f"the store alone left, of {left()}")
