@@ -11,7 +11,7 @@ import random
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from callwright.dialects.types import CallGrammar
 
 ROOT = Path(__file__).resolve().parent.parent
 PIECE = 4
+Seen = tuple[str, list[tuple[str, object]]]
+"""Content, and name and arguments of each call."""
 SIZES = {"4KiB": 4096, "64KiB": 65_536}
 GROWTH_SIZES = [2**k for k in (14, 16, 18, 20)]
 WRITE = [
@@ -83,7 +85,7 @@ def feed(dialect: Dialect, pieces: list[str], *, eager: bool = False) -> None:
     parser.close()
 
 
-def seen(content: str, calls: list[list[str]]) -> tuple[str, list[tuple[str, object]]]:
+def seen(content: str, calls: Iterable[Sequence[str]]) -> Seen:
     """What a client makes of it: neither white space around content nor the spelling of JSON counts."""
     read: list[tuple[str, object]] = []
     for name, arguments in calls:
@@ -92,6 +94,27 @@ def seen(content: str, calls: list[list[str]]) -> tuple[str, list[tuple[str, obj
         except ValueError:
             read.append((name, arguments))
     return content.strip(), read
+
+
+def added_up(deltas: Iterable[Any]) -> Seen:
+    """Content, and name and arguments of each call, of what a parser of vLLM's gives for a stream."""
+    content: list[str] = []
+    calls: dict[int, list[str]] = {}
+    for delta in deltas:
+        if delta is None:
+            continue
+        content.append(delta.content or "")
+        for call in delta.tool_calls or ():
+            parts = calls.setdefault(call.index, ["", ""])
+            function = call.function
+            name, arguments = (
+                (function.get("name"), function.get("arguments"))
+                if isinstance(function, dict)
+                else (function.name, function.arguments)
+            )
+            parts[0] += name or ""
+            parts[1] += arguments or ""
+    return seen("".join(content), [calls[index] for index in sorted(calls)])
 
 
 class Peer:
@@ -104,29 +127,17 @@ class Peer:
         self._parser: Callable[[object], Any] = Hermes2ProToolParser
         self._request = ChatCompletionRequest(model="m", messages=[{"role": "user", "content": "q"}])
 
-    def stream(self, pieces: list[str]) -> tuple[str, list[tuple[str, object]]]:
-        """Content, and name and arguments of each call, added up over the stream."""
-        parser = self._parser(object())
-        text, content, calls = "", [], {}
+    def stream(self, pieces: list[str]) -> Seen:
+        """Content and calls, added up over the stream."""
+        return added_up(self._deltas(pieces))
+
+    def _deltas(self, pieces: list[str]) -> Iterator[Any]:
+        parser, text = self._parser(object()), ""
         for piece in pieces:
             before, text = text, text + piece
-            delta = parser.extract_tool_calls_streaming(before, text, piece, (), (0,), (0,), self._request)
-            if delta is None:
-                continue
-            content.append(delta.content or "")
-            for call in delta.tool_calls or ():
-                parts = calls.setdefault(call.index, ["", ""])
-                function = call.function
-                name, arguments = (
-                    (function.get("name"), function.get("arguments"))
-                    if isinstance(function, dict)
-                    else (function.name, function.arguments)
-                )
-                parts[0] += name or ""
-                parts[1] += arguments or ""
-        return seen("".join(content), [calls[index] for index in sorted(calls)])
+            yield parser.extract_tool_calls_streaming(before, text, piece, (), (0,), (0,), self._request)
 
-    def whole(self, text: str) -> tuple[str, list[tuple[str, object]]]:
+    def whole(self, text: str) -> Seen:
         """The same of the whole text."""
         found = self._parser(object()).extract_tool_calls(text, self._request)
         return seen(found.content or "", [[call.function.name, call.function.arguments] for call in found.tool_calls])

@@ -13,8 +13,7 @@ import logging
 import random
 import re
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,10 +31,9 @@ from laws import stream
 
 from callwright import dialects
 from callwright.dialects import ToolCall, Turn, accumulate
+from dialects import WRITE, Seen, added_up, seconds, seen  # bench/dialects.py
 
 RESULTS = Path(__file__).resolve().parent / "results" / "native_dialects.json"
-Seen = tuple[str, list[tuple[str, object]]]
-"""Content, and name and arguments of each call."""
 
 
 class Format(NamedTuple):
@@ -101,39 +99,21 @@ class NativePeer:
         """Content and calls, added up over the stream."""
         request = self._request(tools=tools)
         parser = self._parser(self._tokenizer, request.tools)
-        text, ids, content, calls = "", (), [], {}
+        return added_up(self._deltas(parser, pieces, request))
+
+    def _deltas(self, parser: Any, pieces: Iterable[str], request: Any) -> Iterator[Any]:
+        text, ids = "", ()
         for piece in pieces:
             before, text = text, text + piece
             new = tuple(self._tokenizer.encode(piece, add_special_tokens=False))
-            delta = parser.extract_tool_calls_streaming(before, text, piece, ids, ids + new, new, request)
+            yield parser.extract_tool_calls_streaming(before, text, piece, ids, ids + new, new, request)
             ids += new
-            if delta is None:
-                continue
-            content.append(delta.content or "")
-            for call in delta.tool_calls or ():
-                parts = calls.setdefault(call.index, ["", ""])
-                function = call.function
-                given = function if isinstance(function, dict) else function.model_dump()
-                parts[0] += given.get("name") or ""
-                parts[1] += given.get("arguments") or ""
-        return seen("".join(content), [calls[index] for index in sorted(calls)])
 
     def whole(self, text: str, tools: Any) -> Seen:
         """The same of the whole text."""
         request = self._request(tools=tools)
         found = self._parser(self._tokenizer, request.tools).extract_tool_calls(text, request)
         return seen(found.content or "", [[call.function.name, call.function.arguments] for call in found.tool_calls])
-
-
-def seen(content: str, calls: Iterable[Sequence[str]]) -> Seen:
-    """What a client makes of it: neither white space around content nor the spelling of JSON counts."""
-    read: list[tuple[str, object]] = []
-    for name, arguments in calls:
-        try:
-            read.append((name, json.loads(arguments)))
-        except ValueError:
-            read.append((name, arguments))
-    return content.strip(), read
 
 
 def pieces_of(source: random.Random, text: str, markers: tuple[str, ...]) -> list[str]:
@@ -204,27 +184,7 @@ def speed(form: Format, size: int) -> dict[str, Any]:
     return {"characters": size, **figures}
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """CPU time of one run."""
-    started = time.process_time()
-    run()
-    return time.process_time() - started
-
-
 LINE = "def f(x):\n\treturn [x, x + 1]  # and so on\n"
-WRITE = [
-    {
-        "type": "function",
-        "function": {
-            "name": "write_file",
-            "parameters": {
-                "type": "object",
-                "properties": {"path": {"type": "string"}, "text": {"type": "string"}},
-                "required": ["path", "text"],
-            },
-        },
-    }
-]
 
 
 def main() -> None:

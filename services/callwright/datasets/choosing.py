@@ -81,7 +81,8 @@ def choose(name: str | None, tokenizer: Tokenizer, arguments: Mapping[str, Any] 
         raise InvalidInput(f"dialect: {said}; set dialect to one of {of_text}")
     turns = readers[0]
     try:
-        return Choice(turns.dialect, turns.settings, turns.stop, tuple(_notes(turns, base)))
+        settings = turns.settings
+        return Choice(turns.dialect, settings, turns.stop, tuple(_notes(turns, base, settings)))
     except RefusedError as error:
         raise InvalidInput(
             f"dialect: {turns.dialect.name} is written by the chat template of {base}, which refuses a conversation: "
@@ -128,7 +129,7 @@ def _written(turns: NativeTurns) -> str:
         return str(error)
 
 
-def _notes(turns: NativeTurns, base: str) -> Iterator[str]:
+def _notes(turns: NativeTurns, base: str, settings: Template) -> Iterator[str]:
     """Say which dialect the base's template writes, and what it loses: rows with that are refused by line."""
     yield f"the chat template of {base} writes the dialect {turns.dialect.name}"
     for what, said in _FACTS.items():
@@ -136,7 +137,7 @@ def _notes(turns: NativeTurns, base: str) -> Iterator[str]:
             turns.turn([ASKED, said], 1, [TOOL])
         except RefusedError as error:
             yield f"{what} can't be trained: {error}"
-    if not turns.settings.shows_reasoning:
+    if not settings.shows_reasoning:
         yield f"the chat template of {base} leaves thoughts out: they stand in the text, in think tags"
     try:
         if RESULT["content"] not in turns.prompt([ASKED, CALLING, RESULT], [TOOL]):

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 from callwright.dialects.arguments import Fault, read_bare, read_call, read_inline, read_object
 from callwright.dialects.left_over import has_fence
 from callwright.dialects.literals import MAX_DEPTH, read_literal
-from callwright.dialects.object_scanner import ObjectScanner
-from callwright.dialects.stream import Stream
+from callwright.dialects.object_scanner import MOST_MISSING, ObjectScanner
+from callwright.dialects.object_stream import ObjectStream
 from callwright.dialects.tools import Names, Tool
 from callwright.dialects.types import MalformedCall
 
@@ -27,10 +27,6 @@ _OBJECT_HEAD = re.compile(
     rf'{{{_S}(?:"type"{_S}:{_S}"function"{_S},{_S})?"name"{_S}:{_S}"([^"\\]{{0,128}})"{_S},{_S}'
     rf'"(?:arguments|parameters)"{_S}:{_S}(?={{)'
 )
-_LONGEST_OBJECT_HEAD = 512
-"""Characters in which an eager call's name has to stand; without it there the call is emitted when it is complete."""
-_MOST_MISSING = 2
-"""Closing brackets that may be missing where a turn ends, or a marker follows: a slip of small models."""
 
 
 def outside(*markers: str) -> re.Pattern[str]:
@@ -38,31 +34,23 @@ def outside(*markers: str) -> re.Pattern[str]:
     return re.compile("|".join([*map(re.escape, markers), r"[\"'“{}\[\]()]"]))
 
 
-class CallStream(Stream):
+class CallStream(ObjectStream):
     """Reads one turn; a subclass says where a call begins, and what follows one."""
 
     ends: ClassVar[tuple[str, ...]] = ()
     """Markers that no call goes beyond, but within a string."""
     outside: ClassVar[re.Pattern[str]] = outside()
+    object_head: ClassVar[re.Pattern[str]] = _OBJECT_HEAD
 
     def __init__(self, names: Names, *, eager: bool, opened: bool) -> None:
-        super().__init__(opened=opened)
-        self._names = names
-        self._eager = eager
+        super().__init__(names, eager=eager, opened=opened)
         self._form: Form = "object"
-        self._raw: list[str] = []
-        """The call's text up to what the scanner reads, which is in `_body`."""
-        self._body: list[str] = []
-        self._scanner = ObjectScanner(self.outside)
         self._call_start = 0
         self._name = ""
         self._tool: Tool | None = None
         """The tool that was named before its arguments."""
         self._is_marked = False
         """Whether a marker stands before the call, so that it is one, if only a malformed one."""
-        self._may_begin_eagerly = False
-        self._fault: MalformedCall | None = None
-        """Why it is no call; its text is emitted with it where it ends."""
 
     # What a parser defines.
 
@@ -119,7 +107,7 @@ class CallStream(Stream):
         """Ends a call in the middle of its brackets, of which one or two may have been forgotten."""
         missing = self._scanner.missing
         text = "".join(self._body)
-        if 0 < len(missing) <= _MOST_MISSING and not self._scanner.too_deep:
+        if 0 < len(missing) <= MOST_MISSING and not self._scanner.too_deep:
             self._conclude(text.rstrip(), missing)
         elif self._is_marked or self._is_begun_call(text):
             self._fail(f"the call is not complete: {why}", self._name or None)
@@ -128,17 +116,11 @@ class CallStream(Stream):
 
     def _begin_eagerly(self) -> bool:
         """Emits the call as soon as its name and the brace of its arguments are there."""
-        text = "".join(self._body)
-        found = _OBJECT_HEAD.match(text)
-        if found is None:
-            self._may_begin_eagerly = len(text) < _LONGEST_OBJECT_HEAD
+        if (head := self._tool_at_head()) is None:
             return False
-        self._may_begin_eagerly = False
-        tool = self._names.exact(found[1])
-        if tool is None:
-            return False
-        self._position -= len(text) - found.end()
-        self._begin_arguments(tool, len("".join(self._raw)) + found.end(), inside=True)
+        tool, begins = head
+        self._position -= sum(map(len, self._body)) - begins
+        self._begin_arguments(tool, sum(map(len, self._raw)) + begins, inside=True)
         return True
 
     def _begin_arguments(self, tool: Tool, offset: int, *, inside: bool = False) -> None:

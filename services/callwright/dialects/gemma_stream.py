@@ -16,6 +16,7 @@ from callwright.dialects import left_over
 from callwright.dialects.arguments import Fault, read_call
 from callwright.dialects.gemma_literal import read_gemma
 from callwright.dialects.literals import literal_or_text, read_literal, write_json
+from callwright.dialects.object_scanner import MOST_MISSING
 from callwright.dialects.raw_call_stream import Doubt, RawCallStream
 from callwright.dialects.raw_values import convert_member, is_text, read_member
 from callwright.dialects.tools import Names
@@ -30,8 +31,6 @@ _HEAD_PART = re.compile(rf"{_CALL}[^\s{{}}()<>:\"',]{{0,256}}+{_W}\Z")
 _SPACE = re.compile(r"\s*")
 _JUNK = re.compile(r"[\s}\])`~]*")
 _OPENS = {"{": "}", "[": "]", "(": ")"}
-_MOST_MISSING = 2
-"""Closing brackets that may be missing where the call itself is closed."""
 
 
 @dataclass(frozen=True)
@@ -353,7 +352,7 @@ class GemmaStream(RawCallStream):
         mark = found[0]
         self._raw.append(self._take(found.start()))
         if mark in (tokens.shut, tokens.open):
-            if mark == tokens.shut and len(self._stack) < _MOST_MISSING:
+            if mark == tokens.shut and len(self._stack) < MOST_MISSING:
                 self._end_container("".join(reversed(self._stack)))
             else:
                 self._break_off()
@@ -495,14 +494,7 @@ class GemmaStream(RawCallStream):
 
     def _read_non_call(self) -> bool:
         """What is no call ends at a call's token."""
-        tokens = self.tokens
-        found = tokens.end.search(self._buffer, self._position)
-        end = found.start() if found else self._up_to(*tokens.ends)
-        self._raw.append(self._take(end))
-        if found is None and not self._ended:
-            return False
-        self._step = self._read_call_end
-        return True
+        return self._read_up_to(self.tokens.end, self.tokens.ends, self._read_call_end)
 
     def _read_call_end(self) -> bool:
         """Reads the token that closes a call, where it is there."""

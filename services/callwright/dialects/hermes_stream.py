@@ -10,8 +10,8 @@ from callwright.dialects import left_over
 from callwright.dialects.arguments import Fault, read_call
 from callwright.dialects.left_over import OPEN, RESULT, SHUT
 from callwright.dialects.literals import MAX_DEPTH, read_literal
-from callwright.dialects.object_scanner import ObjectScanner, outside
-from callwright.dialects.stream import Stream
+from callwright.dialects.object_scanner import MOST_MISSING, ObjectScanner, outside
+from callwright.dialects.object_stream import ObjectStream
 from callwright.dialects.tools import Names
 from callwright.dialects.types import THINK, MalformedCall
 
@@ -25,10 +25,6 @@ _OPENS_OBJECT = re.compile(r"\{\s{0,64}([\"'“}])?")
 _BESIDE = re.compile(r"[ \t]+[^\s{`\[]")
 _JUNK = re.compile(r"[\s}\])`~,;]*")
 _OBJECT_HEAD = re.compile(r'\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*(?=\{)')
-_LONGEST_OBJECT_HEAD = 512
-"""Characters in which an eager call's name has to stand; without it there the call is emitted when it is complete."""
-_MOST_MISSING = 2
-"""Closing brackets that may be missing where the block itself is closed: a slip of small models."""
 
 
 def find_tag(text: str) -> re.Match[str] | None:
@@ -36,24 +32,18 @@ def find_tag(text: str) -> re.Match[str] | None:
     return _TAG.search(text) if "<" in text else None  # much quicker asked first
 
 
-class HermesStream(Stream):
+class HermesStream(ObjectStream):
     """Reads one turn."""
 
+    outside = _OUTSIDE
+    object_head = _OBJECT_HEAD
+
     def __init__(self, names: Names, *, eager: bool, opened: bool = False) -> None:
-        super().__init__(opened=opened)
-        self._names = names
-        self._eager = eager
+        super().__init__(names, eager=eager, opened=opened)
         self._is_apart = False
         """Whether the block's tag stands on a line of its own, or behind another block."""
         self._block_start = 0
         """Where the text of the call that is being read begins."""
-        self._raw: list[str] = []
-        """The block's text, to be content if it is no call; the object is in `_body`."""
-        self._body: list[str] = []
-        self._scanner = ObjectScanner(_OUTSIDE)
-        self._may_begin_eagerly = False
-        self._fault: MalformedCall | None = None
-        """Why the block is no call; its text is emitted with it when the block ends."""
 
     def _read_prose(self) -> bool:
         has_tag = self._buffer.find("<", self._position) >= 0  # much quicker asked first
@@ -187,7 +177,7 @@ class HermesStream(Stream):
         if len(rest) < len(SHUT) and SHUT.startswith(rest):
             return False
         missing = self._scanner.missing
-        if rest == SHUT and 0 < len(missing) <= _MOST_MISSING:
+        if rest == SHUT and 0 < len(missing) <= MOST_MISSING:
             self._conclude("".join(self._body).rstrip(), missing)
         else:
             self._fail("the call is not complete: a tag follows")
@@ -195,19 +185,13 @@ class HermesStream(Stream):
 
     def _begin_eagerly(self) -> bool:
         """Emits the call as soon as its name and the brace of its arguments are there."""
-        text = "".join(self._body)
-        found = _OBJECT_HEAD.match(text)
-        if found is None:
-            self._may_begin_eagerly = len(text) < _LONGEST_OBJECT_HEAD
+        if (head := self._tool_at_head()) is None:
             return False
-        self._may_begin_eagerly = False
-        tool = self._names.exact(found[1])
-        if tool is None:
-            return False
+        (tool, begins), text = head, "".join(self._body)
         self._scanner = ObjectScanner(_OUTSIDE)
-        end = self._scanner.scan(text, found.end()) - (self._scanner.state == "halted")
+        end = self._scanner.scan(text, begins) - (self._scanner.state == "halted")
         self._in_fence = self._in_fence or left_over.has_fence(self._gap)
-        self._emit_call(tool.name, text[found.end() : end])
+        self._emit_call(tool.name, text[begins:end])
         self._raw, self._body = [], []
         self._position -= len(text) - end
         self._step = self._read_eager_arguments

@@ -22,6 +22,10 @@ _STRICT_START = re.compile(r'\{\s*+["}]')
 _OPENS = {"{": "}", "[": "]", "(": ")", "（": "）"}
 
 
+MOST_MISSING = 2
+"""Closing brackets that may be missing where a call ends all the same: a slip of small models."""
+
+
 def outside(halt: str) -> re.Pattern[str]:
     """Makes the pattern of what matters outside strings: quotes, brackets, and `halt`, which matches where to halt."""
     return re.compile(rf"[\"'“{{}}\[\]]|{halt}")

@@ -20,7 +20,7 @@ from callwright.dialects import left_over
 from callwright.dialects.arguments import Fault, read_bare, read_call
 from callwright.dialects.left_over import OPEN, RESULT, SHUT
 from callwright.dialects.literals import read_literal, write_json
-from callwright.dialects.object_scanner import ObjectScanner, outside
+from callwright.dialects.object_scanner import MOST_MISSING, ObjectScanner, outside
 from callwright.dialects.raw_call_stream import Doubt, RawCallStream
 from callwright.dialects.raw_values import is_text, read_member
 from callwright.dialects.tools import Names
@@ -47,8 +47,6 @@ _BESIDE = re.compile(r"[ \t]{1,64}[^\s{`]")
 _OPENS_OBJECT = re.compile(r"\{\s{0,64}([\"'}])?")
 _JUNK = re.compile(r"[\s`~]*")
 _OUTSIDE = outside("<")
-_MOST_MISSING = 2
-"""Closing brackets that may be missing where the block itself is closed, as in Hermes."""
 
 Verdict = Literal["unknown", "text", "end", "weak", "call"]
 """What a tag in a value is: not known yet, text, the value's end, its end if no better one comes, or another call's."""
@@ -370,13 +368,7 @@ class QwenXmlStream(RawCallStream):
         if not self._is_wrapped:
             self._step = self._read_block_end
             return True
-        found = _BLOCK_TAG.search(self._buffer, self._position)
-        end = found.start() if found else self._up_to(OPEN, SHUT)
-        self._raw.append(self._take(end))
-        if found is None and not self._ended:
-            return False
-        self._step = self._read_block_end
-        return True
+        return self._read_up_to(_BLOCK_TAG, (OPEN, SHUT), self._read_block_end)
 
     def _read_block_end(self) -> bool:
         """Reads the block's closing tag, where there is one."""
@@ -393,7 +385,7 @@ class QwenXmlStream(RawCallStream):
             if self._may_become(self._position, SHUT):
                 return False
             missing = self._scanner.missing
-            if not self._buffer.startswith(SHUT, self._position) or not 0 < len(missing) <= _MOST_MISSING:
+            if not self._buffer.startswith(SHUT, self._position) or not 0 < len(missing) <= MOST_MISSING:
                 self._fail("the call is not complete: a tag follows")
                 return True
         if state == "open":

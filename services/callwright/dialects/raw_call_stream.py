@@ -4,6 +4,8 @@ follows it.
 What is in doubt is kept in `_raw`, and read once more when it turns out to be something else.
 """
 
+import re
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from callwright.dialects import left_over
@@ -149,6 +151,15 @@ class RawCallStream(Stream):
     def _read_non_call(self) -> bool:
         """Reads what is no call, up to where it ends."""
         raise NotImplementedError
+
+    def _read_up_to(self, tag: re.Pattern[str], tags: Sequence[str], then: Callable[[], bool]) -> bool:
+        """Reads up to one of the `tags`, which `tag` matches, or to the turn's end; the step `then` follows."""
+        found = tag.search(self._buffer, self._position)
+        self._raw.append(self._take(found.start() if found else self._up_to(*tags)))
+        if found is None and not self._ended:
+            return False
+        self._step = then
+        return True
 
     def _emit_begun(self, name: str, arguments: str) -> None:
         self._in_fence = self._in_fence or left_over.has_fence(self._gap)

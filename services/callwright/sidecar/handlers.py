@@ -22,6 +22,7 @@ from callwright.sidecar.errors import error_object, error_response, status_of
 from callwright.sidecar.exchange import Exchange
 from callwright.sidecar.limits import check_limits, check_values
 from callwright.sidecar.services import Services
+from callwright.sidecar.upstream import EngineResponse
 
 _LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -140,8 +141,7 @@ class Relay(Handler):
         bodies, self._body = [self._body], b""
         with self._exchange:
             response = await self._exchange.ask(target(self._request), bodies)
-            if response.status in DOWN_STATUSES and response.media_type != "application/json":
-                raise down(response.status)
+            check_up(response)
             self._writer.is_stream = response.media_type == EVENT_STREAM
             await self._writer.start(response.status, self._writer.engine_headers)
             last = b"\n"
@@ -154,6 +154,12 @@ class Relay(Handler):
                     await self._writer.write(b"\n\n")  # so that the error is an event of its own
                 raise
             await self._writer.end()
+
+
+def check_up(response: EngineResponse) -> None:
+    """Raise `Unavailable` where a proxy answers that no engine is there."""
+    if response.status in DOWN_STATUSES and response.media_type != "application/json":
+        raise down(response.status)
 
 
 def down(status: int) -> Unavailable:

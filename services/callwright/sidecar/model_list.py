@@ -7,7 +7,7 @@ from typing import Any
 from callwright.errors import CallwrightError
 from callwright.sidecar import sse
 from callwright.sidecar.asgi import target
-from callwright.sidecar.handlers import DOWN_STATUSES, Relay, down
+from callwright.sidecar.handlers import Relay, check_up
 
 _ENFORCED = ("required", "named", "strict")
 
@@ -22,8 +22,7 @@ class ModelList(Relay):
             return
         with self._exchange:
             response = await self._exchange.ask(target(self._request), [b""])
-            if response.status in DOWN_STATUSES and response.media_type != "application/json":
-                raise down(response.status)
+            check_up(response)
             body = await response.read(self._held.add)
         if response.status == 200:
             body = await self._described(body)
