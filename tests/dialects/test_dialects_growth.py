@@ -1,9 +1,10 @@
 """Four times the text takes about four times the work, whatever is in it: read whole, in pieces, and rendered."""
 
 import contextlib
+import gc
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -79,6 +80,15 @@ NATIVE_MARKS = (
     *("[TOOL_CALLS]", "[ARGS]", "[THINK]", "<|tool_call_start|>[f(", "<|tool_call_end|>", "<function_calls>", "**{"),
     *('{"name": "fire_alert", "parameters": {}}\n', "[TOOL_CALLS]fire_alert[ARGS]{}", "fire_alert(), "),
 )
+
+
+@pytest.fixture(autouse=True)
+def _others_heap() -> Iterator[None]:
+    """Keep the collector from looking through what other tests have loaded while this one's work is measured."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def check_growth(work: Callable[[str], object], make: Callable[[int], str], size: int = SIZE) -> None:
