@@ -73,7 +73,12 @@ class ServerConfig(SpecModel):
     store: str | None = None
     """Object store URL; needed for models that are named."""
     cache_dir: str = ".callwright/cache"
-    """Where each node keeps the versions that it has fetched."""
+    """Where each node keeps the versions that it has fetched. Replicas of a node may share it."""
+    cache_bytes: int | None = Field(default=None, ge=1)
+    """Most bytes in it: before a fetch, versions that no replica uses make room, the one used longest ago first. When
+    absent, as many as its disk has room for."""
+    cache_free_bytes: int = Field(default=1024**3, ge=0)
+    """Bytes of its disk that stay free, likewise."""
     cache_look_seconds: float = Field(default=60.0, gt=0)
     """How often a replica looks at sizes and times of the files that it serves from the cache."""
     cache_verify_seconds: float = Field(default=86400.0, gt=0)

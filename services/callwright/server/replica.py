@@ -81,6 +81,8 @@ class Replica:
             watch.stop()
         for engine in getattr(self, "_engines", ()):
             engine.shutdown()
+        if config := getattr(self, "_config", None):
+            sources.release(config)
 
 
 def _ids(model: ServedModel) -> list[str]:

@@ -16,6 +16,8 @@ from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
 from callwright.store import (
     AdapterConfig,
     BaseModelRef,
+    Bound,
+    Cache,
     FileEntry,
     Manifest,
     Registry,
@@ -25,6 +27,7 @@ from callwright.store import (
     fetch_folder,
     served_files,
 )  # fmt: skip
+from callwright.store.manifest import checked_name
 
 _RUN = "run:"
 _AS_IT_IS = "as-it-is"
@@ -35,12 +38,12 @@ _LOG = logging.getLogger(__name__)
 
 
 def model_directory(model: ServedModel, config: ServerConfig) -> Path:
-    """Return the model's directory; a version from the store is fetched and verified. Raises `NotFound`,
-    `StageFailed`.
+    """Return the model's directory; a version from the store is fetched and verified, and stays while this process
+    lives or until `release`. Raises `InvalidInput`, `NotFound`, `StageFailed`.
     """
     if model.path is not None:
         return check_folder(Path(model.path))
-    return fetch(_store(config), str(model.name), model.version, Path(config.cache_dir))
+    return fetch(_store(config), str(model.name), model.version, Path(config.cache_dir), bound=_bound(config))
 
 
 def published_files(model: ServedModel, config: ServerConfig) -> dict[str, FileEntry]:
@@ -92,15 +95,25 @@ def adapter_directory(adapter: ServedAdapter, config: ServerConfig) -> Path:
     """Return the adapter's directory, in PEFT's layout. Raises `NotFound`."""
     if not adapter.path.startswith(_RUN):
         return check_folder(Path(adapter.path))
-    run = adapter.path.removeprefix(_RUN)
+    run = checked_name(adapter.path.removeprefix(_RUN), what="run")
     store, prefix = _store(config), f"runs/{run}/adapter"
     # A run that is trained again writes other bytes under the same keys: they come to another directory.
-    return check_folder(fetch_folder(store, prefix, Path(config.cache_dir) / "adapters", run))
+    folder = fetch_folder(store, prefix, Path(config.cache_dir), f"adapters/{run}", bound=_bound(config))
+    return check_folder(folder)
+
+
+def release(config: ServerConfig) -> None:
+    """Let go of what this process uses of the cache."""
+    Cache(Path(config.cache_dir)).release()
 
 
 def adapter_rank(folder: Path) -> int:
     """Return the largest rank that PEFT's configuration in `folder` states. Raises `NotFound` and `InvalidInput`."""
     return AdapterConfig.read(folder).max_rank
+
+
+def _bound(config: ServerConfig) -> Bound:
+    return Bound(most_bytes=config.cache_bytes, free_bytes=config.cache_free_bytes)
 
 
 def _store(config: ServerConfig) -> Store:

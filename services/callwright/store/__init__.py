@@ -2,6 +2,8 @@
 
 from callwright.store.adapter_config import AdapterConfig
 from callwright.store.base_model import resolve_base
+from callwright.store.cache import Cache
+from callwright.store.cache_room import Bound
 from callwright.store.claim import claimed
 from callwright.store.fetch import cached_paths, differing, fetch, fetch_file, fetch_folder, served_files
 from callwright.store.manifest import (
@@ -21,7 +23,7 @@ from callwright.store.storage import Store
 from callwright.store.url import located
 
 __all__ = [
-    "PROMOTED", "AdapterConfig", "BaseModelRef", "FileEntry", "Manifest", "Parity", "Promotion", "Registry",
-    "Store", "Template", "Verification", "cached_paths", "check_folder", "checked_path", "checked_paths", "claimed",
-    "differing", "fetch", "fetch_file", "fetch_folder", "located", "resolve_base", "served_files",
+    "PROMOTED", "AdapterConfig", "BaseModelRef", "Bound", "Cache", "FileEntry", "Manifest", "Parity", "Promotion",
+    "Registry", "Store", "Template", "Verification", "cached_paths", "check_folder", "checked_path", "checked_paths",
+    "claimed", "differing", "fetch", "fetch_file", "fetch_folder", "located", "resolve_base", "served_files",
 ]  # fmt: skip

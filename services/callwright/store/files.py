@@ -30,13 +30,13 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     Waits for the holder; with `wait=False` raises `HeldError` instead. Raises `OSError` where the file cannot be made.
     """
     while True:
-        handle = open_in_folder(path, os.O_RDWR)
+        handle = open_in_folder(path, os.O_RDWR | os.O_NOFOLLOW)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise HeldError(os.pread(handle, 200, 0).decode(errors="replace") or "another process") from None
-            if not _is_at(path, handle):
+            if wait:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            elif not locked_now(handle, fcntl.LOCK_EX):
+                raise HeldError(os.pread(handle, 200, 0).decode(errors="replace") or "another process")
+            if not is_at(path, handle):
                 continue  # the previous holder has removed this file, so nobody else would see the lock
             try:
                 os.ftruncate(handle, 0)
@@ -47,7 +47,23 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
                     path.unlink(missing_ok=True)
             return
         finally:
-            os.close(handle)
+            let_go(handle)
+
+
+def locked_now(handle: int, mode: int) -> bool:
+    """Lock an open file, `LOCK_SH` or `LOCK_EX`, if nobody stands in the way; returns whether it is."""
+    try:
+        fcntl.flock(handle, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def let_go(handle: int) -> None:
+    """Unlock and close an open file; a child that was forked meanwhile has it too."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    os.close(handle)
 
 
 def checked_file(path: Path, *, within: Path) -> Path:
@@ -129,7 +145,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _is_at(path: Path, handle: int) -> bool:
+def is_at(path: Path, handle: int) -> bool:
     """Return whether the open file is still the one under its name."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
