@@ -39,12 +39,26 @@ def test_it_calls_until_it_answers() -> None:
         said = run(made, "m", USER, builtin_tools.TOOLS, builtin_tools.call, on_event=events.append, max_tokens=50)
     assert [message["role"] for message in said] == ["user", "assistant", "tool", "assistant"]
     assert said[1]["tool_calls"][0]["id"] == said[2]["tool_call_id"]
+    assert said[1]["reasoning_content"] == "I compute."
     assert said[2]["content"] == "42"
     assert "It is 42." in said[3]["content"]
-    assert [(event.kind, event.name) for event in events if event.kind != "text"] == [
+    assert "".join(event.text for event in events if event.kind == "thought") == "I compute.done"
+    assert [(event.kind, event.name) for event in events if event.name] == [
         ("call", "calculate"), ("result", "calculate"),
     ]  # fmt: skip
-    assert "".join(event.text for event in events if event.kind == "text").endswith("It is 42.")
+    assert "".join(event.text for event in events if event.kind == "text") == "It is 42."
+
+
+def test_the_model_s_thoughts_stay_in_the_conversation() -> None:
+    seen: list[str] = []
+
+    def answer(text: str) -> str:
+        seen.append(text)
+        return "Thought: done\nFinal Answer: It is 42." if "Observation: 42" in text else CALL
+
+    with client(answer) as made:
+        run(made, "m", USER, builtin_tools.TOOLS, builtin_tools.call)
+    assert seen[-1] == f"{CALL}\nObservation: 42\n"
 
 
 def test_several_calls_get_several_results() -> None:
@@ -104,7 +118,8 @@ def test_chat_as_it_is_typed() -> None:
         once = chat("What is six times seven?", "--base-url", str(made.base_url))
         lines = chat("--base-url", str(made.base_url), "--model", "m", said="first\n\nsecond\n")
     assert once.returncode == 0, once.stderr
-    assert once.stdout.strip().endswith("It is 42.")
+    assert once.stdout.strip() == "It is 42."
+    assert "I compute." in once.stderr
     assert 'calculate({"expression": "6 * 7"})' in once.stderr
     assert lines.stdout.count("It is 42.") == 2
 

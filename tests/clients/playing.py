@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from callwright import dialects
+from callwright.dialects.types import write_reasoning
 from fakes import Text
 
 QUESTION = "What's the weather like in Boston today?"
 ARGUMENTS = '{"location": "Boston"}'
 RESULT = "32F, clear skies"
+THOUGHT = "I should look."
 NODE = Path(__file__).parent / "node"
 SPOKEN = ("react_en", "hermes")
 """Dialects that every client is tried with: results within the assistant's text, and results as messages."""
@@ -71,12 +73,14 @@ def play_typed(request: dict[str, Any]) -> Text:
     return Text([f'{before}{{"fahrenheit": 32}}{after}'])
 
 
-def calling(request: dict[str, Any], name: str, arguments: str, said: str = "I should look.\n") -> Text:
-    """Call the tool of that name, and make a result up; stop where the request says so."""
+def calling(request: dict[str, Any], name: str, arguments: str, said: str = THOUGHT) -> Text:
+    """Think, call the tool of that name, and make a result up; stop where the request says so."""
     dialect = _dialect(request)
+    marker, _ = dialect.thought_frame()
+    thought = (f"{marker} {said}\n" if marker else write_reasoning(said)) if said else ""
     begin, end = dialect.call_frame(name)
     made_up = "Observation: it is hot\nFinal Answer: It is hot." if dialect.stop else ""
-    return _until_stop(request, f"{said}{begin}{arguments}{end}{made_up}")
+    return _until_stop(request, f"{thought}{begin}{arguments}{end}{made_up}")
 
 
 def _seen(request: dict[str, Any]) -> bool:

@@ -1,8 +1,10 @@
 """pydantic-ai's agent."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
-from playing import QUESTION, RESULT, needs
+from playing import QUESTION, RESULT, THOUGHT, needs
 
 needs("pydantic_ai")
 
@@ -31,7 +33,8 @@ def test_a_run(base_url: str, model: str) -> None:
     assert result.usage.output_tokens == 10
 
 
-def test_a_streamed_run(base_url: str, model: str) -> None:
+def test_a_streamed_run(base_url: str, model: str, asked: Callable[[], list[dict[str, Any]]]) -> None:
+    """It takes the first text that it gets for the answer: a thought before a call must be none, and goes back."""
     places: list[str] = []
 
     async def run() -> str:
@@ -39,5 +42,7 @@ def test_a_streamed_run(base_url: str, model: str) -> None:
             return "".join([text async for text in result.stream_text(delta=True)])
 
     text = asyncio.run(run())
-    # A model that says something before it calls has, to pydantic-ai, given its answer: the stream may end there.
-    assert "32F" in text or "look" in text
+    assert places == ["Boston"]
+    assert text == "It is cold in Boston: 32F."
+    turn = next(message for message in asked()[-1]["messages"] if message["role"] == "assistant")
+    assert THOUGHT in turn["content"] + turn.get("reasoning_content", "")

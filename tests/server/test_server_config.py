@@ -79,5 +79,5 @@ def test_a_local_model_must_be_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("most", [None, 512])
 def test_the_sidecar_gets_the_default_length_of_an_answer(most: int | None) -> None:
     made = ServerConfig(models=(ServedModel(id="m", path="p"),))
-    command = sidecar_command(made, port=8100, default_max_tokens=most)
+    command = sidecar_command(made, port=8100, settings={"default-max-tokens": most})
     assert command[-2:] == (["--default-max-tokens", "512"] if most else ["--port", "8100"])

@@ -103,7 +103,7 @@ def bench(answer: Callable[[dict[str, Any]], Text | Raw] | str, **settings: Any)
 
 def joined(chunks: list[Any], index: int = 0) -> dict[str, Any]:
     """What a client makes of the chunks of one choice."""
-    message: dict[str, Any] = {"content": None, "calls": {}, "finish": None}
+    message: dict[str, Any] = {"content": None, "reasoning": None, "calls": {}, "finish": None}
     for chunk in chunks:
         for choice in chunk.choices:
             if choice.index != index:
@@ -111,6 +111,8 @@ def joined(chunks: list[Any], index: int = 0) -> dict[str, Any]:
             assert message["finish"] is None, "a chunk after the finish reason"
             if choice.delta.content:
                 message["content"] = (message["content"] or "") + choice.delta.content
+            if thought := getattr(choice.delta, "reasoning_content", None):
+                message["reasoning"] = (message["reasoning"] or "") + thought
             for call in choice.delta.tool_calls or ():
                 known = message["calls"].setdefault(call.index, {"id": call.id, "name": "", "arguments": ""})
                 known["name"] += call.function.name or ""

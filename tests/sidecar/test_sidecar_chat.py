@@ -331,9 +331,9 @@ def test_reasoning_goes_out_beside_the_content_and_comes_back(size: int) -> None
         chunks = list(b.client.chat.completions.create(model="m", messages=USER, tools=[WEATHER], stream=True))
         message = whole.choices[0].message
         sent = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
-        assert message.reasoning_content == THOUGHT
-        assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in sent) == THOUGHT
-        assert "".join(delta.content or "" for delta in sent) == message.content == "I should look."
+        assert message.reasoning_content == f"{THOUGHT}\nThought: I should look."
+        assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in sent) == message.reasoning_content
+        assert (message.content, "".join(delta.content or "" for delta in sent)) == (None, "")
         result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "sunny"}
         b.client.chat.completions.create(
             model="m", messages=[*USER, message.model_dump(exclude_none=True), result], tools=[WEATHER]

@@ -46,7 +46,7 @@ def test_a_call_is_a_tool_use() -> None:
     with asking(CALL) as (client, b):
         message = client.messages.create(**ASKED, system="Be brief.", stop_sequences=["END"], extra_body=sampling)
     thought, call = message.content
-    assert (thought.type, thought.text) == ("text", "I should look.")
+    assert (thought.type, thought.thinking) == ("thinking", "I should look.")
     assert (call.type, call.name, call.input) == ("tool_use", "get_weather", {"city": "Paris"})
     assert message.stop_reason == "tool_use"
     assert (message.usage.input_tokens, message.usage.output_tokens) == (7, 5)
@@ -70,11 +70,11 @@ def test_a_stream_adds_up_to_the_whole_and_every_event_is_anthropic_s(text: str)
     apart: Any = {"content": {"__all__": {"id"}}, "malformed_tool_calls": True}
     kinds = [block.type for block in whole.content]
     if text == MIXED:
-        assert kinds == ["text", "tool_use"] * 2
+        assert kinds == ["thinking", "tool_use"] * 2
     if text == THINKING:
         assert (kinds, whole.content[0].thinking) == (
-            ["thinking", "text", "tool_use"],
-            "I think of\nAction: get_rain",
+            ["thinking", "tool_use"],
+            "I think of\nAction: get_rain\nThought: I should look.",
         )
     assert streamed.model_dump(exclude=apart) == whole.model_dump(exclude=apart)
     events = [event.split("\n") for event in raw.text.strip().split("\n\n")]
@@ -171,7 +171,7 @@ def test_why_it_ended() -> None:
         _,
     ):
         cut = c.messages.create(**ASKED)
-    assert (cut.stop_reason, [block.type for block in cut.content]) == ("max_tokens", ["text"])
+    assert (cut.stop_reason, [block.type for block in cut.content]) == ("max_tokens", ["thinking", "text"])
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,10 @@ def test_a_call_is_a_function_call() -> None:
             **ASKED, instructions="Be brief.", max_output_tokens=50, temperature=0.5, store=True, metadata={"a": "b"}
         )
     said, call = response.output
-    assert (said.type, said.content[0].text) == ("message", "I should look.")
+    assert (said.type, said.content[0].text) == ("reasoning", "I should look.")
     assert (call.type, call.name, json.loads(call.arguments)) == ("function_call", "get_weather", {"city": "Paris"})
     assert call.call_id.startswith("call_")
-    assert (response.status, response.output_text) == ("completed", "I should look.")
+    assert (response.status, response.output_text) == ("completed", "")
     assert (response.usage.input_tokens, response.usage.output_tokens, response.usage.total_tokens) == (7, 5, 12)
     assert (response.store, response.instructions, response.metadata) == (False, "Be brief.", {"a": "b"})
     (sent,) = b.engine.requests
@@ -71,10 +71,10 @@ def test_a_stream_adds_up_to_the_whole_and_every_event_is_openai_s(text: str) ->
     assert shown(streamed) == shown(whole)
     kinds = [item.type for item in whole.output]
     if text == MIXED:
-        assert kinds == ["message", "function_call"] * 2
+        assert kinds == ["reasoning", "function_call"] * 2
     if text == THINKING:
-        assert kinds == ["reasoning", "message", "function_call"]
-        assert whole.output[0].content[0].text == "I think of\nAction: get_rain"
+        assert kinds == ["reasoning", "function_call"]
+        assert whole.output[0].content[0].text == "I think of\nAction: get_rain\nThought: I should look."
     assert streamed.usage == whole.usage
     events = [event.split("\n") for event in raw.text.strip().split("\n\n")]
     found = [json.loads(data.removeprefix("data: ")) for _, data in events]
@@ -130,8 +130,8 @@ def test_an_answer_that_the_length_cut_is_incomplete() -> None:
     assert last.type == "response.incomplete"
     for response in (whole, last.response):
         assert (response.status, response.incomplete_details.reason) == ("incomplete", "max_output_tokens")
-        assert [item.type for item in response.output] == ["message"]
-        assert response.output[0].status == "incomplete"
+        assert [item.type for item in response.output] == ["reasoning", "message"]
+        assert response.output[-1].status == "incomplete"
 
 
 def test_a_malformed_call_is_text_with_a_reason() -> None:
@@ -237,7 +237,7 @@ def test_a_call_that_the_length_cut_goes_back_as_it_was_streamed() -> None:
     with bench(lambda request: Text([CALL[: CALL.index("is")]], finish="length")) as b:
         *_, last = b.client.responses.create(**ASKED, stream=True, tool_choice="required")
         said, call = last.response.output
-        assert (said.type, call.arguments, call.status) == ("message", cut, "incomplete")
+        assert (said.type, call.arguments, call.status) == ("reasoning", cut, "incomplete")
         result = {"type": "function_call_output", "call_id": call.call_id, "output": "no such city"}
         items: list[Any] = [{"role": "user", "content": "x"}, said.model_dump(), call.model_dump(), result]
         b.client.responses.create(**ASKED | {"input": items})
@@ -532,3 +532,25 @@ def test_responses_that_are_stored_at_once_take_no_more_than_their_bytes() -> No
     for name in "abcd":
         stored.put(name, items)
     assert "".join(name for name in "abcd" if stored.get(name) == items) == "abcd"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_reasoning_that_is_given_back_unread_is_put_back(stream: bool) -> None:
+    """As clients do that keep nothing on a server, and no text but the summary's."""
+    asked = ASKED | {"include": ["reasoning.encrypted_content"], "store": False}
+    with bench(CALL) as b:
+        if stream:
+            *_, last = b.client.responses.create(**asked, stream=True)
+            thought, call = last.response.output
+        else:
+            thought, call = b.client.responses.create(**asked).output
+        bare = {"type": "reasoning", "id": thought.id, "summary": [], "encrypted_content": thought.encrypted_content}
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+        user = {"role": "user", "content": ASKED["input"]}
+        for foreign in ({}, {"encrypted_content": "gAAAAABo"}):
+            items: list[Any] = [user, bare | foreign, call.model_dump(), result]
+            b.client.responses.create(**ASKED | {"input": items})
+        assert b.client.responses.create(**ASKED).output[0].encrypted_content is None
+    kept, dropped = (request["messages"][-1]["content"] for request in b.engine.requests[1:3])
+    assert kept.startswith("Thought: I should look.\nAction: get_weather\n")
+    assert dropped.startswith("Action: get_weather\n")

@@ -58,7 +58,7 @@ def test_a_whole_answer_is_the_second_with_the_usage_of_both() -> None:
         answer = b.ask()
     (choice,) = answer.choices
     assert choice.finish_reason == "tool_calls"
-    assert "get_rain" not in choice.message.content
+    assert (choice.message.content, choice.message.reasoning_content) == (None, "its name.\nI should look.")
     assert getattr(choice.message, "malformed_tool_calls", None) is None
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (14, 10, 24)
     assert b.engine.requests[1]["messages"][-1]["content"].startswith(THOUGHT)
@@ -70,7 +70,7 @@ def test_a_stream_goes_on_after_what_was_said_and_hides_the_malformed_call(size:
     with bench(texts, retry_malformed_calls=True) as b:
         chunks = b.stream(stream_options={"include_usage": True})
         message = joined(chunks)
-    assert message["content"] == "I should look.\nAh."
+    assert (message["content"], message["reasoning"]) == (None, "I should look.\nAh.")
     assert message["finish"] == "tool_calls"
     assert [call["name"] for call in message["calls"].values()] == ["get_weather"]
     assert len({(chunk.id, chunk.created, chunk.model) for chunk in chunks}) == 1
@@ -106,7 +106,8 @@ def test_the_first_answer_stands_where_the_engine_has_no_second(stream: bool, se
             message = choice.message.model_dump() | {"finish": choice.finish_reason}
         assert 'callwright_repairs_total{result="failed"} 1.0' in metrics(b)
         assert 'callwright_malformed_tool_calls_total{reason="unknown tool"} 1.0' in metrics(b)
-    assert message["content"].replace("\n\n", "\n") == f"I should look.\n{RAIN}"
+    told = message["reasoning"] if stream else message["reasoning_content"]
+    assert (told, message["content"]) == ("I should look.", RAIN)
     assert message["finish"] == "stop"
 
 

@@ -18,6 +18,9 @@ Message = dict[str, Any]
 CallTool = Callable[[str, Mapping[str, Any]], object]
 """Gets a tool's name and arguments; returns its result, text or what JSON can hold. May raise `ToolError`."""
 
+_REASONING = "reasoning_content"
+"""What the model thought: the sidecar has it in its deltas, and puts it back before the turn."""
+
 
 class ToolError(Exception):
     """Raised by a tool that cannot do what it was asked; the model gets the message."""
@@ -25,9 +28,9 @@ class ToolError(Exception):
 
 @dataclass(frozen=True)
 class AgentEvent:
-    """What happens in a conversation, as it happens: text arrives, a call is made, its result is there."""
+    """What happens in a conversation, as it happens: a thought or text arrives, a call is made, its result is there."""
 
-    kind: Literal["text", "call", "result"]
+    kind: Literal["thought", "text", "call", "result"]
     text: str
     name: str = ""
     """The tool, for a call or result."""
@@ -77,11 +80,15 @@ def _ask(
     if tools:
         request["tools"] = list(tools)
     text: list[str] = []
+    thought: list[str] = []
     calls: dict[int, Message] = {}
     for chunk in client.chat.completions.create(**request):
         if not chunk.choices:
             continue
         delta = chunk.choices[0].delta
+        if reasoning := getattr(delta, _REASONING, None):
+            thought.append(reasoning)
+            on_event(AgentEvent("thought", reasoning))
         if delta.content:
             text.append(delta.content)
             on_event(AgentEvent("text", delta.content))
@@ -92,6 +99,8 @@ def _ask(
             call["function"]["name"] += (part.function and part.function.name) or ""
             call["function"]["arguments"] += (part.function and part.function.arguments) or ""
     message: Message = {"role": "assistant", "content": "".join(text) or None}
+    if thought:
+        message[_REASONING] = "".join(thought)
     if calls:
         message["tool_calls"] = [calls[index] for index in sorted(calls)]
     return message

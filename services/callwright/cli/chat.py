@@ -72,6 +72,8 @@ def _show(event: AgentEvent) -> None:
     match event.kind:
         case "text":
             output.out.print(event.text, end="")
+        case "thought":
+            output.err.print(event.text, end="", style="dim")
         case "call":
             output.err.print(f"{event.name}({event.text})", style="dim")
         case "result":

@@ -147,7 +147,9 @@ def _show_request(stack: Stack, model: str) -> dict[str, Any]:
         answer = stream.get_final_completion().choices[0].message
     calls = [{"name": c.function.name, "arguments": c.function.arguments} for c in answer.tool_calls or []]
     _say("tool_calls", json.dumps(calls, ensure_ascii=False))
-    messages.append(answer.model_dump(include={"role", "content", "tool_calls"}, exclude_none=True))
+    messages.append(
+        answer.model_dump(include={"role", "content", "reasoning_content", "tool_calls"}, exclude_none=True)
+    )
     for call in answer.tool_calls or []:
         messages.append({"role": "tool", "tool_call_id": call.id, "content": json.dumps(_RESULT)})
         _say("tool", json.dumps(_RESULT))

@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,6 +26,10 @@ def serve(
     default_max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Most tokens of an answer whose client says none.")
     ] = None,
+    thoughts: Annotated[
+        Literal["reasoning", "content"],
+        typer.Option(help="What clients get a thought as that the model marks (ReAct's `Thought:`)."),
+    ] = "reasoning",
     gpu: Annotated[bool, typer.Option("--gpu", help="Compute on a GPU.")] = False,
     workdir: Annotated[Path, typer.Option(help="Where logs go.")] = Path(".callwright/serve"),
 ) -> None:
@@ -51,9 +55,8 @@ def serve(
     )
     output.note(f"starting the engine for {served.id}; logs in {workdir}")
     overrides = {served.id: dialect} if dialect else {}
-    with local.serving(
-        config, workdir=workdir, port=port, dialects=overrides, default_max_tokens=default_max_tokens
-    ) as stack:
+    settings = {"default-max-tokens": default_max_tokens, "thoughts": thoughts}
+    with local.serving(config, workdir=workdir, port=port, dialects=overrides, settings=settings) as stack:
         output.note(f"{served.id} is served at {stack.base_url}; Ctrl-C stops it")
         with contextlib.suppress(KeyboardInterrupt):
             stack.wait()

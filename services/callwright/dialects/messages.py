@@ -137,6 +137,11 @@ def reasoning_of(message: Message) -> str:
     return "\n".join(filter(None, map(_reasoning_of_part, content))).strip()
 
 
+def without_reasoning(message: Message) -> dict[str, Any]:
+    """Return the message without the keys that a client sends reasoning back under."""
+    return {key: value for key, value in message.items() if key not in _REASONING_KEYS}
+
+
 def _reasoning_of_part(part: object) -> str:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if not isinstance(part, Mapping) or kind not in _REASONING_PARTS:

@@ -11,14 +11,16 @@ overrides what it writes differently.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from callwright.dialects import markers as m
 from callwright.dialects.history import Piece, Said, hidden, learn_calls, read_said, valid, with_calls
 from callwright.dialects.messages import Assistant, Page, System, User, open_user, read_messages, with_tools
 from callwright.dialects.react_stream import ReactStream
+from callwright.dialects.react_thoughts import MarkedThoughts, ThoughtfulStream
 from callwright.dialects.tools import Names, Tool, choose, read_names, read_tools
 from callwright.dialects.types import (
     THOUGHT,
@@ -108,20 +110,26 @@ class ReactDialect:
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> ReactStream:
         return self._stream(read_names(tools), eager=eager, opened=opened)
 
+    def thoughtful_parser(
+        self, tools: Sequence[ToolSpec] | None, eager: bool, opened: bool, thoughts: MarkedThoughts
+    ) -> ReactStream:
+        """Return the parser of a turn whose marked thoughts are reasoning."""
+        make = partial(ThoughtfulStream, thoughts=thoughts)
+        return self._stream(read_names(tools), eager=eager, opened=opened, make=make)
+
     def _stream(
-        self, names: Names, *, eager: bool = False, opened: bool = False, with_results: bool = False
+        self,
+        names: Names,
+        *,
+        eager: bool = False,
+        opened: bool = False,
+        with_results: bool = False,
+        make: Callable[..., ReactStream] = ReactStream,
     ) -> ReactStream:
         closing = self.closing_tool
         if closing and names.known and names.exact(closing.name):
             closing = None  # the client declares it, so it is the client's tool
-        return ReactStream(
-            self._markers,
-            names,
-            eager=eager,
-            opened=opened,
-            closing_tool=closing,
-            with_results=with_results,
-        )
+        return make(self._markers, names, eager=eager, opened=opened, closing_tool=closing, with_results=with_results)
 
     def parse(self, text: str, tools: Sequence[ToolSpec] | None, *, cut: bool = False, opened: bool = False) -> Turn:
         return self.parser(tools, opened=opened).read(text, cut=cut)
@@ -190,7 +198,7 @@ class ReactDialect:
         """Return what the model wrote in this turn: its own text as it is, plain text in the format."""
         before: list[Piece] = []
         if turn.thought:
-            if self._is_marked(turn.thought, names):
+            if self.is_marked(turn.thought):
                 raise hidden(turn, "answer", THOUGHT)
             before = self.thought(turn.thought)
         text = said.text.strip()
@@ -232,8 +240,9 @@ class ReactDialect:
         is_answer = "observation" not in kinds if self.results_inside else kinds[:1] == ["text"]
         return is_answer and bool(valid(said.calls))
 
-    def _is_marked(self, text: str, names: Names) -> bool:
-        stream = self._stream(names)
+    def is_marked(self, text: str) -> bool:
+        """Return whether anything in the text may lead out of prose."""
+        stream = self._stream(Names(None))
         stream.read(text)
         return stream.met_marker
 

@@ -39,6 +39,8 @@ class Stream:
 
     rests: ClassVar[left_over.Rests] = left_over.Rests(left_over.SHUT)
     """What may be left over around a call."""
+    kept: int = 0
+    """Characters that were sent and are kept for the turn's end all the same."""
     thought_end: str = THINK_END
     """What ends a think block; a dialect with more than one kind of block sets it where one opens."""
 

@@ -194,6 +194,10 @@ class CallGrammar(NamedTuple):
 class StreamParser(Protocol):
     """Reads one assistant turn that arrives in pieces of any size."""
 
+    @property
+    def kept(self) -> int:
+        """Characters that were sent and are kept for the turn's end all the same."""
+
     def feed(self, chunk: str) -> list[Delta]:
         """Takes the next piece; returns what is certain by now."""
 

@@ -142,9 +142,10 @@ def sidecar_command(
     *,
     port: int,
     dialects: Mapping[str, str] | None = None,
-    default_max_tokens: int | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> list[str]:
-    """Return what follows `python -m` for the sidecar of `config` on `port`; `dialects` goes over what manifests say.
+    """Return what follows `python -m` for the sidecar of `config` on `port`; `dialects` goes over what manifests say,
+    `settings` are further flags, of which those that are None are left out.
 
     For child processes on one machine and containers in a pod alike.
     """
@@ -155,8 +156,8 @@ def sidecar_command(
             command += ["--model", f"{model.id}={version}"]
     for model_id, dialect in (dialects or {}).items():
         command += ["--dialect", f"{model_id}={dialect}"]
-    if default_max_tokens is not None:
-        command += ["--default-max-tokens", str(default_max_tokens)]
+    for flag, value in (settings or {}).items():
+        command += [] if value is None else [f"--{flag}", str(value)]
     return command
 
 

@@ -137,13 +137,13 @@ def serving(
     workdir: Path,
     port: int = 8100,
     dialects: Mapping[str, str] | None = None,
-    default_max_tokens: int | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Iterator[Stack]:
     """Serve `config` with a sidecar on `port` in front; logs and configuration go into `workdir`.
 
-    `dialects` maps model ids to dialects, over what the store's manifests say; an answer has `default_max_tokens` at
-    most where its client says nothing. Raises before anything starts when a
-    port is in use or a model is not there; afterwards what server or sidecar failed of.
+    `dialects` maps model ids to dialects, over what the store's manifests say; `settings` are further flags of the
+    sidecar. Raises before anything starts when a port is in use or a model is not there; afterwards what server or
+    sidecar failed of.
     """
     check_port(config.host, config.port)
     check_port(config.host, port)
@@ -152,8 +152,8 @@ def serving(
     file = workdir / "server.json"
     file.write_text(config.model_dump_json(indent=2))
     root = f"http://{config.host}:{config.port}"
-    settings = sidecar_command(config, port=port, dialects=dialects, default_max_tokens=default_max_tokens)
-    sidecar = [*settings, "--until-stdin-closes"]
+    command = sidecar_command(config, port=port, dialects=dialects, settings=settings)
+    sidecar = [*command, "--until-stdin-closes"]
     arguments = ["callwright.server", "--config", str(file), "--until-stdin-closes"]
     with (
         child("server", arguments, log=workdir / "server.log") as engine,

@@ -66,6 +66,9 @@ class SidecarConfig(BaseModel):
     """Dialect by model id, over what the manifests say; `*` stands for every other id."""
     null_tool_choice: Literal["auto", "none"] = "auto"
     """What `"tool_choice": null` means: `auto`, as when it is left out, or `none`, as ms-swift reads it."""
+    thoughts: Literal["reasoning", "content"] = "reasoning"
+    """What a thought that the model marks (ReAct's `Thought:`) is to clients: `reasoning`, as a think block is and
+    which they may drop from an earlier turn, or `content`, which they keep."""
     enforce: bool = True
     """Constrain decoding to a valid call where the request demands one: `required`, a named tool, `strict`."""
     default_max_tokens: int | None = Field(default=None, ge=1)

@@ -12,6 +12,8 @@ from typing import Any
 
 from callwright.dialects.foreign import Foreign
 from callwright.dialects.native import Native
+from callwright.dialects.react import ReactDialect
+from callwright.dialects.react_thoughts import MarkedThoughts
 from callwright.dialects.tools import Toolbox
 from callwright.dialects.types import (
     REASONING,
@@ -31,9 +33,9 @@ from callwright.sidecar.client_forms import check_forms
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.grammar_bounds import GrammarBounds
-from callwright.sidecar.leading_thought import LeadingThought
 from callwright.sidecar.models import ModelDialect
 from callwright.sidecar.python_grammar import python_arguments
+from callwright.sidecar.thoughts import marked_thoughts, put_back
 from callwright.store import Template
 
 Json = dict[str, Any]
@@ -95,14 +97,14 @@ class ChatPlan:
     answer or the budget of thoughts, that not every engine can hold a model to."""
     waits: str | None = None
     """The field with the form of the answer that the last request leaves out until results are in."""
-
-    thought: tuple[str, str] = ("", "")
-    """What stands before and after a thought that may open the turn, and is no part of an answer in a form."""
+    thoughts: MarkedThoughts | None = None
+    """How marked thoughts are read as reasoning; None where they are content, or the dialect marks none."""
 
     def parser(self, *, eager: bool = False) -> StreamParser:
         """Return the parser of a turn."""
-        parser = self.dialect.parser(self.parsed_tools, eager=eager, opened=self.opened)
-        return LeadingThought(parser, *self.thought) if self.thought[0] else parser
+        if self.thoughts is not None and isinstance(self.dialect, ReactDialect):
+            return self.dialect.thoughtful_parser(self.parsed_tools, eager, self.opened, self.thoughts)
+        return self.dialect.parser(self.parsed_tools, eager=eager, opened=self.opened)
 
     @property
     def has_tool_messages(self) -> bool:
@@ -138,6 +140,10 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         callable_tools = Toolbox(t for t in tools if chat_request.tool_name(t) == choice["function"]["name"])
     options = chat_request.checked_stream_options(request)
     chat_request.check_response_format(request)
+    thoughts = marked_thoughts(model.dialect, model.template)
+    are_reasoning = config.thoughts == "reasoning"
+    if thoughts is not None and are_reasoning:
+        messages = put_back(messages, model.dialect, thoughts)
     try:
         foreign = Foreign(model.dialect, model.special_tokens)
         default_system = model.template.default_system if model.template else ""
@@ -182,8 +188,9 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         broken=foreign.count,
         retry=retry and choice != "none" and request.get("n") in (None, 1),
     )
-    if _answer(plan.body)[0] is not None and plan.may_call and plan.tools and not plan.opened:
-        plan = replace(plan, thought=plan.dialect.thought_frame())
+    is_typed = _answer(plan.body)[0] is not None and plan.may_call and bool(plan.tools)
+    if thoughts is not None and (are_reasoning or is_typed):
+        plan = replace(plan, thoughts=replace(thoughts, one_line=is_typed))
     has_results = rendered.continue_final or _has_results(messages)
     enforced = _enforced(plan, choice, config, has_results=has_results) if config.enforce else None
     if enforced is None:
@@ -317,9 +324,10 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_resu
     bounded = [_bounded(tool, bounds) if choice != "auto" or answer or _is_strict(tool) else tool for tool in tools]
     body = {key: value for key, value in plan.body.items() if key not in _FORMS}
     bodies = []
+    thought = ("", "") if plan.opened else plan.dialect.thought_frame()
     for held, loose in ((bounded, False), (tools, True)):
         tag = structural_tag(
-            plan.dialect, held, choice, single_call=plan.single_call, answer=answer, thought=plan.thought, loose=loose
+            plan.dialect, held, choice, single_call=plan.single_call, answer=answer, thought=thought, loose=loose
         )
         if tag and plan.opened:
             tag["format"] = _after_reasoning(plan.dialect, tag["format"])

@@ -9,7 +9,17 @@ from typing import Any
 
 from callwright.dialects.native import Native
 from callwright.dialects.react_call import GIVE_UP
-from callwright.dialects.types import THINK, CallDelta, ContentDelta, Delta, MalformedCall, StreamParser, ToolCall, Turn
+from callwright.dialects.types import (
+    REASONING,
+    THINK,
+    CallDelta,
+    ContentDelta,
+    Delta,
+    MalformedCall,
+    StreamParser,
+    ToolCall,
+    Turn,
+)
 from callwright.sidecar.plan import RETRY, ChatPlan
 
 Json = dict[str, Any]
@@ -32,10 +42,14 @@ class WithholdingParser:
         self._written: list[str] = []
         self._withheld: list[Delta] = []
         self._called = False
-        self.kept = 0
-        """Characters that are kept for a second try."""
-        self.last_character = ""
-        """The last character of content that was let through."""
+        self._length = 0
+        self.ends = {"content": "", REASONING: ""}
+        """The last characters of content and of reasoning that were let through."""
+
+    @property
+    def kept(self) -> int:
+        """Characters that are kept for a second try, or wait for the turn's end."""
+        return self._length + self._parser.kept
 
     def feed(self, chunk: str) -> list[Delta]:
         """Take the next piece; returns what is certain by now and not kept back."""
@@ -47,7 +61,7 @@ class WithholdingParser:
         if self._withheld or not self._parser.passes(chunk):
             return False
         self._keep(chunk)
-        self.last_character = chunk[-1]
+        self.ends["content"] = chunk[-1]
         return True
 
     def close(self, *, cut: bool = False) -> list[Delta]:
@@ -67,7 +81,7 @@ class WithholdingParser:
 
     def _keep(self, chunk: str) -> None:
         self._written.append(chunk)
-        self.kept += len(chunk)
+        self._length += len(chunk)
 
     def _let_through(self, deltas: Iterable[Delta]) -> list[Delta]:
         out: list[Delta] = []
@@ -78,7 +92,7 @@ class WithholdingParser:
             elif self._withheld or (not self._called and _malformed_call(delta)):
                 self._withheld.append(delta)
             else:
-                self.last_character = delta.text[-1:] if isinstance(delta, ContentDelta) else self.last_character
+                self.ends["content" if isinstance(delta, ContentDelta) else REASONING] = delta.text[-1:]
                 out.append(delta)
         return out
 

@@ -255,8 +255,7 @@ class _ChoiceTranslation:
     @property
     def kept(self) -> int:
         """About how many bytes wait for what follows them, or for a second try."""
-        kept = self._unsaid + _LOGPROB_BYTES * len(self._logprobs)
-        return kept + self._withholding.kept if self._withholding else kept
+        return self._unsaid + _LOGPROB_BYTES * len(self._logprobs) + self._parser.kept
 
     def passes(self, text: str) -> bool:
         """Take `text`, which is all that a chunk says, when the chunk is to be sent as it is; else take nothing."""
@@ -286,12 +285,12 @@ class _ChoiceTranslation:
 
     def resume(self, plan: ChatPlan) -> list[Json]:
         """Go on with the answer to `plan`; returns what parts it from what was said before."""
-        said = self._withholding.last_character if self._withholding else ""
+        said = [key for key, end in self._withholding.ends.items() if end.strip()] if self._withholding else []
         if self.malformed_turn is not None:
             self._metrics.count_malformed(self.malformed_turn.call)
         self.malformed_turn = None
         self._begin(plan)
-        return self._framed(self._last, [{"content": "\n"}], None) if said.strip() else []
+        return self._framed(self._last, [{key: "\n"} for key in said], None)
 
     def release(self) -> list[Json]:
         """Return what was kept back, as the end of the message."""

@@ -25,7 +25,7 @@ def response(request: Json, completion: Json, parts: Sequence[Part], tools: Resp
     choice = completion["choices"][0]
     message = choice["message"]
     status = "incomplete" if choice.get("finish_reason") == "length" else "completed"
-    output = [_whole(part, tools) for part in joined_parts(parts)]
+    output = [_whole(part, tools, request) for part in joined_parts(parts)]
     if output:
         output[-1]["status"] = status
     made = _head(request, completion) | _end(status) | {"output": output, "usage": _usage(completion.get("usage"))}
@@ -37,6 +37,10 @@ def response(request: Json, completion: Json, parts: Sequence[Part], tools: Resp
 _PARTS = {"message": "output_text", "reasoning": "reasoning_text"}
 """The type of the part that each item of text has."""
 _LOGPROBS: dict[str, Json] = {"message": {"logprobs": []}, "reasoning": {}}
+REPLAYED = "reasoning.encrypted_content"
+"""What of `include` asks for reasoning that a client gives back without reading it."""
+_REPLAY = "callwright:"
+"""What stands before it. Nothing is encrypted: it is the client's own already."""
 _STRING_BYTES = 64
 """What a string takes beside its text."""
 
@@ -107,6 +111,8 @@ class ResponseEvents:
             out = self._open(_says(kind, "in_progress", []))
             out += self._item_event("response.content_part.added", content_index=0, part=_part(kind, ""))
         self._keep(text)
+        if kind == "reasoning" and _is_replayed(self._request):
+            self.kept += len(text)
         return out + self._item_event(f"response.{_PARTS[kind]}.delta", content_index=0, delta=text, **_LOGPROBS[kind])
 
     def _keep(self, text: str) -> None:
@@ -133,7 +139,7 @@ class ResponseEvents:
             return b""
         text, item = "".join(self._text), self._item | {"status": status}
         if (kind := item["type"]) in _PARTS:
-            item["content"] = [_part(kind, text)]
+            item |= _said(kind, text, self._request)
             out = self._item_event(f"response.{_PARTS[kind]}.done", content_index=0, text=text, **_LOGPROBS[kind])
             out += self._item_event("response.content_part.done", content_index=0, part=_part(kind, text))
         elif kind == "custom_tool_call":  # what stands in its arguments is known now
@@ -190,13 +196,13 @@ def _end(status: str) -> Json:
     }
 
 
-def _whole(part: Part, tools: ResponseTools) -> Json:
+def _whole(part: Part, tools: ResponseTools, request: Json) -> Json:
     match part:
         case ToolCall(call_id, name, arguments):
             return _call(call_id, tools.call(name), "completed", arguments)
         case _:
             kind = "reasoning" if isinstance(part, Thought) else "message"
-            return _says(kind, "completed", [_part(kind, part.text)])
+            return _says(kind, "completed", []) | _said(kind, part.text, request)
 
 
 def _says(kind: str, status: str, content: list[Json]) -> Json:
@@ -206,6 +212,23 @@ def _says(kind: str, status: str, content: list[Json]) -> Json:
         return {"id": made, "type": kind, "status": status, "summary": [], "content": content}
     made = f"msg_{secrets.token_hex(12)}"
     return {"id": made, "type": kind, "role": "assistant", "status": status, "content": content}
+
+
+def _said(kind: str, text: str, request: Json) -> Json:
+    """Return what an item has of its text, of reasoning twice where the request includes it for a client's replay."""
+    replay = {"encrypted_content": _REPLAY + text} if kind == "reasoning" and _is_replayed(request) else {}
+    return {"content": [_part(kind, text)]} | replay
+
+
+def _is_replayed(request: Json) -> bool:
+    include = request.get("include")
+    return isinstance(include, list) and REPLAYED in include
+
+
+def replayed(item: Json) -> str:
+    """Return the reasoning that a client gives back unread; empty for another server's."""
+    text = item.get("encrypted_content")
+    return text.removeprefix(_REPLAY) if isinstance(text, str) and text.startswith(_REPLAY) else ""
 
 
 def _part(kind: str, text: str) -> Json:

@@ -10,7 +10,7 @@ from typing import Any
 from callwright.dialects.messages import reasoning_of
 from callwright.dialects.types import REASONING, Part
 from callwright.sidecar.apis.base import other_fields, renamed_refusal, same_fields
-from callwright.sidecar.apis.response_events import ResponseEvents, echoed, response
+from callwright.sidecar.apis.response_events import REPLAYED, ResponseEvents, echoed, replayed, response
 from callwright.sidecar.apis.response_tools import ResponseTools, written_input
 from callwright.sidecar.apis.stored import StoredResponses
 from callwright.sidecar.chat_request import joined_text
@@ -25,10 +25,10 @@ _LOGPROBS = "message.output_text.logprobs"
 _STORED = ("conversation", "prompt", "background")
 _READ = (
     "input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "previous_response_id",
-    "conversation", "prompt",
+    "conversation", "prompt", "include",
 )  # fmt: skip
 _WITHOUT_EFFECT = (
-    "background", "client_metadata", "context_management", "include", "max_tool_calls", "metadata", "moderation",
+    "background", "client_metadata", "context_management", "max_tool_calls", "metadata", "moderation",
     "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier", "store",
     "stream_options", "truncation",
 )  # fmt: skip
@@ -82,13 +82,16 @@ class Responses:
         if request.get("store") is not False:
             self._id = self._id or self._stored.new_id()
         self._request = echoed(request) | {"id": self._id, "store": self._id is not None}
+        self._request["include"] = include = request.get("include")
         self._echoed = len(dumps(self._request)) + (len(dumps(self._items)) if earlier or self._id else 0)
         self._tools = ResponseTools(request.get("tools"))
         self._places |= self._tools.places
-        if isinstance(request.get("include"), list) and _LOGPROBS in request["include"]:
+        if isinstance(include, list) and _LOGPROBS in include:
             raise Refused("include: log probabilities are not served together with functions", param="include")
         made = same_fields(request, refused=_REFUSED, further=_SAME)
         self.left_out = [*self._tools.left_out, *other_fields(request, _READ, _SAME, _REFUSED)]
+        if isinstance(include, list):
+            self.left_out += [f"include[{n}]" for n, asked in enumerate(include) if asked != REPLAYED]
         if isinstance(text := request.get("text"), dict):
             self.left_out += [f"text.{key}" for key in text if key != "format" and text[key] is not None]
         self.unknown = other_fields(request, _READ, _SAME, _REFUSED, _WITHOUT_EFFECT)
@@ -199,7 +202,7 @@ def _add(item: object, made: list[Json], where: str, tools: ResponseTools) -> No
             text = _text(item.get("output"), f"{where}.output")
             made.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": text})
         case "reasoning":
-            if reasoning := reasoning_of(item):
+            if reasoning := reasoning_of(item) or replayed(item):
                 if called is None:
                     made.append(called := {"role": "assistant", "content": None})
                 called[REASONING] = "\n".join(filter(None, (called.get(REASONING), reasoning)))
