@@ -11,11 +11,12 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import helm_python as helm
 import pytest
 import yaml
 
 from callwright.cli.crd import ray_serve_env
-from callwright.server.config import RAY_SERVE_ENV
+from callwright.server.config import RAY_SERVE_ENV, ServerConfig
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
@@ -236,13 +237,52 @@ def test_keys_are_files_of_a_secret(production: list[Object]) -> None:
     assert "api-keys" not in {each["name"] for each in ray["volumeMounts"]}
 
 
-def test_versions_are_fetched_to_the_nodes_own_disk(production: list[Object]) -> None:
-    (application,) = yaml.safe_load(only(production, "RayService")["spec"]["serveConfigV2"])["applications"]
-    pod = worker_of(production)["spec"]
+def _cache(objects: list[Object]) -> tuple[Object, Object, Object]:
+    """The server's settings, the volume of its cache, and what its container asks for."""
+    (application,) = yaml.safe_load(only(objects, "RayService")["spec"]["serveConfigV2"])["applications"]
+    pod = worker_of(objects)["spec"]
     (ray,) = pod["containers"]
     (mount,) = [each for each in ray["volumeMounts"] if application["args"]["cacheDir"].startswith(each["mountPath"])]
     (volume,) = [each for each in pod["volumes"] if each["name"] == mount["name"]]
-    assert volume["emptyDir"] == {"sizeLimit": "100Gi"}
+    assert "readOnly" not in mount
+    return application["args"], volume, ray["resources"]["requests"]
+
+
+@pytest.mark.parametrize(
+    ("size", "most_bytes"),
+    [
+        ("100Gi", 102005473280),
+        ("1.5Ti", 1566804069580),
+        ("80G", 76000000000),
+        ("4e10", 38000000000),
+        ("1E", 95 * 10**16),
+    ],
+)
+def test_versions_are_fetched_to_the_nodes_own_disk_which_is_asked_for_and_bounded(size: str, most_bytes: int) -> None:
+    arguments, volume, requests = _cache(render("serving", SERVING | {"workers": {"cache": {"size": size}}}))
+    assert volume == {"name": "cache", "emptyDir": {"sizeLimit": size}}
+    assert requests["ephemeral-storage"] == size
+    assert ServerConfig.model_validate(arguments).cache_bytes == most_bytes
+
+
+@pytest.mark.parametrize(
+    ("named", "source"),
+    [
+        ({"claim": "versions"}, {"persistentVolumeClaim": {"claimName": "versions"}}),
+        ({"hostPath": "/var/lib/callwright"}, {"hostPath": {"path": "/var/lib/callwright", "type": "Directory"}}),
+    ],
+    ids=["claim", "hostPath"],
+)
+def test_versions_are_kept_on_a_claim_or_in_a_folder_of_the_node(named: Object, source: Object) -> None:
+    arguments, volume, requests = _cache(render("serving", SERVING | {"workers": {"cache": named}}))
+    assert volume == {"name": "cache"} | source
+    assert "ephemeral-storage" not in requests
+    assert arguments["cacheBytes"] == "102005473280"
+
+
+def test_a_cache_in_two_places_is_refused() -> None:
+    with pytest.raises(helm.HelmError, match=r"workers\.cache has a claim and a hostPath; expected one of them"):
+        render("serving", SERVING | {"workers": {"cache": {"claim": "a", "hostPath": "/b"}}})
 
 
 def test_dashboard_shows_what_the_sidecar_counts(production: list[Object], sidecar: Served) -> None:

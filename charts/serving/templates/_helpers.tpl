@@ -108,6 +108,9 @@ app.kubernetes.io/part-of: callwright
 {{- fail (printf "serve.minReplicas %d is above serve.maxReplicas %d" (int .minReplicas) (int .maxReplicas)) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.workers.cache.claim .Values.workers.cache.hostPath -}}
+{{- fail "workers.cache has a claim and a hostPath; expected one of them, or neither" -}}
+{{- end -}}
 {{- if and .Values.service.nodePort (eq .Values.service.type "ClusterIP") -}}
 {{- fail (printf "service.nodePort %d with service.type ClusterIP; expected NodePort or LoadBalancer" (int .Values.service.nodePort)) -}}
 {{- end -}}

@@ -95,8 +95,7 @@ volumeMounts:
 - name: tmp
   emptyDir: {}
 - name: scratch
-  emptyDir:
-    sizeLimit: {{ toJson .Values.workers.cache }}
+  emptyDir: {}
 {{- if .Values.store.claim }}
 - name: data
   persistentVolumeClaim:
@@ -112,6 +111,31 @@ volumeMounts:
 {{- with .Values.volumes }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{/* The volume of fetched versions. */}}
+{{- define "serving.cache" -}}
+{{- with .Values.workers.cache -}}
+- name: cache
+  {{- if .claim }}
+  persistentVolumeClaim:
+    claimName: {{ .claim | quote }}
+  {{- else if .hostPath }}
+  hostPath:
+    path: {{ .hostPath | quote }}
+    type: Directory
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ toJson .size }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* Bytes of a quantity, such as 1.5Gi. */}}
+{{- define "serving.bytes" -}}
+{{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 "m" 0.001 -}}
+{{- $unit := regexFind "([KMGTPE]i|[kMGTPEm])$" (toString .) -}}
+{{- mulf (trimSuffix $unit (toString .) | float64) (get $units $unit) | int64 -}}
 {{- end -}}
 
 {{/* The sidecar as a native sidecar container: it starts before Ray and stops after it. (dict "root" $ "ready" "/readyz") */}}
