@@ -163,6 +163,8 @@ def _set_engine_environment(config: ServerConfig) -> None:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    if "AWS_ENDPOINT_URL" in os.environ:  # as our own store asks it
+        os.environ.setdefault("RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING", "0")
     if config.device == "cpu":
         # One process for scheduling and computing instead of two: half the start and 0.5 GB less for each engine.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -221,6 +223,9 @@ def _engine_arguments(model: ServedModel, config: ServerConfig, path: Path, adap
         }
     elif len(config.models) > 1:
         arguments["gpu_memory_utilization"] = round(_GPU_MEMORY / len(config.models), 3)
+    if (url := sources.weights_url(model, config)) is not None:
+        sources.check_streamed(model, config)
+        arguments["model_weights"] = url
     if adapters:
         # vLLM knows a few ranks; an adapter is padded to the next.
         rank = max(sources.adapter_rank(folder) for folder in adapters)

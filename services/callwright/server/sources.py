@@ -11,7 +11,7 @@ from pathlib import Path
 from callwright.datasets.choosing import choose
 from callwright.datasets.tokenizer import added_tokens, load_tokenizer
 from callwright.dialects.foreign import special_tokens
-from callwright.errors import InvalidInput, NotFound
+from callwright.errors import InvalidInput, NotFound, StageFailed
 from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
 from callwright.store import (
     AdapterConfig,
@@ -27,9 +27,12 @@ from callwright.store import (
     fetch_folder,
     served_files,
 )  # fmt: skip
-from callwright.store.manifest import checked_name
+from callwright.store.fetch import WEIGHTS
+from callwright.store.manifest import checked_name, version_prefix
 
 _RUN = "run:"
+_STREAMER = "runai_streamer"
+"""vLLM's `load_format` for weights that it reads from an object store by itself."""
 _AS_IT_IS = "as-it-is"
 """How the version of a base in no store begins."""
 _SPOKEN = {"dialect", "stop", "special_tokens", "template"}
@@ -43,14 +46,49 @@ def model_directory(model: ServedModel, config: ServerConfig) -> Path:
     """
     if model.path is not None:
         return check_folder(Path(model.path))
-    return fetch(_store(config), str(model.name), model.version, Path(config.cache_dir), bound=_bound(config))
+    return fetch(
+        _store(config),
+        str(model.name),
+        model.version,
+        Path(config.cache_dir),
+        weights=weights_url(model, config) is None,
+        bound=_bound(config),
+    )
+
+
+def weights_url(model: ServedModel, config: ServerConfig) -> str | None:
+    """Return the URL that the engine streams the weights of a version from; None where it loads them from a folder."""
+    store = config.store or ""
+    if model.path is not None or model.engine.extra.get("load_format") != _STREAMER or not store.startswith("s3://"):
+        return None
+    return f"{store.rstrip('/')}/{version_prefix(str(model.name), model.version)}"
+
+
+def check_streamed(model: ServedModel, config: ServerConfig) -> None:
+    """Compare names and sizes of the weights that an engine will stream with the manifest: it takes all that are there,
+    and nobody compares their bytes.
+
+    Raises `StageFailed` where they differ.
+    """
+    store, prefix = _store(config), version_prefix(str(model.name), model.version)
+    stored = {each.key.removeprefix(f"{prefix}/"): each.size for each in store.list(prefix)}
+    files = Registry(store).manifest(str(model.name), model.version).files
+    published = {path: entry.size for path, entry in files.items()}
+    odd = sorted(path for path, _ in stored.items() ^ published.items() if path.endswith(WEIGHTS))
+    if odd:
+        raise StageFailed(
+            f"streaming {model.name} {model.version}: its weights in the store are not what was published: {odd[0]}; "
+            f"run `callwright models verify {model.name} {model.version}` and merge again"
+        )
+    _LOG.warning("model %s: its weights are streamed from the store; their SHA-256 is not compared", model.id)
 
 
 def published_files(model: ServedModel, config: ServerConfig) -> dict[str, FileEntry]:
     """Return what the manifest of a version from the store says of its files; nothing of a local directory."""
     if model.path is not None:
         return {}
-    return served_files(Registry(_store(config)).manifest(str(model.name), model.version))
+    found = Registry(_store(config)).manifest(str(model.name), model.version)
+    return served_files(found, weights=weights_url(model, config) is None)
 
 
 def manifest(model: ServedModel, config: ServerConfig, folder: Path) -> Manifest | None:

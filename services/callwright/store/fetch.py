@@ -25,6 +25,8 @@ from callwright.store.model_folder import is_code, is_taken
 from callwright.store.registry import Registry
 from callwright.store.storage import Store
 
+WEIGHTS = ".safetensors"
+"""How the names of weights end."""
 RANGE_BYTES = 8 * 1024 * 1024
 """Bytes of one request."""
 REQUESTS_AT_ONCE = 8
@@ -37,21 +39,23 @@ def fetch(
     version: str = PROMOTED,
     cache_dir: Path = Path(".callwright/cache"),
     *,
+    weights: bool = True,
     bound: Bound | None = None,
     on_bytes: Advance = silent,
 ) -> Path:
-    """Return a local directory with the files of a version and its manifest, every one verified against the manifest.
+    """Return a local directory with the files of a version and its manifest, every one verified against the manifest;
+    those but its `weights`, where an engine reads these from the store.
 
     What the cache has is compared with the manifest, and fetched anew where it differs. It stays while this process
     lives. Raises `NotFound` for a version that is not whole, `StageFailed` for a file that is corrupt twice,
     `InvalidInput` where it has no room, `Unavailable` when the store does not answer.
     """
     manifest = Registry(store).manifest(name, version)
+    files = served_files(manifest, weights=weights)
     cache = Cache(cache_dir, bound)
 
     def fill(staged: Path) -> None:
         (staged / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-        files = served_files(manifest)
         download = _Download(store, version_prefix(manifest.name, manifest.version), cache, staged, on_bytes)
         if bad := download.run({path: entry.size for path, entry in files.items()}, files):
             raise StageFailed(
@@ -60,15 +64,19 @@ def fetch(
             )
 
     return cache.entry(
-        f"{manifest.name}/{manifest.version}-{_content_digest(manifest)}",
+        f"{manifest.name}/{manifest.version}-{_content_digest(manifest)}{'' if weights else '-without-weights'}",
         fill,
-        changed=partial(_changed, manifest=manifest),
+        changed=partial(_changed, manifest=manifest, files=files),
     )
 
 
-def served_files(manifest: Manifest) -> dict[str, FileEntry]:
-    """Return the files of a version that are fetched: neither Python nor pickles."""
-    return {path: entry for path, entry in manifest.files.items() if not is_code(path)}
+def served_files(manifest: Manifest, *, weights: bool = True) -> dict[str, FileEntry]:
+    """Return the files of a version that are fetched: neither Python nor pickles, and its `weights` where asked for."""
+    return {
+        path: entry
+        for path, entry in manifest.files.items()
+        if not is_code(path) and (weights or not path.endswith(WEIGHTS))
+    }
 
 
 def differing(folder: Path, files: Mapping[str, FileEntry], paths: Iterable[str]) -> str | None:
@@ -96,12 +104,11 @@ def cached_paths(folder: Path) -> set[str]:
     return found - {MANIFEST}
 
 
-def _changed(folder: Path, manifest: Manifest) -> str | None:
+def _changed(folder: Path, manifest: Manifest, files: Mapping[str, FileEntry]) -> str | None:
     """Return the first file of a cached version that is not what was published."""
     with suppress(CallwrightError, ValueError):
         cached = Manifest.model_validate_json(read_file(folder / MANIFEST))
         if _content_digest(cached) == _content_digest(manifest):
-            files = served_files(manifest)
             return differing(folder, files, cached_paths(folder) | files.keys())
     return MANIFEST
 
