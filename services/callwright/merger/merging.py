@@ -7,7 +7,7 @@ files that are whole, and the manifest, which is written last. A second run cont
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,11 +62,16 @@ class Inputs:
 
 
 def read_inputs(
-    base_dir: Path, adapter_dir: Path, *, dtype: str = "base", shard_bytes: int = _DEFAULTS.shard_bytes
+    base_dir: Path,
+    adapter_dir: Path,
+    *,
+    dtype: str = "base",
+    shard_bytes: int = _DEFAULTS.shard_bytes,
+    apart: bool = True,
 ) -> Inputs:
     """Read base and adapter and plan their merge, writing nothing. Raises `NotFound` and `InvalidInput`."""
     base, adapter = open_checkpoint(base_dir), open_adapter(adapter_dir)
-    plan = plan_merge(base, adapter, dtype=dtype, shard_bytes=shard_bytes)
+    plan = plan_merge(base, adapter, dtype=dtype, shard_bytes=shard_bytes, apart=apart)
     return Inputs(base=base, adapter=adapter, plan=plan, files=companions(base_dir, adapter_dir, plan))
 
 
@@ -112,23 +117,26 @@ def merge(
         template=template,
         created_at=datetime.now(UTC),
     )
-    if published := _published(store, draft):
+    # Before what comes of the base alone stood apart, a version of the same inputs had another digest.
+    together = read_inputs(base_dir, adapter_dir, dtype=dtype, shard_bytes=shard_bytes, apart=False)
+    digests = {inputs.digest, together.digest}
+    if published := _published(store, draft, digests):
         return published
     with claimed(store, f"{version_prefix(name, version)}/{CLAIM}") as claim:
         # Somebody may have published it just before the claim.
-        return _published(store, draft) or _Merge(inputs, store, draft, claim, measure_parity, on_progress).run(
-            tolerance
-        )
+        return _published(store, draft, digests) or _Merge(
+            inputs, store, draft, claim, measure_parity, on_progress
+        ).run(tolerance)
 
 
-def _published(store: Store, draft: Manifest) -> Manifest | None:
-    """Return the version in the store that was made of the same inputs, if any. Raises `Conflict` for one made of
-    others.
+def _published(store: Store, draft: Manifest, digests: Collection[str]) -> Manifest | None:
+    """Return the version in the store that was made of the same inputs, by one of their `digests`, if any. Raises
+    `Conflict` for one made of others.
     """
     if not store.exists(manifest_key(draft.name, draft.version)):
         return None
     there = Registry(store).manifest(draft.name, draft.version)
-    if (there.inputs_digest, there.dialect, there.stop) == (draft.inputs_digest, draft.dialect, draft.stop):
+    if there.inputs_digest in digests and (there.dialect, there.stop) == (draft.dialect, draft.stop):
         return there
     raise Conflict(
         f"merging {draft.name} {draft.version}: the version exists and was made from another adapter, base or setting; "

@@ -7,7 +7,7 @@ fit its base is refused here, by name. Writes nothing.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,10 @@ TIE = "tie_word_embeddings"
 """The key of config.json that says whether embedding and head are one weight."""
 _CONV1D_TYPES = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 """Model types whose projections are stored [in, out]."""
+
+
+_SHARED_BYTES = 64 * 1024**2
+"""From how many bytes on what a merge takes from the base alone stands apart."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,8 @@ class MergePlan:
                 yield f"{shard.file}: {tensor.name} {tensor.dtype} {list(tensor.shape)}: {tensor.does}"
 
 
-def plan_merge(base: Checkpoint, adapter: Adapter, *, dtype: str, shard_bytes: int) -> MergePlan:
-    """Plan the merge of `adapter` into `base`.
+def plan_merge(base: Checkpoint, adapter: Adapter, *, dtype: str, shard_bytes: int, apart: bool = True) -> MergePlan:
+    """Plan the merge of `adapter` into `base`; what it leaves as it is stands `apart`, where it is large.
 
     `dtype` is `base` (each tensor keeps its own), float32, bfloat16 or float16. Raises `InvalidInput`, with the names,
     for a base that is quantised and for an adapter that does not fit.
@@ -137,7 +141,7 @@ def plan_merge(base: Checkpoint, adapter: Adapter, *, dtype: str, shard_bytes: i
     changes = _config_changes(base, tensors, head, dtype)
     if dtype != "base":
         tensors = [replace(tensor, dtype=DTYPES[dtype]) if tensor.source.is_float else tensor for tensor in tensors]
-    return MergePlan(shards=tuple(_sharded(tensors, shard_bytes)), config_changes=changes)
+    return MergePlan(shards=tuple(_sharded(tensors, base, shard_bytes, apart)), config_changes=changes)
 
 
 @dataclass(frozen=True)
@@ -361,8 +365,26 @@ def _config_changes(base: Checkpoint, tensors: list[OutputTensor], head: _Head, 
     return changes
 
 
-def _sharded(tensors: Iterable[OutputTensor], shard_bytes: int) -> Iterator[Shard]:
-    """Shards of at most `shard_bytes`, a larger tensor alone; wider dtypes first, so that all are aligned."""
+def _sharded(tensors: Sequence[OutputTensor], base: Checkpoint, shard_bytes: int, apart: bool) -> Iterator[Shard]:
+    """Shards of at most `shard_bytes`, a larger tensor alone; wider dtypes first, so that all are aligned.
+
+    What comes of the base alone, such as embeddings, has shards of its own where it is large: those are equal in all
+    versions of the base, and a node keeps them once.
+    """
+    files = {tensor.file for tensor in base.tensors.values()}
+    kept: list[OutputTensor] = []
+    made: list[OutputTensor] = []
+    for tensor in tensors:
+        alone = not tensor.low_rank and not tensor.bias and tensor.source.file in files
+        (kept if alone else made).append(tensor)
+    apart = apart and bool(made) and sum(tensor.nbytes for tensor in kept) >= _SHARED_BYTES
+    groups = [*_filled(kept, shard_bytes), *_filled(made, shard_bytes)] if apart else _filled(tensors, shard_bytes)
+    for number, group in enumerate(groups, 1):
+        name = "model.safetensors" if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
+        yield Shard(file=name, tensors=tuple(sorted(group, key=lambda tensor: -SIZES[tensor.dtype])))
+
+
+def _filled(tensors: Sequence[OutputTensor], shard_bytes: int) -> list[list[OutputTensor]]:
     groups: list[list[OutputTensor]] = [[]]
     size = 0
     for tensor in tensors:
@@ -371,6 +393,4 @@ def _sharded(tensors: Iterable[OutputTensor], shard_bytes: int) -> Iterator[Shar
             size = 0
         groups[-1].append(tensor)
         size += tensor.nbytes
-    for number, group in enumerate(groups, 1):
-        name = "model.safetensors" if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
-        yield Shard(file=name, tensors=tuple(sorted(group, key=lambda tensor: -SIZES[tensor.dtype])))
+    return groups
