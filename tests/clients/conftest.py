@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playing import SPOKEN, play
+from playing import LEARNED, SPOKEN, play
+from serving import learned
 
 from callwright import dialects
 from fakes import Engine, Served
@@ -31,14 +32,28 @@ def sidecar(engine: Engine) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same address of the model that is really trained and served."""
+    with learned(tmp_path_factory.mktemp("learned")) as url:
+        yield url
+
+
 @pytest.fixture
-def base_url(sidecar: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What clients are given; their environment points nowhere else."""
+def origin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of the sidecar that has the model; the clients' environment points nowhere else."""
     for name in list(os.environ):
         if name.startswith(("OPENAI_", "LANGCHAIN_", "LANGSMITH_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    return f"{sidecar}/v1"
+    model = request.getfixturevalue("model") if "model" in request.fixturenames else None
+    return str(request.getfixturevalue("served" if model == LEARNED else "sidecar"))
+
+
+@pytest.fixture
+def base_url(origin: str) -> str:
+    """What most clients are given."""
+    return f"{origin}/v1"
 
 
 @pytest.fixture(params=SPOKEN)

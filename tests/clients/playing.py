@@ -19,10 +19,28 @@ from fakes import Text
 QUESTION = "What's the weather like in Boston today?"
 ARGUMENTS = '{"location": "Boston"}'
 RESULT = "32F, clear skies"
+TOLD = "It is cold in Boston: 32F."
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_current_weather",
+        "description": "Tells the weather.",
+        "parameters": {
+            "type": "object",
+            "properties": {"location": {"type": "string", "description": "Where"}},
+            "required": ["location"],
+        },
+    },
+}
+"""The tool of every client, for those that take OpenAI's words; the result is `RESULT`."""
 THOUGHT = "I should look."
 NODE = Path(__file__).parent / "node"
 SPOKEN = ("react_en", "hermes")
 """Dialects that every client is tried with: results within the assistant's text, and results as messages."""
+LEARNED = "learned"
+"""The model that is really trained and served."""
+also_learned = pytest.mark.parametrize("model", [*SPOKEN, LEARNED], indirect=True)
+"""Has the test ask that model too."""
 
 
 def needs(client: str) -> None:
@@ -59,7 +77,7 @@ def play(request: dict[str, Any]) -> Text:
     """Call `get_current_weather`, until a result stands in the conversation; stop where the request says so."""
     if not _seen(request):
         return calling(request, "get_current_weather", ARGUMENTS)
-    text = "It is cold in Boston: 32F."
+    text = TOLD
     if "Observation: " in request["messages"][-1]["content"]:
         text = f"Thought: I now know the final answer\nFinal Answer: {text}"
     return _until_stop(request, text)

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from playing import QUESTION, RESULT, needs
+from playing import QUESTION, RESULT, also_learned, needs
 
 needs("anthropic")
 
@@ -32,20 +32,22 @@ def first() -> list[Any]:
     return [{"role": "user", "content": QUESTION}]
 
 
-def test_sync(sidecar: str, model: str) -> None:
+@also_learned
+def test_sync(origin: str, model: str) -> None:
     asked: dict[str, Any] = {"model": model, "max_tokens": 200, "tools": [TOOL]}
-    with anthropic.Anthropic(base_url=sidecar, api_key="none") as client:
+    with anthropic.Anthropic(base_url=origin, api_key="none") as client:
         answer = client.messages.create(messages=second(client.messages.create(messages=first(), **asked)), **asked)
     assert answer.stop_reason == "end_turn"
     assert "32F" in answer.content[0].text
 
 
+@also_learned
 @pytest.mark.parametrize("eager", [False, True])
-def test_async_and_streamed(sidecar: str, model: str, eager: bool) -> None:
+def test_async_and_streamed(origin: str, model: str, eager: bool) -> None:
     asked: dict[str, Any] = {"model": model, "max_tokens": 200, "tools": [TOOL]}
 
     async def run() -> str:
-        async with anthropic.AsyncAnthropic(base_url=sidecar, api_key="none") as client:
+        async with anthropic.AsyncAnthropic(base_url=origin, api_key="none") as client:
             extra = {"eager_tool_calls": eager}
             async with client.messages.stream(messages=first(), extra_body=extra, **asked) as stream:
                 called = await stream.get_final_message()
@@ -55,7 +57,8 @@ def test_async_and_streamed(sidecar: str, model: str, eager: bool) -> None:
     assert "32F" in asyncio.run(run())
 
 
-def test_the_tool_runner(sidecar: str, model: str) -> None:
+@also_learned
+def test_the_tool_runner(origin: str, model: str) -> None:
     places = []
 
     @beta_tool
@@ -68,7 +71,7 @@ def test_the_tool_runner(sidecar: str, model: str) -> None:
         places.append(location)
         return RESULT
 
-    with anthropic.Anthropic(base_url=sidecar, api_key="none") as client:
+    with anthropic.Anthropic(base_url=origin, api_key="none") as client:
         runner = client.beta.messages.tool_runner(
             model=model, max_tokens=200, messages=first(), tools=[get_current_weather]
         )

@@ -1,7 +1,7 @@
 """A LangGraph graph of a model and its tools, whole and streamed token by token."""
 
 import pytest
-from playing import QUESTION, RESULT, needs
+from playing import QUESTION, RESULT, also_learned, needs
 
 needs("langgraph")
 from langchain_core.tools import tool
@@ -10,6 +10,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
 
+@also_learned
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_graph_calls_its_tool_and_answers(base_url: str, model: str, streamed: bool) -> None:
     places = []

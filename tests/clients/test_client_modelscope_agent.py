@@ -8,7 +8,9 @@ import json
 from typing import Any
 
 import pytest
-from playing import script
+from playing import LEARNED, RESULT, TOOL, script
+from serving import PLACES, answer, question
+from serving import ROLE as LEARNED_ROLE
 
 from callwright.dialects.agentfabric import NO_KNOWLEDGE, AgentFabric, roleplay_steps
 from fakes import Engine, Text
@@ -18,6 +20,18 @@ ROLE = (
     "你扮演AI-Agent，你的名字是天气助手。查询天气\n你具有下列具体功能：你扮演一个天气预报助手。\n"
     "下面你将开始扮演天气助手"
 )
+
+TASK = {
+    "lang": "zh",
+    "role": {"name": "天气助手", "description": "查询天气", "instruction": "你扮演一个天气预报助手。"},
+    "tool": {
+        "name": "get_weather",
+        "description": "获取对应城市的天气数据",
+        "parameters": [{"name": "location", "description": "城市", "required": True, "type": "string"}],
+    },
+    "result": WEATHER,
+    "questions": ["朝阳区天气怎样？", "海淀区呢？"],
+}
 
 
 def play(request: dict[str, Any]) -> Text:
@@ -38,7 +52,7 @@ def test_role_play_sends_what_the_dialect_is_trained_on(
     base_url: str, engine: Engine, asked: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "answer", play)
-    told = script("roleplay", "role_play", base_url, "agentfabric", WEATHER)
+    told = script("roleplay", "role_play", base_url, "agentfabric", json.dumps(TASK))
     assert told["places"] == ["朝阳区", "海淀区"]
     messages: list[dict[str, Any]] = [{"role": "system", "content": ROLE}]
     for number, place in enumerate(told["places"]):
@@ -51,5 +65,19 @@ def test_role_play_sends_what_the_dialect_is_trained_on(
         ]
     steps = roleplay_steps(AgentFabric(knowledge=NO_KNOWLEDGE).render(messages, [told["tool"]]))
     assert [request["messages"] for request in asked()] == [list(step.messages[:-1]) for step in steps]
-    for question, output in ((1, steps[1]), (3, steps[3])):
-        assert told["history"][question]["content"].endswith(f"\nAnswer:{output.messages[-1]['content']}")
+    for position, output in ((1, steps[1]), (3, steps[3])):
+        assert told["history"][position]["content"].endswith(f"\nAnswer:{output.messages[-1]['content']}")
+
+
+@pytest.mark.parametrize("model", [LEARNED], indirect=True)
+def test_role_play_with_a_model_that_is_trained_and_served(base_url: str, model: str) -> None:
+    """Two questions: its calls and its answers are those that the model has learned, behind RolePlay's own prompts."""
+    function = TOOL["function"]
+    location = {"name": "location", "description": "Where", "required": True, "type": "string"}
+    tool = {"name": function["name"], "description": function["description"], "parameters": [location]}
+    questions = [question(number) for number in range(2)]
+    task = {"lang": "en", "role": LEARNED_ROLE, "tool": tool, "result": RESULT, "questions": questions}
+    told = script("roleplay", "role_play", base_url, model, json.dumps(task))
+    assert told["places"] == list(PLACES)
+    for number in range(2):
+        assert told["history"][2 * number + 1]["content"].endswith(f"\nAnswer: {answer(number)}")

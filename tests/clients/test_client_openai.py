@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 from openai.lib.streaming.chat import FunctionToolCallArgumentsDoneEvent
-from playing import QUESTION, RESULT
+from playing import QUESTION, RESULT, also_learned
 from pydantic import BaseModel
 
 
@@ -33,6 +33,7 @@ def first() -> list[Any]:
     return [{"role": "user", "content": QUESTION}]
 
 
+@also_learned
 def test_sync(base_url: str, model: str) -> None:
     with openai.OpenAI(base_url=base_url) as client:
         called = client.chat.completions.create(model=model, messages=first(), tools=[TOOL]).choices[0]
@@ -41,6 +42,7 @@ def test_sync(base_url: str, model: str) -> None:
     assert "32F" in (answer.choices[0].message.content or "")
 
 
+@also_learned
 def test_async_and_streamed(base_url: str, model: str) -> None:
     async def run() -> str:
         async with openai.AsyncOpenAI(base_url=base_url) as client:
@@ -53,6 +55,7 @@ def test_async_and_streamed(base_url: str, model: str) -> None:
     assert "32F" in asyncio.run(run())
 
 
+@also_learned
 @pytest.mark.parametrize("eager", [False, True])
 def test_the_stream_helper(base_url: str, model: str, eager: bool) -> None:
     asked: dict[str, Any] = {"model": model, "tools": [TOOL], "extra_body": {"eager_tool_calls": eager}}
@@ -68,6 +71,7 @@ def test_the_stream_helper(base_url: str, model: str, eager: bool) -> None:
     assert "32F" in (answer.message.content or "")
 
 
+@also_learned
 def test_parsed_arguments(base_url: str, model: str) -> None:
     with openai.OpenAI(base_url=base_url) as client:
         called = client.chat.completions.parse(model=model, messages=first(), tools=[TOOL]).choices[0].message

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from playing import QUESTION, RESULT, THOUGHT, needs
+from playing import LEARNED, QUESTION, RESULT, THOUGHT, also_learned, needs
 
 needs("pydantic_ai")
 
@@ -25,14 +25,16 @@ def made(base_url: str, model: str, places: list[str]) -> Agent:
     return agent
 
 
+@also_learned
 def test_a_run(base_url: str, model: str) -> None:
     places: list[str] = []
     result = asyncio.run(made(base_url, model, places).run(QUESTION))
     assert places == ["Boston"]
     assert "32F" in result.output
-    assert result.usage.output_tokens == 10
+    assert model == LEARNED or result.usage.output_tokens == 10
 
 
+@also_learned
 def test_a_streamed_run(base_url: str, model: str, asked: Callable[[], list[dict[str, Any]]]) -> None:
     """It takes the first text that it gets for the answer: a thought before a call must be none, and goes back."""
     places: list[str] = []
@@ -44,5 +46,6 @@ def test_a_streamed_run(base_url: str, model: str, asked: Callable[[], list[dict
     text = asyncio.run(run())
     assert places == ["Boston"]
     assert text == "It is cold in Boston: 32F."
-    turn = next(message for message in asked()[-1]["messages"] if message["role"] == "assistant")
-    assert THOUGHT in turn["content"] + turn.get("reasoning_content", "")
+    for request in asked()[-1:]:  # of the scripted engine
+        turn = next(message for message in request["messages"] if message["role"] == "assistant")
+        assert THOUGHT in turn["content"] + turn.get("reasoning_content", "")

@@ -6,7 +6,7 @@ from typing import Any
 
 import openai
 import pytest
-from playing import QUESTION, RESULT
+from playing import QUESTION, RESULT, also_learned
 
 TOOL: Any = {
     "type": "function",
@@ -25,6 +25,7 @@ def second(called: Any) -> list[Any]:
     return [*said, {"type": "function_call_output", "call_id": call.call_id, "output": RESULT}]
 
 
+@also_learned
 def test_sync(base_url: str, model: str) -> None:
     with openai.OpenAI(base_url=base_url) as client:
         called = client.responses.create(model=model, input=QUESTION, tools=[TOOL])
@@ -33,6 +34,7 @@ def test_sync(base_url: str, model: str) -> None:
     assert "32F" in answer.output_text
 
 
+@also_learned
 @pytest.mark.parametrize("eager", [False, True])
 def test_async_and_streamed(base_url: str, model: str, eager: bool) -> None:
     async def run() -> str:

@@ -356,5 +356,8 @@ def test_a_strict_sidecar_refuses_fields_that_it_does_not_know() -> None:
         assert (wrong.status_code, "a_field_of_next_year" in wrong.json()["error"]["message"]) == (400, True)
         items = {"model": "m", "input": "x", "tools": [{"type": "function", "name": "f"}], "store": True}
         assert httpx.post(f"{b.url}/v1/responses", json=items).status_code == 200
-        wrong = httpx.post(f"{b.url}/v1/responses", json=items | {"a_field_of_next_year": 1})
-        assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "a_field_of_next_year")
+        chat = {"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": [{"name": "f"}], "store": True}
+        assert httpx.post(f"{b.url}/v1/chat/completions", json=chat).status_code == 200
+        for path, good in (("responses", items), ("chat/completions", chat)):
+            wrong = httpx.post(f"{b.url}/v1/{path}", json=good | {"a_field_of_next_year": 1})
+            assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "a_field_of_next_year")

@@ -239,3 +239,59 @@ def test_a_result_may_say_nothing(content: object) -> None:
     made = Messages().chat_request(asked)
     assert made is not None
     assert made["messages"][-1] == {"role": "tool", "tool_call_id": "1", "content": ""}
+
+
+@pytest.mark.parametrize(
+    ("fields", "left_out"),
+    [
+        ({"metadata": {"a": "b"}, "store": True, "service_tier": "flex"}, ["metadata", "service_tier", "store"]),
+        ({"prediction": {"type": "content", "content": "x"}, "verbosity": "low"}, ["prediction", "verbosity"]),
+        ({"web_search_options": {}}, ["web_search_options"]),
+        ({"messages": [{"role": "user", "name": "bob", "content": "x"}]}, ["messages.name"]),
+        ({"modalities": ["text"], "user": "u", "seed": 1, "n": 2, "logprobs": True, "stop": ["a"]}, []),
+        ({"metadata": None, "audio": None, "functions": [], "function_call": "auto"}, []),
+    ],
+)
+def test_fields_without_an_effect_are_named(fields: dict[str, Any], left_out: list[str]) -> None:
+    api = ChatCompletions()
+    made = api.chat_request(GOOD | fields)
+    assert made is not None
+    assert (api.left_out, api.unknown) == (left_out, [])
+    assert not {key for key in left_out if key in made}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"modalities": "audio"}, "modalities"),
+        ({"audio": {"voice": "x"}}, "audio"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"function_call": {"name": "f"}}, "function_call"),
+        ({"function_call": "none"}, "function_call"),
+        (
+            {"tools": [], "messages": [{"role": "user", "content": "x"}], "function_call": {"name": "f"}},
+            "function_call",
+        ),
+        ({"tools": [TOOL, {"type": "web_search"}]}, "tools[1].type"),
+        ({"tool_choice": {"type": "custom", "custom": {"name": "nobody"}}}, "tool_choice"),
+        ({"messages": [{"role": "assistant", "audio": {"id": "x"}}]}, "messages[0].audio"),
+    ],
+)
+def test_a_field_that_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(Refused) as refused:
+        plan(ChatCompletions().chat_request(GOOD | fields) or {})
+    assert refused.value.param == param
+
+
+def test_a_refusal_of_an_earlier_turn_is_what_it_said() -> None:
+    said = {"role": "assistant", "content": None, "refusal": "I won't."}
+    messages = plan(GOOD | {"messages": [{"role": "user", "content": "x"}, said]}).body["messages"]
+    assert messages[-1]["content"].endswith("I won't.")
+
+
+def test_unknown_fields_of_a_chat_go_on_to_the_engine_and_are_told_apart() -> None:
+    api = ChatCompletions()
+    made = api.chat_request(GOOD | {"a_field_of_next_year": [1], "min_p": 0.1, "echo": False, "nothing": None})
+    assert made is not None
+    assert (made["a_field_of_next_year"], api.unknown, api.left_out) == ([1], ["a_field_of_next_year"], [])

@@ -554,3 +554,39 @@ def test_reasoning_that_is_given_back_unread_is_put_back(stream: bool) -> None:
     kept, dropped = (request["messages"][-1]["content"] for request in b.engine.requests[1:3])
     assert kept.startswith("Thought: I should look.\nAction: get_weather\n")
     assert dropped.startswith("Action: get_weather\n")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_items_that_are_stored_may_be_referred_to(stream: bool) -> None:
+    with bench(told_weather, stored_responses=8) as b:
+        if stream:
+            first = list(b.client.responses.create(**ASKED, stream=True))[-1].response
+        else:
+            first = b.client.responses.create(**ASKED)
+        asked = {"role": "user", "content": ASKED["input"]}
+        said = [{"type": "item_reference", "id": item.id} for item in first.output]
+        call_id = first.output[-1].call_id
+        result = {"type": "function_call_output", "call_id": call_id, "output": "sunny, 21"}
+        answer = post(b, input=[asked, *said, result]).json()
+        assert answer["output"][-1]["content"][0]["text"] == "It is sunny."
+        twice = post(b, input=[asked, *said, said[0]])
+        assert (twice.status_code, twice.json()["error"]["param"]) == (400, f"input[{len(said) + 1}]")
+        theirs = {"type": "message", "role": "user", "content": "x", "id": "msg_mine"}
+        post(b, input=[theirs])
+        for unknown in ("msg_mine", "nobody", 7, None, [first.output[0].id]):
+            gone = post(b, input=[asked, {"type": "item_reference", "id": unknown}])
+            assert (gone.status_code, gone.json()["error"]["param"]) == (400, "input[1]")
+    assert b.engine.requests[1]["messages"][-1]["content"].startswith(CALL)
+
+
+def test_items_that_are_referred_to_count_towards_the_limits_and_go_with_their_response() -> None:
+    with bench("Hello " * 500, stored_responses=2, max_body_bytes=8000, max_held_bytes=64_000) as b:
+        first, second = (post(b, input="x").json()["output"][0]["id"] for _ in range(2))
+        both = [
+            {"role": "user", "content": "y" * 4000},
+            *({"type": "item_reference", "id": i} for i in (first, second)),
+        ]
+        large = post(b, input=both)
+        assert (large.status_code, "8000" in large.json()["error"]["message"]) == (413, True)
+        post(b, input="x")
+        assert post(b, input=[{"type": "item_reference", "id": first}]).status_code == 400

@@ -61,9 +61,16 @@ def needs_dialect(request: Json) -> bool:
 
 def check_without_tools(request: Json) -> None:
     """Raise `Refused` when a request without tools demands a call."""
-    if not isinstance(request.get("tool_choice"), dict) and request.get("tool_choice") != "required":
-        return
-    raise Refused("tool_choice is only allowed when tools are given", param="tool_choice")
+    for key, tools in (("tool_choice", "tools"), ("function_call", "functions")):
+        if isinstance(request.get(key), dict) or request.get(key) == "required":
+            raise Refused(f"{key} is only allowed when {tools} are given", param=key)
+
+
+def check_legacy(request: Json) -> None:
+    """Raise `Refused` for fields of the older kind beside `tools`, of which one would be dropped."""
+    for key in ("functions", "function_call"):
+        if request.get("tools") and request.get(key) not in (None, [], "auto"):
+            raise Refused(f"{key}: got it beside tools; expected tools and tool_choice alone", param=key)
 
 
 def checked_messages(request: Json) -> list[Json]:
@@ -83,6 +90,11 @@ def _message(message: object, where: str) -> Json:
             param=f"{where}.role",
         )
     content = message.get("content")
+    if message["role"] == "assistant" and not content:
+        if isinstance(refusal := message.get("refusal"), str):
+            content, message = refusal, message | {"content": refusal}
+        elif message.get("audio"):
+            raise Refused(f"{where}.audio: only text goes together with tools", param=f"{where}.audio")
     if isinstance(content, list):
         reasoning = {REASONING: reasoning_of(message)} if message["role"] == "assistant" else {}
         message = message | {"content": joined_text(content, f"{where}.content")} | reasoning
@@ -133,7 +145,7 @@ def checked_tools(request: Json, config: SidecarConfig) -> list[Json]:
         if not isinstance(tool, dict) or not isinstance(function, dict):
             raise Refused(f"tools[{n}]: expected an object with a function", param=f"tools[{n}]")
         if tool.get("type", "function") != "function":
-            raise Refused(f"tools[{n}].type: expected 'function'", param=f"tools[{n}].type")
+            raise Refused(f"tools[{n}].type: expected 'function' or 'custom'", param=f"tools[{n}].type")
         name = function.get("name")
         if not isinstance(name, str) or not name.strip() or len(name) > 256 or not name.isprintable():
             raise Refused(f"tools[{n}].function.name: expected a name of one line", param=f"tools[{n}].function.name")

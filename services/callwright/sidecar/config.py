@@ -82,8 +82,9 @@ class SidecarConfig(BaseModel):
     max_stored_bytes: int = Field(default=64 * 1024**2, ge=1024)
     """Bytes that all of them take; the oldest go first."""
     strict_fields: bool = False
-    """Refuse requests of the Messages and the Responses API with fields that are not known here. Else these are left
-    out, which the header `x-callwright-left-out` says, as of known ones that change no answer."""
+    """Refuse requests with tools that have fields which are not known here. Else these are left out, or go on to the
+    engine in chat completions, whose own it may be; the header `x-callwright-left-out` names what is left out, known
+    fields that change no answer too."""
     retry_malformed_calls: bool = False
     """Let the model try once more where it wrote a malformed call and no other, told why as a tool's result; a request
     says otherwise in its field of that name. Not with `n` over 1."""

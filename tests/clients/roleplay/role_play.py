@@ -1,6 +1,7 @@
 """modelscope-agent's RolePlay, as AgentFabric's page drives it: two questions, the second with the first's history.
 
-Takes the base URL, the model and the tool's result from argv; prints one line of JSON.
+Takes the base URL, the model and a task in JSON from argv (`lang`, `role`, `tool`, `result`, `questions`); prints one
+line of JSON.
 """
 
 import json
@@ -10,26 +11,27 @@ from typing import Any
 from modelscope_agent.agents.role_play import RolePlay
 from modelscope_agent.tools.base import BaseTool, register_tool
 
-base_url, model, result = sys.argv[1:]
+base_url, model = sys.argv[1:3]
+task = json.loads(sys.argv[3])
 places: list[str] = []
 
 
-@register_tool("get_weather")
+@register_tool(task["tool"]["name"])
 class Weather(BaseTool):
     """A tool as modelscope-agent has them."""
 
-    name = "get_weather"
-    description = "获取对应城市的天气数据"
-    parameters = [{"name": "location", "description": "城市", "required": True, "type": "string"}]  # noqa: RUF012
+    name = task["tool"]["name"]
+    description = task["tool"]["description"]
+    parameters = task["tool"]["parameters"]
 
     def call(self, params: str, **rest: Any) -> str:
         """The weather."""
         places.append(self._verify_args(params)["location"])
-        return result
+        return str(task["result"])
 
 
 bot = RolePlay(
-    function_list=["get_weather"],
+    function_list=[task["tool"]["name"]],
     llm={
         "model_server": "openai",
         "model": model,
@@ -39,10 +41,10 @@ bot = RolePlay(
         "is_function_call": False,
         "support_stream": False,
     },
-    instruction={"name": "天气助手", "description": "查询天气", "instruction": "你扮演一个天气预报助手。"},
+    instruction=task["role"],
 )
 history: list[dict[str, str]] = []
-for question in ("朝阳区天气怎样？", "海淀区呢？"):
-    said = "".join(bot.run(question, history=list(history), ref_doc="Empty Response"))
+for question in task["questions"]:
+    said = "".join(bot.run(question, history=list(history), ref_doc="Empty Response", lang=task["lang"]))
     history += [{"role": "user", "content": question}, {"role": "assistant", "content": said}]
-print(json.dumps({"history": history, "places": places, "tool": bot.function_map["get_weather"].function}))
+print(json.dumps({"history": history, "places": places, "tool": bot.function_map[task["tool"]["name"]].function}))

@@ -1,7 +1,7 @@
-"""`Api`: how the clients of one API ask and are answered; and OpenAI's chat completions, which are used inside.
+"""`Api`: how the clients of one API ask and are answered, and what the APIs share.
 
-Another API is a translation in front of that one: of its request into a chat request, of a chat completion or its
-events into its own. What such APIs share is here too. Knows nothing of dialects.
+Each is a translation in front of chat completions, which are used inside: of its request into a chat request, of a chat
+completion or its events into its own. Knows nothing of dialects.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from callwright.dialects.types import REASONING, Part, Text, Thought, ToolCall
-from callwright.sidecar import chat_request, sse
+from callwright.sidecar import sse
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.plan import RETRY
 
@@ -71,46 +71,6 @@ class Api(Protocol):
 
     def error_event(self, error: Json, status: int) -> bytes:
         """Return the same as the end of a stream that has begun; nothing where that has ended with an error."""
-
-
-class ChatCompletions:
-    """`/v1/chat/completions`: everything stays as it is."""
-
-    keep_alive = sse.KEEP_ALIVE
-    kept = 0
-    left_out: Sequence[str] = ()
-    unknown: Sequence[str] = ()
-
-    def earlier(self, request: Json) -> bytes:
-        """Return nothing: no conversation is kept."""
-        return b""
-
-    def chat_request(self, request: Json) -> Json | None:
-        """Return the request itself."""
-        if chat_request.needs_dialect(request):
-            return request
-        chat_request.check_without_tools(request)
-        return None
-
-    def refused(self, error: Refused) -> Refused:
-        """Return the refusal itself."""
-        return error
-
-    def answer(self, completion: Json, parts: Sequence[Part]) -> Json:
-        """Return the completion itself."""
-        return completion
-
-    def event(self, data: bytes) -> bytes:
-        """Return the event itself."""
-        return sse.event(data)
-
-    def error(self, error: Json, status: int) -> Json:
-        """Return the error itself."""
-        return error
-
-    def error_event(self, error: Json, status: int) -> bytes:
-        """Return the error as an event. No `[DONE]`: to many clients that means a whole answer."""
-        return sse.event(sse.dumps(error))
 
 
 def same_fields(request: Json, *, refused: Collection[str], further: Collection[str] = ()) -> Json:

@@ -9,7 +9,8 @@ from typing import Any
 
 from callwright.dialects.types import Part, Thought, ToolCall
 from callwright.sidecar.apis.base import cached_tokens, joined_parts, parsed_chunk, reasoning_in
-from callwright.sidecar.apis.response_tools import ResponseTools, read_input
+from callwright.sidecar.apis.custom_tools import read_input
+from callwright.sidecar.apis.response_tools import ResponseTools
 from callwright.sidecar.sse import DONE, named_event
 
 Json = dict[str, Any]

@@ -6,14 +6,13 @@
 Tools that a server would run are left out, unless a call of one is demanded.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
+from callwright.sidecar.apis.custom_tools import custom_function
 from callwright.sidecar.errors import Refused
 
 Json = dict[str, Any]
-_INPUT = "input"
 _RUN_BY_CLIENTS = ("local_shell", "shell", "apply_patch", "computer", "computer_use_preview")
 """Tools of the API's own that the client carries out, and that are called in ways of their own."""
 _FUNCTION = ("name", "description", "parameters", "strict")
@@ -109,36 +108,10 @@ class ResponseTools:
         self.functions.append({"type": "function", "function": function})
 
     def _custom(self, tool: Json, where: str) -> Json:
-        text: Json = {"type": "string"}
-        described = [tool.get("description")]
-        match tool.get("format"):
-            case None | {"type": "text"}:
-                pass
-            case {"type": "grammar", "syntax": "regex", "definition": str(pattern)}:
-                text["pattern"] = pattern
-            case {"type": "grammar", "syntax": str(syntax), "definition": str(grammar)}:
-                described.append(f"The input follows this {syntax} grammar:\n{grammar}")
-                self.left_out.append(f"{where}.format")  # the model is told, and not held to it
-            case _:
-                raise Refused(f"{where}.format: expected text or a grammar with its syntax", param=f"{where}.format")
-        parameters = {"type": "object", "properties": {_INPUT: text}, "required": [_INPUT]}
-        told = "\n\n".join(part for part in described if isinstance(part, str) and part)
-        return {"name": tool.get("name"), "description": told, "parameters": parameters}
-
-
-def written_input(text: object) -> str:
-    """Return the arguments of a function for the input of a custom tool."""
-    return json.dumps({_INPUT: text}, ensure_ascii=False)
-
-
-def read_input(arguments: str) -> str:
-    """Return the input of a custom tool for a function's arguments; these themselves where they are others."""
-    try:
-        with_input = json.loads(arguments)
-    except (ValueError, RecursionError):  # the length has cut them
-        return arguments
-    text = with_input.get(_INPUT) if isinstance(with_input, dict) else None
-    return text if isinstance(text, str) else arguments
+        function, is_told = custom_function(tool, where)
+        if is_told:
+            self.left_out.append(f"{where}.format")  # the model is told, and not held to it
+        return function
 
 
 def _flat(namespace: str | None, name: str) -> str:

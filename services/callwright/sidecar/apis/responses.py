@@ -4,14 +4,16 @@ Owns that API's requests; its answers are in `callwright.sidecar.apis.response_e
 the whole conversation comes as `input`, unless conversations are kept here. What else it asks for is refused.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from callwright.dialects.messages import reasoning_of
 from callwright.dialects.types import REASONING, Part
 from callwright.sidecar.apis.base import other_fields, renamed_refusal, same_fields
+from callwright.sidecar.apis.custom_tools import written_input
 from callwright.sidecar.apis.response_events import REPLAYED, ResponseEvents, echoed, replayed, response
-from callwright.sidecar.apis.response_tools import ResponseTools, written_input
+from callwright.sidecar.apis.response_tools import ResponseTools
 from callwright.sidecar.apis.stored import StoredResponses
 from callwright.sidecar.chat_request import joined_text
 from callwright.sidecar.errors import Refused
@@ -63,14 +65,15 @@ class Responses:
         return self._echoed + (self._events.kept if self._events else 0)
 
     def earlier(self, request: Json) -> bytes:
-        """Return the kept conversation of `previous_response_id`."""
-        return self._stored.written(request.get("previous_response_id"))
+        """Return the kept conversation of `previous_response_id`, and the kept items that others refer to."""
+        referred = (self._stored.item(item_id) for item_id in _references(request.get("input")).values())
+        return b",".join(filter(None, (self._stored.written(request.get("previous_response_id")), *referred)))
 
     def chat_request(self, request: Json) -> Json | None:
         """Return the chat request, where there are functions or calls and results of such. Raises `Refused`."""
         earlier = self._stored.get(previous := request.get("previous_response_id"))
         has_tools = _has_type(request.get("tools"), *_CALLABLE) or _has_type(request.get("input"), *_CALLS)
-        if not has_tools and earlier is None:
+        if not has_tools and not self.earlier(request):
             return None
         if previous and earlier is None:
             told = "no such response is stored here; send the whole conversation as input"
@@ -78,7 +81,7 @@ class Responses:
         for key in _STORED:
             if request.get(key):
                 raise Refused(f"{key}: nothing is stored here; send the whole conversation as input", param=key)
-        self._items = [*(earlier or ()), *_items(request.get("input"))]
+        self._items = [*(earlier or ()), *self._referred(_items(request.get("input")))]
         if request.get("store") is not False:
             self._id = self._id or self._stored.new_id()
         self._request = echoed(request) | {"id": self._id, "store": self._id is not None}
@@ -98,12 +101,24 @@ class Responses:
         made["messages"] = self._messages(request, len(earlier or ()))
         made["tools"] = self._tools.functions
         made |= self._tools.choice(request.get("tool_choice")) | _format(request.get("text"))
-        if isinstance(reasoning := request.get("reasoning"), dict) and reasoning.get("effort") is not None:
+        if not isinstance(reasoning := request.get("reasoning"), dict | None):
+            raise Refused("reasoning: expected an object", param="reasoning")
+        if reasoning and reasoning.get("effort") is not None:
             made["reasoning_effort"] = reasoning["effort"]
         if request.get("max_output_tokens") is not None:
             made["max_completion_tokens"] = request["max_output_tokens"]
         if request.get("stream"):
             made["stream_options"] = {"include_usage": True}
+        return made
+
+    def _referred(self, items: list[Any]) -> list[Any]:
+        """Return the items, with those that are kept in place of what refers to them. Raises `Refused`."""
+        made = items.copy()
+        for n, item_id in _references(items).items():
+            if not (written := self._stored.item(item_id)):
+                why = f"no item {item_id[:80]!r} is stored here; ask with store false, send items whole"
+                raise Refused(f"input[{n}]: {why}", param=f"input[{n}]")
+            made[n] = json.loads(written)
         return made
 
     def _messages(self, request: Json, earlier: int) -> list[Json]:
@@ -139,7 +154,7 @@ class Responses:
 
     def _keep(self, output: list[Json]) -> None:
         if self._id is not None:
-            self._stored.put(self._id, [*self._items, *output])
+            self._stored.put(self._id, self._items, output)
 
     def error(self, error: Json, status: int) -> Json:
         """Return the error itself: the shape is the same."""
@@ -159,6 +174,16 @@ def _items(items: object) -> list[Any]:
     if not isinstance(items, str):
         raise Refused("input: expected text or a list of items", param="input")
     return [{"role": "user", "content": items}]
+
+
+def _references(items: object) -> dict[int, str]:
+    """Return the ids of the items that are referred to, by their place. Raises `Refused` for one that is twice."""
+    found: dict[str, int] = {}
+    for n, item in enumerate(items if isinstance(items, list) else ()):
+        is_one = isinstance(item, dict) and item.get("type") == "item_reference"
+        if is_one and found.setdefault(str(item.get("id")), n) != n:
+            raise Refused(f"input[{n}]: got a second reference to the same item; expected one", param=f"input[{n}]")
+    return {n: item_id for item_id, n in found.items()}
 
 
 def _has_type(items: object, *kinds: str) -> bool:
@@ -206,8 +231,6 @@ def _add(item: object, made: list[Json], where: str, tools: ResponseTools) -> No
                 if called is None:
                     made.append(called := {"role": "assistant", "content": None})
                 called[REASONING] = "\n".join(filter(None, (called.get(REASONING), reasoning)))
-        case "item_reference":
-            raise Refused(f"{where}: nothing is stored here; ask with store false, send items whole", param=where)
         case _:
             raise Refused(f"{where}.type: only messages and function calls go with functions", param=f"{where}.type")
 

@@ -8,11 +8,14 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 from callwright.sidecar.sse import dumps
 
 Json = dict[str, Any]
+_ITEM_BYTES = 512
+"""What an item takes beside its JSON."""
 
 
 class StoredResponses:
@@ -20,7 +23,9 @@ class StoredResponses:
 
     def __init__(self, most: int = 0, most_bytes: int = 0, seconds: float = 0.0) -> None:
         self._most, self._most_bytes, self._seconds = most, most_bytes, seconds
-        self._kept: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, bytes, dict[str, bytes]]] = OrderedDict()
+        self._owners: dict[str, str] = {}
+        """The response of each item that one of them put out."""
         self._bytes = 0
         self._lock = threading.Lock()
         """Long conversations are read and written beside the event loop."""
@@ -29,17 +34,22 @@ class StoredResponses:
         """Return the id of a response that is to be kept; None where none are."""
         return f"resp_{secrets.token_hex(24)}" if self._most else None
 
-    def put(self, response_id: str, items: list[Json]) -> None:
-        """Keep a conversation; the oldest go for it, and one that is too large is not kept."""
-        written = dumps(items)
+    def put(self, response_id: str, items: list[Json], output: Sequence[Json] = ()) -> None:
+        """Keep a conversation that goes on with a response's `output`; the oldest go for it, and one that is too large
+        is not kept.
+        """
+        written = dumps([*items, *output])
+        own = {str(item["id"]): dumps(item) for item in output}
+        size = _size(written, own)
         with self._lock:
             self._drop(response_id)
-            if len(written) > self._most_bytes:
+            if size > self._most_bytes:
                 return
-            self._kept[response_id] = time.monotonic() + self._seconds, written
-            self._bytes += len(written)
+            self._kept[response_id] = time.monotonic() + self._seconds, written, own
+            self._owners |= dict.fromkeys(own, response_id)
+            self._bytes += size
             now = time.monotonic()
-            for oldest, (until, _) in list(self._kept.items()):
+            for oldest, (until, _, _) in list(self._kept.items()):
                 if len(self._kept) <= self._most and self._bytes <= self._most_bytes and now < until:
                     break
                 self._drop(oldest)
@@ -52,10 +62,26 @@ class StoredResponses:
 
     def written(self, response_id: object) -> bytes:
         """Return the same as it is kept; empty where it is not."""
+        return self._found(response_id)[0]
+
+    def item(self, item_id: str) -> bytes:
+        """Return an item that one of the responses put out, as JSON; empty where none is kept that did."""
         with self._lock:
-            until, written = self._kept.get(response_id, (0.0, b"")) if isinstance(response_id, str) else (0.0, b"")
-        return written if time.monotonic() < until else b""
+            owner = self._owners.get(item_id)
+        return self._found(owner)[1].get(item_id, b"")
+
+    def _found(self, response_id: object) -> tuple[bytes, dict[str, bytes]]:
+        with self._lock:
+            kept = self._kept.get(response_id) if isinstance(response_id, str) else None
+        return kept[1:] if kept is not None and time.monotonic() < kept[0] else (b"", {})
 
     def _drop(self, response_id: str) -> None:
-        _, written = self._kept.pop(response_id, (0.0, b""))
-        self._bytes -= len(written)
+        if (kept := self._kept.pop(response_id, None)) is not None:
+            _, written, own = kept
+            self._bytes -= _size(written, own)
+            for item_id in own:
+                del self._owners[item_id]
+
+
+def _size(written: bytes, own: dict[str, bytes]) -> int:
+    return len(written) + sum(_ITEM_BYTES + len(item) for item in own.values())

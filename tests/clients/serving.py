@@ -1,0 +1,103 @@
+"""A model that is really trained, merged and served: the demo's base, which learns one task by heart in seconds.
+
+`callwright run` and `callwright serve` are those of the environment beside the clients', which has Ray and vLLM.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playing import ARGUMENTS, QUESTION, RESULT, TOLD, TOOL
+
+from sidecar_process import free_port, wait_for
+
+ROOT = Path(__file__).parents[2]
+PLACES = ("Bergen", "Oslo")
+ROLE = {"name": "Weather", "description": "Tell the weather", "instruction": "You are a weather forecaster."}
+"""As AgentFabric's page takes it, and as RolePlay writes it."""
+_SYSTEM = """\
+You are playing as an AI-Agent, Your name is Weather.Tell the weather
+You have the following specific functions:You are a weather forecaster.
+Now you will start playing asWeather"""
+_DOCUMENT: dict[str, Any] = {
+    "apiVersion": "callwright.io/v1alpha1",
+    "kind": "FineTune",
+    "metadata": {"name": "learned"},
+    "spec": {
+        "dialect": "agentfabric",
+        "data": {"sources": [{"path": "rows.jsonl", "format": "openai"}], "testFraction": 0},
+        "lora": {"rank": 32, "alpha": 64, "dropout": 0},
+        "train": {
+            "learningRate": 3e-3, "steps": 20, "batchSize": 2, "sequencesPerStep": 8, "maxGradNorm": 1.0,
+            "weightDecay": 0, "gradientCheckpointing": False, "evalSteps": 1000, "saveSteps": 1000,
+        },
+        "resources": {"workers": 1},
+        "deploy": {"engine": {"dtype": "float32", "maxModelLen": 4096}},
+    },
+}  # fmt: skip
+
+
+def question(number: int) -> str:
+    """What is asked in a turn of RolePlay's."""
+    return f"And in {PLACES[number]}?" if number else f"What is the weather in {PLACES[number]}?"
+
+
+def answer(number: int) -> str:
+    """What is to be answered then."""
+    return f"In {PLACES[number]} it is cold."
+
+
+@contextmanager
+def learned(folder: Path) -> Iterator[str]:
+    """The URL, without `/v1`, of a sidecar in front of vLLM that serves the model `learned`."""
+    callwright = ROOT / ".venv" / "bin" / "callwright"
+    if not callwright.is_file():
+        pytest.skip(f"needs {callwright}: make setup makes it")
+    shutil.copytree(ROOT / "services/callwright/demo/base", folder / "base")
+    settings = folder / "base" / "generation_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"temperature": 0.0}))  # whatever clients ask
+    (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in _rows()))
+    spec = {"base": {"model": str(folder / "base")}, **_DOCUMENT["spec"]}
+    (folder / "finetune.json").write_text(json.dumps(_DOCUMENT | {"spec": spec}))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "PYTHON"))}
+    environment |= {"CALLWRIGHT_STORE": (folder / "store").as_uri()}
+    if "PYTHONPATH" in os.environ:
+        environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
+    options: dict[str, Any] = {"cwd": folder, "env": environment}
+    command = [callwright, "run", "finetune.json", "--until", "merge"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (version,) = (folder / "store/models/learned/versions").iterdir()
+    port, engine_port = free_port(), free_port()
+    command = [callwright, "serve", "--model", f"learned@{version.name}", "--port", str(port)]
+    with subprocess.Popen([*command, "--engine-port", str(engine_port)], **options) as process:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/readyz", process, seconds=120)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    """RolePlay's task, in two turns, and that of all other clients, in one."""
+    turns = [
+        turn
+        for number, place in enumerate(PLACES)
+        for turn in _turn(question(number), json.dumps({"location": place}), answer(number))
+    ]
+    yield {"messages": [{"role": "system", "content": _SYSTEM}, *turns], "tools": [TOOL]}
+    yield {"messages": list(_turn(QUESTION, ARGUMENTS, TOLD)), "tools": [TOOL]}
+
+
+def _turn(asked: str, arguments: str, told: str) -> Iterator[dict[str, Any]]:
+    call = {"id": arguments, "type": "function", "function": {"name": "get_current_weather", "arguments": arguments}}
+    yield {"role": "user", "content": asked}
+    yield {"role": "assistant", "content": None, "tool_calls": [call]}
+    yield {"role": "tool", "tool_call_id": arguments, "content": RESULT}
+    yield {"role": "assistant", "content": told}
