@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playing import RESULT, SPOKEN
+from playing import RESULT, SPOKEN, THOUGHT, calling
 
 from callwright import dialects
 from fakes import Engine, Raw, Served, Text
@@ -22,7 +22,7 @@ TOOLS = ("exec_command", "Read")
 
 
 def play(request: dict[str, Any]) -> Text:
-    """Read the file that the user names, with the client's own tool, and answer with what stands in it."""
+    """Think, read the file that the user names, with the client's own tool, and answer with what stands in it."""
     assert (request.get("max_tokens") or 0) <= CONTEXT
     dialect = dialects.load(str(request["model"]))
     prompt = json.dumps(request["messages"])
@@ -32,8 +32,7 @@ def play(request: dict[str, Any]) -> Text:
     path = prompt.split("It stands in ")[1].split("weather.txt")[0] + "weather.txt"
     name = next(name for name in TOOLS if f'{name}\\"' in prompt or f"'{name}'" in prompt)
     arguments = {"file_path": path} if name == "Read" else {"cmd": f"cat {path}"}
-    begin, end = dialect.call_frame(name)
-    return Text([begin + json.dumps(arguments) + end])
+    return calling(request, name, json.dumps(arguments))
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +85,4 @@ def test_it_reads_a_file_with_its_own_tool_and_answers(
     assert "It is cold in Boston: 32F." in done.stdout
     assert len(engine.requests) - before >= 2
     assert any(RESULT in message["content"] for message in engine.requests[-1]["messages"])
+    assert THOUGHT in json.dumps(engine.requests[-1]["messages"]), "what the model thought goes back to it"

@@ -5,7 +5,7 @@ import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
-const [baseURL, model, how, api] = process.argv.slice(2);
+const [baseURL, model, how, api, kept] = process.argv.slice(2);
 const apiKey = "none";
 const apis = {
   chat: () => createOpenAICompatible({ name: "callwright", baseURL, apiKey, includeUsage: true }).chatModel(model),
@@ -16,7 +16,7 @@ const places = [];
 const asked = {
   model: apis[api](),
   prompt: "What's the weather like in Boston today?",
-  providerOptions: { openai: { store: false } },
+  providerOptions: { openai: kept ? {} : { store: false, include: ["reasoning.encrypted_content"] } },
   maxOutputTokens: 200,
   stopWhen: stepCountIs(5),
   tools: {

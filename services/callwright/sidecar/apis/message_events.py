@@ -80,8 +80,10 @@ class MessageEvents:
     def _close(self) -> bytes:
         if self._open is None:
             return b""
+        # Clients give a block of reasoning back once they have seen its signature, if only an empty one.
+        signed = self._delta({"type": "signature_delta", "signature": ""}) if self._open == "thinking" else b""
         self._open = None
-        return named_event("content_block_stop", {"type": "content_block_stop", "index": self._index})
+        return signed + named_event("content_block_stop", {"type": "content_block_stop", "index": self._index})
 
     def _end(self) -> bytes:
         told: Json = {"type": "message_delta", "delta": stop(*self._ended, self._stops), "usage": usage(self._usage)}
