@@ -1,6 +1,7 @@
 """The node's cache: bounded, shared between processes and versions, and never half there."""
 
 import contextlib
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from callwright.errors import InvalidInput
+from callwright.errors import InvalidInput, Unavailable
 from callwright.store import Bound, Cache, Manifest, Store, cache_room, fetch, fetch_file, fetch_folder
+from callwright.store.backend import Buffer
 from versions import publish_version
 
 MB = 1024**2
@@ -156,6 +158,51 @@ def test_bytes_of_the_disk_stay_free(store: Store, cache: Path, monkeypatch: pyt
     with pytest.raises(InvalidInput, match=r"the disk of the cache .* stay free \(cacheFreeBytes\); make room on it"):
         fetch(store, "m", "v1", cache, bound=Bound(free_bytes=4 * MB))
     assert versions(cache) == {"v2", "v3"}
+
+
+def test_what_comes_keeps_others_from_the_room_that_it_will_need(store: Store, cache: Path) -> None:
+    node = Cache(cache, Bound(most_bytes=3 * MB))
+    publish(store, "v1", MB)
+
+    def fill(staged: Path) -> None:
+        node.reserve(staged, {"model.safetensors": 2 * MB + MB // 2}, {})
+        assert size(cache) < MB  # nothing is written as yet
+        with pytest.raises(InvalidInput, match="it needs"):
+            fetch(store, "m", "v1", cache, bound=Bound(most_bytes=3 * MB))
+
+    node.entry("m/v2", fill)
+    node.release()
+    used(store, "v1", cache, Bound(most_bytes=3 * MB))
+
+
+def test_a_child_that_was_forked_takes_no_hold_away(store: Store, cache: Path) -> None:
+    """Such as an engine's process, whose copy of a replica ends."""
+    for version in ("v1", "v2"):
+        publish(store, version)
+    fetch(store, "m", "v1", cache)
+    child = multiprocessing.get_context("fork").Process(target=Cache(cache).release)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    with pytest.raises(InvalidInput, match="are in use"):
+        fetch(store, "m", "v2", cache, bound=Bound(most_bytes=MB + MB // 2))
+
+
+def test_a_base_that_changes_while_it_is_copied_is_not_taken_for_one(store: Store, cache: Path) -> None:
+    store.put_bytes("base/config.json", b"{}")
+    store.put_bytes("base/model.safetensors", b"one")
+    read = store.backend.read_range
+
+    def change(key: str, start: int, length: int) -> Buffer:
+        store.put_bytes("base/model.safetensors", b"another")
+        return read(key, start, length)
+
+    store.backend.read_range = change  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match=r"copying .*/base: it changed meanwhile"):
+        fetch_folder(store, "base", cache, "base")
+    store.backend.read_range = read  # type: ignore[method-assign]
+    assert (fetch_folder(store, "base", cache, "base") / "model.safetensors").read_bytes() == b"another"
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
 
 
 def test_files_that_versions_share_are_fetched_and_counted_once(store: Store, cache: Path) -> None:

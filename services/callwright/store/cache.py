@@ -101,10 +101,10 @@ class Cache:
         return linked
 
     def release(self) -> None:
-        """Let go of everything that this process uses here."""
+        """Let go of everything that this process uses here; its children that were forked go on using it."""
         for target in [target for target in _HELD if target.is_relative_to(self.folder)]:
             for handle in _HELD.pop(target):
-                let_go(handle)
+                os.close(handle)
 
     def _take(self, target: Path) -> tuple[int, Literal["there", "coming", "absent"]]:
         """Return the entry's lock: shared where the entry is there, alone where it is absent."""

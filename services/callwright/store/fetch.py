@@ -9,14 +9,15 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from callwright.errors import CallwrightError, NotFound, StageFailed
+from callwright.errors import CallwrightError, NotFound, StageFailed, Unavailable
 from callwright.progress import Advance, silent
+from callwright.store.backend import Entry
 from callwright.store.cache import MANIFEST, Cache
 from callwright.store.cache_room import Bound
 from callwright.store.documents import read_file
@@ -126,13 +127,17 @@ def fetch_folder(store: Store, prefix: str, cache_dir: Path, label: str, *, boun
     one, `InvalidInput` where it has no room and `Unavailable` when the store does not answer.
     """
     listed, top = store.list(prefix), f"{prefix.rstrip('/')}/" if prefix else ""
-    state = [f"{store.url}/{prefix}", *(f"{entry.key} {entry.size} {entry.modified.isoformat()}" for entry in listed)]
-    sizes = {entry.key.removeprefix(top): entry.size for entry in listed}
-    taken = {path: size for path, size in sizes.items() if is_taken(path)}
-    if not taken:
+
+    def taken(entries: list[Entry]) -> dict[str, Entry]:
+        named = ((entry.key.removeprefix(top), entry) for entry in entries)
+        return {path: entry for path, entry in named if is_taken(path)}
+
+    if not taken(listed):
         raise NotFound(f"reading {store.url.rstrip('/')}/{prefix}: nothing there")
+    state = [f"{store.url}/{prefix}", *(f"{entry.key} {entry.size} {entry.modified.isoformat()}" for entry in listed)]
     name = f"{label}-{hashlib.sha256(os.fsencode(chr(10).join(state))).hexdigest()[:16]}"
-    return _copied(store, prefix, taken, Cache(cache_dir, bound), name)
+    cache = Cache(cache_dir, bound)
+    return _copied(store, prefix, cache, name, taken(listed), lambda: taken(store.list(prefix)))
 
 
 def fetch_file(store: Store, key: str, cache_dir: Path) -> Path:
@@ -143,11 +148,24 @@ def fetch_file(store: Store, key: str, cache_dir: Path) -> Path:
     folder, _, name = key.rpartition("/")
     state = f"{store.url}/{key} {entry.size} {entry.modified.isoformat()}"
     digest = hashlib.sha256(os.fsencode(state)).hexdigest()[:24]
-    return _copied(store, folder, {name: entry.size}, Cache(cache_dir), digest) / name
+    return _copied(store, folder, Cache(cache_dir), digest, {name: entry}, lambda: {name: store.entry(key)}) / name
 
 
-def _copied(store: Store, prefix: str, sizes: Mapping[str, int], cache: Cache, name: str) -> Path:
-    return cache.entry(name, lambda staged: _Download(store, prefix, cache, staged, silent).run(sizes, {}))
+def _copied(
+    store: Store,
+    prefix: str,
+    cache: Cache,
+    name: str,
+    entries: Mapping[str, Entry],
+    look: Callable[[], Mapping[str, Entry]],
+) -> Path:
+    def fill(staged: Path) -> None:
+        sizes = {path: entry.size for path, entry in entries.items()}
+        _Download(store, prefix, cache, staged, silent).run(sizes, {})
+        if look() != entries:
+            raise Unavailable(f"copying {store.url.rstrip('/')}/{prefix}: it changed meanwhile; try again")
+
+    return cache.entry(name, fill)
 
 
 class _Download:
