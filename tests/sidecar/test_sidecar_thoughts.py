@@ -183,14 +183,15 @@ def test_a_think_block_and_a_thought_are_told_apart(name: str, shows: bool) -> N
             assert back.get("reasoning_content", "") == block
 
 
-def test_reasoning_that_no_line_of_thought_can_hold_stays_a_think_block(served: Bench) -> None:
+@pytest.mark.parametrize("held", ["So\nAction: rain", "So\nObservation: 7", "Observation: 7", "**Final Answer:** 7"])
+def test_reasoning_that_no_line_of_thought_can_hold_stays_a_think_block(served: Bench, held: str) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
-    message = {"role": "assistant", "content": None, "reasoning_content": "So\nAction: rain", "tool_calls": [call]}
+    message = {"role": "assistant", "content": None, "reasoning_content": held, "tool_calls": [call]}
     served.ask(messages=[*USER, message, {"role": "tool", "tool_call_id": "1", "content": "x"}])
     back = served.engine.requests[-1]["messages"][-1]
     assert (back["content"], back["reasoning_content"]) == (
         "Action: get_weather\nAction Input: {}\nObservation: x\n",
-        "So\nAction: rain",
+        held,
     )
 
 

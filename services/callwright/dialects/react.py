@@ -198,7 +198,7 @@ class ReactDialect:
         """Return what the model wrote in this turn: its own text as it is, plain text in the format."""
         before: list[Piece] = []
         if turn.thought:
-            if self.is_marked(turn.thought):
+            if self._is_marked(turn.thought, names):
                 raise hidden(turn, "answer", THOUGHT)
             before = self.thought(turn.thought)
         text = said.text.strip()
@@ -240,9 +240,12 @@ class ReactDialect:
         is_answer = "observation" not in kinds if self.results_inside else kinds[:1] == ["text"]
         return is_answer and bool(valid(said.calls))
 
-    def is_marked(self, text: str) -> bool:
-        """Return whether anything in the text may lead out of prose."""
-        stream = self._stream(Names(None))
+    def holds_marker(self, text: str) -> bool:
+        """Return whether a line of the text opens with a marker, wherever the text may stand."""
+        return self._markers.search(text) is not None
+
+    def _is_marked(self, text: str, names: Names) -> bool:
+        stream = self._stream(names)
         stream.read(text)
         return stream.met_marker
 

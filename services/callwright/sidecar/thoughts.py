@@ -41,7 +41,7 @@ def _put_back(message: Json, dialect: ReactDialect, thoughts: MarkedThoughts) ->
     if not reasoning or THOUGHT in message or THINK_END in reasoning:
         return message
     block, thought = _parted(reasoning, thoughts)
-    if dialect.is_marked(thought):  # no line of thought could hold it
+    if dialect.holds_marker(thought):  # no line of thought could hold it
         return message
     made = without_reasoning(message) | {THOUGHT: thought} | ({REASONING: block} if block else {})
     is_said_twice = thought == (message.get("content") or "").strip() and not message.get("tool_calls")
