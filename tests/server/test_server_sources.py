@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from callwright.errors import InvalidInput, NotFound
 from callwright.server import sources
 from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
-from callwright.store import Store
+from callwright.store import Cache, Store, fetch_folder
+from versions import publish_version
 
 
 @pytest.fixture
@@ -73,6 +74,27 @@ def test_what_is_not_there(config: ServerConfig, tmp_path: Path) -> None:
         sources.adapter_rank(tmp_path)
     with pytest.raises(InvalidInput, match="store"):
         sources.model_directory(ServedModel(id="n", name="n"), config.model_copy(update={"store": None}))
+
+
+def test_a_base_that_another_process_has_fetched_stays_while_it_is_served(config: ServerConfig, tmp_path: Path) -> None:
+    """As an init container does, which leaves a link to it."""
+    store, cache = Store.open(str(config.store)), Cache(Path(config.cache_dir))
+    for name in ("base", "other"):
+        store.put_bytes(f"{name}/config.json", b"{}")
+        store.put_bytes(f"{name}/model.safetensors", bytes(200_000))
+    publish_version(store, "v1", {"model.safetensors": bytes(300_000)})
+    (tmp_path / "link").symlink_to(fetch_folder(store, "base", cache.folder, "base"))
+    other = fetch_folder(store, "other", cache.folder, "other")
+    cache.release()
+    models = (ServedModel(id="m", name="m", version="v1"), ServedModel(id="b", path=str(tmp_path / "link")))
+    tight = config.model_copy(update={"models": models, "cache_bytes": 600_000, "cache_free_bytes": 0})
+    sources.hold_folders(tight)
+    try:
+        sources.model_directory(models[0], tight)
+        assert (tmp_path / "link" / "config.json").exists()
+        assert not other.exists()
+    finally:
+        sources.release(tight)
 
 
 def test_directories_are_used_where_they_are(config: ServerConfig) -> None:

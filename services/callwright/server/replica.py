@@ -43,6 +43,7 @@ class Replica:
 
     async def _start(self) -> ASGIApp:
         models = self._config.models
+        sources.hold_folders(self._config)
         configs = [_engine_config(model, self._config) for model in models]
         if self._config.device == "gpu":
             # One after the other: an engine measures the memory that is free, which a neighbour that loads falsifies.

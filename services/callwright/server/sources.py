@@ -56,6 +56,16 @@ def model_directory(model: ServedModel, config: ServerConfig) -> Path:
     )
 
 
+def hold_folders(config: ServerConfig) -> None:
+    """Have nothing evict the bases and adapters that lie in the cache already, before what is fetched needs room."""
+    cache = Cache(Path(config.cache_dir))
+    for model in config.models:
+        paths = [model.path, *(adapter.path for adapter in model.adapters)]
+        for path in paths:
+            if path is not None and not path.startswith(_RUN):
+                cache.hold(Path(path))
+
+
 def weights_url(model: ServedModel, config: ServerConfig) -> str | None:
     """Return the URL that the engine streams the weights of a version from; None where it loads them from a folder."""
     store = config.store or ""

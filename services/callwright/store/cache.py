@@ -76,6 +76,12 @@ class Cache:
                 return target  # what nobody may write nobody takes away
             raise InvalidInput(f"using the cache {target.parent}: {error.strerror}; choose another directory") from None
 
+    def hold(self, folder: Path) -> None:
+        """Use an entry that another process has brought, if `folder` is one or a link to one. Raises `InvalidInput`."""
+        target = folder.resolve()
+        if target.is_relative_to(self.folder.resolve()) and lock_of(target).is_file():
+            self.entry(str(target.relative_to(self.folder.resolve())), _gone)
+
     def reserve(self, staged: Path, sizes: Mapping[str, int], entries: Mapping[str, FileEntry]) -> set[str]:
         """Make the files of `sizes` below `staged`, each as long as it will be; of those in `entries`, the ones whose
         equals the cache has are further names of these. Returns which.
@@ -171,6 +177,10 @@ def _held(target: Path, handle: int) -> int:
             return other
     held.append(handle)
     return handle
+
+
+def _gone(staged: Path) -> None:
+    raise InvalidInput(f"using {staged.name.partition(COMING)[0]} of the cache: it has been evicted; fetch it again")
 
 
 def _is_there(target: Path) -> bool:

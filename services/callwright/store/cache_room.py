@@ -109,16 +109,18 @@ def make_room(folder: Path, bound: Bound, coming: Path, needed: int) -> None:
                     "not its own; raise cacheBytes (the chart's workers.cache.size)"
                 )
             if free is not None and (left := free - found.unwritten + total - kept) < bound.free_bytes:
+                kept_free = f" while {bound.free_bytes:,} stay free (cacheFreeBytes)" if bound.free_bytes else ""
                 return (
-                    f"the disk of the cache {folder} has room for {max(0, left + needed - bound.free_bytes):,}, as "
-                    f"{bound.free_bytes:,} stay free (cacheFreeBytes); make room on it, or choose another directory"
+                    f"the disk of the cache {folder} has room for {max(0, left + needed - bound.free_bytes):,}"
+                    f"{kept_free}; make room on it, or choose another directory"
                 )
             return ""
 
         while why := over():
             entry = next(idle, None)
             if entry is None:
-                raise InvalidInput(f"fetching {coming.name.partition(COMING)[0]}: it needs {needed:,} bytes; {why}")
+                name = str(coming.relative_to(folder)).partition(COMING)[0]
+                raise InvalidInput(f"fetching {name}: it needs {needed:,} bytes; {why}")
             if stack.enter_context(_unused(entry.folder)):
                 chosen.append(entry)
                 kept = _size(found, chosen)
