@@ -144,7 +144,7 @@ def test_fetches_and_evictions_of_many_processes_that_are_killed_serve_no_wrong_
         0,
     )
     assert set(codes) <= {0, -signal.SIGKILL}
-    assert killed > 10
+    assert killed > 3
     for version in content:
         assert whole(fetch(store, "m", version, cache, bound=bound), content[version])
         Cache(cache).release()
