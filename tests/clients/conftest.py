@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playing import LEARNED, SPOKEN, play
+from playing import LEARNED, RESULT, SPOKEN, WeatherTool, play
 from serving import learned
 
 from callwright import dialects
@@ -67,3 +67,21 @@ def asked(engine: Engine) -> Callable[[], list[dict[str, Any]]]:
     """What the engine is asked from here on."""
     before = len(engine.requests)
     return lambda: engine.requests[before:]
+
+
+@pytest.fixture
+def places() -> list[str]:
+    """Where `weather` was asked about."""
+    return []
+
+
+@pytest.fixture
+def weather(places: list[str]) -> WeatherTool:
+    """The tool of every client that takes a function of Python."""
+
+    def get_current_weather(location: str) -> str:
+        """Tells the weather."""
+        places.append(location)
+        return RESULT
+
+    return get_current_weather

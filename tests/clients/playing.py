@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fakes import Text
 
 QUESTION = "What's the weather like in Boston today?"
 ARGUMENTS = '{"location": "Boston"}'
+WeatherTool = Callable[[str], str]
 RESULT = "32F, clear skies"
 TOLD = "It is cold in Boston: 32F."
 TOOL: dict[str, Any] = {

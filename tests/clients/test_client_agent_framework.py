@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from playing import QUESTION, RESULT, needs, play_typed
+from playing import QUESTION, WeatherTool, needs, play_typed
 from pydantic import BaseModel
 
 from fakes import Engine
@@ -15,18 +15,13 @@ from agent_framework.openai import OpenAIChatClient, OpenAIChatCompletionClient
 
 @pytest.mark.parametrize("api", [OpenAIChatCompletionClient, OpenAIChatClient])
 @pytest.mark.parametrize("streamed", [False, True])
-def test_an_agent_calls_its_tool_and_answers(base_url: str, model: str, api: type, streamed: bool) -> None:
-    places = []
-
-    def get_current_weather(location: str) -> str:
-        """Tells the weather."""
-        places.append(location)
-        return RESULT
-
+def test_an_agent_calls_its_tool_and_answers(
+    base_url: str, model: str, api: type, streamed: bool, weather: WeatherTool, places: list[str]
+) -> None:
     async def run() -> str:
         agent = Agent(
             client=api(model=model, base_url=base_url, api_key="none"),
-            tools=[get_current_weather],
+            tools=[weather],
             default_options={"store": False},  # the whole conversation in each request of the Responses API
         )
         if streamed:
@@ -45,18 +40,17 @@ class Weather(BaseModel):
 
 @pytest.mark.parametrize("api", [OpenAIChatCompletionClient, OpenAIChatClient])
 def test_an_answer_has_its_type_and_the_tool_is_called_before(
-    base_url: str, model: str, api: type, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    base_url: str,
+    model: str,
+    api: type,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    weather: WeatherTool,
+    places: list[str],
 ) -> None:
     monkeypatch.setattr(engine, "answer", play_typed)
-    places = []
-
-    def get_current_weather(location: str) -> str:
-        """Tells the weather."""
-        places.append(location)
-        return RESULT
-
     client = api(model=model, base_url=base_url, api_key="none")
     options = {"store": False, "response_format": Weather}
-    agent = Agent(client=client, tools=[get_current_weather], default_options=options)
+    agent = Agent(client=client, tools=[weather], default_options=options)
     assert asyncio.run(agent.run(QUESTION)).value == Weather(fahrenheit=32)
     assert places == ["Boston"]

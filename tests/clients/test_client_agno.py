@@ -1,7 +1,7 @@
 """Agno's agent, whole and streamed."""
 
 import pytest
-from playing import QUESTION, RESULT, needs, play_typed
+from playing import QUESTION, WeatherTool, needs, play_typed
 from pydantic import BaseModel
 
 from fakes import Engine
@@ -12,16 +12,11 @@ from agno.models.openai.like import OpenAILike
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_an_agent_calls_its_tool_and_answers(base_url: str, model: str, streamed: bool) -> None:
-    places = []
-
-    def get_current_weather(location: str) -> str:
-        """Tells the weather."""
-        places.append(location)
-        return RESULT
-
+def test_an_agent_calls_its_tool_and_answers(
+    base_url: str, model: str, streamed: bool, weather: WeatherTool, places: list[str]
+) -> None:
     llm = OpenAILike(id=model, base_url=base_url, api_key="none")
-    agent = Agent(model=llm, tools=[get_current_weather], telemetry=False)
+    agent = Agent(model=llm, tools=[weather], telemetry=False)
     if streamed:
         text = "".join(str(event.content) for event in agent.run(QUESTION, stream=True) if event.content)
     else:
@@ -37,17 +32,10 @@ class Weather(BaseModel):
 
 
 def test_an_answer_has_its_type_and_the_tool_is_called_before(
-    base_url: str, model: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    base_url: str, model: str, engine: Engine, monkeypatch: pytest.MonkeyPatch, weather: WeatherTool, places: list[str]
 ) -> None:
     monkeypatch.setattr(engine, "answer", play_typed)
-    places = []
-
-    def get_current_weather(location: str) -> str:
-        """Tells the weather."""
-        places.append(location)
-        return RESULT
-
     llm = OpenAILike(id=model, base_url=base_url, api_key="none")
-    agent = Agent(model=llm, tools=[get_current_weather], output_schema=Weather, telemetry=False)
+    agent = Agent(model=llm, tools=[weather], output_schema=Weather, telemetry=False)
     assert agent.run(QUESTION).content == Weather(fahrenheit=32)
     assert places == ["Boston"]

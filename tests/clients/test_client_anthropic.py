@@ -4,18 +4,15 @@ import asyncio
 from typing import Any
 
 import pytest
-from playing import QUESTION, RESULT, also_learned, needs
+from playing import QUESTION, RESULT, TOOL, also_learned, needs
 
 needs("anthropic")
 
 import anthropic
 from anthropic import beta_tool
 
-TOOL: Any = {
-    "name": "get_current_weather",
-    "description": "Tells the weather.",
-    "input_schema": {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]},
-}
+FUNCTION = TOOL["function"]
+OWN: Any = {key: FUNCTION[key] for key in ("name", "description")} | {"input_schema": FUNCTION["parameters"]}
 
 
 def second(called: Any) -> list[Any]:
@@ -34,7 +31,7 @@ def first() -> list[Any]:
 
 @also_learned
 def test_sync(origin: str, model: str) -> None:
-    asked: dict[str, Any] = {"model": model, "max_tokens": 200, "tools": [TOOL]}
+    asked: dict[str, Any] = {"model": model, "max_tokens": 200, "tools": [OWN]}
     with anthropic.Anthropic(base_url=origin, api_key="none") as client:
         answer = client.messages.create(messages=second(client.messages.create(messages=first(), **asked)), **asked)
     assert answer.stop_reason == "end_turn"
@@ -44,7 +41,7 @@ def test_sync(origin: str, model: str) -> None:
 @also_learned
 @pytest.mark.parametrize("eager", [False, True])
 def test_async_and_streamed(origin: str, model: str, eager: bool) -> None:
-    asked: dict[str, Any] = {"model": model, "max_tokens": 200, "tools": [TOOL]}
+    asked: dict[str, Any] = {"model": model, "max_tokens": 200, "tools": [OWN]}
 
     async def run() -> str:
         async with anthropic.AsyncAnthropic(base_url=origin, api_key="none") as client:

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from playing import QUESTION, RESULT, needs
+from playing import QUESTION, WeatherTool, needs
 
 needs("google.adk")
 from google.adk.agents import LlmAgent
@@ -14,17 +14,12 @@ from google.genai import types
 
 
 @pytest.mark.parametrize("mode", [StreamingMode.NONE, StreamingMode.SSE])
-def test_an_agent_calls_its_tool_and_answers(base_url: str, model: str, mode: StreamingMode) -> None:
-    places = []
-
-    def get_current_weather(location: str) -> str:
-        """Tells the weather."""
-        places.append(location)
-        return RESULT
-
+def test_an_agent_calls_its_tool_and_answers(
+    base_url: str, model: str, mode: StreamingMode, weather: WeatherTool, places: list[str]
+) -> None:
     async def run() -> str:
         llm = LiteLlm(f"openai/{model}", api_base=base_url, api_key="none")
-        runner = InMemoryRunner(LlmAgent(name="a", model=llm, tools=[get_current_weather]), app_name="a")
+        runner = InMemoryRunner(LlmAgent(name="a", model=llm, tools=[weather]), app_name="a")
         session = await runner.session_service.create_session(app_name="a", user_id="u")
         asked = types.Content(role="user", parts=[types.Part(text=QUESTION)])
         how = RunConfig(streaming_mode=mode)

@@ -1,7 +1,7 @@
 """A LangGraph graph of a model and its tools, whole and streamed token by token."""
 
 import pytest
-from playing import QUESTION, RESULT, also_learned, needs
+from playing import QUESTION, WeatherTool, also_learned, needs
 
 needs("langgraph")
 from langchain_core.tools import tool
@@ -12,19 +12,13 @@ from langgraph.prebuilt import ToolNode, tools_condition
 
 @also_learned
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_graph_calls_its_tool_and_answers(base_url: str, model: str, streamed: bool) -> None:
-    places = []
-
-    @tool
-    def get_current_weather(location: str) -> str:
-        """Tells the weather."""
-        places.append(location)
-        return RESULT
-
-    llm = ChatOpenAI(model=model, base_url=base_url).bind_tools([get_current_weather])
+def test_a_graph_calls_its_tool_and_answers(
+    base_url: str, model: str, streamed: bool, weather: WeatherTool, places: list[str]
+) -> None:
+    llm = ChatOpenAI(model=model, base_url=base_url).bind_tools([tool(weather)])
     graph = StateGraph(MessagesState)
     graph.add_node("model", lambda state: {"messages": [llm.invoke(state["messages"])]})
-    graph.add_node("tools", ToolNode([get_current_weather]))
+    graph.add_node("tools", ToolNode([tool(weather)]))
     graph.add_edge(START, "model")
     graph.add_conditional_edges("model", tools_condition)
     graph.add_edge("tools", "model")

@@ -3,19 +3,11 @@
 import json
 
 import pytest
-from playing import QUESTION, RESULT, needs
+from playing import QUESTION, RESULT, TOOL, needs
 
 needs("litellm")
 
 import litellm
-
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "get_current_weather",
-        "parameters": {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]},
-    },
-}
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from playing import LEARNED, QUESTION, RESULT, THOUGHT, also_learned, needs
+from playing import LEARNED, QUESTION, THOUGHT, WeatherTool, also_learned, needs
 
 needs("pydantic_ai")
 
@@ -13,34 +13,27 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 
-def made(base_url: str, model: str, places: list[str]) -> Agent:
-    agent = Agent(OpenAIChatModel(model, provider=OpenAIProvider(base_url=base_url, api_key="none")))
-
-    @agent.tool_plain
-    def get_current_weather(location: str) -> str:
-        """Tells the weather."""
-        places.append(location)
-        return RESULT
-
-    return agent
+def made(base_url: str, model: str, weather: WeatherTool) -> Agent:
+    chat = OpenAIChatModel(model, provider=OpenAIProvider(base_url=base_url, api_key="none"))
+    return Agent(chat, tools=[weather])
 
 
 @also_learned
-def test_a_run(base_url: str, model: str) -> None:
-    places: list[str] = []
-    result = asyncio.run(made(base_url, model, places).run(QUESTION))
+def test_a_run(base_url: str, model: str, weather: WeatherTool, places: list[str]) -> None:
+    result = asyncio.run(made(base_url, model, weather).run(QUESTION))
     assert places == ["Boston"]
     assert "32F" in result.output
     assert model == LEARNED or result.usage.output_tokens == 10
 
 
 @also_learned
-def test_a_streamed_run(base_url: str, model: str, asked: Callable[[], list[dict[str, Any]]]) -> None:
+def test_a_streamed_run(
+    base_url: str, model: str, weather: WeatherTool, places: list[str], asked: Callable[[], list[dict[str, Any]]]
+) -> None:
     """It takes the first text that it gets for the answer: a thought before a call must be none, and goes back."""
-    places: list[str] = []
 
     async def run() -> str:
-        async with made(base_url, model, places).run_stream(QUESTION) as result:
+        async with made(base_url, model, weather).run_stream(QUESTION) as result:
             return "".join([text async for text in result.stream_text(delta=True)])
 
     text = asyncio.run(run())

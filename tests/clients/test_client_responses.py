@@ -5,16 +5,11 @@ import json
 from typing import Any
 
 import openai
+import playing
 import pytest
 from playing import QUESTION, RESULT, also_learned
 
-TOOL: Any = {
-    "type": "function",
-    "name": "get_current_weather",
-    "description": "Tells the weather.",
-    "parameters": {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]},
-    "strict": False,
-}
+TOOL: Any = {"type": "function", "strict": False} | playing.TOOL["function"]
 
 
 def second(called: Any) -> list[Any]:
