@@ -30,6 +30,7 @@ _DOCUMENT: dict[str, Any] = {
     "kind": "FineTune",
     "metadata": {"name": "learned"},
     "spec": {
+        "base": {"model": "base"},  # relative, as the rows are
         "dialect": "agentfabric",
         "data": {"sources": [{"path": "rows.jsonl", "format": "openai"}], "testFraction": 0},
         "lora": {"rank": 32, "alpha": 64, "dropout": 0},
@@ -63,8 +64,7 @@ def learned(folder: Path) -> Iterator[str]:
     settings = folder / "base" / "generation_config.json"
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"temperature": 0.0}))  # whatever clients ask
     (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in _rows()))
-    spec = {"base": {"model": str(folder / "base")}, **_DOCUMENT["spec"]}
-    (folder / "finetune.json").write_text(json.dumps(_DOCUMENT | {"spec": spec}))
+    (folder / "finetune.json").write_text(json.dumps(_DOCUMENT))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "PYTHON"))}
     environment |= {"CALLWRIGHT_STORE": (folder / "store").as_uri()}
     if "PYTHONPATH" in os.environ:

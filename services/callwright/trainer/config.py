@@ -20,6 +20,8 @@ class WorkerConfig(BaseModel):
     """Name of the run."""
     store: str
     """URL of the object store that holds `runs/<run>/data/`."""
+    directory: Path
+    """The driver's working directory, which the document's relative paths are of; Ray gives workers another one."""
     root: Path
     """Folder for scratch files; what a node lacks it copies there."""
     data: Path

@@ -59,7 +59,7 @@ def train_run(
     run.store.put_tree(run.key("data"), data)
     config = WorkerConfig(
         finetune=run.finetune, run=run.name, store=run.store.url, root=run.root.absolute(), data=data.absolute(),
-        sharded=expected.sharded,
+        directory=Path.cwd(), sharded=expected.sharded,
     )  # fmt: skip
     began = time.time()
     with MetricsWriter(run.workdir, trackers) as metrics:

@@ -32,6 +32,8 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
     `settings`: `config`, a `WorkerConfig` as a dict, and `board`, the actor that takes metric lines.
     """
     config, board = WorkerConfig.model_validate(settings["config"]), settings["board"]
+    if config.directory.is_dir():
+        os.chdir(config.directory)
     context = ray_train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     run, spec = config.open_run(), config.finetune.spec
