@@ -37,7 +37,7 @@ demo: $(STAMP) ## From conversations to a served tool call, in ten minutes (KEEP
 test: $(STAMP) ## All tests, the end-to-end run included
 	$(BIN)/python -m pytest $(ARGS)
 
-test-clients: $(CLIENTS)/.installed ## The sidecar with real clients: docs/clients.md lists them
+test-clients: $(STAMP) $(CLIENTS)/.installed ## The sidecar with real clients, and a model that is trained and served: docs/clients.md
 	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
 
 test-faults: $(STAMP) ## What hostile clients, documents and networks can do, the slow variants included; prints a table of figures
