@@ -3,6 +3,9 @@
 Commands out of the rendered pods run here as processes, against a sidecar.
 """
 
+import base64
+import copy
+import hashlib
 import json
 import subprocess
 import sys
@@ -137,6 +140,50 @@ def test_another_version_of_the_chart_is_no_reason_for_another_ray_cluster(produ
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         labels = group["template"]["metadata"]["labels"]
         assert not labels.keys() & {"helm.sh/chart", "app.kubernetes.io/version"}
+
+
+def ray_cluster_hash(**values: Object) -> str:
+    """What KubeRay compares: the RayCluster without what the autoscaler changes, as JSON, by SHA-1."""
+    cluster = copy.deepcopy(cluster_of(render("serving", SERVING | values)))
+    for group in cluster["workerGroupSpecs"]:
+        for key in ("replicas", "minReplicas", "maxReplicas"):
+            group.pop(key)
+    digest = hashlib.sha1(json.dumps(cluster, sort_keys=True).encode(), usedforsecurity=False).digest()
+    return base64.b32hexencode(digest).decode()
+
+
+@pytest.mark.parametrize(
+    ("values", "another_cluster"),
+    [
+        ({"model": SERVING["model"] | {"version": "v2"}}, False),
+        ({"serve": {"maxReplicas": 9, "targetOngoingRequests": 8, "scaleDownSeconds": 60}}, False),
+        ({"service": {"port": 8080}, "podDisruptionBudget": {"enabled": False}}, False),
+        ({"ray": {"upgradeStrategy": "None"}}, False),
+        ({"sidecar": {"flags": {"max-concurrent": 9}}}, True),
+        ({"images": {"tag": "2.0"}}, True),
+        ({"workers": {"memory": "64Gi"}}, True),
+        ({"head": {"podAnnotations": {"a": "b"}}}, True),
+        ({"serve": {"drainSeconds": 60}}, True),
+        ({"serve": {"minReplicas": 0}}, True),
+    ],
+)
+def test_what_makes_another_ray_cluster(values: Object, another_cluster: bool) -> None:
+    assert (ray_cluster_hash(**values) != ray_cluster_hash()) is another_cluster
+
+
+@pytest.mark.parametrize(("start", "silent"), [(1800, "1800"), (60, "600")])
+def test_a_request_waits_for_a_worker_as_long_as_it_may_start(start: int, silent: str) -> None:
+    """The sidecar bounds streams by the lesser of both flags, and whole answers by the second."""
+    made = render("serving", SERVING | {"serve": {"minReplicas": 0, "startSeconds": start}})
+    command = cluster_of(made)["headGroupSpec"]["template"]["spec"]["initContainers"][0]["command"]
+    assert {f"--first-token-seconds={start}", f"--silent-seconds={silent}"} <= set(command)
+
+
+def test_helm_test_is_let_in_where_clients_are_named(production: list[Object]) -> None:
+    labels = only(production, "Pod")["metadata"]["labels"].items()
+    rules = only(production, "NetworkPolicy")["spec"]["ingress"]
+    peers = [peer for rule in rules if "ports" not in rule for peer in rule["from"]]
+    assert any(peer["podSelector"]["matchLabels"].items() <= labels for peer in peers)
 
 
 def test_nothing_but_gpu_workers_asks_for_gpus_and_they_go_when_nobody_asks(production: list[Object]) -> None:

@@ -124,6 +124,10 @@ def test_what_the_image_imports_is_in_its_lock(image: str, lock: str) -> None:
     assert missing == set()
 
 
+def test_vllm_takes_a_sampler_that_needs_no_compiler() -> None:
+    assert "ENV VLLM_USE_FLASHINFER_SAMPLER=0" in whole("server")
+
+
 def test_locks_of_gpu_images_have_cuda() -> None:
     for image in ("trainer", "server"):
         assert not locked(image)["torch"].endswith("+cpu")

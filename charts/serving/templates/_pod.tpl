@@ -158,6 +158,7 @@ volumeMounts:
     - {{ printf "--forced-call-seconds=%s" (toJson .serve.forcedCallSeconds) | quote }}
     {{- if eq (int .serve.minReplicas) 0 }}
     - {{ printf "--first-token-seconds=%s" (toJson .serve.startSeconds) | quote }}  # a worker may have to start first
+    - {{ printf "--silent-seconds=%d" (max 600 (int .serve.startSeconds)) | quote }}  # bounds both kinds of answers
     {{- end }}
     {{- $id := default .model.name .model.id }}
     {{- range prepend .model.aliases $id | uniq }}
