@@ -13,7 +13,9 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import helm_python as helm
 import helm_python as helm
 import pytest
 import yaml
@@ -23,7 +25,7 @@ from callwright.server.config import RAY_SERVE_ENV, ServerConfig
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
-from manifests import CHARTS, SERVING, Object, only, render, values_of
+from manifests import CHARTS, SERVING, Object, only, problems, render, values_of
 
 
 def cluster_of(made: list[Object]) -> Object:
@@ -112,7 +114,7 @@ def test_clients_reach_the_sidecar_only_and_ray_its_own_pods(production: list[Ob
     monitors = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     to_sidecar = [rule["from"] for rule in policy["ingress"] if {"port": 8100} in rule.get("ports", ())]
     assert to_sidecar == [[clients], [monitors]]
-    assert set(opened) == {8100, 8265, 8080}
+    assert set(opened) == {8100, 8265, 8080, 9101, 44217}
     (ray,) = [rule for rule in policy["ingress"] if "ports" not in rule]
     (peer,) = ray["from"]
     labels = worker_of(production)["metadata"]["labels"].items()
@@ -199,6 +201,18 @@ def test_nothing_but_gpu_workers_asks_for_gpus_and_they_go_when_nobody_asks(prod
     (worker,) = group["template"]["spec"]["containers"]
     assert worker["resources"]["limits"]["nvidia.com/gpu"] == 2
     assert group["template"]["spec"]["nodeSelector"] == {"accelerator": "h100"}
+
+
+def test_a_lost_head_finds_its_state_where_the_operator_says(shared: Path) -> None:
+    password = {"valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}}
+    options: Object = {"redisAddress": "redis:6379", "redisPassword": password}
+    made = render("serving", SERVING | {"ray": {"gcsFaultTolerance": options}})
+    assert cluster_of(made)["gcsFaultToleranceOptions"] == options
+    assert problems(only(made, "RayService"), kuberay=shared / "crds/kuberay") == []
+    assert "gcsFaultToleranceOptions" not in cluster_of(render("serving", SERVING))
+    shared_state = {"ray": {"gcsFaultTolerance": options | {"externalStorageNamespace": "a"}}}
+    with pytest.raises(helm.HelmError, match="the next RayCluster would take the state"):
+        render("serving", SERVING | shared_state)
 
 
 def test_ray_asks_for_a_token_unless_told_otherwise() -> None:

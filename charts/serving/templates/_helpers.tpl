@@ -111,6 +111,11 @@ app.kubernetes.io/part-of: callwright
 {{- if and .Values.workers.cache.claim .Values.workers.cache.hostPath -}}
 {{- fail "workers.cache has a claim and a hostPath; expected one of them, or neither" -}}
 {{- end -}}
+{{- with .Values.ray -}}
+{{- if and (get .gcsFaultTolerance "externalStorageNamespace") (ne .upgradeStrategy "None") -}}
+{{- fail (printf "ray.gcsFaultTolerance.externalStorageNamespace with ray.upgradeStrategy %s: the next RayCluster would take the state of the one that serves; leave it out, or set the strategy to None" .upgradeStrategy) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.service.nodePort (eq .Values.service.type "ClusterIP") -}}
 {{- fail (printf "service.nodePort %d with service.type ClusterIP; expected NodePort or LoadBalancer" (int .Values.service.nodePort)) -}}
 {{- end -}}
