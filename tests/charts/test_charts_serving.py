@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import helm_python as helm
-import helm_python as helm
 import pytest
 import yaml
 
