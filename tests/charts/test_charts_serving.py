@@ -214,6 +214,13 @@ def test_a_lost_head_finds_its_state_where_the_operator_says(shared: Path) -> No
         render("serving", SERVING | shared_state)
 
 
+def test_autoscaling_settings_reach_the_server() -> None:
+    given = {"look_back_period_s": 60, "policy": {"policy_function": "a.b:c"}}
+    made = only(render("serving", SERVING | {"serve": {"autoscaling": given}}), "RayService")
+    (application,) = yaml.safe_load(made["spec"]["serveConfigV2"])["applications"]
+    assert ServerConfig.model_validate(application["args"]).autoscaling == given
+
+
 def test_ray_asks_for_a_token_unless_told_otherwise() -> None:
     assert cluster_of(render("serving", SERVING))["authOptions"] == {"mode": "token"}
     assert "authOptions" not in cluster_of(render("serving", SERVING | {"ray": {"tokenAuth": False}}))

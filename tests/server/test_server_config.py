@@ -3,12 +3,13 @@
 import json
 import socket
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 from callwright.errors import InvalidInput, NotFound
 from callwright.server import preflight
-from callwright.server.config import ServedModel, ServerConfig, load, served_ids, sidecar_command
+from callwright.server.config import AutoscalingSetting, ServedModel, ServerConfig, load, served_ids, sidecar_command
 
 
 def test_a_file_becomes_a_configuration(tmp_path: Path) -> None:
@@ -36,6 +37,8 @@ def test_a_file_becomes_a_configuration(tmp_path: Path) -> None:
         ("models: [{id: m, name: x, asVersion: y@v1}]", "stands beside a path"),
         ("models: [{id: m, path: x}]\nprot: 1", "prot"),
         ("models: [{id: m, path: x}]\nminReplicas: 3", "minReplicas 3 is above maxReplicas 1"),
+        ("models: [{id: m, path: x}]\nautoscaling: {upscale: 2}", "autoscaling"),
+        ("models: [{id: m, path: x}]\nautoscaling: {max_replicas: 2}", "autoscaling"),
         ("models: [", "server.yaml"),
         ("hello", "server.yaml"),
     ],
@@ -81,3 +84,16 @@ def test_the_sidecar_gets_the_default_length_of_an_answer(most: int | None) -> N
     made = ServerConfig(models=(ServedModel(id="m", path="p"),))
     command = sidecar_command(made, port=8100, settings={"default-max-tokens": most})
     assert command[-2:] == (["--default-max-tokens", "512"] if most else ["--port", "8100"])
+
+
+def test_ray_serve_gets_its_own_autoscaling_settings() -> None:
+    from ray.serve.config import AutoscalingConfig
+
+    from callwright.server import app
+
+    assert set(get_args(AutoscalingSetting)) <= AutoscalingConfig.model_fields.keys()
+    given: dict[AutoscalingSetting, Any] = {"look_back_period_s": 60, "downscale_to_zero_delay_s": 900}
+    made = ServerConfig(models=(ServedModel(id="m", path="p"),), scale_down_seconds=300, autoscaling=given)
+    scaled = app.build(made)._bound_deployment._deployment_config.autoscaling_config
+    assert scaled is not None
+    assert (scaled.look_back_period_s, scaled.downscale_to_zero_delay_s, scaled.downscale_delay_s) == (60, 900, 300)

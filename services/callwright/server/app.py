@@ -35,6 +35,7 @@ def build(args: ServerConfig) -> Application:
             "target_ongoing_requests": config.target_ongoing_requests,
             "upscale_delay_s": config.scale_up_seconds,
             "downscale_delay_s": config.scale_down_seconds,
+            **config.autoscaling,
         },
         max_ongoing_requests=config.max_ongoing_requests,
         max_queued_requests=config.max_queued_requests,

@@ -6,7 +6,7 @@ nothing of Ray or vLLM.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -26,6 +26,18 @@ RAY_SERVE_ENV = {
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "3600",
 }
 """Environment variables that Ray Serve reads in Ray's processes, on one machine and on clusters; see `ingress`."""
+
+
+AutoscalingSetting = Literal[
+    "initial_replicas",
+    "look_back_period_s",
+    "upscaling_factor",
+    "downscaling_factor",
+    "downscale_to_zero_delay_s",
+    "aggregation_function",
+    "policy",
+]
+"""Ray Serve's autoscaling settings, by Ray's names, that have no field here."""
 
 
 class ServedAdapter(SpecModel):
@@ -101,6 +113,8 @@ class ServerConfig(SpecModel):
     """How long more replicas must be wanted before they start."""
     scale_down_seconds: float = Field(default=600.0, ge=0)
     """How long fewer must be enough before some stop."""
+    autoscaling: dict[AutoscalingSetting, Any] = Field(default_factory=dict)
+    """Further settings of Ray Serve's autoscaling, by Ray's names."""
     max_ongoing_requests: int = Field(default=512, ge=1)
     """Requests that a replica takes at once."""
     max_queued_requests: int = Field(default=1024, ge=1)
