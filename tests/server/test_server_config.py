@@ -97,3 +97,15 @@ def test_ray_serve_gets_its_own_autoscaling_settings() -> None:
     scaled = app.build(made)._bound_deployment._deployment_config.autoscaling_config
     assert scaled is not None
     assert (scaled.look_back_period_s, scaled.downscale_to_zero_delay_s, scaled.downscale_delay_s) == (60, 900, 300)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"initial_replicas": 5}, {"look_back_period_s": "long"}, {"policy": {"policy_function": "nowhere:policy"}}],
+    ids=str,
+)
+def test_autoscaling_settings_that_ray_refuses_are_named(given: Any) -> None:
+    from callwright.server import app
+
+    with pytest.raises(InvalidInput, match="scaling replicas: autoscaling"):
+        app.build(ServerConfig(models=(ServedModel(id="m", path="p"),), autoscaling=given))

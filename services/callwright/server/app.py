@@ -3,9 +3,13 @@
 Knows deployments and resources; the engine is in `callwright.server.replica`. `build` explains why not `ray.serve.llm`.
 """
 
+from typing import Any
+
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
 
+from callwright.errors import InvalidInput
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.server.replica import Replica
 from callwright.store import Registry, Store
@@ -28,15 +32,7 @@ def build(args: ServerConfig) -> Application:
         serve.ingress()(Replica),
         name=DEPLOYMENT,
         ray_actor_options={"num_cpus": config.cpus, "num_gpus": config.gpus},
-        autoscaling_config={
-            "min_replicas": config.min_replicas,
-            "initial_replicas": max(config.min_replicas, 1),
-            "max_replicas": config.max_replicas,
-            "target_ongoing_requests": config.target_ongoing_requests,
-            "upscale_delay_s": config.scale_up_seconds,
-            "downscale_delay_s": config.scale_down_seconds,
-            **config.autoscaling,
-        },
+        autoscaling_config=_autoscaling(config),
         max_ongoing_requests=config.max_ongoing_requests,
         max_queued_requests=config.max_queued_requests,
         graceful_shutdown_timeout_s=config.drain_seconds,
@@ -46,6 +42,21 @@ def build(args: ServerConfig) -> Application:
         logging_config={"enable_access_log": False},
     )
     return deployment.bind(config.model_dump(mode="json"))
+
+
+def _autoscaling(config: ServerConfig) -> AutoscalingConfig:
+    settings: dict[str, Any] = {
+        "min_replicas": config.min_replicas,
+        "initial_replicas": max(config.min_replicas, 1),
+        "max_replicas": config.max_replicas,
+        "target_ongoing_requests": config.target_ongoing_requests,
+        "upscale_delay_s": config.scale_up_seconds,
+        "downscale_delay_s": config.scale_down_seconds,
+    }
+    try:
+        return AutoscalingConfig(**settings | dict(config.autoscaling))
+    except (ValueError, TypeError, ImportError, AttributeError) as error:
+        raise InvalidInput(f"scaling replicas: autoscaling: {error}") from None
 
 
 def _pinned(model: ServedModel, config: ServerConfig) -> ServedModel:
