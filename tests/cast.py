@@ -46,8 +46,9 @@ def config_of(store: str, **settings: Any) -> ControllerConfig:
     return ControllerConfig(store=store, images=images, ray_version="2.0.0", **settings)
 
 
-def reconciler_of(cluster: Cluster, store: Store) -> Reconciler:
-    return Reconciler(cluster, config_of(store.url))
+def reconciler_of(cluster: Cluster, store: Store, namespace: str) -> Reconciler:
+    """Of a release in `namespace`, which watches all."""
+    return Reconciler(cluster, config_of(store.url, namespace=namespace))
 
 
 @dataclass
@@ -142,10 +143,14 @@ class Play:
 
     # --- a RayService ---
 
-    def install_service(self, *models: str) -> None:
-        """A RayService that serves these models, as Helm installs it."""
+    def install_service(self, *models: str, store: str = "") -> None:
+        """A RayService that serves these models of a store, as Helm installs it."""
         entries = [{"id": model, "name": model, "version": ""} for model in models]
-        application = {"name": "llm", "import_path": "callwright.server.app:build", "args": {"models": entries}}
+        application = {
+            "name": "llm",
+            "import_path": "callwright.server.app:build",
+            "args": {"store": store, "models": entries},
+        }
         head = {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray-head", "image": "none"}]}}}
         service = {
             "apiVersion": "ray.io/v1",

@@ -164,7 +164,9 @@ def test_upgrade_of_serving_keeps_the_promoted_version(
 
     found = cluster.get(RAY_SERVICE, namespace, "release-serving")
     assert found is not None
-    text = serving.set_version(found["spec"]["serveConfigV2"], model="assistant", version="assistant-0123abcd")
+    text = serving.set_version(
+        found["spec"]["serveConfigV2"], model="assistant", version="assistant-0123abcd", store="s3://bucket"
+    )
     hand_over(cluster, found, text)  # as the controller does it
     releases.upgrade(chart, "release", values | {"serve": {"targetOngoingRequests": 8}})
     assert served()["models"][0]["version"] == "assistant-0123abcd"

@@ -360,6 +360,23 @@ def test_what_documents_may_name_reaches_the_controller() -> None:
     assert allowed({"allowed": None}) == Allowed(), "as where an earlier release's values are used again"
 
 
+def test_a_tenant_s_secret_is_where_the_controller_looks_for_it() -> None:
+    """And in no environment, where it would be another tenant's, too."""
+    made = render("callwright", values_of(CHARTS / "callwright/ci/namespaced-values.yaml"), namespace="release")
+    config = ControllerConfig.model_validate(yaml.safe_load(only(made, "ConfigMap")["data"]["controller.yaml"]))
+    pod = only(made, "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    (volume,) = [each for each in pod["volumes"] if each["name"] == mounts[config.tenants["team-a"].credentials or ""]]
+    assert volume["secret"]["secretName"] == "team-a-store"
+    assert container["envFrom"] == [{"secretRef": {"name": "store-credentials"}}]
+    assert (config.namespace, config.tenants["team-b"].credentials) == ("release", None)
+    of_a, of_b = config.of("team-a"), config.of("team-b")
+    assert (of_a.store, of_a.pods.secret, of_a.pods.service_account) == ("s3://team-a", "team-a-run", "team-a")
+    assert (of_b.store, of_b.pods.secret, of_b.pods.service_account) == (config.store, "callwright-run", "runs")
+    assert (of_a.allowed.stores, of_a.allowed.claims, of_b.allowed.claims) == (("s3://shared/corpora",), ("*",), ())
+
+
 def test_there_is_one_controller_at_a_time() -> None:
     deployment = only(render("callwright", {"store": {"url": "s3://b"}}), "Deployment")["spec"]
     assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})

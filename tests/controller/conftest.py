@@ -52,18 +52,18 @@ def kubeconfig(apiserver: kube.ApiServer, cluster: Cluster, namespace: str, watc
 
 
 @pytest.fixture
-def config(watched: tuple[str, ...], store: Store) -> ControllerConfig:
-    return config_of(store.url, namespaces=watched, poll_seconds=0.3)
+def config(watched: tuple[str, ...], store: Store, namespace: str) -> ControllerConfig:
+    return config_of(store.url, namespace=namespace, namespaces=watched, poll_seconds=0.3)
 
 
 @pytest.fixture
-def reconciler(kubeconfig: Path, store: Store) -> Reconciler:
+def reconciler(kubeconfig: Path, store: Store, namespace: str) -> Reconciler:
     """The controller's work, under its chart's role."""
-    return reconciler_of(connect(kubeconfig), store)
+    return reconciler_of(connect(kubeconfig), store, namespace)
 
 
 @pytest.fixture
-def open_store() -> Callable[[str], RunStore]:
+def open_store() -> Callable[[str, Path | None], RunStore]:
     return RunStore.open
 
 
@@ -76,7 +76,7 @@ def metrics() -> Metrics:
 def controller(
     kubeconfig: Path,
     config: ControllerConfig,
-    open_store: Callable[[str], RunStore],
+    open_store: Callable[[str, Path | None], RunStore],
     metrics: Metrics,
 ) -> Iterator[None]:
     """The controller in a thread of its own, under the service account and role of the chart."""

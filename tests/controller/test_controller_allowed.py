@@ -1,6 +1,7 @@
 """What a document may name outside itself: refused by name before anything is made, also after an upgrade."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,7 +179,7 @@ def made(play: Play) -> list[str]:
 
 
 def test_nothing_is_made_or_opened_for_a_refused_document(play: Play, reconciler: Reconciler) -> None:
-    def opened(url: str) -> RunStore:
+    def opened(url: str, credentials: Path | None) -> RunStore:
         raise AssertionError(url)
 
     play.apply(play.document(cluster={"secret": "somebodys"}, store="s3://elsewhere"))

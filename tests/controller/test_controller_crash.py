@@ -43,15 +43,15 @@ def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster:
     play.install_service("weather")
     document = {"deploy": {"service": SERVICE, "model": "weather"}}
     play.apply(play.document("undisturbed", **document))
-    play.live(reconciler_of(undisturbed, store), "undisturbed", model="weather")
+    play.live(reconciler_of(undisturbed, store, play.namespace), "undisturbed", model="weather")
     writes = 10**6 - undisturbed.lives
     assert writes >= 12
     for lives in range(1, writes + 1):
         name = f"killed-{lives}"
         play.apply(play.document(name, **document))
         with pytest.raises(KilledError):
-            play.live(reconciler_of(Mortal(cluster, lives), store), name, model="weather")
-        status = play.live(reconciler_of(cluster, store), name, model="weather")
+            play.live(reconciler_of(Mortal(cluster, lives), store, play.namespace), name, model="weather")
+        status = play.live(reconciler_of(cluster, store, play.namespace), name, model="weather")
         labels = {"callwright.io/finetune": name}
         assert len(cluster.find(RAY_JOB, play.namespace, labels=labels)) == 1, (
             f"trained once, killed after write {lives}"
@@ -80,7 +80,7 @@ def test_deleted_in_any_phase_leaves_nothing(
     play: Play, store: Store, cluster: Cluster, phase: str, spec: Object
 ) -> None:
     """No controller need be there."""
-    reconciler = reconciler_of(cluster, store)
+    reconciler = reconciler_of(cluster, store, play.namespace)
     play.apply(play.document(**spec))
     play.live(reconciler, until=phase)
     play.apply(play.document("other"))
@@ -101,7 +101,7 @@ def test_a_document_that_an_earlier_release_holds_can_be_deleted(play: Play, sto
     document["metadata"]["finalizers"] = ["callwright.io/cancel", "example.com/theirs"]
     play.apply(document)
     cluster.delete(FINE_TUNE, play.namespace, "weather")
-    assert reconciler_of(cluster, store).reconcile(play.namespace, "weather") is None
+    assert reconciler_of(cluster, store, play.namespace).reconcile(play.namespace, "weather") is None
     found = cluster.get(FINE_TUNE, play.namespace, "weather")
     assert found is not None
     assert found["metadata"]["finalizers"] == ["example.com/theirs"]
@@ -116,7 +116,7 @@ def owners(cluster: Cluster, kind: Kind, namespace: str) -> set[str]:
 def test_a_document_of_the_same_name_waits_for_the_objects_of_the_one_before(
     play: Play, store: Store, cluster: Cluster
 ) -> None:
-    reconciler = reconciler_of(cluster, store)
+    reconciler = reconciler_of(cluster, store, play.namespace)
     play.apply(play.document())
     play.live(reconciler, until="Training")
     job = f"{play.status()['run']}-train"
@@ -131,7 +131,7 @@ def test_a_document_of_the_same_name_waits_for_the_objects_of_the_one_before(
 
 
 def test_refused_manifest_fails_the_stage_with_the_servers_words(play: Play, store: Store, cluster: Cluster) -> None:
-    reconciler = reconciler_of(cluster, store)
+    reconciler = reconciler_of(cluster, store, play.namespace)
     sizes = reconciler.config.pods.merge.model_copy(update={"memory": "8 gigabytes"})
     config = reconciler.config.model_copy(update={"pods": reconciler.config.pods.model_copy(update={"merge": sizes})})
     play.apply(play.document())
@@ -153,5 +153,5 @@ def test_the_status_of_a_document_is_never_written_to_another_of_its_name(
 
     play.apply(play.document())
     with pytest.raises(Conflict):
-        reconciler_of(Slow(cluster._api), store).reconcile(play.namespace, "weather")
+        reconciler_of(Slow(cluster._api), store, play.namespace).reconcile(play.namespace, "weather")
     assert play.status() == {}

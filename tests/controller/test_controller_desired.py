@@ -53,7 +53,7 @@ spec:
 
 def run_of(text: str = DOCUMENT, *, config: ControllerConfig = CONFIG, attempt: int = 0) -> Run:
     finetune = spec.parse(text)
-    return Run(finetune, "team-a", "uid-1", spec.run_name(finetune), attempt, config)
+    return Run(finetune, "team-a", "uid-1", spec.run_name(finetune), attempt, config, config.store)
 
 
 def objects(run: Run) -> list[dict[str, Any]]:

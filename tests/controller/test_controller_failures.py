@@ -156,7 +156,7 @@ def test_somebody_else_promotes_at_the_same_time(play: Play, store: Store, recon
     play.evaluated(play.status()["run"])
     play.job("evaluate")
     with pytest.raises(Conflict):
-        replace(reconciler, open_store=lambda url: Racing(store)).reconcile(play.namespace, "weather")
+        replace(reconciler, open_store=lambda url, credentials: Racing(store)).reconcile(play.namespace, "weather")
     assert play.live(reconciler)["attempt"] == 0
 
 
@@ -171,6 +171,6 @@ def test_a_store_that_is_away_fails_nothing(play: Play, store: Store, reconciler
     play.job("merge")
     before = play.status()
     with pytest.raises(Unavailable):
-        replace(reconciler, open_store=lambda url: Away(store)).reconcile(play.namespace, "weather")
+        replace(reconciler, open_store=lambda url, credentials: Away(store)).reconcile(play.namespace, "weather")
     assert play.status() == before
     assert play.live(reconciler)["run"] == run

@@ -14,8 +14,8 @@ from cast import Play, reconciler_of
 
 
 @pytest.fixture
-def reconciler(cluster: Cluster, store: Store) -> Reconciler:
-    return reconciler_of(cluster, store)
+def reconciler(cluster: Cluster, store: Store, namespace: str) -> Reconciler:
+    return reconciler_of(cluster, store, namespace)
 
 
 def started(play: Play) -> dict[str, int]:

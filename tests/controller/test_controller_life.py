@@ -177,10 +177,10 @@ class TestStoreAway:
     """The store does not answer the first two times."""
 
     @pytest.fixture
-    def open_store(self, store: Store) -> Callable[[str], RunStore]:
+    def open_store(self, store: Store) -> Callable[[str, Path | None], RunStore]:
         failures = iter(("first", "second"))
 
-        def opened(url: str) -> RunStore:
+        def opened(url: str, credentials: Path | None) -> RunStore:
             if which := next(failures, None):
                 raise Unavailable(f"opening {url}: no answer to the {which} call")
             return RunStore(store)

@@ -153,13 +153,13 @@ applications:
     "version", ["v2", "weather-0123abcd", "12345678", "1e5", "null", "0x1f", "a.b_c", "promoted", "true"]
 )
 def test_only_the_version_changes_and_it_is_a_string(version: str) -> None:
-    text = serving.set_version(CONFIG, model="one", version=version)
+    text = serving.set_version(CONFIG, model="one", version=version, store="s3://bucket")
     models = yaml.safe_load(text)["applications"][0]["args"]["models"]
     assert [model["version"] for model in models] == [version, "v1"]
     assert len(text.splitlines()) == len(CONFIG.splitlines())
     unchanged = [line for line in CONFIG.splitlines() if line in text.splitlines()]
     assert len(unchanged) == len(CONFIG.splitlines()) - 1
-    assert serving.set_version(text, model="one", version=version) == text
+    assert serving.set_version(text, model="one", version=version, store="s3://bucket") == text
 
 
 @pytest.mark.parametrize(
@@ -174,4 +174,4 @@ def test_only_the_version_changes_and_it_is_a_string(version: str) -> None:
 )
 def test_a_text_without_the_model_is_refused(text: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        serving.set_version(text, model="one", version="v2")
+        serving.set_version(text, model="one", version="v2", store="s3://bucket")

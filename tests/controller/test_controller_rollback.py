@@ -25,7 +25,7 @@ def registry(play: Play, store: Store) -> Registry:
 
 def serve(play: Play, version: str) -> None:
     """What `--service` of `callwright promote` and `rollback` does, and a Helm upgrade with a pinned version."""
-    put_version(play.cluster, play.service(), model="weather", version=version)
+    put_version(play.cluster, play.service(), model="weather", version=version, store=play.store.url)
 
 
 def served(play: Play) -> str:
@@ -55,7 +55,10 @@ def test_an_edit_that_makes_no_new_run_leaves_a_rollback(
 
     status = edit(play, reconciler, until="Completed", cluster={"mounts": [{"path": "/mnt/more", "configMap": "more"}]})
     assert (status["run"], registry.promoted("weather"), served(play)) == (run, "before", "before")
-    for words in ("before is now", f"callwright promote weather {run} --service {SERVICE}"):
+    for words in (
+        "before is now",
+        f"promote weather {run} --store {play.store.url} --service {SERVICE} --namespace {play.namespace}",
+    ):
         assert words in status["message"]
 
     registry.promote("weather", run)

@@ -50,7 +50,7 @@ def controller(server: kube.ApiServer, play: Play, choose: Choose) -> Iterator[F
     """The controller of the play's namespace, which sees the API server through the proxy. The play sees it whole."""
     with faulty_api_server(server.url, choose) as (url, proxy):
         seen_through = kube._write_kubeconfig(server.folder / f"{play.namespace}.kubeconfig", url, "admin-token")
-        config = config_of(play.store.url, namespaces=(play.namespace,), poll_seconds=0.3)
+        config = config_of(play.store.url, namespace=play.namespace, namespaces=(play.namespace,), poll_seconds=0.3)
         made, stop = Controller(Reconciler(kube.connect(seen_through), config), Metrics()), threading.Event()
         running = threading.Thread(target=made.run, args=[stop])
         running.start()

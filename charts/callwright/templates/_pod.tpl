@@ -16,6 +16,12 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
+{{/* Where a tenant's Secret is in them: the argument is the namespace. */}}
+
+{{- define "callwright.credentials" -}}
+/etc/callwright-tenants/{{ . }}
+{{- end -}}
+
 {{/* The controller's pod, and the test's. */}}
 
 {{- define "callwright.podSpec" -}}
@@ -36,6 +42,14 @@ volumes:
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
+  {{- range $name, $tenant := .Values.tenants }}
+  {{- if $tenant.existingSecret }}
+  - name: {{ printf "tenant-%s" (sha256sum $name | trunc 12) | quote }}
+    secret:
+      secretName: {{ $tenant.existingSecret | quote }}
+      optional: true # its namespace alone is held up without
+  {{- end }}
+  {{- end }}
   {{- if hasPrefix "file://" .Values.store.url }}
   - name: data
     persistentVolumeClaim:
@@ -59,6 +73,13 @@ volumeMounts:
     readOnly: true
   - name: tmp
     mountPath: /tmp
+  {{- range $name, $tenant := .Values.tenants }}
+  {{- if $tenant.existingSecret }}
+  - name: {{ printf "tenant-%s" (sha256sum $name | trunc 12) | quote }}
+    mountPath: {{ include "callwright.credentials" $name | quote }}
+    readOnly: true
+  {{- end }}
+  {{- end }}
   {{- if hasPrefix "file://" .Values.store.url }}
   - name: data
     mountPath: /data

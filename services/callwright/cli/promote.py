@@ -39,7 +39,7 @@ def promote(
 ) -> None:
     """Promote a version of a model: what serves the model takes it from then on."""
     registry = open_registry(store)
-    take = _taking(service, name, namespace=namespace, context=context)
+    take = _taking(service, name, store=registry.store.url, namespace=namespace, context=context)
     before = registry.promoted(name)
     after = registry.promotable(name, version).version
     if not dry_run:
@@ -60,7 +60,7 @@ def rollback(
 ) -> None:
     """Point a model at the version that was promoted before."""
     registry = open_registry(store)
-    take = _taking(service, name, namespace=namespace, context=context)
+    take = _taking(service, name, store=registry.store.url, namespace=namespace, context=context)
     before = registry.promoted(name)
     after = registry.rollback(name, dry_run=dry_run).version
     if not dry_run:
@@ -69,7 +69,9 @@ def rollback(
     output.emit(json, {"name": name, "before": before, "promoted": after, "dry_run": dry_run}, [words])
 
 
-def _taking(service: str | None, model: str, *, namespace: str | None, context: str | None) -> Callable[[str], None]:
+def _taking(
+    service: str | None, model: str, *, store: str, namespace: str | None, context: str | None
+) -> Callable[[str], None]:
     """Return a function that sets the version in the RayService. Raises at once if it does not serve the model."""
     if service is None:
         return lambda version: None
@@ -83,7 +85,7 @@ def _taking(service: str | None, model: str, *, namespace: str | None, context: 
         found = cluster.get(RAY_SERVICE, where, service)
         if found is None:
             raise NotFound(f"no RayService {service} in the namespace {where}; see `kubectl get rayservices`")
-        if put_version(cluster, found, model=model, version=version, dry_run=dry_run) and not dry_run:
+        if put_version(cluster, found, model=model, version=version, store=store, dry_run=dry_run) and not dry_run:
             output.note(f"RayService {where}/{service} takes {model} {version}")
 
     def take(version: str) -> None:

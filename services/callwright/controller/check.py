@@ -5,7 +5,9 @@ It changes nothing: it creates objects only as a dry run.
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
+from callwright.controller import tenancy
 from callwright.controller.cluster import EVENT, FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster
 from callwright.controller.config import ControllerConfig
 from callwright.errors import CallwrightError, without_secrets
@@ -21,7 +23,14 @@ def check(cluster: Cluster, config: ControllerConfig, *, namespace: str) -> Iter
         event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "callwright-check", "namespace": watched}}
         event |= {"involvedObject": {"namespace": watched}}
         yield f"create events in {watched}", _tried(partial(cluster.create, EVENT, event, dry_run=True))
-    yield without_secrets(f"list models in {config.store}"), _tried(lambda: Store.open(config.store).list("models"))
+    for name in ("", *config.tenants):
+        url, credentials = config.of(name).store, tenancy.credentials(config, name)
+        tried = _tried(partial(_list_models, url, credentials))
+        yield without_secrets(f"list models in {url}" + (f" for {name}" if name else "")), tried
+
+
+def _list_models(url: str, credentials: Path | None) -> None:
+    Store.open(url, credentials=credentials).list("models")
 
 
 def _tried(act: Callable[[], object]) -> str | None:

@@ -3,11 +3,13 @@
 Knows nothing of clusters; `__main__` reads the file that holds it.
 """
 
-from typing import Any, Literal
+from itertools import permutations
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from callwright.spec.model import Quantity, SpecModel, StoreURL
+from callwright.spec.model import ObjectName, Quantity, SpecModel, StoreURL
+from callwright.store.url import StoreURL as Place
 
 ENGINE_OPTIONS = (
     "async_scheduling", "attention_backend", "block_size", "cpu_offload_gb", "cudagraph_capture_sizes",
@@ -135,7 +137,29 @@ class Allowed(SpecModel):
         return stores
 
 
+Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+
+
+class Tenant(SpecModel):
+    """What a namespace has of its own: the chart's `tenants`."""
+
+    store: StoreURL | None = None
+    """Object store of its documents without `spec.store`, for nobody else; a folder of the release's when absent."""
+    credentials: str | None = None
+    """Folder with the credentials by which the controller opens its stores, a file for each of a Secret's keys; the
+    controller's own when absent."""
+    secret: ObjectName | None = None
+    """Secret in the namespace whose keys become environment variables of its pods; `pods.secret` when absent."""
+    service_account: ObjectName | None = None
+    """Service account of its pods; `pods.serviceAccount` when absent."""
+    allowed: Allowed = Allowed()
+    """What its documents may name: lists that are given take the place of the release's."""
+
+
 class ControllerConfig(SpecModel):
+    namespace: Namespace | None = None
+    """Namespace of the release, whose runs and models stand in the store itself; those of any other in a folder of the
+    namespace's own."""
     store: StoreURL
     """Object store of documents without `spec.store`."""
     images: Images
@@ -146,6 +170,8 @@ class ControllerConfig(SpecModel):
     """Ray's version in the trainer and server images; KubeRay asks for it."""
     allowed: Allowed = Allowed()
     """What documents may name."""
+    tenants: dict[Namespace, Tenant] = Field(default_factory=dict)
+    """What namespaces have of their own."""
     pods: RunPods = RunPods()
     """The pods of runs."""
     poll_seconds: float = Field(default=15, gt=0)
@@ -154,3 +180,24 @@ class ControllerConfig(SpecModel):
     """Port of `/healthz`."""
     metrics_port: int = Field(default=9090, ge=1, le=65535)
     """Port of `/metrics`."""
+
+    @model_validator(mode="after")
+    def _stores_are_one_tenant_s(self) -> Self:
+        stores = {name: Place.read(tenant.store) for name, tenant in self.tenants.items() if tenant.store}
+        for (name, store), (other, theirs) in permutations(stores.items(), 2):
+            if store.holds(theirs):
+                raise ValueError(f"tenants.{name}.store holds tenants.{other}.store; expected stores of their own")
+        if holding := [name for name, store in stores.items() if store.holds(Place.read(self.store))]:
+            raise ValueError(f"tenants.{holding[0]}.store holds the release's; expected another")
+        return self
+
+    def of(self, namespace: str | None) -> Self:
+        """Return the configuration for the documents of a namespace."""
+        tenant = self.tenants.get(namespace or "")
+        if tenant is None:
+            return self
+        own = {"secret": tenant.secret, "service_account": tenant.service_account}
+        pods = self.pods.model_copy(update={name: value for name, value in own.items() if value})
+        lists = {name: getattr(tenant.allowed, name) for name in tenant.allowed.model_fields_set}
+        allowed = self.allowed.model_copy(update=lists)
+        return self.model_copy(update={"store": tenant.store or self.store, "pods": pods, "allowed": allowed})

@@ -24,7 +24,9 @@ def promote(context: Context, status: Status) -> Status:
                 message = f"version {version} of {model} is published, and not to be promoted"
                 return transitions.finish(status, "Completed", "NotPromoted", message, now=context.now)
             case "manual" if registry.promoted(model) != version and registry.promotable(model, version):
-                message = f"passed the gate; to promote: callwright promote {model} {version}"
+                message = (
+                    f"passed the gate; to promote: callwright promote {model} {version} --store {context.run.store}"
+                )
                 return context.under_way(status, "Promoted", "AwaitingPromotion", "AwaitingPromotion", message)
         context.store.promote(model, version)
     except GateFailed as error:
@@ -55,7 +57,7 @@ def deploy(context: Context, status: Status) -> Status:
         missing = f"no RayService {service} in {run.namespace}; install charts/serving"
         return context.under_way(status, "Deployed", "Deploying", "Waiting", missing)
     try:
-        changed = put_version(context.cluster, found, model=model, version=version)
+        changed = put_version(context.cluster, found, model=model, version=version, store=run.store)
     except InvalidInput as error:
         return transitions.fail(status, "Deployed", "NotServed", f"RayService {service}: {error}", now=context.now)
     if changed:
@@ -78,20 +80,24 @@ def _superseded(context: Context, status: Status, promoted: str | None) -> Statu
     """End without touching the RayService, because somebody rolled back or promoted another version after this run."""
     run = context.run
     service, model, version = run.finetune.spec.deploy.service, run.model, run.version
-    again = f"callwright promote {model} {version}" + (f" --service {service}" if service else "")
+    again = f"callwright promote {model} {version} --store {run.store}"
+    again += f" --service {service} --namespace {run.namespace}" if service else ""
     message = f"version {version} of {model} was promoted, and {promoted or 'none'} is now; to go back to it: {again}"
     if service and not status.holds("Deployed"):
         status = transitions.condition(status, "Deployed", "False", "Superseded", now=context.now)
     return transitions.finish(status, "Completed", "Superseded", message, now=context.now)
 
 
-def put_version(cluster: Cluster, service: Object, *, model: str, version: str, dry_run: bool = False) -> bool:
+def put_version(
+    cluster: Cluster, service: Object, *, model: str, version: str, store: str, dry_run: bool = False
+) -> bool:
     """Have the RayService serve `version` of `model`; returns whether its text differs.
 
-    Raises `InvalidInput` when it serves no such model and `Conflict` when somebody changed it since it was read.
+    Raises `InvalidInput` when it serves no such model, or from another store than the version's, and `Conflict` when
+    somebody changed it since it was read.
     """
     text: str = service["spec"].get("serveConfigV2", "")
-    wanted = serving.set_version(text, model=model, version=version)
+    wanted = serving.set_version(text, model=model, version=version, store=store)
     if not dry_run:
         hand_over(cluster, service, wanted)
     return wanted != text

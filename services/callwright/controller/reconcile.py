@@ -9,11 +9,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from callwright import spec
-from callwright.controller import desired, promotion, stages, transitions
+from callwright.controller import desired, promotion, stages, tenancy, transitions
 from callwright.controller.allowed import refusals
 from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, NETWORK_POLICY, RAY_JOB, Cluster, Object
 from callwright.controller.config import ControllerConfig
@@ -31,11 +32,13 @@ _FINALIZER = "callwright.io/cancel"
 
 @dataclass(frozen=True)
 class Reconciler:
-    """The controller's work on one cluster; `open_store` opens the store of a run by its URL."""
+    """The controller's work on one cluster; `open_store` opens the store of a run by its URL and, where its namespace
+    has some, the folder of its credentials.
+    """
 
     cluster: Cluster
     config: ControllerConfig
-    open_store: Callable[[str], RunStore] = RunStore.open
+    open_store: Callable[[str, Path | None], RunStore] = RunStore.open
     _stores: StoreBreakers = field(default_factory=StoreBreakers, repr=False)
 
     def reconcile(self, namespace: str, name: str) -> float | None:
@@ -99,6 +102,7 @@ class Reconciler:
         """Return the status after the next thing has been done for the document's run."""
         metadata = document["metadata"]
         namespace, generation = metadata["namespace"], metadata["generation"]
+        before = tenancy.with_store(self.config, namespace, document["spec"].get("store"), status)
         given = {key: document[key] for key in ("apiVersion", "kind", "metadata", "spec")}
         try:
             finetune = spec.parse(json.dumps(given), where="the document")
@@ -106,8 +110,8 @@ class Reconciler:
             if status.phase in FINAL and status.observed_generation == generation:
                 return status  # it has ended, under a release that took it
             self.cancel(namespace, metadata["name"])
-            return transitions.refuse(status, "InvalidInput", str(error), generation=generation, now=now)
-        before, name = status, self._run_name(finetune, namespace, generation, status)
+            return transitions.refuse(before, "InvalidInput", str(error), generation=generation, now=now)
+        name = self._run_name(finetune, namespace, generation, status)
         changed = status.observed_generation != generation
         if status.run != name:
             self.cancel(namespace, metadata["name"], keep_run=name)
@@ -116,13 +120,16 @@ class Reconciler:
             status = transitions.resume(status, generation=generation, now=now)
         if status.phase in FINAL:
             return status
-        if refused := refusals(finetune, self.config):  # also what an earlier release has allowed, and begun
+        if refused := refusals(finetune, self.config, namespace):  # also what an earlier release has allowed, and begun
             self.cancel(namespace, metadata["name"])
             message = str(InvalidInput("the document names what this release does not allow:", refused))
             return transitions.refuse(before, "NotAllowed", message, generation=generation, now=now)
-        run = Run(finetune, namespace, metadata["uid"], name, status.attempt, self.config)
-        with self._stores.asking(run.store):
-            context = Context(run, self.cluster, self.open_store(run.store), now)
+        store = tenancy.run_store(self.config, namespace, finetune.spec.store, before)
+        status = status.model_copy(update={"store": store})
+        run = Run(finetune, namespace, metadata["uid"], name, status.attempt, self.config.of(namespace), store)
+        with self._stores.asking(store):
+            opened = self.open_store(store, tenancy.credentials(self.config, namespace))
+            context = Context(run, self.cluster, opened, now)
             if changed:
                 status = stages.revisit(context, status)
                 context = replace(context, run=replace(run, attempt=status.attempt))

@@ -4,6 +4,7 @@ A report that does not exist yet or is no JSON counts as empty.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from callwright.errors import InvalidInput, NotFound
@@ -33,9 +34,9 @@ class RunStore:
         self.registry = Registry(store)
 
     @classmethod
-    def open(cls, url: str) -> Self:
-        """Return the store at `url`."""
-        return cls(Store.open(url, patience_seconds=_PATIENCE_SECONDS))
+    def open(cls, url: str, credentials: Path | None) -> Self:
+        """Return the store at `url`, opened by the credentials in a folder, else by the controller's own."""
+        return cls(Store.open(url, patience_seconds=_PATIENCE_SECONDS, credentials=credentials))
 
     def progress(self, run: str) -> tuple[str | None, float | None]:
         """Steps as `done/total` and the newest loss from `runs/<run>/report.json`; None for what is not known."""

@@ -15,25 +15,33 @@ from callwright.errors import InvalidInput
 IMPORT_PATH = "callwright.server.app:build"
 
 
-def set_version(text: str, *, model: str, version: str) -> str:
+def set_version(text: str, *, model: str, version: str, store: str) -> str:
     """`text` with `version` at every model named `model` of Callwright's applications.
 
-    Raises `InvalidInput` when it is no YAML or serves no such model.
+    Raises `InvalidInput` when it is no YAML, serves no such model, or would look for the version in a store around the
+    folder of a namespace, `store`, that the version is in.
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise InvalidInput(f"reading serveConfigV2: not YAML: {error}") from None
-    models = [entry for app in _callwright_applications(root) for entry in _items(_at(app, "args", "models"))]
-    served = [entry for entry in models if _text(_at(entry, "name")) == model]
+    applications = [*_callwright_applications(root)]
+    models = [(app, entry) for app in applications for entry in _items(_at(app, "args", "models"))]
+    served = [(app, entry) for app, entry in models if _text(_at(entry, "name")) == model]
     if not served:
-        known = ", ".join(sorted({_text(_at(entry, "name")) for entry in models})) or "none"
+        known = ", ".join(sorted({_text(_at(entry, "name")) for _, entry in models})) or "none"
         raise InvalidInput(
             f"setting the version of {model} in serveConfigV2: got models {known}; "
             f"expected {model} among args.models of an application with import_path {IMPORT_PATH}"
         )
     edits = []
-    for entry in served:
+    for app, entry in served:
+        url = _text(_at(app, "args", "store")).rstrip("/")
+        if url and store.startswith(f"{url}/"):
+            raise InvalidInput(
+                f"setting the version of {model} in serveConfigV2: got args.store {url}; expected {store}, where the "
+                "version is: set store.url of charts/serving"
+            )
         found = _at(entry, "version")
         if found is None:
             raise InvalidInput(

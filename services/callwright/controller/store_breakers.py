@@ -1,6 +1,6 @@
 """`StoreBreakers`: a store that does not answer is asked for one document at a time, so that it holds up no other's.
 
-One worker waits for it; every other document of the store is told so at once.
+One worker waits for it; every other document of the store, in whichever folder of its bucket, is told so at once.
 """
 
 import threading
@@ -9,10 +9,11 @@ from contextlib import contextmanager
 
 from callwright.controller.cluster import NoAnswer
 from callwright.errors import Temporary, Unavailable
+from callwright.store.url import StoreURL
 
 
 class StoreBreakers:
-    """The stores that do not answer, by their URLs. Thread-safe."""
+    """The buckets that do not answer. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,24 +24,26 @@ class StoreBreakers:
     @contextmanager
     def asking(self, url: str) -> Iterator[None]:
         """Ask the store in the block. Raises `Unavailable` where it does not answer, and at once while another asks."""
+        place = StoreURL.read(url)
+        bucket = f"{place.scheme}://{place.host or place.path}"
         with self._lock:
-            broken = url in self._broken
-            if broken and url in self._tried:
+            broken = bucket in self._broken
+            if broken and bucket in self._tried:
                 raise Unavailable(f"asking the store {url}: it does not answer; it is asked again until it does")
             if broken:
-                self._tried.add(url)
+                self._tried.add(bucket)
         try:
             yield
         except Temporary as error:
             if isinstance(error, NoAnswer):  # the API server's, not the store's
                 raise
             with self._lock:
-                self._broken.add(url)
+                self._broken.add(bucket)
             raise Unavailable(f"asking the store {url}: {error}") from error
         else:
             with self._lock:
-                self._broken.discard(url)
+                self._broken.discard(bucket)
         finally:
             if broken:
                 with self._lock:
-                    self._tried.discard(url)
+                    self._tried.discard(bucket)

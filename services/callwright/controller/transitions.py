@@ -45,7 +45,7 @@ def refuse(status: Status, reason: str, message: str, *, generation: int, now: s
     """Return the status of a document that asks for no run that may be; the same again where it was refused before."""
     kept = tuple(entry for entry in status.conditions if entry.type in ("Ready", "Accepted", "Failed"))
     ended = status.finished_at if status.run is None and status.phase == "Failed" else None
-    fresh = Status(observed_generation=generation, conditions=kept, finished_at=ended)
+    fresh = Status(observed_generation=generation, conditions=kept, finished_at=ended, store=status.store)
     return fail(fresh, "Accepted", reason, message, now=now)
 
 

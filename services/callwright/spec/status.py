@@ -40,6 +40,8 @@ class Status(SpecModel):
     """Where the run stands."""
     run: str | None = None
     """Name of the run: the prefix of its objects and its folder in the store. A changed document makes a new one."""
+    store: str | None = None
+    """URL of the object store that the run and its model are in, for `--store` and for what serves the model."""
     attempt: int = Field(default=0, ge=0)
     """How often a failed stage of this run was taken up again."""
     version: str | None = None

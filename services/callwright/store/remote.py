@@ -1,8 +1,9 @@
 """The store behind a protocol (`s3://`, `gs://`, `az://`) or in memory (`memory://`), over obstore.
 
-Credentials come from the environment by each provider's own rules, which obstore reads: `AWS_ACCESS_KEY_ID` and
-`AWS_SECRET_ACCESS_KEY` (a mounted secret), `AWS_WEB_IDENTITY_TOKEN_FILE` with `AWS_ROLE_ARN`, instance metadata;
-`AWS_ENDPOINT_URL`, `AWS_REGION` and `AWS_VIRTUAL_HOSTED_STYLE_REQUEST` (path style when absent); `GOOGLE_*`; `AZURE_*`.
+Credentials come from a folder that is named, else from the environment by each provider's own rules, which obstore
+reads: `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (a mounted secret), `AWS_WEB_IDENTITY_TOKEN_FILE` with
+`AWS_ROLE_ARN`, instance metadata; `AWS_ENDPOINT_URL`, `AWS_REGION` and `AWS_VIRTUAL_HOSTED_STYLE_REQUEST` (path style
+when absent); `GOOGLE_*`; `AZURE_*`.
 Requests are retried with exponential backoff on 5xx, throttling and broken connections; S3 checks the sha256 of every
 part that it receives. A small object's write whose outcome is not known is read back, and tried again on its condition.
 """
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import obstore
@@ -22,6 +24,7 @@ from obstore import exceptions
 from obstore.store import GCSStore, MemoryStore, from_url
 
 from callwright.errors import CallwrightError, Conflict, InvalidInput, NotFound, Unavailable
+from callwright.store import credentials as credentials_in
 from callwright.store.backend import Buffer, Entry, Stored, Writer, etag_of, too_large
 from callwright.store.documents import MAX_BYTES
 
@@ -58,11 +61,11 @@ _CLIENT_ERROR = re.compile(r"status code: 4(?!08|09|12|29)\d\d")
 class RemoteBackend:
     """Objects in a bucket below a prefix. Keeps trying a request for `patience_seconds`."""
 
-    def __init__(self, url: str, *, patience_seconds: float) -> None:
+    def __init__(self, url: str, *, patience_seconds: float, credentials: Path | None = None) -> None:
         self._url = url.rstrip("/")
         self._patience = patience_seconds
         with _explained("opening", url):
-            self._store = MemoryStore() if url.startswith("memory://") else _open(url, patience_seconds)
+            self._store = MemoryStore() if url.startswith("memory://") else _open(url, patience_seconds, credentials)
         # What a conditional write names: Google goes by an object's generation.
         self._mark: Literal["version", "e_tag"] = "version" if isinstance(self._store, GCSStore) else "e_tag"
 
@@ -293,7 +296,7 @@ class _AbortedError(Exception):
     """Makes obstore abort the multipart upload."""
 
 
-def _open(url: str, patience_seconds: float) -> "ObjectStore":
+def _open(url: str, patience_seconds: float, credentials: Path | None) -> "ObjectStore":
     # from_url's overloads tell the providers' options apart by type, which a URL known only at run time cannot.
     options: dict[str, Any] = {
         "client_options": {
@@ -307,8 +310,10 @@ def _open(url: str, patience_seconds: float) -> "ObjectStore":
             "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=15), "base": 2},
         },
     }
+    if credentials is not None:
+        options |= credentials_in.options(url.partition(":")[0], credentials)
     if url.startswith("s3://"):
-        options["config"] = {"checksum_algorithm": "SHA256"}
+        options["config"] = {"checksum_algorithm": "SHA256"} | options.get("config", {})
     try:
         store: ObjectStore = from_url(url, **options)
     except exceptions.BaseError as error:  # nothing was sent yet: the mistake is local

@@ -28,18 +28,19 @@ class Store:
         self.backend = backend
 
     @classmethod
-    def open(cls, url: str, *, patience_seconds: float = 180.0) -> Self:
+    def open(cls, url: str, *, patience_seconds: float = 180.0, credentials: Path | None = None) -> Self:
         """Open the store at `url`: `file:///…`, `s3://bucket/prefix`, `gs://…`, `az://…` or `memory://`.
 
         Nothing is sent or made before the first use. A request that fails for a reason that may pass is tried again
-        for `patience_seconds`. Raises `InvalidInput` for a URL that cannot be one.
+        for `patience_seconds`. `credentials` is a folder with a file for each, instead of the environment, see
+        `callwright.store.credentials`. Raises `InvalidInput` for a URL that cannot be one.
         """
         parts = StoreURL.read(url)
         if parts.scheme == "file":
             return cls(url, LocalBackend(Path(parts.path)))
         from callwright.store.remote import RemoteBackend
 
-        return cls(url, RemoteBackend(str(parts), patience_seconds=patience_seconds))
+        return cls(url, RemoteBackend(str(parts), patience_seconds=patience_seconds, credentials=credentials))
 
     @property
     def root(self) -> Path | None:

@@ -46,6 +46,11 @@ class StoreURL:
                 raise InvalidInput(f"opening the store: got {url}; expected {scheme}://bucket/prefix")
         return cls(scheme, host, path)
 
+    def holds(self, other: "StoreURL") -> bool:
+        """Return whether `other` is this store or a folder in it."""
+        same = self.scheme == other.scheme and (self.scheme == "file" or self.host == other.host)
+        return same and f"{other.path.removesuffix('/')}/".startswith(f"{self.path.removesuffix('/')}/")
+
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}{quote(self.path)}"
 

@@ -35,13 +35,11 @@ class Run:
     name: str
     attempt: int
     config: ControllerConfig
+    """That of the run's namespace."""
+    store: str
+    """URL of the run's store."""
     standing: str | None = None
     """Promoted version that the candidate must be measured beside, see `callwright.server.trial`."""
-
-    @property
-    def store(self) -> str:
-        """URL of the run's store."""
-        return self.finetune.spec.store or self.config.store
 
     @property
     def model(self) -> str:
