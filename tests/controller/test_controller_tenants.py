@@ -94,6 +94,15 @@ def test_a_document_of_a_release_without_folders_stays_where_it_is(
     assert {entry.key.split("/")[0] for entry in store.list()} == {"runs", "models"}
 
 
+def test_a_document_that_was_refused_first_has_its_folder_too(cluster: Cluster, store: Store, others: list[str]):
+    reconciler, play = Reconciler(cluster, config_of(store.url, namespace="release")), played(cluster, others[0], store)
+    play.apply(play.document(cluster={"secret": "somebodys"}))
+    for _ in range(2):
+        reconciler.reconcile(play.namespace, "weather")
+    play.change(cluster={"secret": None})
+    assert play.live(reconciler)["store"] == play.store.url
+
+
 TENANTS = {
     "a": Tenant(store="s3://team-a", allowed=Allowed(stores=("s3://shared",), secrets=("keys-a",))),
     "b": Tenant(store="s3://callwright/prod/teams/b", allowed=Allowed(stores=("*",))),

@@ -229,7 +229,14 @@ def test_a_race_between_clearing_and_promoting_leaves_no_pointer_to_nothing(
 @pytest.mark.parametrize("name", ["", "promoted", "a/b", "..", ".a", "a b", "a#0", "x" * 129])
 def test_names_that_are_no_names(folder: Store, name: str) -> None:
     with pytest.raises(InvalidInput, match="naming a"):
-        Registry(folder).manifest("m", name) if name != "promoted" else Registry(folder).versions(name)
+        Registry(folder).evaluation("m", name)
+
+
+def test_a_model_may_have_the_name_that_no_version_has(folder: Store) -> None:
+    """As a FineTune may, which would else train and fail afterwards."""
+    publish_version(folder, "v1", {"config.json": b"{}"}, name="promoted")
+    Registry(folder).promote("promoted", "v1")
+    assert (Registry(folder).names(), Registry(folder).promoted("promoted")) == (["promoted"], "v1")
 
 
 def test_a_manifest_of_somebody_else_is_refused(folder: Store) -> None:

@@ -16,7 +16,17 @@ from pydantic import ValidationError
 from callwright import spec
 from callwright.controller import desired, promotion, stages, tenancy, transitions
 from callwright.controller.allowed import refusals
-from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, NETWORK_POLICY, RAY_JOB, Cluster, Object
+from callwright.controller.cluster import (
+    CONFIG_MAP,
+    EVENT,
+    FINE_TUNE,
+    JOB,
+    NETWORK_POLICY,
+    RAY_JOB,
+    Cluster,
+    Kind,
+    Object,
+)
 from callwright.controller.config import ControllerConfig
 from callwright.controller.context import Context
 from callwright.controller.desired import Run
@@ -26,6 +36,8 @@ from callwright.errors import CallwrightError, InvalidInput
 from callwright.spec import FineTune
 from callwright.spec.status import FINAL, Status
 
+_PODS = (RAY_JOB, JOB, NETWORK_POLICY)
+"""Kinds of what a run's pods are made of, and who reaches them."""
 _FINALIZER = "callwright.io/cancel"
 """Earlier releases set it; a document goes without it."""
 
@@ -84,12 +96,20 @@ class Reconciler:
 
     def cancel(self, namespace: str, name: str, *, keep_run: str | None = None) -> None:
         """Delete what runs of this document have in the cluster, save for one run; the store keeps what they wrote."""
-        for kind in (RAY_JOB, JOB, CONFIG_MAP, NETWORK_POLICY):
-            for child in self.cluster.find(kind, namespace, labels={desired.FINE_TUNE_LABEL: name}):
-                metadata = child["metadata"]
-                owned_by_us = any(owner["kind"] == "FineTune" for owner in metadata.get("ownerReferences", ()))
-                if owned_by_us and metadata["labels"].get(desired.RUN_LABEL) != keep_run:
-                    self.cluster.delete(kind, namespace, metadata["name"])
+        for kind in (*_PODS, CONFIG_MAP):
+            self._delete(kind, namespace, name, keep_run=keep_run)
+
+    def _stop(self, namespace: str, name: str) -> None:
+        """Delete what has pods; what a run began with stays, by which it is known when it may go on."""
+        for kind in _PODS:
+            self._delete(kind, namespace, name, keep_run=None)
+
+    def _delete(self, kind: Kind, namespace: str, name: str, *, keep_run: str | None) -> None:
+        for child in self.cluster.find(kind, namespace, labels={desired.FINE_TUNE_LABEL: name}):
+            metadata = child["metadata"]
+            owned_by_us = any(owner["kind"] == "FineTune" for owner in metadata.get("ownerReferences", ()))
+            if owned_by_us and metadata["labels"].get(desired.RUN_LABEL) != keep_run:
+                self.cluster.delete(kind, namespace, metadata["name"])
 
     def _let_go(self, document: Object) -> Object | None:
         """Take our finalizer away; returns the document as it is then, None where it is gone."""
@@ -102,17 +122,19 @@ class Reconciler:
         """Return the status after the next thing has been done for the document's run."""
         metadata = document["metadata"]
         namespace, generation = metadata["namespace"], metadata["generation"]
-        before = tenancy.with_store(self.config, namespace, document["spec"].get("store"), status)
+        before = status
+        if not transitions.is_refused(status):
+            before = tenancy.with_store(self.config, namespace, document["spec"].get("store"), status)
         given = {key: document[key] for key in ("apiVersion", "kind", "metadata", "spec")}
         try:
             finetune = spec.parse(json.dumps(given), where="the document")
         except InvalidInput as error:
             if status.phase in FINAL and status.observed_generation == generation:
                 return status  # it has ended, under a release that took it
-            self.cancel(namespace, metadata["name"])
+            self._stop(namespace, metadata["name"])
             return transitions.refuse(before, "InvalidInput", str(error), generation=generation, now=now)
         name = self._run_name(finetune, namespace, generation, status)
-        changed = status.observed_generation != generation
+        changed = status.observed_generation != generation or transitions.is_refused(status)
         if status.run != name:
             self.cancel(namespace, metadata["name"], keep_run=name)
             status = transitions.begin(run=name, generation=generation, now=now)
@@ -121,9 +143,10 @@ class Reconciler:
         if status.phase in FINAL:
             return status
         if refused := refusals(finetune, self.config, namespace):  # also what an earlier release has allowed, and begun
-            self.cancel(namespace, metadata["name"])
+            self._stop(namespace, metadata["name"])
             message = str(InvalidInput("the document names what this release does not allow:", refused))
-            return transitions.refuse(before, "NotAllowed", message, generation=generation, now=now)
+            known = before if before.run == name else status
+            return transitions.refuse(known, "NotAllowed", message, generation=generation, now=now)
         store = tenancy.run_store(self.config, namespace, finetune.spec.store, before)
         status = status.model_copy(update={"store": store})
         run = Run(finetune, namespace, metadata["uid"], name, status.attempt, self.config.of(namespace), store)
@@ -141,7 +164,7 @@ class Reconciler:
         So a release that names runs otherwise trains nothing again: the document that a run began with stands in its
         ConfigMap, and is named by the same release as the document of now.
         """
-        if status.run and status.observed_generation == generation:
+        if status.run and status.observed_generation == generation and not transitions.is_refused(status):
             return status.run
         asked = spec.run_name(finetune)
         if status.run in (None, asked):

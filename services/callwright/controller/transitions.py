@@ -22,14 +22,19 @@ def begin(*, run: str, generation: int, now: str) -> Status:
 
 
 def resume(status: Status, *, generation: int, now: str) -> Status:
-    """Return the same run under a changed document: what is done stays done, a failed stage is tried again."""
-    failed = status.phase == "Failed"
+    """Return the same run under a document that has changed or is taken again: what is done stays done, a failed stage
+    is tried again.
+    """
+    failed = status.phase == "Failed" and any(
+        each.type in _STAGES and each.status == "False" for each in status.conditions
+    )
     undone = {"Failed", "Complete"}
     kept = tuple(entry for entry in status.conditions if entry.status == "True" and entry.type not in undone)
     resumed = status.model_copy(
         update={"attempt": status.attempt + failed, "conditions": kept, "observed_generation": generation}
     )
-    return enter(resumed, "Pending" if status.phase in FINAL else status.phase, now=now)
+    accepted = condition(resumed, "Accepted", "True", "Valid", now=now)
+    return enter(accepted, "Pending" if status.phase in FINAL else status.phase, now=now)
 
 
 def redo(status: Status, first: ConditionType) -> Status:
@@ -42,11 +47,19 @@ def redo(status: Status, first: ConditionType) -> Status:
 
 
 def refuse(status: Status, reason: str, message: str, *, generation: int, now: str) -> Status:
-    """Return the status of a document that asks for no run that may be; the same again where it was refused before."""
-    kept = tuple(entry for entry in status.conditions if entry.type in ("Ready", "Accepted", "Failed"))
-    ended = status.finished_at if status.run is None and status.phase == "Failed" else None
-    fresh = Status(observed_generation=generation, conditions=kept, finished_at=ended, store=status.store)
-    return fail(fresh, "Accepted", reason, message, now=now)
+    """Return the status of a document that asks for no run that may be; the same again where it was refused before.
+
+    What a run has done by then stays known, for when it may go on.
+    """
+    kept = tuple(entry for entry in status.conditions if entry.status != "Unknown" and entry.type != "Complete")
+    stopped = status.model_copy(update={"observed_generation": generation, "conditions": kept})
+    return fail(stopped, "Accepted", reason, message, now=now)
+
+
+def is_refused(status: Status) -> bool:
+    """Return whether this is the status of a document that asked for no run that may be."""
+    accepted = status.condition("Accepted")
+    return status.phase == "Failed" and accepted is not None and accepted.status == "False"
 
 
 def enter(status: Status, phase: Phase, message: str = "", *, now: str) -> Status:

@@ -156,8 +156,8 @@ class Promotion(Frozen):
 
 def checked_name(value: str, *, what: str) -> str:
     """`value` if it can be part of a key. Raises `InvalidInput`; `what` is the word for it in the message."""
-    if not _NAME.fullmatch(value) or len(value) > 128 or value == PROMOTED:
-        expected = "expected up to 128 letters, digits, '-', '_' or '.', not 'promoted'"
+    if not _NAME.fullmatch(value) or len(value) > 128 or (what, value) == ("version", PROMOTED):
+        expected = "expected up to 128 letters, digits, '-', '_' or '.'" + ", not 'promoted'" * (what == "version")
         raise InvalidInput(f"naming a {what}: got {value!r}; {expected}")
     return value
 
