@@ -68,12 +68,12 @@ def test_submit_refuses_a_wrong_document_before_it_is_sent(file: Path, play: Pla
 
 def test_status_tells_how_a_run_stands(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
     play.apply(play.document())
-    report(play, phase="Training", run="weather-1", progress="40/120", loss=1.5)
+    report(play, phase="Training", run="weather-1", progress="40/120", loss=1.5, gpuHours=12.34, store="s3://b/of-a")
     status.status("weather", namespace=play.namespace, context=None, watch=False, json=False)
     status.status(None, namespace=play.namespace, context=None, watch=False, json=False)
     shown = capsys.readouterr().out
-    for words in ("weather: Training, run weather-1", "40/120", "NAME"):
-        assert words in shown
+    for words in ("weather: Training, run weather-1, 12.3 GPU-hours, in s3://b/of-a", "40/120", "GPU-HOURS", "12.34"):
+        assert words in " ".join(shown.split())
     with pytest.raises(NotFound, match="no FineTune other"):
         status.status("other", namespace=play.namespace, context=None, watch=False, json=False)
 

@@ -113,12 +113,14 @@ def _stages(name: str, seen: Status) -> RenderableType:
             Text(title), Text(word, style=colour), Text(detail or _first_line(condition.message if condition else None))
         )
     head = f"{name}: {seen.phase}" + (f", run {seen.run}" if seen.run else "")
+    head += f", {seen.gpu_hours:.1f} GPU-hours" if seen.gpu_hours else ""
+    head += f", in {seen.store}" if seen.store else ""
     return Group(Text(head, style="bold"), table, *([Text(seen.message)] if seen.message else []))
 
 
 def _overview(found: list[dict[str, Any]]) -> Table:
-    keys = ("name", "phase", "progress", "loss", "accuracy", "version")
-    table = output.table(*map(str.upper, keys))
+    keys = ("name", "phase", "progress", "loss", "accuracy", "gpuHours", "version")
+    table = output.table(*("GPU-HOURS" if key == "gpuHours" else key.upper() for key in keys))
     for each in found:
         table.add_row(*("" if each.get(key) is None else str(each[key]) for key in keys))
     return table

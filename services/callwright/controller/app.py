@@ -70,6 +70,8 @@ class Controller:
         status = document.get("status") or {}
         phase = status.get("phase", "Pending")
         self._metrics.see(key, phase if there else None, held_up=there and is_held_up(phase, status))
+        model = document["spec"].get("deploy", {}).get("model") or key[1]
+        self._metrics.see_gpus(key, model, status.get("run"), status.get("gpuHours") or 0.0, there=there)
         if there:
             self._documents.add(key)
         else:

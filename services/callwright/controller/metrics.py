@@ -32,6 +32,11 @@ class Metrics:
             "callwright_held_up_finetunes", "FineTunes that wait for somebody, by namespace.", ("namespace",),
             registry=self.registry,
         )  # fmt: skip
+        self._counted: dict[Key, tuple[str | None, float]] = {}
+        self._gpu_hours = Counter(
+            "callwright_gpu_hours", "GPU-hours that pods of runs have held, by namespace and model.",
+            ("namespace", "model"), registry=self.registry,
+        )  # fmt: skip
         self._seconds = Histogram(
             "callwright_look_seconds", "Time of one look at one FineTune.", registry=self.registry
         )
@@ -67,3 +72,16 @@ class Metrics:
         if phase:
             self._phases[key] = phase
             self._finetunes.labels(key[0], phase).inc()
+
+    def see_gpus(self, key: Key, model: str, run: str | None, hours: float, *, there: bool) -> None:
+        """The run of the document at `key` has held its GPUs for so many hours; what was so at the first sight counts
+        for another process.
+        """
+        counter = self._gpu_hours.labels(key[0], model)
+        if key in self._counted:
+            before_run, before = self._counted[key]
+            counter.inc(max(0.0, hours - (before if before_run == run else 0.0)))
+        if there:
+            self._counted[key] = run, hours
+        else:
+            self._counted.pop(key, None)

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from callwright import spec
-from callwright.controller import desired, promotion, stages, tenancy, transitions
+from callwright.controller import desired, gpu_hours, promotion, stages, tenancy, transitions
 from callwright.controller.allowed import refusals
 from callwright.controller.cluster import (
     CONFIG_MAP,
@@ -132,7 +132,9 @@ class Reconciler:
             if status.phase in FINAL and status.observed_generation == generation:
                 return status  # it has ended, under a release that took it
             self._stop(namespace, metadata["name"])
-            return transitions.refuse(before, "InvalidInput", str(error), generation=generation, now=now)
+            return transitions.refuse(
+                gpu_hours.let_go(before, at=now), "InvalidInput", str(error), generation=generation, now=now
+            )
         name = self._run_name(finetune, namespace, generation, status)
         changed = status.observed_generation != generation or transitions.is_refused(status)
         if status.run != name:
@@ -146,7 +148,9 @@ class Reconciler:
             self._stop(namespace, metadata["name"])
             message = str(InvalidInput("the document names what this release does not allow:", refused))
             known = before if before.run == name else status
-            return transitions.refuse(known, "NotAllowed", message, generation=generation, now=now)
+            return transitions.refuse(
+                gpu_hours.let_go(known, at=now), "NotAllowed", message, generation=generation, now=now
+            )
         store = tenancy.run_store(self.config, namespace, finetune.spec.store, before)
         status = status.model_copy(update={"store": store})
         run = Run(finetune, namespace, metadata["uid"], name, status.attempt, self.config.of(namespace), store)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from callwright.controller import desired, observed, transitions
+from callwright.controller import desired, gpu_hours, observed, transitions
 from callwright.controller.cluster import (
     CONFIG_MAP,
     JOB,
@@ -73,6 +73,8 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
     if found is not None and not _ours(context, found):
         message = f"{stage.name}: waiting until an earlier {found['kind']} is gone"
         return transitions.enter(status, status.phase, message, now=context.now)
+    if found is None:
+        status = gpu_hours.let_go(status, at=context.now)
     if context.run.finetune.spec.suspend and (found is None or stage.see(found).state in ("waiting", "running")):
         return _hold(context, stage, found, status)
     if found is None:
@@ -95,11 +97,19 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
         case "waiting":
             pods = _pods(context, stage)
             words = _held_up_by(context, found, pods)
-            reason = "Running" if not words and observed.has_begun(found, pods) else "Waiting"
+            begun = observed.has_begun(found, pods)
+            status = _counted(context, found, status, holds=begun)
+            reason = "Running" if not words and begun else "Waiting"
             return context.under_way(status, stage.done, stage.phase, reason, words or seen.message)
         case "running":
+            status = _counted(context, found, status, holds=True)
             return context.under_way(status, stage.done, stage.phase, "Running", seen.message)
-    return _end(context, stage, status, seen)
+    return _end(context, stage, _counted(context, found, status, holds=False, ended=True), seen)
+
+
+def _counted(context: Context, found: Object, status: Status, *, holds: bool, ended: bool = False) -> Status:
+    resource = context.run.config.pods.gpu_resource
+    return gpu_hours.count(status, found, holds=holds, ended=ended, resource=resource, now=context.now)
 
 
 def revisit(context: Context, status: Status) -> Status:
@@ -143,9 +153,12 @@ def _hold(context: Context, stage: Stage, found: Object | None, status: Status) 
     metadata = {} if found is None else found["metadata"]
     if found is not None and stage.kind is JOB:
         context.cluster.delete(stage.kind, context.run.namespace, metadata["name"])
+        status = gpu_hours.let_go(status, at=context.now)
     elif found is not None and not found["spec"].get("suspend"):
         patch = {"metadata": {"annotations": {HELD: "true"}}, "spec": {"suspend": True}}
         context.cluster.merge(stage.kind, context.run.namespace, metadata["name"], patch)
+    if found is not None and stage.kind is RAY_JOB:
+        status = _counted(context, found, status, holds=stage.see(found).state == "running")
     status = transitions.condition(status, stage.done, "Unknown", "Suspended", now=context.now)
     message = f"{stage.name} is held; set spec.suspend to false to carry on"
     return transitions.enter(status, "Suspended", message, now=context.now)

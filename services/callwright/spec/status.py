@@ -54,6 +54,12 @@ class Status(SpecModel):
     """Newest training loss."""
     accuracy: float | None = None
     """Share of requests with the right tool and every argument equal, from the evaluation."""
+    gpu_hours: float | None = None
+    """GPU-hours that the run's pods have held, all tries together; not the time for which they waited."""
+    gpus: int | None = None
+    """GPUs that they hold."""
+    gpus_counted_at: str | None = None
+    """Until when `gpuHours` counts."""
     message: str | None = None
     """What goes on, or what went wrong and what to do."""
     started_at: str | None = None
