@@ -133,6 +133,15 @@ def wait(holds: Callable[[], bool], what: str, seconds: float = 600) -> None:
         time.sleep(0.1)
 
 
+def settle(api: kubernetes.client.ApiClient) -> None:
+    """Wait until the controller has looked at all that is there: until it asks for nothing but what is due again."""
+    asked, quiet = 0, 0
+    while quiet < 5:
+        time.sleep(1)
+        before, asked = asked, sum(requests(api).values())
+        quiet = quiet + 1 if asked - before < 20 else 0
+
+
 def measure(total: int, changed: int) -> dict[str, Any]:
     api = kubernetes.config.new_client_from_config()
     cluster = Cluster(api)
@@ -156,7 +165,7 @@ def measure(total: int, changed: int) -> dict[str, Any]:
     with ThreadPoolExecutor(16) as pool, tempfile.TemporaryDirectory() as folder:
         list(pool.map(put, made))
         with controller(Path(folder)) as process:
-            time.sleep(20)  # it lists and looks at all of them
+            settle(api)
             resting, looks = process.memory_info().rss, Looks(api)
             before, began = requests(api), time.monotonic()
             changes = list(pool.map(change, made[:changed]))

@@ -18,6 +18,7 @@ from callwright.controller.check import check
 from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, Cluster
 from callwright.controller.config import ControllerConfig
 from callwright.controller.metrics import Metrics
+from callwright.controller.reconcile import Reconciler, has_ended
 from callwright.controller.run_store import RunStore
 from callwright.errors import Unavailable
 from callwright.store import Parity, Registry, Store
@@ -171,6 +172,35 @@ def test_check_tells_what_is_missing(config: ControllerConfig, kubeconfig: Path,
         "get rayservices in default", "create events in default",
     }  # fmt: skip
     assert all("check the chart's RBAC" in problem for problem in refused.values())
+
+
+def test_what_has_ended_is_looked_at_only_where_there_is_something_to_do(
+    play: Play, reconciler: Reconciler, cluster: Cluster
+) -> None:
+    """So that thousands of finished documents cost a controller that starts nothing."""
+
+    def ended() -> bool:
+        document = cluster.get(FINE_TUNE, play.namespace, "weather")
+        assert document is not None
+        return has_ended(document)
+
+    play.apply(play.document())
+    play.live(reconciler, until="Training", but="train")
+    assert not ended()
+    play.live(reconciler)
+    assert ended()
+    cluster.merge(FINE_TUNE, play.namespace, "weather", {"metadata": {"finalizers": ["callwright.io/cancel"]}})
+    assert not ended(), "an earlier release's finalizer"
+    reconciler.reconcile(play.namespace, "weather")
+    assert ended()
+    play.change(evaluate={"concurrency": 3})
+    assert not ended()
+    play.live(reconciler)
+    play.report(FINE_TUNE, "weather", {"conditions": []})
+    assert not ended(), "an earlier release's status"
+    play.change(cluster={"secret": "somebodys"})
+    play.live(reconciler, until="Failed")
+    assert not ended(), "it may be allowed now"
 
 
 class TestStoreAway:

@@ -68,3 +68,12 @@ def test_only_what_nobody_foresaw_has_a_traceback(
     Patience("looking").after(error)
     (record,) = caplog.records
     assert bool(record.exc_info) is traced
+
+
+def test_what_goes_ahead_is_taken_before_what_has_waited_for_less() -> None:
+    queue = WorkQueue()
+    for name in ("a", "b"):
+        queue.add(("n", name))
+    queue.add(("n", "c"), seconds=-5)
+    queue.add(("n", "b"), seconds=-5)
+    assert [queue.take() for _ in range(3)] == [("n", "c"), ("n", "b"), ("n", "a")]

@@ -13,11 +13,13 @@ from callwright.controller.desired import FINE_TUNE_LABEL
 from callwright.controller.metrics import Metrics
 from callwright.controller.observed import is_held_up
 from callwright.controller.patience import Patience
-from callwright.controller.reconcile import Reconciler
+from callwright.controller.reconcile import Reconciler, has_ended
 from callwright.controller.watch import follow
 from callwright.controller.work_queue import Key, WorkQueue
 
 _WORKERS = 8
+_AHEAD_SECONDS = 5
+"""What somebody has changed goes ahead of what has become due within so many seconds before."""
 _STOP_SECONDS = 30
 
 
@@ -76,7 +78,9 @@ class Controller:
             self._documents.add(key)
         else:
             self._documents.discard(key)
-        self._queue.add(key)
+        if not (there and has_ended(document)):
+            changed = status.get("observedGeneration") != document["metadata"]["generation"]
+            self._queue.add(key, seconds=-_AHEAD_SECONDS if changed else 0)
 
     def _see_child(self, child: Object, there: bool) -> None:
         key = child["metadata"]["namespace"], child["metadata"]["labels"][FINE_TUNE_LABEL]

@@ -197,6 +197,18 @@ def _advance(context: Context, status: Status) -> Status:
     return promotion.deploy(context, status)
 
 
+def has_ended(document: Object) -> bool:
+    """Return whether there is nothing to do for a document until it changes."""
+    metadata, status = document["metadata"], _status(document)
+    return (
+        status.phase in FINAL
+        and status.observed_generation == metadata["generation"]
+        and not transitions.is_refused(status)  # what was refused may be allowed now
+        and transitions.judge(status, now=_now()) == status
+        and _FINALIZER not in metadata.get("finalizers", ())
+    )
+
+
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
