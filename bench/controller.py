@@ -1,7 +1,8 @@
 """The controller with many documents on a real API server: time to the first look at a change, memory, requests.
 
-`python bench/controller.py [DOCUMENTS] [CHANGED]` on the cluster of KUBECONFIG, which has KubeRay and, for the pods of
-what is changed, nodes of kwok (`type: kwok`). All documents are promoted; those changed get another training at once.
+`python bench/controller.py [DOCUMENTS] [CHANGED]` on the cluster of KUBECONFIG, which has KubeRay's kinds; where its
+operator runs, pods of what is changed go to nodes of kwok (`type: kwok`). All documents are promoted; those changed get
+another training at once.
 Writes `bench/results/controller.json`, and leaves its namespace, which must not be there before.
 """
 

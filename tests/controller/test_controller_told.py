@@ -1,16 +1,27 @@
 """What holds a document up is told in its status, in the words of whoever does, on the real API server."""
 
 import socket
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from callwright.controller.cluster import EVENT, FINE_TUNE, JOB, RAY_JOB, Cluster, Kind, KindMissing
+import kube
+from callwright.controller.app import Controller
+from callwright.controller.cluster import EVENT, FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster, Kind, KindMissing
+from callwright.controller.health import start_health_server
+from callwright.controller.metrics import Metrics
 from callwright.controller.reconcile import Reconciler
+from callwright.controller.run_store import RunStore
 from callwright.errors import InvalidInput, Unavailable
+from callwright.server.preflight import free_ports
 from callwright.store import Store
-from cast import NOW, Play
+from cast import NOW, SERVICE, Play
 
 QUOTA = Kind("v1", "resourcequotas")
 ROLE = Kind("rbac.authorization.k8s.io/v1", "roles")
@@ -201,3 +212,53 @@ def test_a_queue_that_nobody_serves_is_told(play: Play, reconciler: Reconciler) 
     )
     reconciler.reconcile(play.namespace, "weather")
     assert "in the queue gpus: no Kueue" in play.status()["message"]
+
+
+def test_pods_of_a_service_that_do_not_start_are_told(play: Play, reconciler: Reconciler) -> None:
+    """By the scheduler, or in the warnings of the RayService and of its clusters."""
+    play.apply(play.document(deploy={"service": SERVICE}))
+    play.install_service("weather")
+    play.live(reconciler, until="Deploying", but="deploy")
+    generation = play.service()["metadata"]["generation"]
+    play.report(
+        RAY_SERVICE, SERVICE, {"observedGeneration": generation, "pendingServiceStatus": {"rayClusterName": "c"}}
+    )
+    warned(play, "RayCluster", "c", "FailedToCreateWorkerPod", "exceeded quota: none-left")
+    reconciler.reconcile(play.namespace, "weather")
+    assert "exceeded quota: none-left" in play.status()["message"]
+    metadata = {"name": "c-worker", "namespace": play.namespace, "labels": {"ray.io/cluster": "c"}}
+    containers = {"containers": [{"name": "ray-worker", "image": "none"}]}
+    play.cluster.create(POD, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": containers})
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: no GPU"}
+    play.report(POD, "c-worker", {"phase": "Pending", "conditions": [unscheduled]})
+    reconciler.reconcile(play.namespace, "weather")
+    assert play.status()["message"] == f"RayService {SERVICE}: pod c-worker is not scheduled: 0/3 nodes: no GPU"
+    (deployed,) = [each for each in play.status()["conditions"] if each["type"] == "Deployed"]
+    assert deployed["reason"] == "Waiting"
+
+
+def test_health_and_metrics_name_what_cannot_be_looked_at(play: Play, reconciler: Reconciler) -> None:
+    metrics, stop, (port,) = Metrics(), threading.Event(), free_ports(1)
+    watching = reconciler.config.model_copy(update={"namespaces": (play.namespace,)})
+    made = Controller(replace(reconciler, config=watching, open_store=refuse_to_open), metrics)
+    threading.Thread(target=made.run, args=[stop], daemon=True).start()
+    start_health_server(port, made.healthy, made.troubles)
+    play.apply(play.document())
+
+    def said() -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+                return str(answer.read(), "utf-8")
+        except urllib.error.HTTPError as starting:
+            return str(starting)
+
+    try:
+        wanted = f"looking at {play.namespace}/weather: reading s3://bucket/key: refused"
+        kube.wait_until(lambda: wanted in said(), what=said, seconds=40)
+        assert metrics.registry.get_sample_value("callwright_failed_looks_total", {"error": "InvalidInput"})
+    finally:
+        stop.set()
+
+
+def refuse_to_open(url: str, credentials: Path | None) -> RunStore:
+    raise InvalidInput("reading s3://bucket/key: refused: AccessDenied")

@@ -4,10 +4,12 @@ Implements `evaluate.promote` and `deploy.service` on a cluster. Stages are in `
 """
 
 from callwright.controller import observed, serving, transitions
-from callwright.controller.cluster import FIELD_MANAGER, RAY_SERVICE, Cluster, Object
+from callwright.controller.cluster import FIELD_MANAGER, POD, RAY_SERVICE, Cluster, Forbidden, Object
 from callwright.controller.context import Context
 from callwright.errors import GateFailed, InvalidInput
 from callwright.spec.status import Status
+
+_CLUSTER_LABEL = "ray.io/cluster"
 
 
 def promote(context: Context, status: Status) -> Status:
@@ -73,7 +75,21 @@ def deploy(context: Context, status: Status) -> Status:
         case "failed":
             message = f"RayService {service} does not take version {version}: {seen.message}"
             return transitions.fail(status, "Deployed", seen.reason, message, now=context.now)
-    return context.under_way(status, "Deployed", "Deploying", "Updating", f"RayService {service}: {seen.message}")
+    words = _held_up_by(context, found)
+    reason = "Waiting" if words else "Updating"
+    return context.under_way(status, "Deployed", "Deploying", reason, f"RayService {service}: {words or seen.message}")
+
+
+def _held_up_by(context: Context, service: Object) -> str:
+    """Return why pods of the RayService's clusters do not start, or what is warned of; empty where nobody says."""
+    told, namespace = service.get("status", {}), context.run.namespace
+    parts = (told.get("pendingServiceStatus") or {}, told.get("activeServiceStatus") or {})
+    clusters = [name for part in parts if (name := part.get("rayClusterName"))]
+    try:
+        pods = [pod for name in clusters for pod in context.cluster.find(POD, namespace, labels={_CLUSTER_LABEL: name})]
+        return observed.stuck(pods) or context.warning(service["metadata"]["name"], *clusters)
+    except Forbidden:
+        return ""
 
 
 def _superseded(context: Context, status: Status, promoted: str | None) -> Status:

@@ -5,7 +5,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from callwright.controller import desired, gpu_hours, observed, transitions
 from callwright.controller.cluster import (
@@ -30,7 +29,6 @@ from callwright.spec.status import ConditionType, Phase, Status
 HELD = "callwright.io/held"
 """Annotation of a RayJob that the controller has suspended, as opposed to a queue such as Kueue."""
 _QUEUE_LABEL, _JOB_UID_LABEL = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/job-uid"
-_WARNING_AGE = timedelta(minutes=20)  # the Job controller tries again every ten
 _MESSAGE_LENGTH = 4000
 
 
@@ -204,9 +202,7 @@ def _warned(context: Context, found: Object, pods: list[Object]) -> str:
     made_by = found.get("status", {}).get("rayClusterName")
     waiting = [pod["metadata"]["name"] for pod in pods if pod.get("status", {}).get("phase") == "Pending"]
     named = [found["metadata"]["name"], *([made_by] if made_by else []), *waiting[:1]]
-    told = [event for name in named for event in context.cluster.warnings(context.run.namespace, name)]
-    since = datetime.fromisoformat(context.now) - _WARNING_AGE  # an older one may be over
-    return observed.newest_warning(told, since=since.isoformat())
+    return context.warning(*named)
 
 
 def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) -> Status:
