@@ -160,6 +160,7 @@ def test_a_folder_of_the_claim_is_its_namespace_s_by_its_path_too():
     theirs = from_source("/data/store/namespaces/c/models/a.jsonl")
     assert refusals(document(**theirs), claimed, "d")
     assert refusals(document(**theirs), claimed, "c") == ()
+    assert refusals(document(**from_source("/mnt/namespaces/c/a.jsonl")), claimed, "d") == (), "in no store"
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class _Rules:
             if "://" in path:
                 if not self._may_open(path):
                     yield self._refused(key, path, self.roots, "stores")
-            elif not any(below(path, folder) for folder in folders) or self._is_others(StoreURL("file", "", path)):
+            elif not any(below(path, folder) for folder in folders) or self._is_others_file(path):
                 yield self._refused(key, path, folders, "mountRoots")
 
     def options(self, finetune: FineTune) -> Iterator[str]:
@@ -110,6 +110,12 @@ class _Rules:
 
     def _is_others(self, place: StoreURL) -> bool:
         return tenancy.is_others(self.release, self.namespace, place, within=self._within(place))
+
+    def _is_others_file(self, path: str) -> bool:
+        """Return whether a file on a claim lies in another namespace's part of a store there."""
+        place = StoreURL("file", "", path)
+        stores = (self.release.store, *(each.store for each in self.release.tenants.values() if each.store))
+        return any(StoreURL.read(url).holds(place) for url in stores) and self._is_others(place)
 
     def _within(self, place: StoreURL) -> StoreURL | None:
         """Return the innermost of the stores that may be named which hold this place."""
