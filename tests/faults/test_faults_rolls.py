@@ -29,7 +29,12 @@ from versions import publish_version
 pytestmark = pytest.mark.timeout(900)
 Figure = Callable[[str, object, object], None]
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
-WEIGHTS = {"model.safetensors": b"weights" * 100, "config.json": b"{}"}
+WEIGHTS = "model.safetensors"
+
+
+def files(version: str) -> dict[str, bytes]:
+    """A version's files; the weights are its own, as equal ones would be taken from those that the node has."""
+    return {WEIGHTS: version.encode() * 100, "config.json": b"{}"}
 
 
 class StartingReplica(replica.Replica):
@@ -59,16 +64,16 @@ class Roll:
     def publish(self, kind: str) -> ServedModel:
         """Publish a version that cannot start, for the reason `kind`."""
         version, extra = f"v{next(self._version)}", {}
-        content = dict(WEIGHTS)
+        content = files(version)
         if kind in ("too large", "crashes"):
             content["config.json"] = kind.encode()
         publish_version(self.store, version, content, dialect="react_en")
         prefix = f"models/m/versions/{version}"
         match kind:
             case "weights are missing":
-                self.store.delete_keys([f"{prefix}/model.safetensors"])
+                self.store.delete_keys([f"{prefix}/{WEIGHTS}"])
             case "a wrong digest":
-                self._write(f"{prefix}/model.safetensors", b"others!" * 100)
+                self._write(f"{prefix}/{WEIGHTS}", content[WEIGHTS][::-1])
             case "a broken manifest":
                 self._write(f"{prefix}/manifest.json", b'{"name": "m", ')
             case "an option that the engine refuses":
@@ -127,7 +132,7 @@ class Roll:
 def roll(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roll]:
     folder = tmp_path_factory.mktemp("rolls")
     store = Store.open((folder / "store").as_uri())
-    publish_version(store, "v1", WEIGHTS, dialect="react_en")
+    publish_version(store, "v1", files("v1"), dialect="react_en")
     (port,) = preflight.free_ports(1)
     model = ServedModel(id="m", name="m", version="v1")
     config = ServerConfig(
@@ -138,9 +143,9 @@ def roll(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roll]:
 
 
 KINDS = {
-    "weights are missing": "model.safetensors",
+    "weights are missing": WEIGHTS,
     "a broken manifest": "manifest.json",
-    "a wrong digest": "model.safetensors",
+    "a wrong digest": WEIGHTS,
     "an option that the engine refuses": "no_such_option",
     "too large": "MemoryError",
     "crashes": "ActorDied",
@@ -176,7 +181,7 @@ def test_twenty_versions_that_cannot_start_one_after_the_other(roll: Roll, figur
 
 def test_after_versions_that_could_not_start_one_that_can_takes_over_without_a_failed_request(roll: Roll) -> None:
     roll.answers.clear()
-    publish_version(roll.store, "whole", WEIGHTS, dialect="react_en")
+    publish_version(roll.store, "whole", files("whole"), dialect="react_en")
     with roll.load():
         roll.deploy(roll.publish("too large"))
         assert roll.deploy(ServedModel(id="m", name="m", version="whole")).startswith("RUNNING")
