@@ -27,6 +27,7 @@ from callwright.datasets.rendering import RefusedError
 from callwright.datasets.template import ChatTemplate
 from callwright.datasets.tokenizer import added_tokens, load_tokenizer
 from callwright.dialects.foreign import Foreign, special_tokens
+from callwright.dialects.reasoning import reasoning_as_thoughts
 from callwright.errors import InvalidInput
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
@@ -125,9 +126,10 @@ def served(
 ) -> Iterator[list[int]]:
     """The tokens of every request that serving gets of a conversation, as the engine makes them."""
     foreign = Foreign(dialect, special_tokens(added_tokens(tokenizer)))
-    for index, message in enumerate(talk.messages):
+    messages = reasoning_as_thoughts(talk.messages, dialect, think_blocks=template.settings.has_think_blocks)
+    for index, message in enumerate(messages):
         if message["role"] == "assistant":
-            broken = foreign.broken(talk.messages[:index], talk.tools)
+            broken = foreign.broken(messages[:index], talk.tools)
             sent = template.adapted(dialect.render(*broken, default_system=template.default_system))
             prompt: list[int] = tokenizer.apply_chat_template(
                 list(sent.messages),
@@ -331,33 +333,38 @@ def test_a_conversation_has_as_many_texts_as_its_turns_need(
     assert sorted(turns) == [1, 3, 5, 7]
 
 
+_BLOCK, _LINE = "<think>\nNow Rome.\n</think>\n\n", "Thought: Now Rome.\n"
+
+
 @needs_templates
 @pytest.mark.parametrize(
-    ("name", "keeps"),
+    ("name", "written"),
     [
-        *[(name, True) for name in ("qwen2_5", "qwen3", "qwen3_5_think", "qwen3_5_nothink", "qwen3_6", "glm4moe")],
-        *[(name, False) for name in ("nemotron_3_nano", "nemotron_3_super", "lfm2_2_5")],
+        *[(name, _BLOCK) for name in ("qwen3", "qwen3_5_think", "qwen3_5_nothink", "qwen3_6", "glm4moe")],
+        *[(name, _LINE) for name in ("qwen2_5", "lfm2_2_5")],
+        *[(name, None) for name in ("nemotron_3_nano", "nemotron_3_super")],
     ],
 )
 def test_a_later_steps_thought_stays_where_it_was_thought_or_is_refused_by_name(
-    name: str, keeps: bool, tokenizer_with: Callable[[str], Any]
+    name: str, written: str | None, tokenizer_with: Callable[[str], Any]
 ) -> None:
-    """In training and in serving alike: nothing before it is cut away, and ReAct's own thoughts are none of it."""
+    """In training and in serving alike: a think block, or a line where the template has no place for reasoning."""
     dialect = dialects.load("react_en")
     encoder = Encoder(dialect, tokenizer_with(TEMPLATES[name]), LossWeights())
     template, talk = encoder.maker.template, TALKS["a thought in a later step alone"]
     known = replace(named_dialect("react_en"), template=template.settings)
     request = {"model": "m", "messages": list(talk.messages[:7]), "tools": list(talk.tools)}
-    assert template.keeps_think_blocks is keeps
-    if not keeps:
+    if written is None:
+        assert not template.keeps_think_blocks
         with pytest.raises(RefusedError, match="rewrites a message's content"):
             next(encoder.layouts(talk))
         with pytest.raises(Refused, match=r"messages\[3\]: got </think> within the assistant's text"):
             make_plan(request, known, SidecarConfig())
         return
+    assert template.settings.has_think_blocks is (written == _BLOCK)
     sent = template.renderer.text(make_plan(request, known, SidecarConfig()).body["messages"], prompt=True)
     for text in (sent, *(layout.text for layout in encoder.layouts(talk) if max(layout.prompts) > 3)):
-        parts = ('{"city": "Oslo"}', "snow", "<think>\nNow Rome.\n</think>\n\n", '{"city": "Rome"}', "sun")
+        parts = ('{"city": "Oslo"}', "snow", written, '{"city": "Rome"}', "sun")
         places = [text.index(part) for part in parts]
         assert places == sorted(places)
     kinds = [segment.kind for segment in dialect.render(talk.messages, talk.tools).segments if segment.turn == 3]

@@ -19,6 +19,7 @@ from callwright.datasets.tokenizer import Tokenizer, Tokens, added_tokens
 from callwright.dialects.agentfabric import NO_KNOWLEDGE, AgentFabric, roleplay_steps
 from callwright.dialects.foreign import Foreign, special_tokens
 from callwright.dialects.native import Native
+from callwright.dialects.reasoning import reasoning_as_thoughts
 from callwright.dialects.types import REASONING, Dialect, Message, Rendered, Segment
 from callwright.errors import InvalidInput
 from callwright.spec.model import LossWeights
@@ -80,6 +81,7 @@ class LayoutMaker:
         native = dialect if isinstance(dialect, Native) else None
         self.template = ChatTemplate(tokenizer, arguments, with_tools=native is not None)
         self._turns = NativeTurns(native, self.template, tokenizer) if native else None
+        self._think_blocks = native is None and self.settings.has_think_blocks
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
@@ -192,10 +194,10 @@ class LayoutMaker:
         return self._rendered(conversation, self._dialect, self.template.default_system)
 
     def _rendered(self, conversation: Conversation, dialect: Dialect, default_system: str = "") -> Rendered:
+        messages = reasoning_as_thoughts(conversation.messages, dialect, think_blocks=self._think_blocks)
         try:
             rendered = dialect.render(
-                *self._foreign.broken(conversation.messages, conversation.tools),
-                default_system=default_system,
+                *self._foreign.broken(messages, conversation.tools), default_system=default_system
             )
         except InvalidInput as error:
             raise RefusedError(f"the dialect {dialect.name} refuses it: {error}") from None

@@ -14,6 +14,7 @@ from callwright.datasets.encoding import Encoder
 from callwright.datasets.rendering import RefusedError
 from callwright.datasets.tokenizer import Tokenizer, added_tokens
 from callwright.dialects.foreign import Foreign, special_tokens
+from callwright.dialects.reasoning import reasoning_as_thoughts
 from callwright.store import Parity, Template
 
 FILE = "parity.json"
@@ -37,7 +38,8 @@ def measure(sampled: dict[str, Any], dialect: str, tokenizer: Tokenizer) -> Pari
     foreign = Foreign(writer, special_tokens(added_tokens(tokenizer)))
     equal, difference = 0, ""
     for prompt in sampled["prompts"]:
-        broken = foreign.broken(prompt["messages"], prompt["tools"])
+        messages = reasoning_as_thoughts(prompt["messages"], writer, think_blocks=template.has_think_blocks)
+        broken = foreign.broken(messages, prompt["tools"])
         sent = writer.render(*broken, default_system=template.default_system)
         sent = sent.for_template(tool_role=template.tool_role, shows_reasoning=template.shows_reasoning)
         try:

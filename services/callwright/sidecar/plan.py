@@ -14,6 +14,7 @@ from callwright.dialects.foreign import Foreign
 from callwright.dialects.native import Native
 from callwright.dialects.react import ReactDialect
 from callwright.dialects.react_thoughts import MarkedThoughts
+from callwright.dialects.reasoning import marked_thoughts, reasoning_as_thoughts
 from callwright.dialects.tools import Toolbox
 from callwright.dialects.types import (
     REASONING,
@@ -35,7 +36,6 @@ from callwright.sidecar.errors import Refused
 from callwright.sidecar.grammar_bounds import GrammarBounds
 from callwright.sidecar.models import ModelDialect
 from callwright.sidecar.python_grammar import python_arguments
-from callwright.sidecar.thoughts import marked_thoughts, put_back
 from callwright.store import Template
 
 Json = dict[str, Any]
@@ -140,14 +140,14 @@ def make_plan(request: Json, model: ModelDialect, config: SidecarConfig, *, tool
         callable_tools = Toolbox(t for t in tools if chat_request.tool_name(t) == choice["function"]["name"])
     options = chat_request.checked_stream_options(request)
     chat_request.check_response_format(request)
-    thoughts = marked_thoughts(model.dialect, model.template)
+    think_blocks = model.template is not None and model.template.has_think_blocks
+    thoughts = marked_thoughts(model.dialect, think_blocks=think_blocks)
     are_reasoning = config.thoughts == "reasoning"
-    if thoughts is not None and are_reasoning:
-        messages = put_back(messages, model.dialect, thoughts)
     try:
         foreign = Foreign(model.dialect, model.special_tokens)
         default_system = model.template.default_system if model.template else ""
-        rendered = model.dialect.render(*foreign.broken(messages, tools or None), choice, default_system)
+        shown = reasoning_as_thoughts(messages, model.dialect, think_blocks=think_blocks)
+        rendered = model.dialect.render(*foreign.broken(shown, tools or None), choice, default_system)
         _check_think_blocks(rendered, model)
     except InvalidInput as error:
         raise Refused(str(error), param="messages") from None

@@ -89,6 +89,11 @@ class Template(Frozen):
     default_system: str = ""
     """System text that the template writes by itself where there is no system message; the tools stand behind it."""
 
+    @property
+    def has_think_blocks(self) -> bool:
+        """Whether it has a place for reasoning."""
+        return self.shows_reasoning or self.opens_reasoning or self.resumes_reasoning
+
 
 class Parity(Frozen):
     """Whether the version's own files make prompts of the tokens that training saw, on a sample of the run's rows."""
