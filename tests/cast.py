@@ -173,10 +173,11 @@ class Play:
         (application,) = yaml.safe_load(self.service()["spec"]["serveConfigV2"])["applications"]
         return [str(model["version"]) for model in application["args"]["models"]]
 
-    def rolled_out(self, status: str = "RUNNING", message: str = "") -> None:
-        """What KubeRay writes when it has given Serve the configuration."""
+    def rolled_out(self, status: str = "RUNNING", message: str = "", *, since: str = NOW) -> None:
+        """What KubeRay writes when it has given Serve the configuration; it stands since a while ago."""
         service, active = self.service(), {"applicationStatuses": {"llm": {"status": status, "message": message}}}
         written = {"observedGeneration": service["metadata"]["generation"], "activeServiceStatus": active}
+        written["lastUpdateTime"] = since
         if service.get("status") != written:
             self.report(RAY_SERVICE, SERVICE, written)
 

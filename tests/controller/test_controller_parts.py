@@ -63,13 +63,15 @@ def test_ray_job_is_seen(status: dict[str, Any], seen: Seen) -> None:
     assert observed.see_ray_job({"status": status}) == seen
 
 
-def rolled(status: str, *, observed_generation: int = 2, message: str = "") -> dict[str, Any]:
-    applications = {"llm": {"status": status, "message": message}}
-    active = {"applicationStatuses": applications}
-    return {
-        "metadata": {"generation": 2},
-        "status": {"observedGeneration": observed_generation, "activeServiceStatus": active},
-    }
+def rolled(status: str, *, observed_generation: int = 2, since: str = NOW, **more: Any) -> dict[str, Any]:
+    """A RayService as KubeRay tells of it, whose application llm is looked at; others are nobody's business."""
+    active = {"applicationStatuses": {"llm": {"status": status}, "other": {"status": "DEPLOY_FAILED"}}}
+    told = {"observedGeneration": observed_generation, "lastUpdateTime": since, "activeServiceStatus": active}
+    return {"metadata": {"generation": 2}, "status": told | more}
+
+
+def prepared(status: str) -> dict[str, Any]:
+    return {"pendingServiceStatus": {"rayClusterName": "m-2", "applicationStatuses": {"llm": {"status": status}}}}
 
 
 @pytest.mark.parametrize(
@@ -77,14 +79,39 @@ def rolled(status: str, *, observed_generation: int = 2, message: str = "") -> d
     [
         (rolled("RUNNING"), "succeeded"),
         (rolled("RUNNING", observed_generation=1), "waiting"),  # that is the version before
+        # As KubeRay tells of a generation before it looks at what Serve makes of it.
+        (rolled("RUNNING", since="2026-01-01T00:59:55Z"), "running"),
+        (rolled("DEPLOY_FAILED", since="2026-01-01T00:59:55Z"), "running"),
+        (rolled("RUNNING", since="2026-01-01T00:59:50Z"), "succeeded"),
+        (rolled("RUNNING", lastUpdateTime=None), "running"),
         (rolled("DEPLOYING"), "running"),
         (rolled("UNHEALTHY"), "running"),  # may pass
-        (rolled("DEPLOY_FAILED", message="no such version"), "failed"),
+        (rolled("DEPLOY_FAILED"), "failed"),
+        # Another Ray cluster takes over; until it does, what the one before it serves tells nothing.
+        (rolled("RUNNING", pendingServiceStatus={"rayClusterName": "m-2"}), "running"),
+        (rolled("RUNNING", **prepared("RUNNING")), "running"),
+        (rolled("RUNNING", **prepared("DEPLOY_FAILED")), "failed"),
+        (rolled("DEPLOY_FAILED", **prepared("DEPLOYING")), "running"),
+        (rolled("RUNNING", activeServiceStatus={"applicationStatuses": {"other": {"status": "RUNNING"}}}), "running"),
         ({"metadata": {"generation": 1}, "status": {"observedGeneration": 1}}, "running"),
     ],
 )
 def test_service_is_seen(service: dict[str, Any], state: str) -> None:
-    assert observed.see_service(service).state == state
+    assert observed.see_service(service, ["llm"], now=LATER).state == state
+
+
+def test_why_a_version_could_not_start_is_told_in_serves_words() -> None:
+    engine = {
+        "status": "DEPLOY_FAILED",
+        "message": "failed to start 3 times in a row. Error:\nNotFound: no version v9\n",
+    }
+    llm = {"status": "DEPLOY_FAILED", "message": "Failed to update", "serveDeploymentStatuses": {"engine": engine}}
+    seen = observed.see_service(
+        rolled("", activeServiceStatus={"applicationStatuses": {"llm": llm}}), ["llm"], now=LATER
+    )
+    assert seen.message == (
+        "llm is DEPLOY_FAILED: Failed to update failed to start 3 times in a row. Error:\nNotFound: no version v9"
+    )
 
 
 def pod(name: str, *ends: dict[str, Any], finished: str = NOW, restarted: bool = False) -> dict[str, Any]:
@@ -160,6 +187,12 @@ def test_only_the_version_changes_and_it_is_a_string(version: str) -> None:
     unchanged = [line for line in CONFIG.splitlines() if line in text.splitlines()]
     assert len(unchanged) == len(CONFIG.splitlines()) - 1
     assert serving.set_version(text, model="one", version=version, store="s3://bucket") == text
+
+
+def test_applications_with_a_model_are_known_by_name() -> None:
+    assert serving.applications_with(CONFIG, model="one") == {"a": "v1"}
+    assert serving.applications_with(CONFIG.replace("name: a  #", "#"), model="two") == {"default": "v1"}
+    assert serving.applications_with(CONFIG, model="three") == {}
 
 
 @pytest.mark.parametrize(

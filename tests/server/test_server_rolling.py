@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from callwright.errors import NotFound
+from callwright.errors import NotFound, Unavailable
 from callwright.server import preflight, replica
 from callwright.server.config import ServedModel, ServerConfig
 from fakes import Engine, Text
@@ -45,6 +45,9 @@ class ScriptedReplica(replica.Replica):
         folder = Path(str(self._config.models[0].path))
         if not folder.is_dir():
             raise NotFound(f"serving m: no directory {folder}")
+        if (flake := folder / "flake").exists():
+            flake.unlink()
+            raise Unavailable("fetching m: no answer")
 
         def answer(request: dict[str, Any]) -> Text:
             said = request["messages"][-1]["content"]
@@ -57,17 +60,18 @@ class Stack:
     """A Serve application behind a sidecar."""
 
     def __init__(self, folder: Path, config: ServerConfig, url: str) -> None:
-        self._folder, self._config, self.url = folder, config, url
+        self.folder, self._config, self.url = folder, config, url
         self._held = 0
 
-    def deploy(self, version: str, *, replicas: int = 1, until: str = "RUNNING") -> None:
+    def deploy(self, version: str, *, replicas: int = 1, attempts: int = 1, until: str = "RUNNING") -> None:
         """Put `version` in place of the present one; wait until it answers, or for the application's status `until`."""
         from ray import serve
 
         from callwright.server import app, runtime
 
-        model = ServedModel(id="m", path=str(self._folder / version))
-        config = self._config.model_copy(update={"models": (model,), "min_replicas": replicas})
+        model = ServedModel(id="m", path=str(self.folder / version))
+        changed = {"models": (model,), "min_replicas": replicas, "start_attempts": attempts}
+        config = self._config.model_copy(update=changed)
         target = serve.RunTarget(app.build(config), name=runtime.APPLICATION)
         serve.run_many([target], wait_for_applications_running=False)
         while (status := serve.status().applications[runtime.APPLICATION].status.value) != until:
@@ -87,7 +91,7 @@ class Stack:
     def stream(self) -> Iterator["Open"]:
         """A stream that has begun and waits for `finish`."""
         self._held += 1
-        gate = self._folder / f"open-{self._held}"
+        gate = self.folder / f"open-{self._held}"
         request = body(str(gate)) | {"stream": True}
         with httpx.stream("POST", f"{self.url}/v1/chat/completions", json=request, timeout=60) as response:
             yield Open(response, gate)
@@ -160,6 +164,13 @@ def test_a_version_that_fails_to_load_leaves_the_old_one_serving(stack: Stack) -
         assert begun.finish()
     stack.deploy("v3")
     assert stack.ask() == "v3"
+
+
+def test_a_version_whose_first_start_fails_takes_over_with_the_second(stack: Stack) -> None:
+    (stack.folder / "v1" / "flake").touch()
+    stack.deploy("v1", attempts=2)
+    assert stack.ask() == "v1"
+    assert not (stack.folder / "v1" / "flake").exists()
 
 
 def test_a_replica_killed_in_a_stream_ends_that_stream_alone(stack: Stack) -> None:

@@ -3,7 +3,9 @@
 Knows how KubeRay and the Job controller write their statuses, and nothing else.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from callwright.controller.cluster import Object
@@ -11,6 +13,10 @@ from callwright.spec.status import FINAL
 
 State = Literal["waiting", "running", "succeeded", "failed"]
 _TAIL_LINES = 20
+_SETTLED_SECONDS = 10
+"""How long a RayService's status must have stood for its end to be believed."""
+_SAID_LENGTH = 1500
+"""Characters kept of what Serve says, whose end tells the most."""
 
 
 @dataclass(frozen=True)
@@ -139,22 +145,39 @@ def _told_at(event: Object) -> str:
     return max(str(time or "") for time in times)
 
 
-def see_service(service: Object) -> Seen:
-    """Read a KubeRay RayService: `succeeded` when what it serves is what its spec says."""
+def see_service(service: Object, applications: Collection[str], *, now: str) -> Seen:
+    """Read a KubeRay RayService: `succeeded` when these Serve applications of it run as its spec says, on the cluster
+    that gets its traffic.
+
+    KubeRay gives Serve a new configuration and tells of its generation what it has seen before that; two seconds later
+    it looks again. So an end is believed once KubeRay has found nothing else for a while.
+    """
     status = service.get("status", {})
     if status.get("observedGeneration", 0) < service["metadata"].get("generation", 0):
         return Seen("waiting", "waiting for the KubeRay operator")
-    applications = status.get("activeServiceStatus", {}).get("applicationStatuses") or {}
-    broken = {name: app for name, app in applications.items() if app.get("status") == "DEPLOY_FAILED"}
-    if broken:
-        words = "; ".join(
-            f"{name} is {app['status']}: {app.get('message', '')}" for name, app in sorted(broken.items())
-        )
-        return Seen("failed", words, "DeployFailed")
-    if applications and all(app.get("status") == "RUNNING" for app in applications.values()):
+    pending = status.get("pendingServiceStatus") or {}
+    is_prepared = bool(pending.get("rayClusterName"))
+    told = (pending if is_prepared else status.get("activeServiceStatus") or {}).get("applicationStatuses") or {}
+    found = {name: told.get(name, {}) for name in sorted(applications)}
+    words = ", ".join(f"{name} {app.get('status', 'is not there yet')}" for name, app in found.items())
+    settled = _seconds_between(status.get("lastUpdateTime"), now) >= _SETTLED_SECONDS
+    if settled and (failed := {name: app for name, app in found.items() if app.get("status") == "DEPLOY_FAILED"}):
+        return Seen("failed", "; ".join(_why_failed(name, app) for name, app in failed.items()), "DeployFailed")
+    if settled and not is_prepared and all(app.get("status") == "RUNNING" for app in found.values()):
         return Seen("succeeded")
-    words = ", ".join(f"{name} {app.get('status', 'unknown')}" for name, app in sorted(applications.items()))
-    return Seen("running", words or "no application yet")
+    return Seen("running", f"on a new Ray cluster: {words}" if is_prepared else words)
+
+
+def _why_failed(name: str, application: Object) -> str:
+    """Return what Serve says of an application that it could not deploy, and of its deployments."""
+    parts = [application, *(application.get("serveDeploymentStatuses") or {}).values()]
+    said = [message[-_SAID_LENGTH:] for part in parts if (message := str(part.get("message") or "").strip())]
+    return f"{name} is {application['status']}: {' '.join(said)}".rstrip(": ")
+
+
+def _seconds_between(then: str | None, now: str) -> float:
+    """Return the seconds from one time to another, as Kubernetes writes them; 0 where the first is not known."""
+    return (datetime.fromisoformat(now) - datetime.fromisoformat(then)).total_seconds() if then else 0.0
 
 
 def _containers(pod: Object) -> list[Object]:

@@ -65,7 +65,8 @@ def deploy(context: Context, status: Status) -> Status:
     if changed:
         said = f"RayService {service} takes version {version}"
         return context.under_way(status, "Deployed", "Deploying", "Updating", said)
-    seen = observed.see_service(found)
+    applications = serving.applications_with(found["spec"]["serveConfigV2"], model=model)
+    seen = observed.see_service(found, applications.keys(), now=context.now)
     match seen.state:
         case "succeeded":
             status = transitions.condition(status, "Deployed", "True", "Succeeded", now=context.now)

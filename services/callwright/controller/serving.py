@@ -53,6 +53,17 @@ def set_version(text: str, *, model: str, version: str, store: str) -> str:
     return text
 
 
+def applications_with(text: str, *, model: str) -> dict[str, str]:
+    """Return the version of `model` in each of Callwright's applications that serves it, by the application's name."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    return {
+        _text(_at(app, "name")) or "default": _text(_at(entry, "version"))
+        for app in _callwright_applications(root)
+        for entry in _items(_at(app, "args", "models"))
+        if _text(_at(entry, "name")) == model
+    }
+
+
 def _callwright_applications(root: yaml.Node | None) -> Iterator[yaml.Node]:
     for app in _items(_at(root, "applications")):
         if _text(_at(app, "import_path")) == IMPORT_PATH:

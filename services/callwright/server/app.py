@@ -38,7 +38,7 @@ def build(args: ServerConfig) -> Application:
         graceful_shutdown_timeout_s=config.drain_seconds,
         # A replica of the new version is up before one of the old goes, so one that fails to load replaces nothing.
         max_surge_percent=100,
-        max_constructor_retry_count=1,
+        max_constructor_retry_count=config.start_attempts,
         logging_config={"enable_access_log": False},
     )
     return deployment.bind(config.model_dump(mode="json"))

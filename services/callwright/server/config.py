@@ -123,6 +123,9 @@ class ServerConfig(SpecModel):
     """How long a replica that is replaced may finish its streams."""
     forced_call_seconds: float = Field(default=60.0, gt=0)
     """How long a forced call may wait while plain answers go on; then the replica is unhealthy, and replaced."""
+    start_attempts: int = Field(default=1, ge=1)
+    """How often replicas of a version that takes over may fail to start, all together, before it is given up; then the
+    replicas that are left of the version before go on."""
     start_seconds: float = Field(default=600.0, gt=0)
     """How long the first replicas may take to become ready."""
 
