@@ -175,7 +175,9 @@ class Play:
 
     def rolled_out(self, status: str = "RUNNING", message: str = "", *, since: str = NOW) -> None:
         """What KubeRay writes when it has given Serve the configuration; it stands since a while ago."""
-        service, active = self.service(), {"applicationStatuses": {"llm": {"status": status, "message": message}}}
+        service = self.service()
+        applications = yaml.safe_load(service["spec"].get("serveConfigV2", "{}")).get("applications", ())
+        active = {"applicationStatuses": {app["name"]: {"status": status, "message": message} for app in applications}}
         written = {"observedGeneration": service["metadata"]["generation"], "activeServiceStatus": active}
         written["lastUpdateTime"] = since
         if service.get("status") != written:

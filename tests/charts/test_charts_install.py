@@ -12,9 +12,8 @@ import pytest
 import yaml
 
 import kube
-from callwright.controller import serving
 from callwright.controller.cluster import CONFIG_MAP, FINE_TUNE, POD, RAY_SERVICE, Cluster, Kind
-from callwright.controller.promotion import hand_over
+from callwright.controller.rollout import put_version
 from manifests import VALUE_SETS, Object, values_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,10 +163,7 @@ def test_upgrade_of_serving_keeps_the_promoted_version(
 
     found = cluster.get(RAY_SERVICE, namespace, "release-serving")
     assert found is not None
-    text = serving.set_version(
-        found["spec"]["serveConfigV2"], model="assistant", version="assistant-0123abcd", store="s3://bucket"
-    )
-    hand_over(cluster, found, text)  # as the controller does it
+    put_version(cluster, found, model="assistant", version="assistant-0123abcd", store="s3://callwright")
     releases.upgrade(chart, "release", values | {"serve": {"targetOngoingRequests": 8}})
     assert served()["models"][0]["version"] == "assistant-0123abcd"
     assert served()["targetOngoingRequests"] == 8

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from callwright.cli.crd import ray_serve_env
+from callwright.controller.rollout import SERVE_CONFIG
 from callwright.server.config import RAY_SERVE_ENV, ServerConfig
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
@@ -141,6 +142,14 @@ def test_another_version_of_the_chart_is_no_reason_for_another_ray_cluster(produ
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         labels = group["template"]["metadata"]["labels"]
         assert not labels.keys() & {"helm.sh/chart", "app.kubernetes.io/version"}
+
+
+def test_with_git_ops_the_chart_leaves_to_the_controller_what_it_would_write_itself() -> None:
+    ours, theirs = (only(render("serving", SERVING | {"gitOps": on}), "RayService") for on in (False, True))
+    annotations = theirs["metadata"].pop("annotations")
+    assert annotations == {SERVE_CONFIG: ours["spec"].pop("serveConfigV2")}
+    assert theirs["metadata"]["labels"].pop(SERVE_CONFIG), "by which the controller finds it"
+    assert theirs == ours
 
 
 def ray_cluster_hash(**values: Object) -> str:

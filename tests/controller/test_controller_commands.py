@@ -5,7 +5,7 @@ import io
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import kube
 from callwright.cli import app, doctor, logs, output, promote, status, submit
 from callwright.controller.cluster import FINE_TUNE, POD, Cluster, Kind
 from callwright.controller.doctor import Finding, examine
-from callwright.errors import InvalidInput, NotFound, StageFailed
+from callwright.errors import Conflict, Interrupted, InvalidInput, NotFound, StageFailed
 from callwright.store import Registry, Store
 from cast import SERVICE, Play
 
@@ -132,24 +132,104 @@ def registry(play: Play, store: Store) -> Registry:
     return Registry(store)
 
 
+class Waits(list[Callable[[], object]]):
+    """What happens while a command waits, one thing each time."""
+
+    def sleep(self, seconds: float) -> None:
+        self.pop(0)()
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    made = Waits()
+    monkeypatch.setattr(promote.time, "sleep", made.sleep)
+    return made
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def where(play: Play, registry: Registry) -> Any:
+    """Options of the commands."""
+    where = {"service": SERVICE, "namespace": play.namespace, "context": None, "store": registry.store.url}
+    return {"dry_run": False, "json": False, "wait": True} | where
+
+
 def test_promote_and_roll_back_what_a_cluster_serves(
-    play: Play, registry: Registry, capsys: pytest.CaptureFixture[str]
+    play: Play, registry: Registry, where: Any, waits: Waits, capsys: pytest.CaptureFixture[str]
 ) -> None:
     play.install_service("weather", "other")
-    where: Any = {"service": SERVICE, "namespace": play.namespace, "context": None, "store": registry.store.url}
-    how: Any = {"dry_run": False, "json": False} | where
-    promote.promote("weather", "v1", expect=None, **how)
-    promote.promote("weather", "v2", expect=None, **how)
+    waits += [lambda: play.rolled_out("DEPLOYING"), play.rolled_out, play.rolled_out, play.rolled_out]
+    promote.promote("weather", "v1", expect=None, **where)
+    promote.promote("weather", "v2", expect=None, **where)
     assert (registry.promoted("weather"), play.served()) == ("v2", ["v2", ""])
-    promote.rollback("weather", **how | {"dry_run": True})
+    promote.rollback("weather", **where | {"dry_run": True})
     assert (registry.promoted("weather"), play.served()) == ("v2", ["v2", ""])
-    promote.rollback("weather", **how)
+    promote.rollback("weather", **where)
     assert (registry.promoted("weather"), play.served()) == ("v1", ["v1", ""])
+    promotion = registry.promotion("weather")
+    assert promotion is not None
+    assert promotion.history == (), "as a rollback leaves it"
     told = capsys.readouterr()
     assert "rolled weather back from v2 to v1" in told.out
-    assert f"RayService {play.namespace}/assistant takes weather v1" in told.err
+    for words in ("takes version v1", "llm DEPLOYING", "serves weather v1"):
+        assert f"RayService {play.namespace}/assistant" in told.err
+        assert words in " ".join(told.err.split())
     fields = play.service()["metadata"]["managedFields"]
-    assert {entry["manager"] for entry in fields} == {"helm"}  # the field stays Helm's
+    assert {entry["manager"] for entry in fields if "subresource" not in entry} == {"helm"}  # the field stays Helm's
+
+
+def test_a_version_that_a_service_cannot_start_is_not_promoted(
+    play: Play, registry: Registry, where: Any, waits: Waits
+) -> None:
+    play.install_service("weather")
+    waits += [play.rolled_out, lambda: play.rolled_out("DEPLOY_FAILED", "out of memory"), play.rolled_out]
+    promote.promote("weather", "v1", expect=None, **where)
+    with pytest.raises(StageFailed, match=r"does not take it: version v1 is back in its place.*out of memory"):
+        promote.promote("weather", "v2", expect=None, **where)
+    assert (registry.promoted("weather"), play.served()) == ("v1", ["v1"])
+    promote.promote("weather", "v2", expect=None, **where)
+    assert (registry.promoted("weather"), play.served()) == ("v2", ["v2"])
+
+
+def test_a_promotion_that_is_interrupted_is_carried_on(
+    play: Play, registry: Registry, where: Any, waits: Waits
+) -> None:
+    play.install_service("weather")
+    waits += [interrupt, play.rolled_out]
+    with pytest.raises(Interrupted, match="goes on to take weather v1, which is not promoted; run the same again"):
+        promote.promote("weather", "v1", expect=None, **where)
+    assert (registry.promoted("weather"), play.served()) == (None, ["v1"])
+    promote.promote("weather", "v1", expect=None, **where)
+    assert (registry.promoted("weather"), waits) == ("v1", [])
+
+
+def test_somebody_else_promotes_while_a_service_takes_a_version(
+    play: Play, registry: Registry, where: Any, waits: Waits
+) -> None:
+    play.install_service("weather")
+    waits += [play.rolled_out, lambda: registry.promote("weather", "v1")]
+    promote.promote("weather", "v1", expect=None, **where)
+    play.publish("weather", "v3")
+    registry.promote("weather", "v3")
+    with pytest.raises(Conflict, match="v3 is promoted; expected v1"):
+        promote.promote("weather", "v2", expect="v1", **where)
+    with pytest.raises(Conflict, match="v1 was promoted meanwhile"):
+        promote.promote("weather", "v2", expect="v3", **where)
+    assert play.served() == ["v1"]
+
+
+def test_who_does_not_wait_promotes_at_once(play: Play, registry: Registry, where: Any) -> None:
+    play.install_service("weather")
+    promote.promote("weather", "v1", expect=None, **where | {"wait": False})
+    assert (registry.promoted("weather"), play.served()) == ("v1", ["v1"])
+    promote.promote("weather", "v2", expect="v1", **where | {"wait": False})
+    promote.rollback("weather", **where | {"wait": False})
+    assert (registry.promoted("weather"), play.served()) == ("v1", ["v1"])
+    promote.promote("weather", "v2", expect=None, **where | {"service": None})
+    assert (registry.promoted("weather"), play.served()) == ("v2", ["v1"])
 
 
 @pytest.mark.parametrize(
@@ -157,12 +237,12 @@ def test_promote_and_roll_back_what_a_cluster_serves(
     [(SERVICE, InvalidInput, "got models umbrella"), ("nothing", NotFound, "no RayService nothing")],
 )
 def test_a_service_that_cannot_take_it_leaves_the_pointer(
-    play: Play, registry: Registry, service: str, error: type[Exception], said: str
+    play: Play, registry: Registry, where: Any, service: str, error: type[Exception], said: str
 ) -> None:
     play.install_service("umbrella")
-    where: Any = {"service": service, "namespace": play.namespace, "context": None, "store": registry.store.url}
-    with pytest.raises(error, match=said):
-        promote.promote("weather", "v1", expect=None, dry_run=False, json=False, **where)
+    for more in ({}, {"wait": False}, {"dry_run": True}):
+        with pytest.raises(error, match=said):
+            promote.promote("weather", "v1", expect=None, **where | {"service": service} | more)
     assert registry.promoted("weather") is None
 
 

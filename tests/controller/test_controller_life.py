@@ -59,11 +59,12 @@ def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cl
 
     status = play.wait_for("Deploying")
     assert "no RayService assistant" in status["message"]
-    assert Registry(store).promoted("weather") == run
     play.install_service("weather")
     play.wait_until(lambda: play.served() == [run], "the version in the service")
+    assert Registry(store).promoted("weather") is None, "nothing is promoted that nobody has served"
     play.rolled_out()
     status = play.wait_for("Promoted")
+    assert Registry(store).promoted("weather") == run
     assert conditions(status) == dict.fromkeys(
         ("Ready", "Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete"), "True"
     )
@@ -169,7 +170,7 @@ def test_check_tells_what_is_missing(config: ControllerConfig, kubeconfig: Path,
     refused = {tried: problem for tried, problem in check(cluster, elsewhere, namespace="unused") if problem}
     assert set(refused) == {
         "list finetunes in default", "list rayjobs in default", "list jobs in default", "list pods in default",
-        "get rayservices in default", "create events in default",
+        "list rayservices in default", "create events in default",
     }  # fmt: skip
     assert all("check the chart's RBAC" in problem for problem in refused.values())
 

@@ -189,10 +189,10 @@ def test_only_the_version_changes_and_it_is_a_string(version: str) -> None:
     assert serving.set_version(text, model="one", version=version, store="s3://bucket") == text
 
 
-def test_applications_with_a_model_are_known_by_name() -> None:
-    assert serving.applications_with(CONFIG, model="one") == {"a": "v1"}
-    assert serving.applications_with(CONFIG.replace("name: a  #", "#"), model="two") == {"default": "v1"}
-    assert serving.applications_with(CONFIG, model="three") == {}
+def test_versions_of_a_model_are_known_by_application() -> None:
+    assert serving.versions(CONFIG, model="one") == {"a": "v1"}
+    assert serving.versions(CONFIG.replace("name: a  #", "#"), model="two") == {"default": "v1"}
+    assert serving.versions(CONFIG, model="three") == {}
 
 
 @pytest.mark.parametrize(

@@ -63,13 +63,13 @@ app.kubernetes.io/part-of: callwright
 {{- add $max (div (add (mul $max (int .Values.serve.surgePercent)) 99) 100) -}}
 {{- end -}}
 
-{{/* The version: pinned, else what runs, else the promoted one. */}}
+{{/* The version: pinned, else what runs, else the promoted one. With gitOps the controller sees to what runs. */}}
 {{- define "serving.version" -}}
 {{- if .Values.model.version -}}
 {{- .Values.model.version -}}
 {{- else -}}
 {{- $found := "promoted" -}}
-{{- $running := lookup "ray.io/v1" "RayService" .Release.Namespace (include "serving.fullname" .) -}}
+{{- $running := ternary dict (lookup "ray.io/v1" "RayService" .Release.Namespace (include "serving.fullname" .)) .Values.gitOps -}}
 {{- $config := dig "spec" "serveConfigV2" "" $running | fromYaml -}}
 {{- range (dig "applications" list $config) -}}
 {{- range (dig "args" "models" list .) -}}

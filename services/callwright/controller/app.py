@@ -1,4 +1,5 @@
-"""The controller's loop: watches documents and what they have in the cluster, and looks at each document that is due.
+"""The controller's loop: watches documents and what they have in the cluster, and looks at each document that is due;
+RayServices that leave their configuration to it likewise.
 
 Decides when a document is looked at; `reconcile` decides what is done. Any event, and the time that a look asks for,
 make a document due; a look that failed is made again, with growing patience.
@@ -8,12 +9,13 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from callwright.controller.cluster import FINE_TUNE, JOB, RAY_JOB, Kind, Object
+from callwright.controller.cluster import FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Kind, Object
 from callwright.controller.desired import FINE_TUNE_LABEL
 from callwright.controller.metrics import Metrics
 from callwright.controller.observed import is_held_up
 from callwright.controller.patience import Patience
 from callwright.controller.reconcile import Reconciler, has_ended
+from callwright.controller.rollout import SERVE_CONFIG
 from callwright.controller.watch import follow
 from callwright.controller.work_queue import Key, WorkQueue
 
@@ -28,17 +30,27 @@ class Controller:
 
     def __init__(self, reconciler: Reconciler, metrics: Metrics) -> None:
         self._reconciler, self._metrics = reconciler, metrics
-        self._queue = WorkQueue()
-        self._patience: dict[Key, Patience] = {}
+        self._queue, self._services = WorkQueue(), WorkQueue()
+        self._patience: dict[tuple[str, Key], Patience] = {}
         self._documents: set[Key] = set()
         self._threads: list[threading.Thread] = []
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; what is being looked at is looked at to its end."""
-        workers = [self._thread(self._work, name=f"worker {number}") for number in range(_WORKERS)]
+        workers = [
+            self._thread(partial(self._work, self._queue, self._look), name=f"worker {number}")
+            for number in range(_WORKERS)
+        ]
+        workers.append(self._thread(partial(self._work, self._services, self._settle), name="worker of services"))
+        watched = (
+            (FINE_TUNE, "", self._see_document),
+            (RAY_JOB, FINE_TUNE_LABEL, self._see_child),
+            (JOB, FINE_TUNE_LABEL, self._see_child),
+            (RAY_SERVICE, SERVE_CONFIG, self._see_service),
+        )
         watchers = [
-            self._thread(partial(self._watch, kind, namespace, see, stop), name=f"watch {kind.plural}")
-            for kind, see in ((FINE_TUNE, self._see_document), (RAY_JOB, self._see_child), (JOB, self._see_child))
+            self._thread(partial(self._watch, kind, namespace, selector, see, stop), name=f"watch {kind.plural}")
+            for kind, selector, see in watched
             for namespace in self._reconciler.config.namespaces or (None,)
         ]
         self._threads = [*workers, *watchers]
@@ -46,6 +58,7 @@ class Controller:
             thread.start()
         stop.wait()
         self._queue.close()
+        self._services.close()
         for worker in workers:
             worker.join(_STOP_SECONDS)
 
@@ -54,16 +67,20 @@ class Controller:
         return all(thread.is_alive() for thread in self._threads)
 
     def troubles(self) -> list[str]:
-        """Return why documents cannot be looked at, a line each."""
+        """Return why documents and services cannot be looked at, a line each."""
         return [patience.trouble for patience in list(self._patience.values())]
 
     def _thread(self, work: Callable[[], None], *, name: str) -> threading.Thread:
         return threading.Thread(target=work, name=name, daemon=True)  # a watch may last longer than the process
 
     def _watch(
-        self, kind: Kind, namespace: str | None, see: Callable[[Object, bool], None], stop: threading.Event
+        self,
+        kind: Kind,
+        namespace: str | None,
+        selector: str,
+        see: Callable[[Object, bool], None],
+        stop: threading.Event,
     ) -> None:
-        selector = "" if kind is FINE_TUNE else FINE_TUNE_LABEL
         for found, there in follow(self._reconciler.cluster, kind, namespace, selector=selector, stop=stop):
             see(found, there)
 
@@ -87,9 +104,25 @@ class Controller:
         if key in self._documents:
             self._queue.add(key)
 
-    def _work(self) -> None:
-        while (key := self._queue.take()) is not None:
-            self._queue.put_back(key, seconds=self._look(key))
+    def _see_service(self, service: Object, there: bool) -> None:
+        if there:
+            self._services.add((service["metadata"]["namespace"], service["metadata"]["name"]))
+
+    def _work(self, queue: WorkQueue, look: Callable[[Key], float | None]) -> None:
+        while (key := queue.take()) is not None:
+            queue.put_back(key, seconds=look(key))
+
+    def _settle(self, key: Key) -> float | None:
+        """See to the configuration of a RayService; returns the seconds until it is due again, if it failed."""
+        try:
+            self._reconciler.settle(*key)
+        except Exception as error:  # noqa: BLE001 - no failure ends the work on a service
+            return self._patience_with("rayservice", key).after(error)
+        self._patience.pop(("rayservice", key), None)
+        return None
+
+    def _patience_with(self, kind: str, key: Key) -> Patience:
+        return self._patience.setdefault((kind, key), Patience(f"looking at {key[0]}/{key[1]}"))
 
     def _look(self, key: Key) -> float | None:
         """Look at the document; returns the seconds until it is due again, if it is."""
@@ -97,10 +130,10 @@ class Controller:
             with self._metrics.timed():
                 seconds = self._reconciler.reconcile(*key)
         except Exception as error:  # noqa: BLE001 - no failure ends the work on a document
-            patience = self._patience.setdefault(key, Patience(f"looking at {key[0]}/{key[1]}"))
+            patience = self._patience_with("finetune", key)
             seconds = patience.after(error)
             if patience.lasting(error):
                 self._reconciler.tell(*key, error)
             return seconds
-        self._patience.pop(key, None)
+        self._patience.pop(("finetune", key), None)
         return seconds

@@ -17,9 +17,8 @@ from callwright.store import Store
 def check(cluster: Cluster, config: ControllerConfig, *, namespace: str) -> Iterator[tuple[str, str | None]]:
     """Yield each check and its problem, if any; `namespace` is checked if all namespaces are watched."""
     for watched in config.namespaces or (namespace,):
-        for kind in (FINE_TUNE, RAY_JOB, JOB, POD):
+        for kind in (FINE_TUNE, RAY_JOB, JOB, POD, RAY_SERVICE):
             yield f"list {kind.plural} in {watched}", _tried(partial(cluster.find, kind, watched))
-        yield f"get rayservices in {watched}", _tried(partial(cluster.get, RAY_SERVICE, watched, "callwright-check"))
         event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "callwright-check", "namespace": watched}}
         event |= {"involvedObject": {"namespace": watched}}
         yield f"create events in {watched}", _tried(partial(cluster.create, EVENT, event, dry_run=True))

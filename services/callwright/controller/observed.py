@@ -115,7 +115,7 @@ def is_held_up(phase: str, status: Object) -> bool:
     if phase in FINAL:
         return False
     told = {each["type"]: each for each in status.get("conditions", ())}
-    waits = any(each["reason"] == "Waiting" for each in told.values())
+    waits = any(each["reason"] in ("Waiting", "NotInstalled") for each in told.values())
     return phase == "Pending" or waits or told.get("Ready", {}).get("reason", phase) != phase
 
 

@@ -1,84 +1,111 @@
-"""After the gate: the promoted pointer moves, and the named RayService takes the version in place.
+"""After the gate: the named RayService takes the version in place, and the promoted pointer moves once it is served.
 
-Implements `evaluate.promote` and `deploy.service` on a cluster. Stages are in `callwright.controller.stages`.
+Implements `evaluate.promote` and `deploy.service` on a cluster; `callwright.controller.rollout` has a rollout's steps.
 """
 
-from callwright.controller import observed, serving, transitions
-from callwright.controller.cluster import FIELD_MANAGER, POD, RAY_SERVICE, Cluster, Forbidden, Object
+from callwright.controller import observed, rollout, transitions
+from callwright.controller.cluster import POD, RAY_SERVICE, Forbidden, Object
 from callwright.controller.context import Context
 from callwright.errors import GateFailed, InvalidInput
 from callwright.spec.status import Status
 
 _CLUSTER_LABEL = "ray.io/cluster"
+_BEGUN = ("Updating", "Waiting")
+"""Reasons of the condition Deployed while the RayService takes the version."""
 
 
 def promote(context: Context, status: Status) -> Status:
-    """Move the promoted pointer, wait for somebody to do it, or end the run without, as `evaluate.promote` says.
+    """Have the version served and promoted, wait for somebody to promote it, or end without, as the document says.
 
-    Killed between the pointer and the status, the next try finds the pointer moved and goes on; a rollback in that
-    very moment is not seen, and the version is promoted again.
-    """
-    model, version = context.run.model, context.run.version
-    registry = context.store.registry
-    try:
-        match context.run.finetune.spec.evaluate.promote:
-            case "never":
-                message = f"version {version} of {model} is published, and not to be promoted"
-                return transitions.finish(status, "Completed", "NotPromoted", message, now=context.now)
-            case "manual" if registry.promoted(model) != version and registry.promotable(model, version):
-                message = (
-                    f"passed the gate; to promote: callwright promote {model} {version} --store {context.run.store}"
-                )
-                return context.under_way(status, "Promoted", "AwaitingPromotion", "AwaitingPromotion", message)
-        context.store.promote(model, version)
-    except GateFailed as error:
-        return transitions.fail(status, "Promoted", "ServedOtherwise", str(error), now=context.now)
-    status = transitions.condition(status, "Promoted", "True", "Succeeded", now=context.now)
-    return transitions.enter(status, "Promoting", now=context.now)
-
-
-def deploy(context: Context, status: Status) -> Status:
-    """Bring the version into the named RayService and see it served; without one, the run ends promoted.
-
-    A run does this once, and only while its version is the promoted one. So an edit of the document that makes no new
-    run does not undo a rollback, and leaves what the RayService has come to serve since.
+    A run does this once. So an edit of the document that makes no new run does not undo a rollback, and leaves what the
+    RayService has come to serve since. Killed between the pointer and the status, the next try finds the pointer moved
+    and goes on; a rollback in that very moment is not seen, and the version is promoted again.
     """
     run = context.run
     service, model, version = run.finetune.spec.deploy.service, run.model, run.version
+    registry = context.store.registry
     # Read before the pointer: a rollback of both from now on makes a Conflict here, an earlier one moved the pointer.
     found = context.cluster.get(RAY_SERVICE, run.namespace, service) if service else None
-    if (promoted := context.store.registry.promoted(model)) != version:
-        return _superseded(context, status, promoted)
-    if service is None:
-        message = f"version {version} of {model} is promoted"
-        return transitions.finish(status, "Promoted", "Promoted", message, now=context.now)
-    if status.holds("Deployed") and status.service == service:
-        message = f"RayService {service} took version {version} of {model}"
-        return transitions.finish(status, "Promoted", "Deployed", message, now=context.now)
+    promoted = registry.promoted(model)
+    if promoted != version and (status.holds("Promoted") or _is_superseded(status)):
+        return _superseded(
+            context, status, f"version {version} of {model} was promoted, and {promoted or 'none'} is now"
+        )
+    try:
+        if not status.holds("Promoted"):
+            registry.promotable(model, version)
+        match run.finetune.spec.evaluate.promote:
+            case "never" if not status.holds("Promoted"):
+                message = f"version {version} of {model} is published, and not to be promoted"
+                return transitions.finish(status, "Completed", "NotPromoted", message, now=context.now)
+            case "manual" if promoted != version and not _has_begun(status):
+                message = f"passed the gate; to promote: {_promote_command(context)}"
+                return context.under_way(status, "Promoted", "AwaitingPromotion", "AwaitingPromotion", message)
+        if service is None:
+            context.store.promote(model, version)
+    except GateFailed as error:
+        return transitions.fail(status, "Promoted", "ServedOtherwise", str(error), now=context.now)
+    if service is None or (status.holds("Deployed") and status.service == service):
+        return _promoted(context, status, f"version {version} of {model} is promoted")
     if found is None:
         missing = f"no RayService {service} in {run.namespace}; install charts/serving"
-        return context.under_way(status, "Deployed", "Deploying", "Waiting", missing)
+        return context.under_way(status, "Deployed", "Deploying", "NotInstalled", missing)
+    return _roll_out(context, status, found)
+
+
+def _roll_out(context: Context, status: Status, found: Object) -> Status:
+    """Do the next thing for the rollout into the RayService, and return the status after it."""
+    run, registry = context.run, context.store.registry
+    service, model, version = found["metadata"]["name"], run.model, run.version
+    target = rollout.Target(
+        model,
+        version,
+        store=run.store,
+        by=f"FineTune {run.finetune.metadata.name}",
+        move_pointer=lambda expect: registry.promote(model, version, expect=expect),
+    )
     try:
-        changed = put_version(context.cluster, found, model=model, version=version, store=run.store)
+        seen = rollout.advance(context.cluster, found, target, registry, begun=_has_begun(status), now=context.now)
     except InvalidInput as error:
         return transitions.fail(status, "Deployed", "NotServed", f"RayService {service}: {error}", now=context.now)
-    if changed:
-        said = f"RayService {service} takes version {version}"
-        return context.under_way(status, "Deployed", "Deploying", "Updating", said)
-    applications = serving.applications_with(found["spec"]["serveConfigV2"], model=model)
-    seen = observed.see_service(found, applications.keys(), now=context.now)
-    match seen.state:
-        case "succeeded":
-            status = transitions.condition(status, "Deployed", "True", "Succeeded", now=context.now)
-            status = status.model_copy(update={"service": service})
-            message = f"RayService {service} serves version {version} of {model}"
-            return transitions.finish(status, "Promoted", "Deployed", message, now=context.now)
-        case "failed":
-            message = f"RayService {service} does not take version {version}: {seen.message}"
-            return transitions.fail(status, "Deployed", seen.reason, message, now=context.now)
+    if seen.state == "succeeded":
+        status = transitions.condition(status, "Deployed", "True", "Succeeded", now=context.now)
+        status = status.model_copy(update={"service": service})
+        return _promoted(context, status, f"RayService {service} serves version {version} of {model}")
+    if seen.state == "failed" and seen.reason == "Superseded":
+        return _superseded(
+            context, status, f"while RayService {service} took version {version} of {model}, {seen.message}"
+        )
+    if seen.state == "failed":
+        message = f"RayService {service} does not take version {version}: {seen.message}"
+        return transitions.fail(status, "Deployed", seen.reason, message, now=context.now)
     words = _held_up_by(context, found)
     reason = "Waiting" if words else "Updating"
     return context.under_way(status, "Deployed", "Deploying", reason, f"RayService {service}: {words or seen.message}")
+
+
+def _promoted(context: Context, status: Status, message: str) -> Status:
+    status = transitions.condition(status, "Promoted", "True", "Succeeded", now=context.now)
+    reason = "Deployed" if status.holds("Deployed") else "Promoted"
+    return transitions.finish(status, "Promoted", reason, message, now=context.now)
+
+
+def _has_begun(status: Status) -> bool:
+    """Return whether the RayService has begun to take the version, in this attempt of the run."""
+    deployed = status.condition("Deployed")
+    return deployed is not None and deployed.status == "Unknown" and deployed.reason in _BEGUN
+
+
+def _is_superseded(status: Status) -> bool:
+    deployed = status.condition("Deployed")
+    return deployed is not None and deployed.reason == "Superseded"
+
+
+def _promote_command(context: Context) -> str:
+    run = context.run
+    command = f"callwright promote {run.model} {run.version} --store {run.store}"
+    service = run.finetune.spec.deploy.service
+    return f"{command} --service {service} --namespace {run.namespace}" if service else command
 
 
 def _held_up_by(context: Context, service: Object) -> str:
@@ -93,47 +120,9 @@ def _held_up_by(context: Context, service: Object) -> str:
         return ""
 
 
-def _superseded(context: Context, status: Status, promoted: str | None) -> Status:
-    """End without touching the RayService, because somebody rolled back or promoted another version after this run."""
-    run = context.run
-    service, model, version = run.finetune.spec.deploy.service, run.model, run.version
-    again = f"callwright promote {model} {version} --store {run.store}"
-    again += f" --service {service} --namespace {run.namespace}" if service else ""
-    message = f"version {version} of {model} was promoted, and {promoted or 'none'} is now; to go back to it: {again}"
-    if service and not status.holds("Deployed"):
+def _superseded(context: Context, status: Status, why: str) -> Status:
+    """End as somebody else has it, who rolled back or promoted or served another version."""
+    message = f"{why}; to go back to it: {_promote_command(context)}"
+    if context.run.finetune.spec.deploy.service and not status.holds("Deployed"):
         status = transitions.condition(status, "Deployed", "False", "Superseded", now=context.now)
     return transitions.finish(status, "Completed", "Superseded", message, now=context.now)
-
-
-def put_version(
-    cluster: Cluster, service: Object, *, model: str, version: str, store: str, dry_run: bool = False
-) -> bool:
-    """Have the RayService serve `version` of `model`; returns whether its text differs.
-
-    Raises `InvalidInput` when it serves no such model, or from another store than the version's, and `Conflict` when
-    somebody changed it since it was read.
-    """
-    text: str = service["spec"].get("serveConfigV2", "")
-    wanted = serving.set_version(text, model=model, version=version, store=store)
-    if not dry_run:
-        hand_over(cluster, service, wanted)
-    return wanted != text
-
-
-def hand_over(cluster: Cluster, service: Object, text: str) -> None:
-    """Write `serveConfigV2`, then give up owning it, so that its author's next apply (Helm's, say) has no conflict.
-
-    Called again, it does what a failure has left undone.
-    """
-    metadata = service["metadata"]
-    if service["spec"].get("serveConfigV2") != text:
-        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"serveConfigV2": text}}
-        written = cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], patch)
-        if written is None:
-            return
-        metadata = written["metadata"]
-    owned = metadata.get("managedFields", ())
-    theirs = [entry for entry in owned if entry["manager"] != FIELD_MANAGER or "subresource" in entry]
-    if len(theirs) < len(owned):
-        given_back = {"resourceVersion": metadata["resourceVersion"], "managedFields": theirs}
-        cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], {"metadata": given_back})

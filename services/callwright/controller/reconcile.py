@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from callwright import spec
-from callwright.controller import desired, gpu_hours, promotion, stages, tenancy, transitions
+from callwright.controller import desired, gpu_hours, promotion, rollout, stages, tenancy, transitions
 from callwright.controller.allowed import refusals
 from callwright.controller.cluster import (
     CONFIG_MAP,
@@ -23,6 +23,7 @@ from callwright.controller.cluster import (
     JOB,
     NETWORK_POLICY,
     RAY_JOB,
+    RAY_SERVICE,
     Cluster,
     Kind,
     Object,
@@ -69,6 +70,12 @@ class Reconciler:
         if after != before:
             self._write(document, before, after, now=now)
         return None if after.phase in FINAL else self.config.poll_seconds
+
+    def settle(self, namespace: str, name: str) -> None:
+        """Write the `serveConfigV2` of a RayService that leaves it to the controller."""
+        service = self.cluster.get(RAY_SERVICE, namespace, name)
+        if service is not None and "deletionTimestamp" not in service["metadata"]:
+            rollout.settle(self.cluster, service)
 
     def tell(self, namespace: str, name: str, error: Exception) -> None:
         """Write into a document's status why it cannot be looked at; where that fails too, the log has to do."""
@@ -190,11 +197,7 @@ def _advance(context: Context, status: Status) -> Status:
                 return status
     if context.run.finetune.spec.suspend:
         return transitions.enter(status, "Suspended", "suspended before the promotion", now=context.now)
-    if not status.holds("Promoted"):
-        status = promotion.promote(context, status)
-        if not status.holds("Promoted"):
-            return status
-    return promotion.deploy(context, status)
+    return promotion.promote(context, status)
 
 
 def has_ended(document: Object) -> bool:

@@ -29,7 +29,11 @@ def resume(status: Status, *, generation: int, now: str) -> Status:
         each.type in _STAGES and each.status == "False" for each in status.conditions
     )
     undone = {"Failed", "Complete"}
-    kept = tuple(entry for entry in status.conditions if entry.status == "True" and entry.type not in undone)
+    kept = tuple(
+        entry
+        for entry in status.conditions
+        if (entry.status == "True" or entry.reason == "Superseded") and entry.type not in undone
+    )
     resumed = status.model_copy(
         update={"attempt": status.attempt + failed, "conditions": kept, "observed_generation": generation}
     )

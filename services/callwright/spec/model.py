@@ -398,7 +398,8 @@ class Deploy(SpecModel):
     model: Name | None = None
     """Name of the served model in the store and in the OpenAI API; the document's own name when absent."""
     service: Name | None = None
-    """RayService on the cluster that takes a promoted version; none is touched when absent."""
+    """RayService on the cluster that takes the version, which is promoted once it is served there, and taken back where
+    it does not start; none is touched when absent."""
     min_replicas: int = Field(default=1, ge=0)
     """Fewest engine replicas."""
     max_replicas: int = Field(default=1, ge=1)

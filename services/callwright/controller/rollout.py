@@ -1,0 +1,201 @@
+"""A rollout: a RayService takes a version of a model, and the promoted pointer follows once the version is served.
+
+    seen = rollout.advance(cluster, service, target, registry, begun=False, now=now)
+
+Each call does the next thing: version in the service → healthy → pointer moved. A version that does not start is taken
+back: pointer and traffic are where they were. How the last rollout of each model stands is an annotation of the
+RayService, written together with the version. For the controller and `callwright promote` alike.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from callwright.controller import observed, serving
+from callwright.controller.cluster import FIELD_MANAGER, RAY_SERVICE, Cluster, Object
+from callwright.controller.observed import Seen
+from callwright.errors import Conflict, InvalidInput
+from callwright.spec.model import SpecModel
+from callwright.store import Registry
+
+ROLLOUTS = "callwright.io/rollouts"
+"""Annotation of a RayService: the last rollout of each model, as JSON."""
+SERVE_CONFIG = "callwright.io/serve-config"
+"""Annotation of a RayService whose `serveConfigV2` the controller alone writes: what Git has in its place."""
+Outcome = Literal["Succeeded", "DeployFailed", "Superseded"]
+
+
+class Rollout(SpecModel):
+    version: str
+    """Version that the service takes, or has taken."""
+    by: str
+    """Who brings it."""
+    before: dict[str, str]
+    """Version that each Serve application had before."""
+    pointer: str | None = None
+    """Promoted version when it began."""
+    outcome: Outcome | None = None
+    """How it ended; none while it is under way."""
+    message: str = ""
+    """Why it did not succeed."""
+
+
+_KEPT = TypeAdapter(dict[str, Rollout])
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which version of which model is to be served, from which store, and who says so."""
+
+    model: str
+    version: str
+    store: str
+    by: str
+    move_pointer: Callable[[str | None], object]
+    """Moves the promoted pointer to the version if it is at this one. Raises `Conflict` where it is not."""
+
+
+def advance(cluster: Cluster, service: Object, target: Target, registry: Registry, *, begun: bool, now: str) -> Seen:
+    """Do the next thing for the rollout, and return how it stands; `begun` where an earlier call has begun it.
+
+    It has failed as `DeployFailed`, or as `Superseded` by what somebody else did meanwhile. Raises `InvalidInput` where
+    the service can't take the version, and `Conflict` when somebody changed it since it was read.
+    """
+    check(service, model=target.model, version=target.version, store=target.store)
+    text: str = service["spec"].get("serveConfigV2", "")
+    wanted = serving.set_version(text, model=target.model, version=target.version, store=target.store)
+    last = rollouts(service).get(target.model)
+    promoted = registry.promoted(target.model)
+    applications = serving.versions(text, model=target.model)
+    is_there = set(applications.values()) == {target.version}
+    is_ours = last is not None and (last.version, last.by) == (target.version, target.by)
+    if last is not None and is_ours and last.outcome is None:
+        if not is_there:
+            said = f"somebody has put {', '.join(applications.values())} in its place"
+            return _end(cluster, service, target, text, last, "Superseded", said)
+        if promoted not in (last.pointer, target.version):
+            return _supersede(cluster, service, target, last, promoted)
+        seen = observed.see_service(service, applications.keys(), now=now)
+        if seen.state == "failed":
+            said = f"version {', '.join(sorted(set(last.before.values())))} is back in its place: {seen.message}"
+            return _end(cluster, service, target, _back(text, target, last), last, "DeployFailed", said)
+        if seen.state == "succeeded":
+            return _succeed(cluster, service, target, last, registry)
+        _hand_over(cluster, service)
+        return seen
+    if last is not None and is_ours and begun and last.outcome != "Succeeded":
+        return Seen("failed", last.message, str(last.outcome))
+    if promoted == target.version and is_there:
+        return observed.see_service(service, applications.keys(), now=now)
+    if last is not None and begun:
+        return Seen("failed", f"{last.by} has brought version {last.version} meanwhile", "Superseded")
+    before = last.before if last is not None and last.outcome is None else applications
+    rollout = Rollout(version=target.version, by=target.by, before=before, pointer=promoted)
+    _write(cluster, service, wanted, {target.model: rollout})
+    return Seen("running", f"takes version {target.version}")
+
+
+def check(service: Object, *, model: str, version: str, store: str) -> None:
+    """Raise `InvalidInput` where the RayService can't serve `version` of `model`: it serves no such model, or reads
+    another store, or Git says which version it serves.
+    """
+    serving.set_version(service["spec"].get("serveConfigV2", ""), model=model, version=version, store=store)
+    for pinned in serving.versions(_in_git(service) or "", model=model).values():
+        if pinned not in (*serving.UNPINNED, version):
+            raise InvalidInput(
+                f"setting the version of {model}: got model.version {pinned} in Git, which pins it; expected none; "
+                f"leave it empty there, or set it to {version}"
+            )
+
+
+def settle(cluster: Cluster, service: Object) -> None:
+    """Write the `serveConfigV2` that Git has in an annotation, with the versions that the RayService has come to serve.
+
+    Raises `InvalidInput` where the annotation is no YAML, and `Conflict` when somebody changed it since it was read.
+    """
+    if (text := _in_git(service)) is not None:
+        _write(cluster, service, serving.with_versions_of(text, service["spec"].get("serveConfigV2", "")), {})
+
+
+def _in_git(service: Object) -> str | None:
+    return (service["metadata"].get("annotations") or {}).get(SERVE_CONFIG)
+
+
+def put_version(cluster: Cluster, service: Object, *, model: str, version: str, store: str) -> None:
+    """Have the RayService serve `version` of `model`, whatever becomes of it.
+
+    Raises `InvalidInput` when it serves no such model, or from another store than the version's, and `Conflict` when
+    somebody changed it since it was read.
+    """
+    check(service, model=model, version=version, store=store)
+    text: str = service["spec"].get("serveConfigV2", "")
+    _write(cluster, service, serving.set_version(text, model=model, version=version, store=store), {})
+
+
+def rollouts(service: Object) -> dict[str, Rollout]:
+    """Return the last rollout of each model in a RayService; none where the annotation is not ours."""
+    annotations = service["metadata"].get("annotations") or {}
+    try:
+        return _KEPT.validate_json(annotations.get(ROLLOUTS, "{}"))
+    except ValidationError:
+        return {}
+
+
+def _succeed(cluster: Cluster, service: Object, target: Target, last: Rollout, registry: Registry) -> Seen:
+    """Move the pointer, then note the end of the rollout: killed in between, the next call finds the pointer moved."""
+    if registry.promoted(target.model) != target.version:
+        try:
+            target.move_pointer(last.pointer)
+        except Conflict:
+            return _supersede(cluster, service, target, last, registry.promoted(target.model))
+    _end(cluster, service, target, service["spec"]["serveConfigV2"], last, "Succeeded", "")
+    return Seen("succeeded")
+
+
+def _supersede(cluster: Cluster, service: Object, target: Target, last: Rollout, promoted: str | None) -> Seen:
+    text = _back(service["spec"]["serveConfigV2"], target, last)
+    return _end(cluster, service, target, text, last, "Superseded", f"{promoted or 'none'} was promoted meanwhile")
+
+
+def _end(
+    cluster: Cluster, service: Object, target: Target, text: str, last: Rollout, outcome: Outcome, message: str
+) -> Seen:
+    ended = last.model_copy(update={"outcome": outcome, "message": message})
+    _write(cluster, service, text, {target.model: ended})
+    return Seen("failed", message, outcome)
+
+
+def _back(text: str, target: Target, last: Rollout) -> str:
+    return serving.set_version(text, model=target.model, version=last.before, store=target.store)
+
+
+def _write(cluster: Cluster, service: Object, text: str, changed: Mapping[str, Rollout]) -> None:
+    """Write the text and the rollouts at once, if nobody has changed the RayService since it was read."""
+    metadata, patch = service["metadata"], {}
+    if text != service["spec"].get("serveConfigV2"):
+        patch["spec"] = {"serveConfigV2": text}
+    noted = {"resourceVersion": metadata["resourceVersion"]}
+    if changed:
+        kept = _KEPT.dump_python(rollouts(service) | dict(changed), mode="json", exclude_defaults=True)
+        noted["annotations"] = {ROLLOUTS: json.dumps(kept)}
+    if len(noted) + len(patch) > 1:
+        written = cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], patch | {"metadata": noted})
+        service = written or service
+    _hand_over(cluster, service)
+
+
+def _hand_over(cluster: Cluster, service: Object) -> None:
+    """Give up owning what is written, so that its author's next apply (Helm's, say) has no conflict; what Git leaves to
+    the controller stays the controller's.
+    """
+    if _in_git(service) is not None:
+        return
+    metadata = service["metadata"]
+    owned = metadata.get("managedFields", ())
+    theirs = [entry for entry in owned if entry["manager"] != FIELD_MANAGER or "subresource" in entry]
+    if len(theirs) < len(owned):
+        given_back = {"resourceVersion": metadata["resourceVersion"], "managedFields": theirs}
+        cluster.merge(RAY_SERVICE, metadata["namespace"], metadata["name"], {"metadata": given_back})
