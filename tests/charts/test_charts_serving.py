@@ -7,6 +7,7 @@ import base64
 import copy
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import helm_python as helm
 import pytest
@@ -22,10 +24,14 @@ import yaml
 from callwright.cli.crd import ray_serve_env
 from callwright.controller.rollout import SERVE_CONFIG
 from callwright.server.config import RAY_SERVE_ENV, ServerConfig
+from callwright.server.draining import STOP_SECONDS
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
 from fakes import Engine, Served, Text
 from manifests import CHARTS, SERVING, Object, only, problems, render, values_of
+
+RAY_STOPS_SECONDS = 30
+"""More than `ray start --block` takes to end Ray's processes."""
 
 
 def cluster_of(made: list[Object]) -> Object:
@@ -96,7 +102,26 @@ def test_worker_with_an_idle_sidecar_or_none_ends_at_once(sidecar: Served) -> No
     command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     ending = [run(command, at=url) for url in (sidecar.url, "http://127.0.0.1:1")]
     assert [process.wait(timeout=60) for process in ending] == [0, 0]
-    assert pod["terminationGracePeriodSeconds"] > float(command[-1])
+
+
+@pytest.mark.parametrize(
+    "serve", [{}, {"drainSeconds": 0, "replacementSeconds": 0}, {"minReplicas": 0, "drainSeconds": 900}]
+)
+def test_a_pod_may_take_as_long_to_end_as_what_it_waits_for(serve: Object) -> None:
+    """Serve's time for its streams, and before it the replacement's; then Serve's, Ray's and the sidecar's own ends."""
+    made = render("serving", SERVING | {"serve": serve})
+    drain, replacement = serve.get("drainSeconds", 120), serve.get("replacementSeconds", 120)
+    (application,) = yaml.safe_load(only(made, "RayService")["spec"]["serveConfigV2"])["applications"]
+    assert application["args"]["drainSeconds"] == drain
+    head, worker = cluster_of(made)["headGroupSpec"]["template"]["spec"], worker_of(made)["spec"]
+    for pod, waited in ((head, drain), (worker, drain + replacement)):
+        (ray,) = pod["containers"]
+        words = dict(word.split("=") for word in ray["lifecycle"]["preStop"]["exec"]["command"] if "=" in word)
+        assert float(words["--drain-seconds"]) + float(words.get("--replacement-seconds", 0)) == waited
+        assert ("--metrics" in words) is bool(pod.get("initContainers"))
+        assert pod["terminationGracePeriodSeconds"] >= waited + STOP_SECONDS + RAY_STOPS_SECONDS
+        (proxy,) = (each for each in ray["env"] if each["name"] == "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S")
+        assert float(proxy["value"]) > drain + replacement
 
 
 @pytest.mark.parametrize(("model", "code"), [("m", 0), ("other", 1)])
@@ -152,9 +177,9 @@ def test_with_git_ops_the_chart_leaves_to_the_controller_what_it_would_write_its
     assert theirs == ours
 
 
-def ray_cluster_hash(**values: Object) -> str:
+def ray_cluster_hash(values: Object) -> str:
     """What KubeRay compares: the RayCluster without what the autoscaler changes, as JSON, by SHA-1."""
-    cluster = copy.deepcopy(cluster_of(render("serving", SERVING | values)))
+    cluster = copy.deepcopy(cluster_of(render("serving", values)))
     for group in cluster["workerGroupSpecs"]:
         for key in ("replicas", "minReplicas", "maxReplicas"):
             group.pop(key)
@@ -162,23 +187,157 @@ def ray_cluster_hash(**values: Object) -> str:
     return base64.b32hexencode(digest).decode()
 
 
-@pytest.mark.parametrize(
-    ("values", "another_cluster"),
-    [
-        ({"model": SERVING["model"] | {"version": "v2"}}, False),
-        ({"serve": {"maxReplicas": 9, "targetOngoingRequests": 8, "scaleDownSeconds": 60}}, False),
-        ({"service": {"port": 8080}, "podDisruptionBudget": {"enabled": False}}, False),
-        ({"ray": {"upgradeStrategy": "None"}}, False),
-        ({"sidecar": {"flags": {"max-concurrent": 9}}}, True),
-        ({"images": {"tag": "2.0"}}, True),
-        ({"workers": {"memory": "64Gi"}}, True),
-        ({"head": {"podAnnotations": {"a": "b"}}}, True),
-        ({"serve": {"drainSeconds": 60}}, True),
-        ({"serve": {"minReplicas": 0}}, True),
-    ],
-)
-def test_what_makes_another_ray_cluster(values: Object, another_cluster: bool) -> None:
-    assert (ray_cluster_hash(**values) != ray_cluster_hash()) is another_cluster
+OTHER: dict[str, Any] = {
+    "model.adapters": [{"id": "a", "path": "run:a", "dialect": "hermes"}],
+    "model.engine.dtype": "float16",
+    "model.engine.tensorParallelSize": 4,
+    "store.url": "s3://other",
+    "images.pullPolicy": "Always",
+    "images.server.digest": "sha256:" + "0" * 64,
+    "images.sidecar.digest": "sha256:" + "0" * 64,
+    "serve.device": "cpu",
+    "serve.minReplicas": 0,
+    "serve.autoscaling": {"upscaling_factor": 2},
+    "ray.version": "9.9.9",
+    "ray.upgradeStrategy": "None",
+    "ray.gcsFaultTolerance": {"redisAddress": "redis:6379"},
+    "env": [{"name": "A", "value": "b"}],
+    "volumes": [{"name": "a", "emptyDir": {}}],
+    "volumeMounts": [{"name": "tmp", "mountPath": "/a"}],
+    "head.podTemplate": {"spec": {"hostNetwork": True}},
+    "workers.podTemplate": {"spec": {"hostNetwork": True}},
+    "workers.cache.size": "9Gi",
+    "workers.cache.hostPath": "/a",
+    "workers.spread": "",
+    "service.type": "LoadBalancer",
+    "httpRoute.timeout": "9s",
+    "metrics.serviceMonitor.interval": "9s",
+    "metrics.rules.malformedRate": 0.9,
+    "metrics.rules.errorRate": 0.9,
+}
+"""Another value, where one cannot be made from the value that is there."""
+for _each in ("head.resources", "head.autoscalerResources", "sidecar.resources"):
+    OTHER[_each] = {"requests": {"cpu": 9}}
+for _each in ("head.tolerations", "workers.tolerations"):
+    OTHER[_each] = [{"operator": "Exists"}]
+for _each in ("head.affinity", "workers.affinity"):
+    OTHER[_each] = {"podAntiAffinity": {}}
+for _each in ("networkPolicy.clients", "networkPolicy.monitors", "networkPolicy.operators", "networkPolicy.egress"):
+    OTHER[_each] = []
+OTHER["httpRoute.parentRefs"] = [{"name": "other"}]
+
+
+def leaves(values: Object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of the chart that stands by itself in its table, by its name."""
+    for key, value in values.items():
+        name = f"{path}{key}"
+        if isinstance(value, dict) and value and name not in OTHER and key not in ("labels", "annotations"):
+            yield from leaves(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def changed(values: Object, name: str, value: Any) -> Object:
+    made = copy.deepcopy(values)
+    *path, last = name.split(".")
+    inner = made
+    for key in path:
+        inner = inner.setdefault(key, {})
+    inner[last] = value
+    return made
+
+
+def another(name: str, value: Any) -> Any:
+    if name in OTHER:
+        return OTHER[name]
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return "9Gi" if value.endswith("Gi") else "x"
+        case list():
+            return ["x"]
+        case None:
+            return 9
+    return {"x": "y"}
+
+
+def test_what_makes_another_ray_cluster_is_what_the_readme_says() -> None:
+    """Every value of the chart is changed, in the least and in a full installation."""
+    text = (CHARTS / "serving/README.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"is done by a change of:(.*?)In place go:(.*?)\n- ", text, re.DOTALL)
+    another_cluster, in_place = (re.findall(r"`([a-z][\w.]*)`", each) for each in said)
+    installed = [SERVING, values_of(CHARTS / "serving/ci/production-values.yaml")]
+    before = [ray_cluster_hash(values) for values in installed]
+    names = dict(leaves(values_of(CHARTS / "serving/values.yaml"))) | {"model.engine.tensorParallelSize": 1}
+    names["model.engine.dtype"] = names.pop("model.engine")
+    for name, value in names.items():
+        rules = [rule for rule in (*another_cluster, *in_place) if f"{name}.".startswith(f"{rule}.")]
+        assert rules, f"the README does not say what a change of {name} does"
+        made = False
+        for values, hashed in zip(installed, before, strict=True):
+            try:
+                made |= ray_cluster_hash(changed(values, name, another(name, value))) != hashed
+            except helm.HelmError as error:
+                if not re.search("is needed with|service.nodePort", str(error)):
+                    raise
+        assert made is (max(rules, key=len) in another_cluster), name
+
+
+@pytest.mark.parametrize("pods", ["head", "workers"])
+def test_a_pod_takes_whatever_a_pod_may_have(pods: str) -> None:
+    """As `kubectl patch` merges it: things with a name one by one, other lists as a whole."""
+    name = "ray-head" if pods == "head" else "ray-worker"
+    patch = {
+        "metadata": {"labels": {"team": "a"}},
+        "spec": {
+            "hostNetwork": True,
+            "tolerations": [{"operator": "Exists"}],
+            "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "gpu"}],
+            "securityContext": {"fsGroup": 1000},
+            "volumes": [{"name": "tmp", "emptyDir": {"medium": "Memory"}}, {"name": "more", "emptyDir": {}}],
+            "containers": [
+                {
+                    "name": name,
+                    "env": [{"name": "HOME", "value": "/home"}, {"name": "A", "value": "1"}],
+                    "ports": [{"containerPort": 9101, "name": "proxy"}],
+                    "resources": {"claims": [{"name": "gpu"}]},
+                },
+                {"name": "logs", "image": "logs:1"},
+            ],
+        },
+    }
+    values = SERVING | {
+        "serve": {"minReplicas": 0},
+        pods: {"podTemplate": patch},
+        "sidecar": {"container": {"env": [{"name": "B", "value": "2"}]}},
+    }
+    before, after = (
+        (cluster_of(made)["headGroupSpec"]["template"] if pods == "head" else worker_of(made))
+        for made in (render("serving", SERVING | {"serve": {"minReplicas": 0}}), render("serving", values))
+    )
+    wanted = copy.deepcopy(before)
+    wanted["metadata"]["labels"]["team"] = "a"
+    spec = wanted["spec"]
+    spec |= {key: patch["spec"][key] for key in ("hostNetwork", "tolerations", "resourceClaims")}
+    spec["securityContext"]["fsGroup"] = 1000
+    (tmp,) = (each for each in spec["volumes"] if each["name"] == "tmp")
+    tmp["emptyDir"] = {"medium": "Memory"}
+    spec["volumes"].append({"name": "more", "emptyDir": {}})
+    (ray,) = spec["containers"]
+    (home,) = (each for each in ray["env"] if each["name"] == "HOME")
+    home["value"] = "/home"
+    ray["env"].append({"name": "A", "value": "1"})
+    (port,) = (each for each in ray["ports"] if each["containerPort"] == 9101)
+    port["name"] = "proxy"
+    ray["resources"]["claims"] = [{"name": "gpu"}]
+    spec["containers"].append({"name": "logs", "image": "logs:1"})
+    spec["initContainers"][0]["env"] = [{"name": "B", "value": "2"}]
+    assert after == wanted
+    other = "workers" if pods == "head" else "head"
+    assert "team" not in json.dumps(cluster_of(render("serving", values | {pods: {}, other: {}})))
 
 
 @pytest.mark.parametrize(("start", "silent"), [(1800, "1800"), (60, "600")])
@@ -353,7 +512,7 @@ def test_versions_are_kept_on_a_claim_or_in_a_folder_of_the_node(named: Object, 
     arguments, volume, requests = _cache(render("serving", SERVING | {"workers": {"cache": named}}))
     assert volume == {"name": "cache"} | source
     assert "ephemeral-storage" not in requests
-    assert arguments["cacheBytes"] == "102005473280"
+    assert arguments["cacheBytes"] == "40802189312"
 
 
 def test_a_cache_in_two_places_is_refused() -> None:

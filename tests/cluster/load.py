@@ -1,6 +1,6 @@
-"""Asks a served model for a tool call, again and again, until /tmp/stop is there; prints what came of the requests.
+"""Asks a served model for tool calls and for long streams until /tmp/stop is there; prints what came of the requests.
 
-Runs in a pod of the cluster: python load.py URL THREADS
+Runs in a pod of the cluster: python load.py URL THREADS STREAMS
 """
 
 import collections
@@ -9,6 +9,7 @@ import pathlib
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import httpx
 
@@ -19,22 +20,44 @@ QUESTION = {
     "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
     "tools": [{"type": "function", "function": TOOL}],
 }
+LONG = {
+    "model": "m",
+    "messages": [{"role": "user", "content": "Go on and on."}],
+    "stream": True,
+    "max_tokens": 1500,
+    "ignore_eos": True,
+    "skip_special_tokens": False,
+}
 outcomes: collections.Counter[str] = collections.Counter()
 
 
-def ask(url: str) -> None:
+def call(url: str) -> str:
+    answer = httpx.post(f"{url}/v1/chat/completions", json=QUESTION, timeout=60)
+    called = answer.status_code == 200 and answer.json()["choices"][0]["finish_reason"] == "tool_calls"
+    return "called" if called else f"HTTP {answer.status_code}"
+
+
+def stream(url: str) -> str:
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=LONG, timeout=60) as answer:
+        if answer.status_code != 200:
+            return f"HTTP {answer.status_code}"
+        lines = [line for line in answer.iter_lines() if line]
+    return "streamed" if lines[-1] == "data: [DONE]" and any('"length"' in line for line in lines) else "cut"
+
+
+def ask_on(ask: Callable[[str], str], url: str) -> None:
     while not STOP.exists():
         try:
-            answer = httpx.post(f"{url}/v1/chat/completions", json=QUESTION, timeout=60)
-            called = answer.status_code == 200 and answer.json()["choices"][0]["finish_reason"] == "tool_calls"
-            outcomes["called" if called else f"HTTP {answer.status_code}"] += 1
+            outcomes[ask(url)] += 1
         except httpx.HTTPError as error:
-            outcomes[type(error).__name__] += 1
+            outcomes[f"{type(error).__name__} of a {ask.__name__}"] += 1
         time.sleep(0.05)
 
 
 if __name__ == "__main__":
-    threads = [threading.Thread(target=ask, args=(sys.argv[1],)) for _ in range(int(sys.argv[2]))]
+    url, *numbers = sys.argv[1:]
+    asking = [ask for ask, number in zip((call, stream), numbers, strict=True) for _ in range(int(number))]
+    threads = [threading.Thread(target=ask_on, args=(ask, url)) for ask in asking]
     for thread in threads:
         thread.start()
     for thread in threads:

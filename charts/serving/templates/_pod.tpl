@@ -68,6 +68,9 @@ env:
   - name: HF_HUB_OFFLINE
     value: "1"
   {{- .Files.Get "files/ray-serve-env.yaml" | trim | nindent 2 }}
+  # The proxy of a node that drains stays as long as the node's replica may.
+  - name: RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S
+    value: {{ add .Values.serve.drainSeconds .Values.serve.replacementSeconds 1 | toString | quote }}
   {{- with .Values.env }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

@@ -1,7 +1,7 @@
 """`python -m callwright.server.lifecycle COMMAND …`: what the containers of a pod do around an engine.
 
-Init containers bring the base (`base`) and wait for the engine (`wait`), `preStop` lets answers end (`drain`), and
-`helm test` asks for the model (`check`). Runs in every image: nothing here needs Ray, vLLM or an HTTP library.
+Init containers bring the base (`base`) and wait for the engine (`wait`), and `helm test` asks for the model (`check`).
+Runs in every image: nothing here needs Ray, vLLM or an HTTP library.
 """
 
 import json
@@ -56,20 +56,6 @@ def wait(url: str, seconds: float) -> None:
 
 
 @app.command()
-def drain(url: str, seconds: float) -> None:
-    """Return once the sidecar whose metrics are at `url` has no request left or does not answer, or after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        time.sleep(_PAUSE_SECONDS)
-        try:
-            lines = get(url, timeout=2).decode().splitlines()
-        except OSError:
-            return
-        if not any(float(line.split()[-1]) for line in lines if line.startswith(_BUSY)):
-            return
-
-
-@app.command()
 def check(url: str, model: str, api_keys: Annotated[str, typer.Option(envvar="API_KEYS")] = "") -> None:
     """Raise `StageFailed` when nothing answers at `url`, or the models that it lists lack `model`.
 
@@ -84,6 +70,15 @@ def check(url: str, model: str, api_keys: Annotated[str, typer.Option(envvar="AP
         raise StageFailed(f"asking {url} for its models: {error}") from None
     if model not in served:
         raise StageFailed(f"asking {url} for its models: got {served}; expected {model}")
+
+
+def is_busy(metrics: str) -> bool:
+    """Return whether the sidecar whose metrics are at this URL has a request; one that does not answer has none."""
+    try:
+        lines = get(metrics, timeout=2).decode().splitlines()
+    except OSError:
+        return False
+    return any(float(line.split()[-1]) for line in lines if line.startswith(_BUSY))
 
 
 def get(url: str, *, timeout: float, headers: dict[str, str] | None = None) -> bytes:
