@@ -47,7 +47,7 @@ def namespace(kubeconfig: Path, request: pytest.FixtureRequest) -> Iterator[Name
     made = Namespace(request.module.__name__.removeprefix("test_").replace("_", "-"))
     made.kubectl("apply", "-f", "-", stdin=(HERE / "namespace.yaml").read_text().replace("NAME", made.name))
     yield made
-    made.kubectl("delete", "namespace", made.name, "--timeout=120s")
+    made.kubectl("delete", "namespace", made.name, "--timeout=300s")
 
 
 @pytest.fixture(scope="module")
