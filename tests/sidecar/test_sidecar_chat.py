@@ -214,7 +214,7 @@ def test_usage_comes_last_and_only_when_asked_for() -> None:
         metrics = httpx.get(f"{b.url}/metrics").text
     assert chunks[-1].choices == []
     assert chunks[-1].usage.total_tokens == 12
-    assert 'callwright_tokens_total{kind="completion"} 5.0' in metrics
+    assert 'callwright_tokens_total{kind="completion",model="m",version=""} 5.0' in metrics
 
 
 def test_no_log_probability_is_lost() -> None:

@@ -10,9 +10,9 @@ import pytest
 from pydantic import SecretStr
 
 from callwright.errors import InvalidInput
-from callwright.sidecar.admission import Keys
 from callwright.sidecar.config import SidecarConfig, check
 from callwright.sidecar.errors import Refused
+from callwright.sidecar.keys import Keys
 
 
 def test_given_keys_are_checked_and_not_shown() -> None:

@@ -24,10 +24,10 @@ def test_labels_are_bounded_and_hold_nothing_that_was_quoted() -> None:
         metrics.count_malformed(MalformedCall("", f"the arguments are no JSON object: got '{n}'"))
         metrics.count_malformed(MalformedCall("", f"reason {n}"))
     text = metrics.text().decode()
-    assert 'callwright_malformed_tool_calls_total{reason="no Action Input"} 1000.0' in text
-    assert 'callwright_malformed_tool_calls_total{reason="unknown tool"} 1000.0' in text
+    assert 'callwright_malformed_tool_calls_total{model="",reason="no Action Input",version=""} 1000.0' in text
+    assert 'callwright_malformed_tool_calls_total{model="",reason="unknown tool",version=""} 1000.0' in text
     assert "secret" not in text
-    assert 'callwright_tool_calls_total{tool="other"} 800.0' in text
+    assert 'callwright_tool_calls_total{model="",tool="other",version=""} 800.0' in text
     assert len(text.splitlines()) < 1_000
 
 
@@ -38,12 +38,13 @@ def test_every_number_is_there_after_a_request_of_each_kind() -> None:
         b.client.completions.create(model="m", prompt="p")
         text = httpx.get(f"{b.url}/metrics").text
     for sample in (
-        'callwright_requests_total{dialect="react_en",path="/v1/chat/completions",status="200"} 2.0',
-        'callwright_requests_total{dialect="no",path="/v1/completions",status="200"} 1.0',
-        "callwright_first_token_seconds_count 3.0",
-        'callwright_tokens_total{kind="prompt"} 14.0',
-        'callwright_tokens_total{kind="completion"} 10.0',
-        'callwright_tool_calls_total{tool="get_weather"} 2.0',
+        'callwright_requests_total{dialect="react_en",model="m",path="/v1/chat/completions",status="200",version=""} '
+        "2.0",
+        'callwright_requests_total{dialect="no",model="m",path="/v1/completions",status="200",version=""} 1.0',
+        'callwright_first_token_seconds_count{model="m",version=""} 1.0',
+        'callwright_tokens_total{kind="prompt",model="m",version=""} 14.0',
+        'callwright_tokens_total{kind="completion",model="m",version=""} 10.0',
+        'callwright_tool_calls_total{model="m",tool="get_weather",version=""} 2.0',
         'callwright_breaker{state="closed"} 1.0',
         "callwright_active_requests 0.0",
         "callwright_waiting_requests 0.0",
@@ -58,7 +59,7 @@ def test_the_metrics_tell_no_tool_s_name_unless_they_may(setting: str | None, la
         b.ask()
         b.stream()
         text = httpx.get(f"{b.url}/metrics").text
-    assert f'\ncallwright_tool_calls_total{{tool="{label}"}} 2.0\n' in text
+    assert f'\ncallwright_tool_calls_total{{model="m",tool="{label}",version=""}} 2.0\n' in text
     assert "get_weather" not in text
 
 

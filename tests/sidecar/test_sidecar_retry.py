@@ -42,7 +42,7 @@ def test_the_model_is_told_why_and_the_client_gets_its_second_answer(name: str, 
         message = joined(b.stream())["calls"][0] if stream else b.ask().choices[0].message.tool_calls[0].function
         found = message["arguments"] if stream else message.arguments
         assert 'callwright_repairs_total{result="repaired"} 1.0' in metrics(b)
-        assert 'callwright_malformed_tool_calls_total{reason="unknown tool"} 1.0' in metrics(b)
+        assert 'callwright_malformed_tool_calls_total{model="m",reason="unknown tool",version=""} 1.0' in metrics(b)
     assert json.loads(found) == {"city": "Paris"}
     first, second = b.engine.requests
     told = "".join(m["content"] for m in second["messages"])
@@ -86,7 +86,7 @@ def test_there_is_one_more_try_only(stream: bool) -> None:
     with bench(answers(RAIN, RAIN.replace("rain", "snow")), retry_malformed_calls=True) as b:
         answer = joined(b.stream()) if stream else b.ask().choices[0].message.model_dump()
         assert 'callwright_repairs_total{result="failed"} 1.0' in metrics(b)
-        assert 'callwright_malformed_tool_calls_total{reason="unknown tool"} 2.0' in metrics(b)
+        assert 'callwright_malformed_tool_calls_total{model="m",reason="unknown tool",version=""} 2.0' in metrics(b)
     assert "get_snow" in answer["content"]
     assert "get_rain" not in answer["content"]
 
@@ -105,7 +105,7 @@ def test_the_first_answer_stands_where_the_engine_has_no_second(stream: bool, se
             (choice,) = b.ask().choices
             message = choice.message.model_dump() | {"finish": choice.finish_reason}
         assert 'callwright_repairs_total{result="failed"} 1.0' in metrics(b)
-        assert 'callwright_malformed_tool_calls_total{reason="unknown tool"} 1.0' in metrics(b)
+        assert 'callwright_malformed_tool_calls_total{model="m",reason="unknown tool",version=""} 1.0' in metrics(b)
     told = message["reasoning"] if stream else message["reasoning_content"]
     assert (told, message["content"]) == ("I should look.", RAIN)
     assert message["finish"] == "stop"

@@ -16,6 +16,7 @@ from callwright.sidecar.budget import Budget
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.models import named_dialect
 from callwright.sidecar.plan import RETRY, make_plan
+from callwright.sidecar.record import Ledger
 from callwright.sidecar.telemetry import Metrics
 from callwright.sidecar.translation import StreamTranslation, _ProseFrame
 
@@ -30,9 +31,8 @@ def chunk(text: str, *, index: int = 0, finish: str | None = None) -> bytes:
 
 def translation(**asked: Any) -> StreamTranslation:
     request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": [TOOL]} | asked
-    return StreamTranslation(
-        make_plan(request, named_dialect("react_en"), SidecarConfig()), Metrics(Gate(1, 1), Budget(1))
-    )
+    record = Ledger(Metrics(Gate(1, 1), Budget(1)), (), ()).open("/v1/chat/completions", None)
+    return StreamTranslation(make_plan(request, named_dialect("react_en"), SidecarConfig()), record)
 
 
 def events(stream: StreamTranslation, *data: bytes) -> list[bytes]:

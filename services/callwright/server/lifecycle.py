@@ -59,10 +59,9 @@ def wait(url: str, seconds: float) -> None:
 def check(url: str, model: str, api_keys: Annotated[str, typer.Option(envvar="API_KEYS")] = "") -> None:
     """Raise `StageFailed` when nothing answers at `url`, or the models that it lists lack `model`.
 
-    The first of `api_keys`, one a line as the sidecar reads them, is sent.
+    The first of `api_keys`, a file as the sidecar reads it, that may ask for the model is sent.
     """
-    lines = (line.strip() for line in api_keys.split("\n"))
-    key = next((line for line in lines if line and not line.startswith("#")), None)
+    key = _first_key(api_keys, model)
     headers = {"Authorization": f"Bearer {key}".encode().decode("latin-1")} if key else {}
     try:
         served = [each["id"] for each in json.loads(get(url, timeout=60, headers=headers))["data"]]
@@ -79,6 +78,17 @@ def is_busy(metrics: str) -> bool:
     except OSError:
         return False
     return any(float(line.split()[-1]) for line in lines if line.startswith(_BUSY))
+
+
+def _first_key(api_keys: str, model: str) -> str | None:
+    """Return the first key, of lines such as `KEY` or `NAME: KEY models=ID,ID`, that may ask for the model."""
+    for line in map(str.strip, api_keys.split("\n")):
+        first, _, rest = line.partition(" ")
+        words = rest.split() if first.endswith(":") else [line]
+        models = [word.removeprefix("models=").split(",") for word in words[1:] if word.startswith("models=")]
+        if line and not line.startswith("#") and words and all(model in ids for ids in models):
+            return words[0]
+    return None
 
 
 def get(url: str, *, timeout: float, headers: dict[str, str] | None = None) -> bytes:

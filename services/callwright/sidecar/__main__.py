@@ -15,6 +15,7 @@ import warnings
 import uvicorn
 
 from callwright.errors import CallwrightError, InvalidInput
+from callwright.sidecar import audit
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig, check
 from callwright.sidecar.connections import connection_class
@@ -41,6 +42,8 @@ def main() -> int:
         if keys is not None:
             given["api_keys"] = keys.replace(",", " ").split()
         config = check({"store": os.environ.get("CALLWRIGHT_STORE") or None} | given)
+        if config.audit:
+            audit.write_to_stdout()
         app = create_app(config, Registry(Store.open(config.store)) if config.store else None)
         listening = _listen(config)
     except CallwrightError as error:

@@ -15,7 +15,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from callwright import __version__, dialects
-from callwright.sidecar.admission import Gate, Keys, Paths
+from callwright.sidecar.admission import Gate, Paths
 from callwright.sidecar.apis import Api, ChatCompletions, Messages, Responses
 from callwright.sidecar.apis.stored import StoredResponses
 from callwright.sidecar.breaker import Breaker
@@ -23,8 +23,10 @@ from callwright.sidecar.budget import Budget
 from callwright.sidecar.chat import Chat, CountTokens
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.handlers import Handler, Relay
+from callwright.sidecar.keys import Keys
 from callwright.sidecar.model_list import ModelList
 from callwright.sidecar.models import Models
+from callwright.sidecar.record import Ledger
 from callwright.sidecar.services import Services
 from callwright.sidecar.telemetry import Metrics, Tracing
 from callwright.sidecar.upstream import Upstream
@@ -61,6 +63,8 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
         first_token_seconds=config.first_token_seconds,
         breaker=breaker,
     )
+    metrics = Metrics(gate, budget, breaker, config.tool_names, config.max_tool_labels)
+    paths = Paths(config.engine_paths)
     services = Services(
         config=config,
         upstream=upstream,
@@ -69,8 +73,9 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
         gate=gate,
         budget=budget,
         keys=Keys(config.api_keys_file, config.api_keys),
-        paths=Paths(config.engine_paths),
-        metrics=Metrics(gate, budget, breaker, config.tool_names, config.max_tool_labels),
+        paths=paths,
+        metrics=metrics,
+        ledger=Ledger(metrics, [*config.models, *config.dialects], paths.names, audited=config.audit),
         tracing=Tracing(config.otlp_endpoint) if config.otlp_endpoint else None,
         worker=Worker(),
     )

@@ -15,7 +15,7 @@ from starlette.types import Receive, Send
 
 from callwright.sidecar.budget import Held
 from callwright.sidecar.errors import Refused
-from callwright.sidecar.telemetry import Metrics
+from callwright.sidecar.sse import KEEP_ALIVE
 from callwright.sidecar.upstream import Headers
 
 _PIECE_BYTES = 64 * 1024
@@ -94,19 +94,23 @@ async def until_disconnect(work: Coroutine[Any, Any, None], receive: Receive) ->
 class ResponseWriter:
     """Writes the answer to one request: whole, as it comes, or as a stream of events that is kept alive."""
 
-    def __init__(self, send: Send, metrics: Metrics, held: Held) -> None:
-        self._send, self._metrics, self._held = send, metrics, held
+    def __init__(self, send: Send, held: Held) -> None:
+        self._send, self._held = send, held
         self._started = self._last = time.monotonic()
         self._keeping_alive: asyncio.Task[None] | None = None
         self._is_within_piece = False
         self.is_stream = False
         """The answer is a stream of events, in which an error is one more event."""
+        self.is_held = False
+        """It has begun before the engine answered, so that what the engine says now is one more event too."""
         self.status = 0
         """The status that was sent; 0 before that."""
         self.ended = False
         """The end of the answer was sent, or is being sent."""
         self.engine_headers: Headers = []
         """The engine's, as far as they are for the client; none before it has answered."""
+        self.own_headers: Headers = []
+        """What every answer says that does not say it already."""
 
     def with_engine_headers(self, headers: Headers) -> Headers:
         """Return the headers of an answer that is not the engine's own: with all of its that tell nothing of a body.
@@ -122,7 +126,6 @@ class ResponseWriter:
         """Send a whole answer, as fast as the client takes it."""
         self.close()
         self.ended = True
-        self._metrics.first_token.observe(time.monotonic() - self._started)
         kept = [(name, value) for name, value in headers if name != b"content-length"]
         await self.start(status, [*kept, (b"content-length", str(len(body)).encode())])
         for start in range(0, len(body) - _PIECE_BYTES, _PIECE_BYTES):
@@ -132,12 +135,23 @@ class ResponseWriter:
 
     def start_stream(self, comment: bytes, seconds: float) -> None:
         """Begin a stream, whose head goes out with its first event or soon; `comment` ends a silence of `seconds`."""
+        self.close()
         self.is_stream = True
-        self._keeping_alive = asyncio.get_running_loop().create_task(self._keep_alive(comment, seconds))
+        self._keeping_alive = asyncio.get_running_loop().create_task(self._keep_alive(_HEAD_SECONDS, comment, seconds))
+
+    def hold(self, seconds: float) -> None:
+        """Have a stream begin without an answer of the engine where that takes `seconds`; comments keep it alive then.
+
+        Until `start_stream`, `send` or `close`.
+        """
+        if not self.status and self._keeping_alive is None:
+            self._keeping_alive = asyncio.get_running_loop().create_task(self._begin_held(seconds))
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
         self.status = status
+        known = {name for name, _ in headers}
+        headers = [*headers, *(pair for pair in self.own_headers if pair[0] not in known)]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, piece: bytes) -> None:
@@ -145,7 +159,6 @@ class ResponseWriter:
         now = time.monotonic()
         if self._last == self._started:
             await self._start_once()
-            self._metrics.first_token.observe(now - self._started)
         self._last = now
         if len(piece) > _PIECE_BYTES:
             await self._write_large(piece)
@@ -162,6 +175,7 @@ class ResponseWriter:
         """Stop keeping a stream alive."""
         if self._keeping_alive is not None:
             self._keeping_alive.cancel()
+            self._keeping_alive = None
 
     async def _write_large(self, piece: bytes) -> None:
         """Send a large piece as fast as the client takes it; it is held meanwhile. Raises `Overloaded`."""
@@ -177,8 +191,13 @@ class ResponseWriter:
         if not self.status:
             await self.start(200, self.with_engine_headers(_STREAM_HEADERS))
 
-    async def _keep_alive(self, comment: bytes, seconds: float) -> None:
-        await asyncio.sleep(_HEAD_SECONDS)
+    async def _begin_held(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.is_stream = self.is_held = True
+        await self._keep_alive(0, KEEP_ALIVE, seconds)
+
+    async def _keep_alive(self, head_seconds: float, comment: bytes, seconds: float) -> None:
+        await asyncio.sleep(head_seconds)
         await self._start_once()
         while True:
             idle = time.monotonic() - self._last

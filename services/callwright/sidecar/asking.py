@@ -71,6 +71,7 @@ class Asking(Relay):
         if made is not asked or self._is_changed:
             self._body = await self._services.worker.run(len(self._body), sse.dumps, made)
             self._services.metrics.foreign_tokens.inc(foreign.count)
+        await self._services.worker.run(len(self._body), self._ask_usage, made)
         return None
 
     def _read(self) -> tuple[Json | None, Json]:
@@ -163,7 +164,7 @@ class Asking(Relay):
                 plan = await self._services.worker.run(self._size, make_plan, request, model, config, tool_role=False)
         except Refused as error:
             raise self._api.refused(error) from None
-        self._dialect = plan.dialect.name
+        self._record.dialect = plan.dialect.name
         self._exchange.left_out = [*(f"{where}.{keyword}" for where, keyword in plan.left_out), *self._api.left_out]
         self._services.metrics.count_left_out(plan.left_out)
         self._services.metrics.foreign_tokens.inc(plan.broken)

@@ -14,7 +14,8 @@ from callwright.errors import CallwrightError, Unavailable
 from callwright.sidecar import sse
 from callwright.sidecar.asking import Asking
 from callwright.sidecar.errors import Overloaded
-from callwright.sidecar.handlers import DOWN_STATUSES, EVENT_STREAM, down
+from callwright.sidecar.exchange import EVENT_STREAM
+from callwright.sidecar.handlers import DOWN_STATUSES, down
 from callwright.sidecar.plan import ChatPlan
 from callwright.sidecar.retry import MalformedTurn, malformed_turn, second_request, summed_usage
 from callwright.sidecar.translation import (
@@ -65,12 +66,15 @@ class Chat(Asking):
             answer = await self._translated(plan, body)
         else:
             answer = self._refusal(response.status, body)
-        body = b""
         self._held.keep(len(answer) + self._api.kept)
+        if self._writer.is_held:
+            await self._send_whole(response.status, body)
+            return
+        body = b""
         await self._writer.send(response.status, self._writer.engine_headers, answer)
 
     async def _answer_in_events(self, plan: ChatPlan, response: EngineResponse) -> None:
-        stream = StreamTranslation(plan, self._services.metrics)
+        stream = StreamTranslation(plan, self._record)
         self._writer.start_stream(self._api.keep_alive, self._services.config.keep_alive_seconds)
         await self._write_events(response, stream)
         self._exchange.close()
@@ -81,10 +85,12 @@ class Chat(Asking):
     async def _write_events(self, response: EngineResponse, stream: StreamTranslation) -> None:
         """Translate the engine's stream and write it, as it comes."""
         reader, write, event = sse.EventReader(), self._writer.write, self._api.event
+        see = self._record.see
         kept = self._api.kept
         unseen = 0  # bytes since what is kept was looked at
         try:
             async for piece in response:
+                see(piece)
                 unseen += len(piece)
                 if unseen < _LOOK_BYTES and kept < SHORT:
                     events: list[bytes] = []
@@ -100,6 +106,7 @@ class Chat(Asking):
                 self._held.keep(self._exchange.kept + kept)
             if not stream.done:
                 raise Unavailable("the engine ended the stream early")
+            self._failed = stream.failed
         except MALFORMED_COMPLETION:
             raise Unavailable(_NO_COMPLETION) from None
         except Overloaded:
@@ -107,6 +114,7 @@ class Chat(Asking):
         except CallwrightError:
             if not stream.done and not stream.failed:  # else the engine has said what is wrong
                 raise
+            self._failed = stream.failed
 
     async def _write_slices(self, engine_events: list[bytes], stream: StreamTranslation, kept: int) -> None:
         """Translate and write what may be long, by little, and beside the event loop where an event is long itself."""
@@ -151,7 +159,7 @@ class Chat(Asking):
             completion: Json = json.loads(body)
             turns = read_turns(completion, plan)
             malformed = malformed_turn(completion, turns, plan)
-            return completion, translate_completion(completion, turns, plan, self._services.metrics), malformed
+            return completion, translate_completion(completion, turns, plan, self._record), malformed
         except MALFORMED_COMPLETION:
             raise Unavailable(_NO_COMPLETION) from None
 

@@ -153,7 +153,8 @@ class SidecarConfig(BaseModel):
     breaker_seconds: float = Field(default=5.0, gt=0)
     """How long, and then how often a request goes through to see whether it answers again."""
     keep_alive_seconds: float = Field(default=15.0, gt=0)
-    """Silence of a stream after which a comment keeps the client's connection alive."""
+    """Silence of a stream after which a comment keeps the client's connection alive, also before its first event, while
+    it waits for its turn or for a replica; what goes wrong later is an event of it."""
     drain_seconds: float = Field(default=120.0, ge=0)
     """How long open streams may go on after SIGTERM."""
     tool_names: ToolNames = "hashed"
@@ -164,12 +165,15 @@ class SidecarConfig(BaseModel):
     otlp_endpoint: Annotated[str, Field(pattern=r"^https?://.+$")] | None = None
     """OpenTelemetry collector, such as `http://collector:4318`, that gets a span for each request."""
     api_keys_file: str | None = Field(default=None, min_length=1)
-    """File with one API key a line, `#` before a comment, read again when it changes; a minute after it has gone nobody
+    """File with an API key a line, alone or as `NAME: KEY` with any of `models=ID,ID`, `requests-per-minute=N` and
+    `tokens-per-minute=N` behind it; `#` before a comment. Read again when it changes; a minute after it has gone nobody
     may come in by it. Everybody may without this and `api_keys`."""
     api_keys: tuple[SecretStr, ...] | None = None
     """Further keys. No flag: the environment variable `CALLWRIGHT_API_KEYS` holds them, parted by commas or spaces; set
     without one it is an error."""
-
+    audit: bool = True
+    """Write a line of JSON to standard output for each request: whose key, which model, tokens, calls and outcome, and
+    nothing of what was said."""
     cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\sA-Z]+)$")], ...] = ()
     """Origins whose pages may ask, such as `https://chat.example.com`, parted by commas; `*` for all. Without it the
     engine's own answer stands."""

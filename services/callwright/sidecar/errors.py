@@ -22,9 +22,10 @@ class Refused(InvalidInput):
 
 
 class Overloaded(Temporary):
-    """More requests than may wait."""
+    """More requests than may wait; `retry_after` says for how many seconds at least."""
 
     http_status = 429
+    retry_after = RETRY_AFTER_SECONDS
 
 
 def error_object(error: CallwrightError) -> Json:
@@ -47,8 +48,9 @@ def error_response(
     status = status_of(error)
     body = json.dumps(shaped(error_object(error), status)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status in (429, 503):
-        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+    if status in (429, 503, 504):
+        seconds = getattr(error, "retry_after", RETRY_AFTER_SECONDS)
+        headers.append((b"retry-after", str(seconds).encode()))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return status, headers, body

@@ -14,11 +14,13 @@ from starlette.requests import Request
 from callwright.sidecar.apis import Api
 from callwright.sidecar.asgi import ResponseWriter
 from callwright.sidecar.budget import Held
+from callwright.sidecar.record import Record
 from callwright.sidecar.services import Services
 from callwright.sidecar.upstream import EngineRequest, EngineResponse, Headers, request_headers, response_headers
 from callwright.sidecar.waiting_calls import Call
 from callwright.store.manifest import VERSION_HEADER
 
+EVENT_STREAM = "text/event-stream"
 LEFT_OUT_HEADER = b"x-callwright-left-out"
 _MOST_LEFT_OUT = 8
 
@@ -26,8 +28,11 @@ _MOST_LEFT_OUT = 8
 class Exchange:
     """One client's request at the engine; the block that it is used in ends it."""
 
-    def __init__(self, services: Services, api: Api, request: Request, writer: ResponseWriter, held: Held) -> None:
+    def __init__(
+        self, services: Services, api: Api, request: Request, writer: ResponseWriter, held: Held, record: Record
+    ) -> None:
         self._services, self._api, self._client, self._writer, self._held = services, api, request, writer, held
+        self._record = record
         self._has_place = False
         self._request: EngineRequest | None = None
         self._call: Call | None = None
@@ -35,6 +40,8 @@ class Exchange:
         """What makes the engine's spans the client's."""
         self.is_whole = False
         """The answer is generated, and comes whole."""
+        self.is_stream = False
+        """The answer is generated, and comes as a stream, which begins with comments where it has to wait."""
         self.is_forced = False
         """The engine may be held to a form of the answer."""
         self.model: str | None = None
@@ -60,16 +67,21 @@ class Exchange:
         self.close()
         services = self._services
         services.upstream.breaker.admit()
+        if self.is_stream:
+            self._writer.hold(services.config.keep_alive_seconds)
         await services.gate.enter()
         self._has_place = True
         ours = [*self.traced, (VERSION_HEADER, version)] if version else self.traced
         headers = request_headers(self._client.scope["headers"], ours)
         if self.is_forced:
             self._call = services.waiting.begin(self.model)
-        self._request = services.upstream.request(
-            self._client.method, path, headers, bodies.pop(0) or None, whole=self.is_whole
-        )
+        body = bodies.pop(0)
+        self._record.sent(path, len(body))
+        self._request = services.upstream.request(self._client.method, path, headers, body or None, whole=self.is_whole)
+        del body  # nobody holds it while the engine works
         response = await self._request.send()
+        is_stream = response.media_type == EVENT_STREAM
+        self._record.answered(response.status, dict(response.headers), is_stream=is_stream)
         if self._call is not None:
             self._call.response = response
         await services.models.check_version(model, version, response)

@@ -4,6 +4,7 @@ How a request with tools is answered is said in `callwright.sidecar.chat`.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -19,15 +20,20 @@ from callwright.sidecar.budget import Held
 from callwright.sidecar.client_forms import check_forms, may_hold
 from callwright.sidecar.config import ENGINE_PATHS, GENERATING_PATHS, JSON_FACTOR
 from callwright.sidecar.errors import error_object, error_response, status_of
-from callwright.sidecar.exchange import Exchange
+from callwright.sidecar.exchange import EVENT_STREAM, Exchange
+from callwright.sidecar.keys import ANYBODY, Client, Limited
 from callwright.sidecar.limits import check_limits, check_values
+from callwright.sidecar.record import Outcome
 from callwright.sidecar.services import Services
 from callwright.sidecar.upstream import EngineResponse
+from callwright.sidecar.usage import WithoutUsage, asking_usage
 
 _LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
 T = TypeVar("T")
-EVENT_STREAM = "text/event-stream"
+_ANYBODY = Client(ANYBODY)
+_USAGE_PATHS = ("/v1/chat/completions", "/v1/completions")
+"""APIs whose streams tell their usage to those who ask for it."""
 DOWN_STATUSES = (500, 502, 503, 504)
 """What a proxy before the engine answers by itself."""
 
@@ -35,42 +41,74 @@ DOWN_STATUSES = (500, 502, 503, 504)
 class Handler:
     """One request, from its arrival to the end of its answer. Subclasses say how it is answered."""
 
+    _failed = False
+    """The engine has said within a stream that it failed."""
+
     def __init__(self, services: Services, api: Api, scope: Scope, receive: Receive, send: Send) -> None:
         self._services, self._api, self._receive = services, api, receive
         self._request = Request(scope, receive)
         self._held = Held(services.budget)
-        self._writer = ResponseWriter(send, services.metrics, self._held)
+        self._record = services.ledger.open(scope["path"], self._request.headers.get("x-request-id"))
+        self._client = _ANYBODY
+        self._writer = ResponseWriter(send, self._held)
+        self._writer.own_headers = [(b"x-request-id", self._record.id.encode())]
         self._trace = services.tracing.begin(self._request) if services.tracing else None
         self._body = b""
-        self._exchange = Exchange(services, api, self._request, self._writer, self._held)
-        self._dialect = "no"
-        """The dialect that the request needed, for metrics and traces."""
+        self._exchange = Exchange(services, api, self._request, self._writer, self._held, self._record)
         if self._trace:
             self._exchange.traced = self._trace.headers
 
     async def run(self) -> None:
         """Check the key, read the body and answer; what goes wrong is told in the shape of the client's API."""
-        services, headers = self._services, self._request.headers
+        services = self._services
+        outcome: Outcome | None = None
         try:
             if self._request.method != "OPTIONS":  # by which a browser asks, without a key, whether a page may send one
-                services.keys.check(headers.get("authorization"), headers.get("x-api-key"))
-            services.paths.check(self._request.method, written_path(self._request))
+                self._admit()
+            path = written_path(self._request)
+            services.paths.check(self._request.method, path, further=self._client.has_all_models)
             self._body = await read_body(self._request, services.config.max_body_bytes, self._held)
             await until_disconnect(self.answer(), self._receive)
         except ClientDisconnect:
+            outcome = "left"
             services.metrics.disconnects.inc()
         except CallwrightError as error:
+            outcome = "failed" if self._writer.status else None
             # Its traceback, and through its task itself, would keep what was read until the collector comes by.
             await self._fail(error.with_traceback(None))
         except asyncio.CancelledError:  # by the server, whose time to drain is over
+            outcome = "failed"
             _LOG.warning("shutting down: a request to %s has not finished and is ended", self._path)
             await self._fail(Unavailable("the sidecar is shutting down; try again"))
         finally:
             self._writer.close()
             self._held.close()
-            if self._trace:
-                self._trace.end(self._writer.status, self._dialect)
-            services.metrics.requests.labels(self._path, self._writer.status, self._dialect).inc()
+            self._count(outcome)
+
+    def _admit(self) -> None:
+        """Look whose key it is, and whether it may ask now. Raises `Refused` and `Limited`."""
+        headers = self._request.headers
+        client = self._services.keys.check(headers.get("authorization"), headers.get("x-api-key"))
+        self._record.client = self._client = client
+        if self._request.method not in ("GET", "HEAD"):
+            try:
+                client.admit()
+            except Limited as limited:
+                self._services.metrics.key_limited.labels(client.name, limited.kind).inc()
+                raise
+
+    def _count(self, outcome: Outcome | None) -> None:
+        """Tell traces, metrics and the audit line of the request, which has ended."""
+        record, status = self._record, self._writer.status
+        if self._trace:
+            self._trace.end(status, record.dialect)
+        if self._failed:
+            outcome = "failed"
+        elif outcome is None:
+            outcome = "ok" if status < 400 else "refused" if status < 500 else "failed"
+        record.end(status, outcome)
+        labels = (self._path, status, record.dialect, record.model, record.version)
+        self._services.metrics.requests.labels(*labels).inc()
 
     async def answer(self) -> None:
         """Answer the request, whose body has been read. Raises `CallwrightError`."""
@@ -84,6 +122,7 @@ class Handler:
 
     async def _fail(self, error: CallwrightError) -> None:
         """Say what went wrong, as an answer or within the stream that has begun."""
+        self._writer.close()
         if not self._writer.status:
             status, headers, body = error_response(error, self._api.error)
             await self._writer.send(status, self._writer.with_engine_headers(headers), body)
@@ -96,15 +135,29 @@ class Handler:
 class Relay(Handler):
     """Passes a request's body and its answer on, byte for byte."""
 
+    _hides_usage = False
+    """The stream tells its usage for our count alone."""
+
     async def answer(self) -> None:
         """Relay, once what a request may ask for has been checked."""
-        await self._beside(lambda: self._check_relayed(self._parsed()))
+        await self._beside(self._read_relayed)
         await self._relay()
+
+    def _read_relayed(self) -> None:
+        request = self._parsed()
+        self._check_relayed(request)
+        self._ask_usage(request)
 
     def _check_relayed(self, request: Json) -> None:
         """Raise `Refused` for a form of the answer that would hold the engine up."""
         check_forms(request, self._services.config)
         self._note(request)
+
+    def _ask_usage(self, request: Json) -> None:
+        """Have a stream tell its usage where the client has not asked for it. The body says what `request` does."""
+        if request.get("stream") is True and self._request.scope["path"] in _USAGE_PATHS:
+            body = asking_usage(self._body, request)
+            self._body, self._hides_usage = body or self._body, body is not None
 
     async def _beside(self, read: Callable[[], T]) -> T:
         """Return what `read` makes of the body, beside the event loop where that takes long. Raises what it raises."""
@@ -125,6 +178,8 @@ class Relay(Handler):
         """Note what the engine is asked for."""
         model = request.get("model")
         self._exchange.is_forced, self._exchange.model = may_hold(request), model if isinstance(model, str) else None
+        self._exchange.is_stream = self._path != "other" and request.get("stream") is True
+        self._record.asks(request)
 
     def _parsed(self) -> Json:
         """Return the request's JSON, where it has some. Raises `Refused` for what goes over a limit."""
@@ -133,6 +188,7 @@ class Relay(Handler):
         check_values(self._body, self._services.config)
         request = chat_request.parse(self._body)
         check_limits(request, self._services.config)
+        self._client.check_model(request.get("model"))
         self._exchange.is_whole = self._request.scope["path"] in GENERATING_PATHS and request.get("stream") is not True
         return request
 
@@ -142,18 +198,63 @@ class Relay(Handler):
         with self._exchange:
             response = await self._exchange.ask(target(self._request), bodies)
             check_up(response)
-            self._writer.is_stream = response.media_type == EVENT_STREAM
-            await self._writer.start(response.status, self._writer.engine_headers)
-            last = b"\n"
-            try:
-                async for piece in response:
-                    await self._writer.write(piece)
-                    last = piece
-            except CallwrightError:
-                if self._writer.is_stream and not last.endswith(b"\n"):
-                    await self._writer.write(b"\n\n")  # so that the error is an event of its own
-                raise
+            self._writer.close()
+            is_stream = response.media_type == EVENT_STREAM
+            if self._writer.is_held and not (is_stream and response.status == 200):
+                await self._send_whole(response.status, await response.read(self._held.add))
+                return
+            self._writer.is_stream = is_stream
+            if not self._writer.is_held:
+                await self._writer.start(response.status, self._writer.engine_headers)
+            await (self._relay_stream(response) if is_stream else self._relay_whole(response))
             await self._writer.end()
+
+    async def _relay_whole(self, response: EngineResponse) -> None:
+        async for piece in response:
+            self._record.usage.feed(piece)
+            await self._writer.write(piece)
+
+    async def _relay_stream(self, response: EngineResponse) -> None:
+        see, read, write = self._record.see, self._record.usage.feed, self._writer.write
+        shown = WithoutUsage() if self._hides_usage else None
+        last = b"\n"
+        try:
+            async for piece in response:
+                see(piece)
+                read(piece)
+                if told := shown.feed(piece) if shown else piece:
+                    await write(told)
+                    last = told
+            if shown and (rest := shown.rest()):
+                await write(rest)
+        except CallwrightError:
+            if shown and (rest := shown.rest()):
+                await write(rest)
+                last = rest
+            if not last.endswith(b"\n"):
+                await write(b"\n\n")  # so that the error is an event of its own
+            raise
+
+    async def _send_whole(self, status: int, body: bytes) -> None:
+        """Send a whole answer of the engine's; within a stream that has begun without it as its error event."""
+        if self._writer.is_held:
+            await self._writer.write(self._api.error_event(told_error(status, body), status))
+            await self._writer.end()
+        else:
+            await self._writer.send(status, self._writer.engine_headers, body)
+
+
+def told_error(status: int, body: bytes) -> Json:
+    """Return an engine's answer that is no stream as OpenAI's error object."""
+    try:
+        answer = json.loads(body)
+        told = answer.get("error") or answer.get("message") if status >= 400 else None
+    except (ValueError, RecursionError, AttributeError):
+        told = None
+    if isinstance(told, str):
+        told = {"message": told}
+    given = told if isinstance(told, dict) else {"message": f"the engine answered {status}, and no stream"}
+    return {"error": {"message": "", "type": None, "param": None, "code": None} | given}
 
 
 def check_up(response: EngineResponse) -> None:

@@ -1,10 +1,10 @@
-"""`ModelList`: the engine's models, each with the dialect that it speaks and what of its calls can be enforced."""
+"""`ModelList`: the engine's models that a key may ask for, each with its dialect and what of its calls is enforced."""
 
 import contextlib
 import json
 from typing import Any
 
-from callwright.errors import CallwrightError
+from callwright.errors import CallwrightError, Unavailable
 from callwright.sidecar import sse
 from callwright.sidecar.asgi import target
 from callwright.sidecar.handlers import Relay, check_up
@@ -26,6 +26,8 @@ class ModelList(Relay):
             body = await response.read(self._held.add)
         if response.status == 200:
             body = await self._described(body)
+        elif not self._client.has_all_models:
+            raise Unavailable("the engine does not list its models; try again later")
         await self._writer.send(response.status, self._writer.engine_headers, body)
 
     async def _described(self, body: bytes) -> bytes:
@@ -33,11 +35,22 @@ class ModelList(Relay):
             listed = json.loads(body)
             models = [model for model in listed["data"] if isinstance(model.get("id"), str)]
         except (ValueError, TypeError, KeyError, AttributeError):
-            return body
+            if self._client.has_all_models:
+                return body
+            raise Unavailable("the engine's list of models can't be read; try again later") from None
+        if not self._client.has_all_models:
+            models = [model for model in models if self._client.may_ask(model["id"])]
+            listed["data"] = [model | self._unnamed(model) for model in models]
+            models = listed["data"]
         for model in models:
             with contextlib.suppress(CallwrightError):
                 model["callwright"] = await self._spoken(model["id"])
         return sse.dumps(listed)
+
+    def _unnamed(self, model: dict[str, Any]) -> dict[str, Any]:
+        """Return what hides the base of an adapter, where the key may not ask for that."""
+        parent = model.get("parent")
+        return {} if parent is None or self._client.may_ask(parent) else {"parent": None, "root": model["id"]}
 
     async def _spoken(self, model: str) -> dict[str, Any]:
         dialect = (await self._services.models.dialect_of(model)).dialect

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from callwright.sidecar.admission import Gate, Keys, Paths
+from callwright.sidecar.admission import Gate, Paths
 from callwright.sidecar.budget import Budget
 from callwright.sidecar.config import SidecarConfig
+from callwright.sidecar.keys import Keys
 from callwright.sidecar.models import Models
+from callwright.sidecar.record import Ledger
 from callwright.sidecar.telemetry import Metrics, Tracing
 from callwright.sidecar.upstream import Upstream
 from callwright.sidecar.waiting_calls import WaitingCalls
@@ -25,5 +27,6 @@ class Services:
     keys: Keys
     paths: Paths
     metrics: Metrics
+    ledger: Ledger
     tracing: Tracing | None
     worker: Worker

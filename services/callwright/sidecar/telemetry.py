@@ -6,7 +6,7 @@ Neither holds content. What clients and models can make up, tool names and reaso
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.requests import Request
@@ -19,8 +19,10 @@ from callwright.sidecar.budget import Budget
 from callwright.sidecar.config import ToolNames
 from callwright.sidecar.upstream import Headers
 
+T = TypeVar("T")
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_MOST_REASONS = 200
+_LONG_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_MOST_REASONS = _MOST_VERSIONS = 200
 
 
 class Metrics:
@@ -39,22 +41,38 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         self._tools: set[str] = set()
         self._reasons: set[str] = set()
+        self._versions: set[tuple[str, str]] = set()
         self.requests = Counter(
             "callwright_requests", "Requests by path, status and whether a dialect was needed.",
-            ("path", "status", "dialect"), registry=registry,
+            ("path", "status", "dialect", "model", "version"), registry=registry,
         )  # fmt: skip
         self.first_token = Histogram(
-            "callwright_first_token_seconds", "From a request's arrival to the first bytes of its answer.",
-            buckets=_BUCKETS, registry=registry,
+            "callwright_first_token_seconds", "From a request's arrival to the first token of its answer, in streams.",
+            ("model", "version"), buckets=_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self.generation = Histogram(
+            "callwright_generation_seconds", "From a request's arrival to the end of an answer that was generated.",
+            ("model", "version"), buckets=_LONG_BUCKETS, registry=registry,
         )  # fmt: skip
         self.tokens = Counter(
-            "callwright_tokens", "Tokens of requests with tools, as far as the engine reported them.",
-            ("kind",), registry=registry,
+            "callwright_tokens", "Tokens of prompts and completions.", ("kind", "model", "version"), registry=registry,
         )  # fmt: skip
-        self.calls = Counter("callwright_tool_calls", "Calls sent, by tool.", ("tool",), registry=registry)
+        self.calls = Counter(
+            "callwright_tool_calls", "Calls sent, by tool.", ("tool", "model", "version"), registry=registry
+        )
         self.malformed_calls = Counter(
             "callwright_malformed_tool_calls", "Calls that could not be read, by reason.",
-            ("reason",), registry=registry,
+            ("reason", "model", "version"), registry=registry,
+        )  # fmt: skip
+        self.key_requests = Counter(
+            "callwright_key_requests", "Requests by the name of their API key.", ("key",), registry=registry
+        )
+        self.key_tokens = Counter(
+            "callwright_key_tokens", "Tokens by the name of the API key.", ("key", "kind"), registry=registry
+        )
+        self.key_limited = Counter(
+            "callwright_key_limited_requests", "Requests refused for a key's limit, by that: requests or tokens.",
+            ("key", "limit"), registry=registry,
         )  # fmt: skip
         self.repairs = Counter(
             "callwright_repairs", "Second tries after a malformed call; repaired: the second had none.",
@@ -85,9 +103,13 @@ class Metrics:
         for name in STATES:
             mark(name)
 
-    def count_call(self, name: str) -> None:
+    def known_version(self, model: str, version: str) -> tuple[str, str]:
+        """Return the labels of a model and its version, which are `other` where there are too many."""
+        return _bounded((model, version), self._versions, _MOST_VERSIONS, ("other", ""))
+
+    def count_call(self, name: str, model: str = "", version: str = "") -> None:
         """Count a call of the tool `name`."""
-        self.calls.labels(_bounded(self._told(name), self._tools, self._max_tools)).inc()
+        self.calls.labels(_bounded(self._told(name), self._tools, self._max_tools, "other"), model, version).inc()
 
     def _told(self, name: str) -> str:
         match self._tool_names:
@@ -98,17 +120,23 @@ class Metrics:
             case "off":
                 return "any"
 
-    def count_malformed(self, call: MalformedCall) -> None:
+    def count_malformed(self, call: MalformedCall, model: str = "", version: str = "") -> None:
         """Count a malformed call. Reasons are a closed set but for what they quote or list, which is left out."""
         reason = re.split("[:;']", call.reason, maxsplit=1)[0].strip()[:60]
-        self.malformed_calls.labels(_bounded(reason, self._reasons, _MOST_REASONS)).inc()
+        known = _bounded(reason, self._reasons, _MOST_REASONS, "other")
+        self.malformed_calls.labels(known, model, version).inc()
 
-    def count_usage(self, usage: object) -> None:
-        """Count the tokens of an OpenAI `usage` object."""
-        if isinstance(usage, dict):
-            for kind in ("prompt_tokens", "completion_tokens"):
-                if isinstance(count := usage.get(kind), int):
-                    self.tokens.labels(kind.removesuffix("_tokens")).inc(count)
+    def count_tokens(self, prompt: int, completion: int, model: str, version: str) -> None:
+        """Count the tokens of a request, if it had any."""
+        for kind, count in (("prompt", prompt), ("completion", completion)):
+            if count:
+                self.tokens.labels(kind, model, version).inc(count)
+
+    def count_use(self, key: str, prompt: int, completion: int) -> None:
+        """Count a request, and its tokens, for the key of that name."""
+        self.key_requests.labels(key).inc()
+        self.key_tokens.labels(key, "prompt").inc(prompt)
+        self.key_tokens.labels(key, "completion").inc(completion)
 
     def count_left_out(self, left_out: Iterable[tuple[str, str]]) -> None:
         """Count what of a request's schemas its grammar lacks; the keywords are a closed set."""
@@ -124,9 +152,9 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-def _bounded(label: str, known: set[str], most: int) -> str:
+def _bounded(label: T, known: set[T], most: int, other: T) -> T:
     if label not in known and len(known) >= most:
-        return "other"
+        return other
     known.add(label)
     return label
 

@@ -25,9 +25,9 @@ from callwright.dialects.types import (
 )
 from callwright.errors import Unavailable
 from callwright.sidecar.plan import ChatPlan
+from callwright.sidecar.record import Record
 from callwright.sidecar.retry import MalformedTurn, WithholdingParser, summed_usage
 from callwright.sidecar.sse import DONE, dumps, loads
-from callwright.sidecar.telemetry import Metrics
 
 Json = dict[str, Any]
 MALFORMED_COMPLETION = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
@@ -71,7 +71,7 @@ def _check_pieces(count: int) -> None:
         raise Unavailable(f"the model wrote over {_MOST_PIECES} calls, thoughts and texts in one answer")
 
 
-def translate_completion(completion: Json, turns: Sequence[Turn], plan: ChatPlan, metrics: Metrics) -> list[Part]:
+def translate_completion(completion: Json, turns: Sequence[Turn], plan: ChatPlan, record: Record) -> list[Part]:
     """Translate a whole answer, which is changed in place; returns the parts of its first choice, in order."""
     parts: list[Part] = []
     for choice, turn in zip(completion.get("choices") or (), turns, strict=True):
@@ -89,9 +89,9 @@ def translate_completion(completion: Json, turns: Sequence[Turn], plan: ChatPlan
         if malformed and plan.may_call:
             message["malformed_tool_calls"] = [_malformed_entry(n, call) for n, call in enumerate(malformed)]
             for bad in malformed:
-                metrics.count_malformed(bad)
+                record.count_malformed(bad)
         for call in calls:
-            metrics.count_call(call.name)
+            record.count_call(call.name)
         if not calls:
             continue
         if plan.legacy:
@@ -103,7 +103,7 @@ def translate_completion(completion: Json, turns: Sequence[Turn], plan: ChatPlan
             ]
         if choice.get("finish_reason") == "stop":
             choice["finish_reason"] = "function_call" if plan.legacy else "tool_calls"
-    metrics.count_usage(completion.get("usage"))
+    record.count_usage(completion.get("usage"))
     return parts
 
 
@@ -127,8 +127,8 @@ class StreamTranslation:
     either `resume` or `release` goes on.
     """
 
-    def __init__(self, plan: ChatPlan, metrics: Metrics) -> None:
-        self._plan, self._metrics = plan, metrics
+    def __init__(self, plan: ChatPlan, record: Record) -> None:
+        self._plan, self._record = plan, record
         self._choices: dict[int, _ChoiceTranslation] = {}
         self._retried: _ChoiceTranslation | None = None
         self.done = False
@@ -199,11 +199,11 @@ class StreamTranslation:
         return any(state.malformed_calls for state in self._choices.values())
 
     def _begin(self, index: int) -> "_ChoiceTranslation":
-        self._choices[index] = _ChoiceTranslation(self._plan, self._metrics)
+        self._choices[index] = _ChoiceTranslation(self._plan, self._record)
         return self._choices[index]
 
     def _usage_event(self, chunk: Json, data: bytes) -> list[bytes]:
-        self._metrics.count_usage(chunk.get("usage"))
+        self._record.count_usage(chunk.get("usage"))
         if self.malformed_turn is not None:
             self._usage, self._first_usage = data, chunk.get("usage")
             return []
@@ -238,8 +238,8 @@ class _ProseFrame:
 class _ChoiceTranslation:
     """One choice of a stream: its parser, and what was sent of it."""
 
-    def __init__(self, plan: ChatPlan, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, plan: ChatPlan, record: Record) -> None:
+        self._record = record
         self._begin(plan)
         self._has_role = False
         self._calls = 0
@@ -287,7 +287,7 @@ class _ChoiceTranslation:
         """Go on with the answer to `plan`; returns what parts it from what was said before."""
         said = [key for key, end in self._withholding.ends.items() if end.strip()] if self._withholding else []
         if self.malformed_turn is not None:
-            self._metrics.count_malformed(self.malformed_turn.call)
+            self._record.count_malformed(self.malformed_turn.call)
         self.malformed_turn = None
         self._begin(plan)
         return self._framed(self._last, [{key: "\n"} for key in said], None)
@@ -352,7 +352,7 @@ class _ChoiceTranslation:
                 if malformed is not None and self._plan.may_call:
                     made["malformed_tool_calls"] = [_malformed_entry(self.malformed_calls, malformed)]
                     self.malformed_calls += 1
-                    self._metrics.count_malformed(malformed)
+                    self._record.count_malformed(malformed)
                 return [made]
             case CallDelta(index=index) if self._plan.single_call and index > 0:
                 return []
@@ -360,7 +360,7 @@ class _ChoiceTranslation:
                 return [self._call({"index": index}, {"arguments": arguments})]
             case CallDelta(index, call_id, name, arguments):
                 self._calls += 1
-                self._metrics.count_call(name or "")
+                self._record.count_call(name or "")
                 # Apart from its arguments: OpenAI's stream helper misses a call that opens in the last chunk.
                 head = self._call({"index": index, "id": call_id, "type": "function"}, {"name": name, "arguments": ""})
                 return [head, self._call({"index": index}, {"arguments": arguments})] if arguments else [head]
