@@ -64,6 +64,7 @@ class Record:
         self._sent_at = 0.0
         self._token_mark = b""
         """What the first token's event will have; empty where no first token is waited for."""
+        self._has_token = False
         self._prompt = self._completion = 0
         """Tokens of the answers that are whole."""
         self._is_generating = False
@@ -98,14 +99,14 @@ class Record:
         self.id = audit.request_id(headers.get(b"x-request-id", b"").decode("latin-1"), self.id)
         if status != 200:
             self._is_generating = False
-        elif is_stream and self._is_generating:
+        elif is_stream and self._is_generating and not self._has_token:
             self._token_mark = _TOKEN_MARKS.get(self._engine_path, _DELTA)
 
     def see(self, piece: bytes) -> None:
         """Take note of a piece of the engine's stream."""
         self._events += piece.count(_EVENT)
         if self._token_mark and self._token_mark in piece:
-            self._token_mark = b""
+            self._token_mark, self._has_token = b"", True
             self._ledger.metrics.first_token.labels(self.model, self.version).observe(time.monotonic() - self.began)
 
     def count_usage(self, usage: object) -> None:
