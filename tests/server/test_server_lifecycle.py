@@ -46,4 +46,7 @@ def test_the_first_key_that_is_no_comment_is_sent(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(lifecycle, "get", get)
     lifecycle.check("http://x", "b", "# the team's\n\n  # two\n ключ \nsecond\n")
     lifecycle.check("http://x", "b", " \n")
-    assert sent == [{"Authorization": "Bearer " + "ключ".encode().decode("latin-1")}, {}]
+    lifecycle.check("http://x", "b", "one: k1 models=a,c\ntwo:\tk2  models=a,b requests-per-minute=5\nk3\n")
+    lifecycle.check("http://x", "b", "one: k1 models=a\n")
+    keys = ["ключ".encode().decode("latin-1"), None, "k2", None]
+    assert sent == [{"Authorization": f"Bearer {key}"} if key else {} for key in keys]

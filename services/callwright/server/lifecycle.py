@@ -82,12 +82,13 @@ def is_busy(metrics: str) -> bool:
 
 def _first_key(api_keys: str, model: str) -> str | None:
     """Return the first key, of lines such as `KEY` or `NAME: KEY models=ID,ID`, that may ask for the model."""
-    for line in map(str.strip, api_keys.split("\n")):
-        first, _, rest = line.partition(" ")
-        words = rest.split() if first.endswith(":") else [line]
-        models = [word.removeprefix("models=").split(",") for word in words[1:] if word.startswith("models=")]
-        if line and not line.startswith("#") and words and all(model in ids for ids in models):
-            return words[0]
+    lines = (line.strip() for line in api_keys.split("\n"))
+    for line in (line for line in lines if line and not line.startswith("#")):
+        words = line.split()
+        key, *settings = words[1:] if words[0].endswith(":") else words
+        models = [word.removeprefix("models=").split(",") for word in settings if word.startswith("models=")]
+        if all(model in ids for ids in models):
+            return key
     return None
 
 

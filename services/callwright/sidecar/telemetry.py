@@ -20,7 +20,7 @@ from callwright.sidecar.config import ToolNames
 from callwright.sidecar.upstream import Headers
 
 T = TypeVar("T")
-_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _LONG_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _MOST_REASONS = _MOST_VERSIONS = 200
 
