@@ -18,6 +18,10 @@ TOLD: dict[str, dict[str, Any]] = {
 CLAIMS = 'a text with "usage": {"prompt_tokens": 900, "completion_tokens": 900}'
 
 
+def event(value: object) -> bytes:
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
     return [data[start:end] for start, end in itertools.pairwise(places)]
@@ -33,6 +37,10 @@ def test_usage_is_found_in_any_pieces_and_not_in_what_was_said(api: str, cuts: l
     reader = UsageReader()
     for piece in pieces(b"".join(json.dumps(each, separators=separators).encode() for each in events), cuts):
         reader.feed(piece)
+    assert (reader.prompt, reader.completion) == (70, 5)
+    stream, reader = b"".join(map(event, ["x" * 9000, *events[:3], "[DONE]"])), UsageReader()
+    for piece in pieces(stream, [8 * cut for cut in cuts]):
+        reader.feed_stream(piece)
     assert (reader.prompt, reader.completion) == (70, 5)
 
 
@@ -66,12 +74,14 @@ USAGE = [
 ]
 
 
-@given(st.lists(st.sampled_from([*EVENTS, *USAGE]), max_size=8), st.lists(st.integers(0, 2000)), st.booleans())
+@given(st.lists(st.sampled_from(EVENTS), max_size=8), st.sampled_from(USAGE), st.sampled_from([EVENTS[5], b""]),
+       st.lists(st.integers(0, 20_000)), st.booleans())  # fmt: skip
 @settings(deadline=None)
 def test_the_event_that_tells_the_usage_is_taken_out_and_no_byte_else(
-    wire: list[bytes], cuts: list[int], breaks: bool
+    wire: list[bytes], usage: bytes, done: bytes, cuts: list[int], breaks: bool
 ) -> None:
-    sent, kept = b"".join(wire), b"".join(each for each in wire if each not in USAGE)
+    begun = b"".join(wire)
+    sent, kept = begun + usage + done, begun + done
     if breaks:
         sent, kept = sent + b"data: {", kept + b"data: {"
     shown = WithoutUsage()

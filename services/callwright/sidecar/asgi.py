@@ -97,7 +97,7 @@ class ResponseWriter:
     def __init__(self, send: Send, held: Held) -> None:
         self._send, self._held = send, held
         self._started = self._last = time.monotonic()
-        self._keeping_alive: asyncio.Task[None] | None = None
+        self._keeping_alive: asyncio.Task[None] | asyncio.TimerHandle | None = None
         self._is_within_piece = False
         self.is_stream = False
         """The answer is a stream of events, in which an error is one more event."""
@@ -145,7 +145,7 @@ class ResponseWriter:
         Until `start_stream`, `send` or `close`.
         """
         if not self.status and self._keeping_alive is None:
-            self._keeping_alive = asyncio.get_running_loop().create_task(self._begin_held(seconds))
+            self._keeping_alive = asyncio.get_running_loop().call_later(seconds, self._begin_held, seconds)
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
@@ -191,10 +191,9 @@ class ResponseWriter:
         if not self.status:
             await self.start(200, self.with_engine_headers(_STREAM_HEADERS))
 
-    async def _begin_held(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    def _begin_held(self, seconds: float) -> None:
         self.is_stream = self.is_held = True
-        await self._keep_alive(0, KEEP_ALIVE, seconds)
+        self._keeping_alive = asyncio.get_running_loop().create_task(self._keep_alive(0, KEEP_ALIVE, seconds))
 
     async def _keep_alive(self, head_seconds: float, comment: bytes, seconds: float) -> None:
         await asyncio.sleep(head_seconds)

@@ -36,4 +36,5 @@ def write(fields: dict[str, Value]) -> None:
     """Write the line of a request that has ended."""
     if LOGGER.isEnabledFor(logging.INFO):
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        LOGGER.info("%s", json.dumps({"time": now} | fields))
+        line = json.dumps({"time": now} | fields)
+        LOGGER.handle(logging.LogRecord(LOGGER.name, logging.INFO, __file__, 0, line, None, None))

@@ -85,12 +85,14 @@ class Chat(Asking):
     async def _write_events(self, response: EngineResponse, stream: StreamTranslation) -> None:
         """Translate the engine's stream and write it, as it comes."""
         reader, write, event = sse.EventReader(), self._writer.write, self._api.event
-        see = self._record.see
+        record = self._record
         kept = self._api.kept
         unseen = 0  # bytes since what is kept was looked at
         try:
             async for piece in response:
-                see(piece)
+                record.lines += piece.count(b"\n")
+                if record.awaits_token:
+                    record.see(piece)
                 unseen += len(piece)
                 if unseen < _LOOK_BYTES and kept < SHORT:
                     events: list[bytes] = []

@@ -26,7 +26,8 @@ from callwright.sidecar.limits import check_limits, check_values
 from callwright.sidecar.record import Outcome
 from callwright.sidecar.services import Services
 from callwright.sidecar.upstream import EngineResponse
-from callwright.sidecar.usage import WithoutUsage, asking_usage
+from callwright.sidecar.usage import KEY as USAGE_KEY
+from callwright.sidecar.usage import LONGEST, WithoutUsage, asking_usage
 
 _LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -215,16 +216,22 @@ class Relay(Handler):
             await self._writer.write(piece)
 
     async def _relay_stream(self, response: EngineResponse) -> None:
-        see, read, write = self._record.see, self._record.usage.feed, self._writer.write
+        record, reader, write = self._record, self._record.usage, self._writer.write
         shown = WithoutUsage() if self._hides_usage else None
         last = b"\n"
+        is_plain = False  # a piece without the usage that ends with a line need not be looked into
         try:
             async for piece in response:
-                see(piece)
-                read(piece)
+                record.lines += piece.count(b"\n")
+                if is_plain and piece.endswith(b"\n") and piece.find(USAGE_KEY, -LONGEST) < 0:
+                    await write(piece)
+                    continue
+                record.see(piece)
+                reader.feed_stream(piece)
                 if told := shown.feed(piece) if shown else piece:
                     await write(told)
                     last = told
+                is_plain = not record.awaits_token and reader.is_between and (shown is None or shown.is_between)
             if shown and (rest := shown.rest()):
                 await write(rest)
         except CallwrightError:

@@ -21,7 +21,8 @@ Outcome = Literal["ok", "refused", "failed", "left"]
 _BYTES_OF_A_TOKEN = 4
 _FIRST_PACE = 20.0
 _LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_EVENT = b"data:"
+_LINES = {"/v1/messages": 3, "/v1/responses": 3}
+"""Lines of an event with a name; others have two."""
 _TOKEN_MARKS = {"/v1/completions": b'"text"'}
 """What only an event with a token has, by path of the engine; all others' name a delta."""
 _DELTA = b"delta"
@@ -60,10 +61,12 @@ class Record:
         self._asked_model: str | None = None
         self._most: int | None = None
         self._engine_path = ""
-        self._sent_bytes = self._events = 0
+        self.awaits_token = False
+        """The stream's first token has not come; what comes is to be shown to `see`."""
+        self.lines = 0
+        """Lines of the engine's stream so far, which whoever reads it counts."""
+        self._sent_bytes = 0
         self._sent_at = 0.0
-        self._token_mark = b""
-        """What the first token's event will have; empty where no first token is waited for."""
         self._has_token = False
         self._prompt = self._completion = 0
         """Tokens of the answers that are whole."""
@@ -87,8 +90,8 @@ class Record:
         self._settle()
         self._engine_path = target.partition("?")[0]
         self._is_generating = self._engine_path in GENERATING_PATHS
-        self._sent_bytes, self._sent_at, self._events = size, time.monotonic(), 0
-        self._token_mark = b""
+        self._sent_bytes, self._sent_at, self.lines = size, time.monotonic(), 0
+        self.awaits_token = False
 
     def answered(self, status: int, headers: Mapping[bytes, bytes], *, is_stream: bool) -> None:
         """Note the head of the engine's answer."""
@@ -99,14 +102,12 @@ class Record:
         self.id = audit.request_id(headers.get(b"x-request-id", b"").decode("latin-1"), self.id)
         if status != 200:
             self._is_generating = False
-        elif is_stream and self._is_generating and not self._has_token:
-            self._token_mark = _TOKEN_MARKS.get(self._engine_path, _DELTA)
+        self.awaits_token = is_stream and self._is_generating and not self._has_token
 
     def see(self, piece: bytes) -> None:
-        """Take note of a piece of the engine's stream."""
-        self._events += piece.count(_EVENT)
-        if self._token_mark and self._token_mark in piece:
-            self._token_mark, self._has_token = b"", True
+        """Look for the first token in a piece of the engine's stream."""
+        if self.awaits_token and _TOKEN_MARKS.get(self._engine_path, _DELTA) in piece:
+            self.awaits_token, self._has_token = False, True
             self._ledger.metrics.first_token.labels(self.model, self.version).observe(time.monotonic() - self.began)
 
     def count_usage(self, usage: object) -> None:
@@ -163,10 +164,11 @@ class Record:
         took = time.monotonic() - self._sent_at
         if is_whole and self._is_generating and completion and took > 0:
             self._ledger.pace += 0.1 * (completion / took - self._ledger.pace)
-        is_estimate = self._is_generating and not is_whole and (is_left or self._events > 0)
+        events = self.lines // _LINES.get(self._engine_path, 2)
+        is_estimate = self._is_generating and not is_whole and (is_left or events > 0)
         if is_estimate:
             prompt = prompt or self._sent_bytes // _BYTES_OF_A_TOKEN
-            written = self._events or (0 if completion else int(self._ledger.pace * took))
+            written = events or (0 if completion else int(self._ledger.pace * took))
             completion = max(completion, written if self._most is None else min(written, self._most))
         self._prompt += prompt
         self._completion += completion

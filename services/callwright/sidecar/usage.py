@@ -11,11 +11,11 @@ _tells = re.compile(rb'(?<!\\)"usage"\s{0,4}:\s{0,4}\{').search
 """Within a text of the answer the quotes would be escaped."""
 _begins = re.compile(rb"[ \t\r\n]*\{(?!\x00)").match
 """An object in UTF-8."""
-_KEY = b'"usage"'
+KEY = b'"usage"'
 _TAIL = 16
 """Bytes within which what is searched may have begun."""
-_LONGEST = 4096
-"""Bytes of an event that tells the usage, or of the object."""
+LONGEST = 4096
+"""Bytes of an event that tells the usage, or of the object, and what may follow it in a stream."""
 _MOST_TOKENS = 10**9
 _decode = json.JSONDecoder().raw_decode
 
@@ -27,20 +27,34 @@ class UsageReader:
         self.prompt = self.completion = 0
         self._rest = b""
 
+    @property
+    def is_between(self) -> bool:
+        """Nothing has begun that what comes next could end."""
+        return not self._rest
+
+    def feed_stream(self, piece: bytes) -> None:
+        """Take the next piece of a stream, in which the usage comes last: it is looked for in the piece's end."""
+        if self._rest or not piece.endswith(b"\n") or piece.find(KEY, -LONGEST) >= 0:
+            if len(piece) > LONGEST:
+                self._rest, piece = b"", piece[-LONGEST:]
+            self.feed(piece)
+            if piece.endswith(b"\n"):
+                self._rest = b""
+
     def feed(self, piece: bytes) -> None:
-        """Take the next piece."""
+        """Take the next piece of a whole answer."""
         text = self._rest + piece
-        if _KEY not in text:
+        if KEY not in text:
             self._rest = text[-_TAIL:]
             return
         at = 0
         while found := _tells(text, at):
             start = found.end() - 1
-            written = text[start : start + _LONGEST]
+            written = text[start : start + LONGEST]
             try:
                 self.note(_decode(written.decode("utf-8", "replace"))[0])
             except (ValueError, RecursionError):
-                if len(written) < _LONGEST:  # it goes on in the next piece
+                if len(written) < LONGEST:  # it goes on in the next piece
                     self._rest = text[found.start() :]
                     return
             at = start + 1
@@ -59,7 +73,7 @@ def _count(value: object) -> int:
 
 
 class WithoutUsage:
-    """Takes the event out of a stream that tells the usage and nothing else, for a client that has not asked for it."""
+    """Takes the last event out of a stream, which tells the usage and nothing else, for a client that did not ask."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -68,19 +82,25 @@ class WithoutUsage:
         self._has_dropped = False
         """The line before was taken out, with the empty one that follows."""
 
+    @property
+    def is_between(self) -> bool:
+        """All that came was passed on, and what comes next is a line."""
+        return not self._rest and not self._is_within and not self._has_dropped
+
     def feed(self, piece: bytes) -> bytes:
         """Return what is to be passed on by now."""
-        if not self._rest and not self._has_dropped and _KEY not in piece and piece.endswith(b"\n"):
-            self._is_within = False
-            return piece
-        *lines, self._rest = (self._rest + piece).split(b"\n")
+        text = self._rest + piece
+        end = text.rfind(b"\n") + 1
+        whole, self._rest = text[:end], text[end:]
         out: list[bytes] = []
-        for line in lines:
+        if whole and not self._is_within and not self._has_dropped and whole.find(KEY, -LONGEST) < 0:
+            out, whole = [whole], b""
+        for line in whole.split(b"\n")[:-1]:
             if not self._is_within and self._drops(line):
                 continue
             self._is_within = False
             out.append(line + b"\n")
-        if self._is_within or len(self._rest) > _LONGEST:
+        if self._is_within or len(self._rest) > LONGEST:
             out.append(self.rest())
             self._is_within = True
         return b"".join(out)
@@ -99,7 +119,7 @@ class WithoutUsage:
 
 
 def _is_usage(data: bytes) -> bool:
-    if len(data) > _LONGEST or not _tells(data):
+    if len(data) > LONGEST or not _tells(data):
         return False
     try:
         event = json.loads(data)
