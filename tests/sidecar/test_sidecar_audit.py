@@ -52,7 +52,7 @@ def test_a_line_says_who_asked_which_model_and_what_came_of_it(
     (tmp_path / "keys").write_text(KEYS)
     manifest = publish_version(Store.open(f"file://{tmp_path}/store"), "v1", name="assistant", dialect="react_en")
     engine = Engine(lambda request: Text([CALL]))
-    config = {"api_keys_file": str(tmp_path / "keys")}
+    config: dict[str, Any] = {"api_keys_file": str(tmp_path / "keys"), "connect_seconds": 30}
     with (
         Served(Versioned(engine, manifest)) as upstream,
         Served(create_app(SidecarConfig(upstream=upstream.url, **config))) as served,
@@ -112,7 +112,7 @@ def test_a_whole_answer_that_its_client_does_not_wait_for_counts_by_its_time(
         for most in (None, 3):
             b.engine.left.clear()
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(b.url + CHAT, json=ASKED | {"max_tokens": most}, timeout=httpx.Timeout(30, read=1))
+                httpx.post(b.url + CHAT, json=ASKED | {"max_tokens": most}, timeout=httpx.Timeout(60, read=2))
             assert b.engine.left.wait(30)
         first, second = lines(2)
     assert [each["outcome"] for each in (first, second)] == ["left"] * 2

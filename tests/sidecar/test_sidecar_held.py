@@ -58,7 +58,7 @@ def held(answer: Any = CALL, **settings: Any) -> Iterator[tuple[Sleeping, str]]:
 
 def woken(engine: Sleeping, url: str, body: dict[str, Any]) -> str:
     """A stream, whose engine wakes after two comments."""
-    with httpx.stream("POST", url, json=body | {"stream": True}, timeout=30) as stream:
+    with httpx.stream("POST", url, json=body | {"stream": True}, timeout=60) as stream:
         assert (stream.status_code, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         text = ""
         for piece in stream.iter_text():
@@ -73,7 +73,7 @@ def woken(engine: Sleeping, url: str, body: dict[str, Any]) -> str:
 def test_a_stream_has_comments_until_its_engine_answers(path: str, changes: dict[str, Any]) -> None:
     with held() as (engine, url):
         text = woken(engine, url + path, APIS[path] | changes)
-        quick = httpx.post(url + path, json=APIS[path] | changes | {"stream": True}).text
+        quick = httpx.post(url + path, json=APIS[path] | changes | {"stream": True}, timeout=60).text
     assert text.startswith(COMMENT * 2)
     told, as_ever = (
         [json.loads(line[6:]).get("type") for line in each.splitlines() if line.startswith("data: {")]
@@ -131,23 +131,23 @@ def test_real_clients_read_past_the_comments() -> None:
 def test_who_waits_too_long_is_told_when_to_try_again(path: str) -> None:
     """In a stream that has begun by its error, else by the status and `Retry-After`."""
     with held(first_token_seconds=0.5, silent_seconds=0.5) as (_, url):
-        whole = httpx.post(url + path, json=APIS[path])
-        streamed = httpx.post(url + path, json=APIS[path] | {"stream": True})
+        whole = httpx.post(url + path, json=APIS[path], timeout=60)
+        streamed = httpx.post(url + path, json=APIS[path] | {"stream": True}, timeout=60)
     assert (whole.status_code, whole.headers["retry-after"]) == (504, "1")
     assert streamed.status_code == 200
     (event,) = [json.loads(line[6:]) for line in streamed.text.splitlines() if line.startswith("data: ")]
     assert "silent for too long; try again later" in json.dumps(event)
     with held(first_token_seconds=0.5, silent_seconds=0.5, keep_alive_seconds=5) as (_, url):
-        streamed = httpx.post(url + path, json=APIS[path] | {"stream": True})
+        streamed = httpx.post(url + path, json=APIS[path] | {"stream": True}, timeout=60)
     assert (streamed.status_code, streamed.headers["retry-after"]) == (504, "1")
 
 
 def test_who_waits_for_a_place_has_comments_too_and_a_client_that_leaves_gives_it_up() -> None:
     with held(max_concurrent=1) as (engine, url):
         with (
-            httpx.stream("POST", url + "/v1/chat/completions", json=GOOD | {"stream": True}, timeout=30) as first,
-            httpx.stream("POST", url + "/v1/chat/completions", json=GOOD | {"stream": True}, timeout=30) as second,
+            httpx.stream("POST", url + "/v1/chat/completions", json=GOOD | {"stream": True}, timeout=60) as first,
+            httpx.stream("POST", url + "/v1/chat/completions", json=GOOD | {"stream": True}, timeout=60) as second,
         ):
             assert next(first.iter_text()) == next(second.iter_text()) == COMMENT
         engine.awake.set()
-        assert "[DONE]" in httpx.post(url + "/v1/chat/completions", json=GOOD | {"stream": True}, timeout=30).text
+        assert "[DONE]" in httpx.post(url + "/v1/chat/completions", json=GOOD | {"stream": True}, timeout=60).text
