@@ -60,7 +60,7 @@ def document(number: int) -> dict[str, Any]:
 def promoted(made: dict[str, Any]) -> dict[str, Any]:
     """The status of a document whose run has come to its end."""
     run, now = spec.run_name(spec.parse(json.dumps(made))), "2026-01-01T00:00:00Z"
-    kinds = ("Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Complete")
+    kinds = ("Accepted", "Prepared", "Trained", "Merged", "Evaluated", "Promoted", "Complete")
     conditions = tuple(Condition(type=k, status="True", reason="Succeeded", last_transition_time=now) for k in kinds)
     done = Status(
         run=run, phase="Promoted", version=run, observed_generation=1, conditions=conditions, started_at=now,
@@ -177,7 +177,7 @@ def measure(total: int, changed: int) -> dict[str, Any]:
             time.sleep(max(0.0, 60 - (time.monotonic() - began)))
             window, after = time.monotonic() - began, requests(api)
             peak = process.memory_info().rss
-    resources = ("finetunes", "rayjobs", "configmaps", "networkpolicies")
+    resources = ("finetunes", "jobs", "rayjobs", "configmaps", "networkpolicies")
     by_resource = {name: after[name] - before[name] for name in resources}
     p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
     return {

@@ -34,6 +34,7 @@ def job_status(outcome: str, reason: str = "", message: str = "") -> Object:
 
 
 _SUCCEEDED = {
+    "prepare": (JOB, job_status("Complete")),
     "train": (RAY_JOB, {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}),
     "merge": (JOB, job_status("Complete")),
     "evaluate": (JOB, job_status("Complete")),
@@ -185,6 +186,10 @@ class Play:
 
     # --- the stages ---
 
+    def prepared(self, run: str) -> None:
+        """The record that the preparation leaves."""
+        self.store.put_bytes(f"runs/{run}/prepared.json", json.dumps({"rows": 1200, "tokens": 345678}).encode())
+
     def trained(self, run: str, *, step: int = 120, loss: float = 0.42) -> None:
         """The report that the trainer leaves."""
         report = {"step": step, "steps": 120, "loss": loss}
@@ -209,9 +214,16 @@ class Play:
 
     # --- all of them, beside a controller that runs by itself ---
 
+    def prepare(self, name: str = "weather") -> str:
+        """Plays the preparation to its end; returns the run's name once it trains."""
+        self.prepared(self.wait_for("Preparing", name)["run"])
+        self.job("prepare", name=name)
+        return str(self.wait_for("Training", name)["run"])
+
     def train(self) -> str:
-        """Plays the training to its end; returns the run's name."""
-        run = str(self.wait_for("Training")["run"])
+        """Plays the training to its end, and before it the preparation; returns the run's name."""
+        self.wait_until(lambda: self.status().get("phase") in ("Preparing", "Training"), "a run")
+        run = self.prepare() if self.status()["phase"] == "Preparing" else str(self.status()["run"])
         self.trained(run)
         self.ray_job("Complete", "SUCCEEDED")
         return run
@@ -227,7 +239,7 @@ class Play:
         self.job("evaluate")
 
     def finish(self) -> str:
-        """Plays all three; returns the run's name."""
+        """Plays all of them; returns the run's name."""
         run = self.train()
         self.merge()
         self.evaluate()
@@ -257,6 +269,8 @@ class Play:
             for child in self.cluster.find(kind, self.namespace, labels=labels):
                 if stage == but or child.get("status", {}).keys() & status.keys():
                     continue
+                if stage == "prepare":
+                    self.prepared(run)
                 if stage == "merge":
                     self.publish(model or name, spec.version_name(self.parsed(name), run))
                 if stage == "evaluate":

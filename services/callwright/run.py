@@ -1,11 +1,13 @@
 """One run of a FineTune document, and how a pod's process does one of its stages.
 
 Every stage is a function of a `Run`, here and in a cluster alike: it reads the document and what earlier stages left in
-the store, writes its result to the store, and goes on where it was interrupted.
+the store, writes its result to the store, and goes on where it was interrupted. `prepare` is a cluster's alone: it does
+the stage `data` where no GPU waits, and brings the base.
 
 | stage | function | leaves in the store | an interrupted one |
 |---|---|---|---|
 | data | `datasets.prepare.prepare_run` | nothing: Arrow files in the scratch folder | is made anew |
+| prepare | `trainer.preparation.prepare_training` | `runs/<run>/data/`, the base, `prepared.json` | is made anew |
 | train | `trainer.stage.train_run` | `runs/<run>/adapter/`, `report.json` | goes on from the newest checkpoint |
 | merge | `merger.stage.merge_run` | `models/<model>/versions/<version>/` | keeps the files that are whole |
 | evaluate | `evaluator.stage.evaluate_run` | `runs/<run>/evaluation.json` | keeps the answers that it has |
@@ -28,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from callwright import spec
 from callwright.errors import CallwrightError, InvalidInput, NotFound
 from callwright.spec import FineTune
-from callwright.store import Store, resolve_base
+from callwright.store import Store, kept_base, resolve_base
 from callwright.store.documents import read_object
 
 T = TypeVar("T", bound="StageConfig")
@@ -56,8 +58,16 @@ class Run:
     @cached_property
     def base_dir(self) -> Path:
         """Folder of the base model, fetched on first use. Raises as `resolve_base` does."""
+        return self._base(weights=True)
+
+    @cached_property
+    def base_settings(self) -> Path:
+        """Folder of the base's configuration and tokenizer, likewise; its weights need not be there."""
+        return self._base(weights=False)
+
+    def _base(self, *, weights: bool) -> Path:
         base = self.finetune.spec.base
-        return resolve_base(base.model, base.revision, self.cache)
+        return resolve_base(*kept_base(self.store, self.name, base.model, base.revision), self.cache, weights=weights)
 
     @property
     def workdir(self) -> Path:

@@ -60,6 +60,8 @@ def store(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Non
         store.create_bucket(Bucket="callwright")
         for file in folder.iterdir():
             store.upload_file(str(file), "callwright", f"bases/scripted/{file.name}")
+            if file.suffix != ".safetensors":
+                store.upload_file(str(file), "callwright", f"bases/without-weights/{file.name}")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ def message(namespace: Namespace, name: str) -> str:
     return f"{status.get('phase')}: {status.get('message')}"
 
 
-def said(namespace: Namespace, name: str, words: str, *, seconds: float = 90) -> None:
+def said(namespace: Namespace, name: str, words: str, *, seconds: float = 240) -> None:
     """Wait until the document's status holds these words."""
 
     def found() -> str:
@@ -83,13 +83,27 @@ def seconds_until_gone(namespace: Namespace, begin: Callable[[], object]) -> flo
     return time.monotonic() - began
 
 
+def test_an_input_that_is_missing_is_told_before_anything_else_is_asked_for(namespace: Namespace) -> None:
+    """Nor is it tried again."""
+    gone = finetune(namespace, "gone", base={"model": "s3://callwright/bases/gone"})
+    namespace.kubectl("apply", "-f", "-", stdin=gone)
+    try:
+        said(namespace, "gone", "Failed: prepare failed")
+        assert "bases/gone" in message(namespace, "gone")
+        assert not namespace.names("rayjobs")
+        [job] = namespace.get("jobs", "-l", "callwright.io/finetune=gone")["items"]
+        assert job["status"]["failed"] == 1
+    finally:
+        namespace.kubectl("delete", "finetune", "gone", "--timeout=60s")
+
+
 def test_a_training_that_fails_says_why_and_gives_its_pods_back(namespace: Namespace, figures: dict[str, Any]) -> None:
-    broken = finetune(namespace, "broken", base={"model": "s3://callwright/bases/gone"})
+    broken = finetune(namespace, "broken", base={"model": "s3://callwright/bases/without-weights"})
     namespace.kubectl("apply", "-f", "-", stdin=broken)
     try:
         gone = seconds_until_gone(namespace, lambda: said(namespace, "broken", "Failed: train failed", seconds=300))
         figures["seconds until a failed training's workers are gone"] = round(gone)
-        assert "bases/gone" in message(namespace, "broken")
+        assert "no file named model.safetensors" in message(namespace, "broken")
         assert gone <= 30
     finally:
         namespace.kubectl("delete", "finetune", "broken", "--timeout=60s")
@@ -97,7 +111,7 @@ def test_a_training_that_fails_says_why_and_gives_its_pods_back(namespace: Names
 
 def test_a_training_that_is_cancelled_gives_its_pods_back(namespace: Namespace, figures: dict[str, Any]) -> None:
     namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "endless", train={"steps": 1_000_000}))
-    kube.wait_until(lambda: "progress" in json.dumps(status(namespace, "endless")), what="a first step", seconds=180)
+    kube.wait_until(lambda: "progress" in json.dumps(status(namespace, "endless")), what="a first step", seconds=300)
     gone = seconds_until_gone(namespace, lambda: namespace.kubectl("delete", "finetune", "endless", "--timeout=60s"))
     figures["seconds until a cancelled training's workers are gone"] = round(gone)
     assert gone <= 30

@@ -56,7 +56,7 @@ def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster:
         assert len(cluster.find(RAY_JOB, play.namespace, labels=labels)) == 1, (
             f"trained once, killed after write {lives}"
         )
-        assert len(cluster.find(JOB, play.namespace, labels=labels)) == 2
+        assert len(cluster.find(JOB, play.namespace, labels=labels)) == 3
         assert Registry(store).promoted("weather") == status["version"] == status["run"]
         assert status["attempt"] == 0
         assert play.served() == [status["run"]]
@@ -65,6 +65,7 @@ def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster:
 @pytest.mark.parametrize(
     ("phase", "spec"),
     [
+        ("Preparing", {}),
         ("Training", {}),
         ("Merging", {}),
         ("Evaluating", {}),
@@ -92,7 +93,7 @@ def test_deleted_in_any_phase_leaves_nothing(
         return set().union(*(owners(cluster, kind, play.namespace) for kind in (RAY_JOB, JOB, CONFIG_MAP)))
 
     kube.wait_until(lambda: left() == {"other"}, what=lambda: str(left()))
-    assert owners(cluster, RAY_JOB, play.namespace) == {"other"}
+    assert owners(cluster, JOB, play.namespace) == {"other"}
     assert reconciler.reconcile(play.namespace, "weather") is None  # nobody's document, nothing to do
 
 
@@ -122,7 +123,10 @@ def test_a_document_of_the_same_name_waits_for_the_objects_of_the_one_before(
     job = f"{play.status()['run']}-train"
     cluster.merge(RAY_JOB, play.namespace, job, {"metadata": {"finalizers": ["ray.io/rayjob-finalizer"]}})  # KubeRay's
     cluster.delete(FINE_TUNE, play.namespace, "weather")
+    cluster.delete(JOB, play.namespace, job.replace("-train", "-prepare"))
     play.apply(play.document())
+    reconciler.reconcile(play.namespace, "weather")
+    play.turn(but="train")
     reconciler.reconcile(play.namespace, "weather")
     assert "waiting until an earlier RayJob is gone" in play.status()["message"]
     cluster.delete(RAY_JOB, play.namespace, job)

@@ -19,10 +19,10 @@ from callwright.controller.desired.run import BASE_FOLDER
 from callwright.evaluator.config import EvaluatorConfig
 from callwright.merger.config import MergerConfig
 from callwright.run import Run as LocalRun
-from callwright.run import StageConfig
 from callwright.server.config import ServerConfig, sidecar_command
 from callwright.sidecar.config import SidecarConfig
 from callwright.store import Store
+from callwright.trainer.config import TrainerConfig
 from cast import config_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +57,8 @@ def run_of(text: str = DOCUMENT, *, config: ControllerConfig = CONFIG, attempt: 
 
 
 def objects(run: Run) -> list[dict[str, Any]]:
-    return [run.config_map(), desired.ray_job(run), desired.merge_job(run), desired.evaluation_job(run)]
+    jobs = [desired.preparation_job(run), desired.merge_job(run), desired.evaluation_job(run)]
+    return [run.config_map(), desired.ray_job(run), *jobs]
 
 
 def worker(run: Run) -> dict[str, Any]:
@@ -88,9 +89,13 @@ def test_pods_are_restricted() -> None:
 def test_commands_name_the_document_run_and_store() -> None:
     run = run_of()
     entrypoint = shlex.split(desired.ray_job(run)["spec"]["entrypoint"])
+    prepare = desired.preparation_job(run)["spec"]["template"]["spec"]["containers"][0]["command"]
     merge = desired.merge_job(run)["spec"]["template"]["spec"]["containers"][0]["command"]
     evaluate = desired.evaluation_job(run)["spec"]["template"]["spec"]["containers"][0]["command"]
-    for room, command in (("trainer", entrypoint), ("merger", merge), ("evaluator", evaluate)):
+    assert prepare[-2:] == ["--stage", "prepare"]
+    for room, command in (
+        ("trainer", prepare), ("trainer", entrypoint), ("merger", merge), ("evaluator", evaluate)
+    ):  # fmt: skip
         assert command[:3] == ["python", "-m", f"callwright.{room}"]
         told = dict(zip(command[3::2], command[4::2], strict=True))
         assert told["--spec"] == "/etc/callwright/finetune.yaml"
@@ -101,9 +106,11 @@ def test_rooms_know_the_flags_that_their_pods_give_them() -> None:
     job = desired.evaluation_job(run_of())["spec"]["template"]["spec"]
     sidecar = next(each for each in job["initContainers"] if each["name"] == "sidecar")["command"]
     merge = desired.merge_job(run_of())["spec"]["template"]["spec"]["containers"][0]["command"]
+    prepare = desired.preparation_job(run_of())["spec"]["template"]["spec"]["containers"][0]["command"]
     train = shlex.split(desired.ray_job(run_of())["spec"]["entrypoint"])
     for command, known in (
-        (train, flags_of(StageConfig)),
+        (prepare, flags_of(TrainerConfig)),
+        (train, flags_of(TrainerConfig)),
         (merge, flags_of(MergerConfig)),
         (job["containers"][0]["command"], flags_of(EvaluatorConfig)),
         (sidecar, flags_of(SidecarConfig) | {"--host", "--port", "--model", "--dialect"}),
@@ -158,8 +165,8 @@ def test_retries_and_what_is_left_behind() -> None:
     pods = RunPods(backoff_limit=4, ttl_seconds_after_finished=60)
     run = run_of(config=CONFIG.model_copy(update={"pods": pods}))
     training, *jobs = objects(run)[1:]
-    assert [made["spec"]["backoffLimit"] for made in (training, *jobs)] == [4, 4, 4]
-    assert [made["spec"]["ttlSecondsAfterFinished"] for made in jobs] == [60, 60]
+    assert [made["spec"]["backoffLimit"] for made in (training, *jobs)] == [4, 4, 4, 4]
+    assert [made["spec"]["ttlSecondsAfterFinished"] for made in jobs] == [60, 60, 60]
     for made in jobs:
         wrong, disrupted = made["spec"]["podFailurePolicy"]["rules"]
         assert (wrong["action"], wrong["onExitCodes"]["values"]) == ("FailJob", [2, 3]), "another try changes nothing"
@@ -177,6 +184,15 @@ def test_without_gpus_nothing_asks_for_one() -> None:
     assert "nvidia.com/gpu" not in yaml.safe_dump_all(made).replace("key: nvidia.com/gpu", "")
 
 
+def test_only_training_and_evaluation_ask_for_gpus() -> None:
+    asks = {
+        made["metadata"]["labels"]["callwright.io/stage"]
+        for made in objects(run_of())[1:]
+        if "nvidia.com/gpu" in yaml.safe_dump(made).replace("key: nvidia.com/gpu", "")
+    }
+    assert asks == {"train", "evaluate"}
+
+
 def container(pod: dict[str, Any], name: str) -> dict[str, Any]:
     (made,) = [each for each in [*pod["initContainers"], *pod["containers"]] if each["name"] == name]
     return dict(made)
@@ -187,7 +203,7 @@ def test_evaluation_serves_and_measures_what_one_machine_does(
     standing: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The candidate, the base and the promoted version: the same models, ids and dialects as `callwright run`'s."""
-    monkeypatch.setattr("callwright.run.resolve_base", lambda *_: Path(BASE_FOLDER))
+    monkeypatch.setattr("callwright.run.resolve_base", lambda *_, **__: Path(BASE_FOLDER))
     monkeypatch.setattr("callwright.cli.run.promoted_to_serve", lambda *_, other_than: standing)
     run = replace(run_of(), standing=standing)
     store = Store.open(f"file://{tmp_path}")
@@ -263,15 +279,17 @@ def test_workers_share_a_pod_where_the_document_says_so() -> None:
 def test_every_stage_has_a_deadline_and_room_for_the_installations_own() -> None:
     own = {"metadata": {"annotations": {"a": "b"}}, "spec": {"priorityClassName": "low"}}
     ipc = {"securityContext": {"capabilities": {"add": ["IPC_LOCK"]}}, "resources": {"limits": {"rdma/ib": 1}}}
-    templates: dict[str, Any] = dict.fromkeys(("head", "submitter", "merge", "evaluate"), own)
+    templates: dict[str, Any] = dict.fromkeys(("prepare", "head", "submitter", "merge", "evaluate"), own)
     templates["workers"] = {"spec": {"containers": [{"name": "ray-worker", **ipc}], "nodeSelector": {"pool": "a"}}}
     given = {"templates": templates, "gpuResource": "amd.com/gpu", "deadlineSeconds": {"train": 100, "merge": 200}}
     config = CONFIG.model_copy(update={"pods": RunPods.model_validate(given)})
     run = replace(run_of(DOCUMENT), config=config)
-    training, merge, evaluation = (each["spec"] for each in objects(run) if each["kind"] in ("RayJob", "Job"))
-    assert [each["activeDeadlineSeconds"] for each in (training, merge, evaluation)] == [100, 200, 43200]
+    stages = [each["spec"] for each in objects(run) if each["kind"] in ("RayJob", "Job")]
+    assert [each["activeDeadlineSeconds"] for each in stages] == [100, 43200, 200, 43200]
+    training, preparation, merge, evaluation = stages
     ray = training["rayClusterSpec"]
     pods = [
+        preparation["template"],
         ray["headGroupSpec"]["template"],
         training["submitterPodTemplate"],
         merge["template"],

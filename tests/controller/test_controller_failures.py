@@ -26,6 +26,7 @@ def condition(status: dict[str, Any], kind: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("stage", "phase", "done", "container"),
     [
+        ("prepare", "Preparing", "Prepared", "prepare"),
         ("train", "Training", "Trained", "ray-worker"),
         ("merge", "Merging", "Merged", "merge"),
         ("evaluate", "Evaluating", "Evaluated", "engine"),
@@ -60,6 +61,8 @@ def test_a_failed_stage_is_told_and_made_again_alone(
     if stage == "train":
         (group,) = again["spec"]["rayClusterSpec"]["workerGroupSpecs"]
         assert group["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "64Gi"
+    elif stage == "prepare":
+        assert not before, "no GPU is asked for"
     else:  # trained once
         assert {each["metadata"]["name"] for each in play.cluster.find(RAY_JOB, play.namespace)} == before
 

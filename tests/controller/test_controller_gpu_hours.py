@@ -40,7 +40,10 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch, play: Play, reconciler: Reconciler) -> Clock:
     play.apply(play.document(**EIGHT))
     made = Clock(monkeypatch, play, reconciler)
-    made.look(0)
+    run = made.look(0).run or ""
+    play.prepared(run)
+    play.job("prepare")
+    assert made.look(0).gpus is None, "the preparation has none"
     return made
 
 

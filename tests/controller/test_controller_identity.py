@@ -26,7 +26,7 @@ def started(play: Play) -> dict[str, int]:
         for kind in (RAY_JOB, JOB)
         for child in play.cluster.find(kind, play.namespace, labels=labels)
     ]
-    return {stage: names.count(stage) for stage in ("train", "merge", "evaluate")}
+    return {stage: names.count(stage) for stage in ("prepare", "train", "merge", "evaluate")}
 
 
 SHAPE_NOTHING: dict[str, Any] = {
@@ -43,7 +43,7 @@ def test_what_shapes_no_result_does_nothing_again(play: Play, reconciler: Reconc
     play.change(**SHAPE_NOTHING)
     after = play.live(reconciler)
     assert (after["run"], after["version"], after["phase"]) == (run, run, "Promoted")
-    assert started(play) == {"train": 1, "merge": 1, "evaluate": 1}
+    assert started(play) == {"prepare": 1, "train": 1, "merge": 1, "evaluate": 1}
 
 
 def test_a_changed_gate_is_decided_over_the_reports_without_a_pod(play: Play, reconciler: Reconciler):
@@ -58,7 +58,7 @@ def test_a_changed_gate_is_decided_over_the_reports_without_a_pod(play: Play, re
     play.change(evaluate={"gate": {"minAccuracy": 0.9}})
     promoted = play.live(reconciler)
     assert promoted["run"] == rejected["run"]
-    assert started(play) == {"train": 1, "merge": 1, "evaluate": 1}
+    assert started(play) == {"prepare": 1, "train": 1, "merge": 1, "evaluate": 1}
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_a_changed_gate_is_decided_over_the_reports_without_a_pod(play: Play, re
     [
         (
             {"evaluate": {"sets": [{"name": "s", "path": "hf://datasets/owner/sets/s.jsonl"}]}},
-            {"train": 1, "merge": 1, "evaluate": 2},
+            {"prepare": 1, "train": 1, "merge": 1, "evaluate": 2},
         ),
-        ({"merge": {"dtype": "float16"}}, {"train": 1, "merge": 2, "evaluate": 2}),
+        ({"merge": {"dtype": "float16"}}, {"prepare": 1, "train": 1, "merge": 2, "evaluate": 2}),
     ],
 )
 def test_what_depends_on_a_change_is_done_anew(play: Play, reconciler: Reconciler, changed: Any, anew: dict[str, int]):
@@ -92,7 +92,7 @@ def test_a_release_that_names_runs_otherwise_trains_nothing_again(
     reconciler.reconcile(play.namespace, "weather")
     play.change(**SHAPE_NOTHING)
     assert play.live(reconciler)["run"] == "weather-0123abcd"
-    assert started(play) == {"train": 1, "merge": 1, "evaluate": 1}
+    assert started(play) == {"prepare": 1, "train": 1, "merge": 1, "evaluate": 1}
     play.change(lora={"rank": 16})
     assert play.live(reconciler, until="Training")["run"] == spec.run_name(play.parsed())
 

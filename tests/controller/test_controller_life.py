@@ -32,7 +32,11 @@ def conditions(status: dict[str, Any]) -> dict[str, str]:
 
 def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cluster: Cluster) -> None:
     play.apply(play.document(deploy={"service": "assistant"}))
-    run = play.wait_for("Training")["run"]
+    run = play.wait_for("Preparing")["run"]
+    assert cluster.find(RAY_JOB, play.namespace) == [], "no GPU is asked for"
+    assert play.prepare() == run
+    [prepared] = [each for each in play.status()["conditions"] if each["type"] == "Prepared"]
+    assert prepared["message"] == "1,200 rows and 345,678 tokens to train on"
     config_map = cluster.get(CONFIG_MAP, play.namespace, run)
     assert config_map is not None
     assert yaml.safe_load(config_map["data"]["finetune.yaml"])["metadata"]["name"] == "weather"
@@ -66,19 +70,24 @@ def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cl
     status = play.wait_for("Promoted")
     assert Registry(store).promoted("weather") == run
     assert conditions(status) == dict.fromkeys(
-        ("Ready", "Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete"), "True"
+        ("Ready", "Accepted", "Prepared", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete"), "True"
     )
     assert (status["progress"], status["loss"], status["accuracy"], status["version"]) == ("120/120", 0.42, 0.93, run)
     assert status["observedGeneration"] == document["metadata"]["generation"]
     told = [
         event["reason"] for event in cluster.find(EVENT, play.namespace) if event["source"]["component"] == "callwright"
     ]
-    assert sorted(told) == sorted({"Training", "Merging", "Evaluating", "Deploying", "Promoted"})
+    assert sorted(told) == sorted({"Preparing", "Training", "Merging", "Evaluating", "Deploying", "Promoted"})
 
 
 def test_suspend_holds_and_releases(play: Play, controller: None, cluster: Cluster) -> None:
     play.apply(play.document())
-    play.wait_for("Training")
+    play.wait_for("Preparing")
+    play.change(suspend=True)
+    play.wait_for("Suspended")
+    assert cluster.find(JOB, play.namespace) == []
+    play.change(suspend=False)
+    play.prepare()
     play.change(suspend=True)
     play.wait_for("Suspended")
     assert play.child(RAY_JOB, "train")["spec"]["suspend"] is True
@@ -90,7 +99,8 @@ def test_suspend_holds_and_releases(play: Play, controller: None, cluster: Clust
     play.wait_for("Merging")
     play.change(suspend=True)
     play.wait_for("Suspended")
-    assert cluster.find(JOB, play.namespace) == []  # a merge that is held gives its pod back
+    names = [each["metadata"]["name"] for each in cluster.find(JOB, play.namespace)]
+    assert names == [f"{run}-prepare"]  # a merge that is held gives its pod back
     play.change(suspend=False)
     play.merge()
     play.evaluate()
@@ -99,9 +109,10 @@ def test_suspend_holds_and_releases(play: Play, controller: None, cluster: Clust
 
 def test_changed_spec_makes_a_new_run(play: Play, controller: None, cluster: Cluster) -> None:
     play.apply(play.document())
-    first = play.wait_for("Training")["run"]
+    first = play.prepare()
     play.change(train={"learningRate": 1e-4})
     kube.wait_until(lambda: play.status().get("run") not in (None, first), what="a new run")
+    play.prepare()
     play.child(RAY_JOB, "train")
     kube.wait_until(lambda: len(cluster.find(RAY_JOB, play.namespace)) == 1, what="the first run is cancelled")
     assert play.child(RAY_JOB, "train")["metadata"]["labels"]["callwright.io/run"] == play.status()["run"]
@@ -109,7 +120,7 @@ def test_changed_spec_makes_a_new_run(play: Play, controller: None, cluster: Clu
 
 @pytest.mark.usefixtures("garbage_collector")
 def test_a_hundred_documents_at_once(play: Play, controller: None, cluster: Cluster) -> None:
-    """Each gets a run and a RayJob of its own, once; deleted, each takes its own away with it."""
+    """Each gets a run and a Job of its own, once; deleted, each takes its own away with it."""
     names = {f"one-of-many-{index}" for index in range(100)}
 
     def phases() -> list[str]:
@@ -117,15 +128,15 @@ def test_a_hundred_documents_at_once(play: Play, controller: None, cluster: Clus
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: play.apply(play.document(name)), names))
-        kube.wait_until(lambda: phases() == ["Training"] * 100, what=lambda: str(Counter(phases())))
-        jobs = cluster.find(RAY_JOB, play.namespace)
+        kube.wait_until(lambda: phases() == ["Preparing"] * 100, what=lambda: str(Counter(phases())))
+        jobs = cluster.find(JOB, play.namespace)
         assert {job["metadata"]["ownerReferences"][0]["name"] for job in jobs} == names
         assert len(jobs) == len({job["metadata"]["labels"]["callwright.io/run"] for job in jobs}) == 100
         list(pool.map(lambda name: cluster.delete(FINE_TUNE, play.namespace, name), names))
         kube.wait_until(lambda: phases() == [], what=lambda: f"{len(phases())} documents left")
 
     def left() -> list[str]:
-        found = [each for kind in (RAY_JOB, CONFIG_MAP) for each in cluster.find(kind, play.namespace)]
+        found = [each for kind in (JOB, CONFIG_MAP) for each in cluster.find(kind, play.namespace)]
         return [each["metadata"]["name"] for each in found if "callwright.io/run" in each["metadata"].get("labels", {})]
 
     kube.wait_until(lambda: left() == [], what=lambda: f"{left()} left")
@@ -220,7 +231,7 @@ class TestStoreAway:
 
     def test_looks_again_and_counts(self, play: Play, controller: None, metrics: Metrics) -> None:
         play.apply(play.document())
-        play.wait_for("Training")
+        play.wait_for("Preparing")
         assert metrics.registry.get_sample_value("callwright_failed_looks_total", {"error": "Unavailable"}) == 2
 
 

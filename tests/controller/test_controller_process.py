@@ -83,7 +83,7 @@ def test_killed_and_started_again_carries_on(play: Play, process: Process) -> No
 def test_deleted_while_the_controller_is_away(play: Play, process: Process, cluster: Cluster) -> None:
     """Document and run are gone; nothing waits for a controller."""
     play.apply(play.document())
-    play.wait_for("Training")
+    play.prepare()
     process.kill()
     cluster.delete(FINE_TUNE, play.namespace, "weather")
     assert cluster.get(FINE_TUNE, play.namespace, "weather") is None

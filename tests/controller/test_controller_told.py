@@ -59,11 +59,14 @@ def full_quota(play: Play) -> None:
 def test_a_quota_that_refuses_is_told_and_raised_the_run_goes_on(play: Play, controller: None) -> None:
     full_quota(play)
     play.apply(play.document())
+    play.prepared(play.wait_for("Preparing")["run"])
+    play.job("prepare")
     said = wait_for_reason(play, "NotAdmitted")
     assert "exceeded quota: none-left" in said
     assert "RBAC" not in said
     assert play.status()["message"] == said  # what `kubectl get` and `callwright status` show
     play.cluster.delete(QUOTA, play.namespace, "none-left")
+    play.wait_for("Training")
     play.finish()
     assert ready(play.wait_for("Promoted"))[:2] == ("True", "Promoted")
     assert warnings(play, "NotAdmitted") == 1
@@ -76,6 +79,8 @@ def test_a_role_that_does_not_allow_it_is_told(play: Play, controller: None, clu
     watching = {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get", "list", "watch"]}
     cluster.merge(ROLE, play.namespace, "callwright", {"rules": [*fewer, watching]})
     play.apply(play.document())
+    play.prepared(play.wait_for("Preparing")["run"])
+    play.job("prepare")
     said = wait_for_reason(play, "Forbidden")
     assert 'cannot patch resource "rayjobs"' in said
     assert "check the chart's RBAC" in said
@@ -110,13 +115,13 @@ class TestSilentStore:
         for name in waiting:
             play.apply(play.document(name, store=silent_store))
         for name in waiting:
-            play.wait_for("Training", name)
-            play.ray_job("Running", "RUNNING", name=name)
+            play.wait_for("Preparing", name)
+            play.job("prepare", name=name)
         play.apply(play.document())
         play.finish()
         assert ready(play.wait_for("Promoted"))[0] == "True"
         assert "s3://silent" in wait_for_reason(play, "Unavailable", waiting[0])
-        assert play.status(waiting[0])["phase"] == "Training"
+        assert play.status(waiting[0])["phase"] == "Preparing"
 
 
 def test_what_fails_is_written_once_however_long_it_took(play: Play, reconciler: Reconciler) -> None:

@@ -102,6 +102,35 @@ def test_what_an_older_controller_began_comes_to_its_end(play: Play, reconciler:
 
 
 @pytest.mark.usefixtures("release")
+def test_what_has_begun_to_train_is_not_prepared_afterwards(play: Play, reconciler: Reconciler) -> None:
+    """Earlier releases prepared in the training's own pods; also where the document changes meanwhile."""
+    before = pods(play)
+    for change in ({"train": {"logSteps": 3}}, {"suspend": True}, {"suspend": False}):
+        play.change("training", **change)
+        reconciler.reconcile(play.namespace, "training")
+    assert {each.split()[0] for each in pods(play)} == {each.split()[0] for each in before}
+    [prepared] = [each for each in play.status("training")["conditions"] if each["type"] == "Prepared"]
+    assert (prepared["status"], prepared["reason"]) == ("True", "WithTraining")
+    assert play.status("training")["phase"] == "Training"
+
+
+@pytest.mark.usefixtures("release")
+def test_a_training_that_failed_under_an_older_release_is_prepared_before_it_is_tried_again(
+    play: Play, reconciler: Reconciler
+) -> None:
+    play.ray_job("Failed", "FAILED", name="training")
+    play.live(reconciler, "training", until="Failed")
+    reconciler.reconcile(play.namespace, "training")
+    play.report(FINE_TUNE, "training", {"conditions": [
+        each for each in play.status("training")["conditions"] if each["type"] != "Prepared"
+    ]})  # fmt: skip
+    play.change("training", resources={"memoryPerWorker": "64Gi"})
+    reconciler.reconcile(play.namespace, "training")
+    assert play.status("training")["phase"] == "Preparing"
+    assert play.live(reconciler, "training")["attempt"] == 1
+
+
+@pytest.mark.usefixtures("release")
 def test_a_newer_controller_takes_what_other_training_asks_for(play: Play, reconciler: Reconciler) -> None:
     before = documents(play)["promoted"]["status"]["run"]
     play.change("promoted", train={"learningRate": 3e-4})

@@ -8,8 +8,8 @@ from callwright.cli import output
 from callwright.cli.options import ContextOption, NamespaceOption
 from callwright.errors import NotFound
 
-Stage = Literal["train", "merge", "evaluate"]
-_MAIN = {"train": "submitter", "merge": "merge", "evaluate": "evaluate"}
+Stage = Literal["prepare", "train", "merge", "evaluate"]
+_MAIN = {"prepare": "prepare", "train": "submitter", "merge": "merge", "evaluate": "evaluate"}
 """The container of each stage that holds its log."""
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 2.0
 _STAGES = (
+    ("prepare", "Prepared"),
     ("train", "Trained"),
     ("merge", "Merged"),
     ("evaluate", "Evaluated"),

@@ -33,7 +33,7 @@ def below(path: str, folder: str) -> bool:
 
 class Images(SpecModel):
     trainer: str = Field(min_length=1)
-    """Image of Ray head, Ray workers and submitter."""
+    """Image of the preparation Job, Ray head, Ray workers and submitter."""
     merger: str = Field(min_length=1)
     """Image of the merge Job."""
     evaluator: str = Field(min_length=1)
@@ -55,11 +55,13 @@ class PodSize(SpecModel):
     """Memory, requested and limited."""
 
 
-PodPart = Literal["head", "workers", "submitter", "merge", "evaluate"]
+PodPart = Literal["prepare", "head", "workers", "submitter", "merge", "evaluate"]
 """The pods of a run that differ."""
 
 
 class DeadlineSeconds(SpecModel):
+    prepare: int = Field(default=12 * 3600, ge=60)
+    """Of the preparation Job."""
     train: int = Field(default=7 * 86400, ge=60)
     """Of the RayJob, with its wait for nodes."""
     merge: int = Field(default=6 * 3600, ge=60)
@@ -77,6 +79,8 @@ class RunPods(SpecModel):
     """PersistentVolumeClaim in a run's namespace, mounted at `/data`, for `file:///data/…` stores and data."""
     scratch: Quantity = "100Gi"
     """Size limit of the scratch volume of each pod: base weights, shards, caches."""
+    prepare: PodSize = PodSize(cpu="2", memory="8Gi")
+    """Pod of the preparation Job: conversations become tokens, in a process for each CPU; the base is brought."""
     head: PodSize = PodSize(cpu="1", memory="4Gi")
     """Ray head pod; trains nothing."""
     submitter: PodSize = PodSize(cpu="250m", memory="512Mi")

@@ -148,9 +148,11 @@ class Reconciler:
             self.cancel(namespace, metadata["name"], keep_run=name)
             status = transitions.begin(run=name, generation=generation, now=now)
         elif changed:
-            status = transitions.resume(status, generation=generation, now=now)
+            begun = transitions.with_preparation(status, now=now)
+            status = transitions.resume(begun, generation=generation, now=now)
         if status.phase in FINAL:
             return status
+        status = transitions.with_preparation(status, now=now)
         if refused := refusals(finetune, self.config, namespace):  # also what an earlier release has allowed, and begun
             self._stop(namespace, metadata["name"])
             message = str(InvalidInput("the document names what this release does not allow:", refused))
@@ -189,7 +191,7 @@ class Reconciler:
 
 
 def _advance(context: Context, status: Status) -> Status:
-    """Go through train, merge, evaluate, promote and deploy until a step must wait or the run ends."""
+    """Go through prepare, train, merge, evaluate, promote and deploy until a step must wait or the run ends."""
     for stage in stages.STAGES:
         if not status.holds(stage.done):
             status = stages.carry_out(context, stage, status)

@@ -38,6 +38,14 @@ class RunStore:
         """Return the store at `url`, opened by the credentials in a folder, else by the controller's own."""
         return cls(Store.open(url, patience_seconds=_PATIENCE_SECONDS, credentials=credentials))
 
+    def prepared(self, run: str) -> str | None:
+        """Return what there is to train on, in words, by `runs/<run>/prepared.json`; None where nothing is prepared."""
+        record = self._json(f"runs/{run}/prepared.json")
+        if not record:
+            return None
+        rows, tokens = _whole(record.get("rows")), _whole(record.get("tokens"))
+        return "" if rows is None or tokens is None else f"{rows:,} rows and {tokens:,} tokens to train on"
+
     def progress(self, run: str) -> tuple[str | None, float | None]:
         """Steps as `done/total` and the newest loss from `runs/<run>/report.json`; None for what is not known."""
         report = self._json(f"runs/{run}/report.json")

@@ -1,4 +1,4 @@
-"""Train, merge and evaluate, in order: each makes an object in the cluster, watches it, and judges how it ended.
+"""Prepare, train, merge and evaluate, in order: each makes an object in the cluster, watches it, judges how it ended.
 
 `callwright.controller.promotion` does what follows.
 """
@@ -50,6 +50,10 @@ class Stage:
 
 _APPLY_AGAIN = "fix the cause and apply the document again with a change, such as more memory:"
 STAGES = (
+    Stage(
+        "prepare", JOB, "Prepared", "Preparing", desired.preparation_job, observed.see_job,
+        f"{_APPLY_AGAIN} the preparation is made again, nothing was trained yet",
+    ),
     Stage(
         "train", RAY_JOB, "Trained", "Training", desired.ray_job, observed.see_ray_job,
         f"{_APPLY_AGAIN} the training carries on from its newest checkpoint",
@@ -209,8 +213,12 @@ def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) ->
     """Judge the stage's object, which has ended: what it left in the store decides whether the stage is done, too."""
     run, store = context.run, context.store
     evaluation = store.evaluation(run.name) if stage.name == "evaluate" else None
+    prepared = store.prepared(run.name) if stage.name == "prepare" else None
     if evaluation is not None and not evaluation.passed:  # the evaluator's exit code also fails its Job
         return _reject(context, status.model_copy(update={"accuracy": evaluation.accuracy}), evaluation.message)
+    if seen.state == "succeeded" and stage.name == "prepare" and prepared is None:
+        missing = f"runs/{run.name}/prepared.json"
+        seen = observed.Seen("failed", f"the preparation ended without {missing} in {run.store}", "NotPrepared")
     if seen.state == "succeeded" and stage.name == "merge" and not store.published(run.model, run.version):
         missing = f"models/{run.model}/versions/{run.version}/manifest.json"
         seen = observed.Seen("failed", f"the merge ended without {missing} in {run.store}", "NotPublished")
@@ -226,7 +234,7 @@ def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) ->
         status = status.model_copy(update={"version": run.version})
     if evaluation is not None:
         status = status.model_copy(update={"accuracy": evaluation.accuracy})
-    status = transitions.condition(status, stage.done, "True", "Succeeded", now=context.now)
+    status = transitions.condition(status, stage.done, "True", "Succeeded", prepared or "", now=context.now)
     return transitions.enter(status, stage.phase, now=context.now)
 
 

@@ -10,7 +10,7 @@ from callwright.spec import API_VERSION
 from callwright.spec.status import FINAL, Condition, ConditionType, Phase, Status
 
 Truth = Literal["True", "False", "Unknown"]
-_STAGES: tuple[ConditionType, ...] = ("Trained", "Merged", "Evaluated", "Promoted", "Deployed")
+_STAGES: tuple[ConditionType, ...] = ("Prepared", "Trained", "Merged", "Evaluated", "Promoted", "Deployed")
 _MESSAGE_LENGTH = 1000
 """Characters of an Event's message; Kubernetes takes 1,024 bytes."""
 
@@ -39,6 +39,16 @@ def resume(status: Status, *, generation: int, now: str) -> Status:
     )
     accepted = condition(resumed, "Accepted", "True", "Valid", now=now)
     return enter(accepted, "Pending" if status.phase in FINAL else status.phase, now=now)
+
+
+def with_preparation(status: Status, *, now: str) -> Status:
+    """Return the status with the preparation as done where the training has begun without: earlier releases prepared in
+    the training's own pods.
+    """
+    trained = status.condition("Trained")
+    if status.condition("Prepared") is not None or trained is None or trained.status == "False":
+        return status
+    return condition(status, "Prepared", "True", "WithTraining", now=now)
 
 
 def redo(status: Status, first: ConditionType) -> Status:

@@ -79,7 +79,7 @@ def prepare_run(run: Run, *, processes: int | None = None, on_progress: Advance 
     """Prepare the conversations of a run's document, or find them made. Raises as `prepare` does."""
     spec = run.finetune.spec
     return prepare(
-        spec.data, dialect=spec.dialect, base_dir=run.base_dir, folder=run.data, processes=processes,
+        spec.data, dialect=spec.dialect, base_dir=run.base_settings, folder=run.data, processes=processes,
         template_arguments=spec.base.template_arguments, on_progress=on_progress,
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ def prepare_run(run: Run, *, processes: int | None = None, on_progress: Advance 
 def discard_run(run: Run) -> None:
     """Delete what `prepare_run` has made of a run's document, so that the corpora are read anew."""
     spec = run.finetune.spec
-    input_digest = digest(spec.data, spec.dialect, run.base_dir, spec.base.template_arguments)
+    input_digest = digest(spec.data, spec.dialect, run.base_settings, spec.base.template_arguments)
     shutil.rmtree(_target(run.data, input_digest), ignore_errors=True)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from callwright.errors import CallwrightError, StageFailed, TimedOut
-from callwright.store import resolve_base
+from callwright.store import Store, kept_base, resolve_base
 
 _PAUSE_SECONDS = 2
 _BUSY = ("callwright_active_requests", "callwright_waiting_requests")
@@ -29,9 +29,12 @@ def base(
     link: Path,
     cache: Annotated[Path, typer.Option(help="Where what is fetched goes.")],
     revision: Annotated[str | None, typer.Option(help="Revision on the hub.")] = None,
+    store: Annotated[str | None, typer.Option(help="Store that may keep the base of `--run`.")] = None,
+    run: Annotated[str, typer.Option(help="Run whose base it is.")] = "",
 ) -> None:
     """Make `link` a symbolic link to the base's folder, because an engine takes neither a hub id nor a store URL."""
-    found = resolve_base(model, revision, cache)
+    where = kept_base(Store.open(store), run, model, revision) if store else (model, revision)
+    found = resolve_base(*where, cache)
     link.unlink(missing_ok=True)
     link.symlink_to(found.absolute())
 

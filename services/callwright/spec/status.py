@@ -7,14 +7,14 @@ from pydantic import Field
 from callwright.spec.model import SpecModel
 
 Phase = Literal[
-    "Pending", "Training", "Merging", "Evaluating", "AwaitingPromotion", "Promoting", "Deploying",
+    "Pending", "Preparing", "Training", "Merging", "Evaluating", "AwaitingPromotion", "Promoting", "Deploying",
     "Suspended", "Promoted", "Completed", "Rejected", "Failed",
 ]  # fmt: skip
 FINAL: frozenset[Phase] = frozenset({"Promoted", "Completed", "Rejected", "Failed"})
 """Phases in which nothing more happens until the document changes."""
 
 ConditionType = Literal[
-    "Ready", "Accepted", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete", "Failed",
+    "Ready", "Accepted", "Prepared", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete", "Failed",
 ]  # fmt: skip
 
 

@@ -120,8 +120,11 @@ def _content_digest(manifest: Manifest) -> str:
     return hashlib.sha256(document.encode()).hexdigest()[:12]
 
 
-def fetch_folder(store: Store, prefix: str, cache_dir: Path, label: str, *, bound: Bound | None = None) -> Path:
-    """Return a local directory `<cache_dir>/<label>-<digest>` with the model's files below `prefix`, copied once.
+def fetch_folder(
+    store: Store, prefix: str, cache_dir: Path, label: str, *, weights: bool = True, bound: Bound | None = None
+) -> Path:
+    """Return a local directory `<cache_dir>/<label>-<digest>` with the model's files below `prefix`, copied once; those
+    but its `weights`, where these are not read.
 
     What is there decides the digest, so a folder that changes in place is copied anew. Raises `NotFound` for an empty
     one, `InvalidInput` where it has no room and `Unavailable` when the store does not answer.
@@ -130,12 +133,13 @@ def fetch_folder(store: Store, prefix: str, cache_dir: Path, label: str, *, boun
 
     def taken(entries: list[Entry]) -> dict[str, Entry]:
         named = ((entry.key.removeprefix(top), entry) for entry in entries)
-        return {path: entry for path, entry in named if is_taken(path)}
+        return {path: entry for path, entry in named if is_taken(path) and (weights or not path.endswith(WEIGHTS))}
 
     if not taken(listed):
         raise NotFound(f"reading {store.url.rstrip('/')}/{prefix}: nothing there")
     state = [f"{store.url}/{prefix}", *(f"{entry.key} {entry.size} {entry.modified.isoformat()}" for entry in listed)]
-    name = f"{label}-{hashlib.sha256(os.fsencode(chr(10).join(state))).hexdigest()[:16]}"
+    digest = hashlib.sha256(os.fsencode(chr(10).join(state))).hexdigest()[:16]
+    name = f"{label}-{digest}{'' if weights else '-without-weights'}"
     cache = Cache(cache_dir, bound)
     return _copied(store, prefix, cache, name, taken(listed), lambda: taken(store.list(prefix)))
 

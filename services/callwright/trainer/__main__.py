@@ -1,4 +1,4 @@
-"""`python -m callwright.trainer`: prepare a run's conversations and train its adapter, as a RayJob does.
+"""`python -m callwright.trainer`: train a run's adapter, as a RayJob does, or prepare for it, as the Job before does.
 
 Example: `python -m callwright.trainer --spec finetune.yaml --run weather-0123abcd --store s3://bucket/prefix`
 """
@@ -6,14 +6,19 @@ Example: `python -m callwright.trainer --spec finetune.yaml --run weather-0123ab
 import logging
 
 from callwright.progress import logged
-from callwright.run import Run, StageConfig, stage_main
-from callwright.trainer.stage import train_run
+from callwright.run import Run, stage_main
+from callwright.trainer.config import TrainerConfig
+from callwright.trainer.stage import prepare_training, train_run
 
 
-def _train(run: Run, config: StageConfig, log: logging.Logger) -> None:
-    # Metric lines come every half second at most.
-    train_run(run, on_progress=logged(log, every_seconds=0.0), on_note=log.info)
+def _work(run: Run, config: TrainerConfig, log: logging.Logger) -> None:
+    match config.stage:
+        case "prepare":
+            prepare_training(run, on_progress=logged(log, every_seconds=5.0), on_note=log.info)
+        case "train":
+            # Metric lines come every half second at most.
+            train_run(run, on_progress=logged(log, every_seconds=0.0), on_note=log.info)
 
 
 if __name__ == "__main__":
-    stage_main(StageConfig, _train, room="trainer", description=__doc__)
+    stage_main(TrainerConfig, _work, room="trainer", description=__doc__)

@@ -1,12 +1,20 @@
-"""What a training worker is told: plain values that travel to every node."""
+"""What a pod is told, a flag per field, and what a training worker is: plain values that travel to every node."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from callwright.run import Run
+from callwright.run import Run, StageConfig
 from callwright.spec import FineTune
 from callwright.store import Store
+
+
+class TrainerConfig(StageConfig):
+    """What one process does for one run."""
+
+    stage: Literal["prepare", "train"] = "train"
+    """`prepare` puts into the store all that the training waits for; `train` (when absent) trains."""
 
 
 class WorkerConfig(BaseModel):

@@ -1,10 +1,11 @@
 """The stage `train` of a run: prepare its conversations, train on Ray, put the adapter and a report into the store.
 
-Owns the order of these, what is told before the first step, and the report. Ray's side is in
-`callwright.trainer.driver`.
+On a cluster the stage `prepare` goes before: it does where no GPU waits all that the training would wait for. Owns the
+order of these, what is told before the first step, and the report. Ray's side is in `callwright.trainer.driver`.
 """
 
 import importlib.metadata
+import json
 import platform
 import tempfile
 import time
@@ -20,6 +21,7 @@ from callwright.datasets.prepare import prepare_run
 from callwright.errors import CallwrightError, Interrupted, InvalidInput, Temporary
 from callwright.progress import Advance, silent
 from callwright.run import Run
+from callwright.store import keep_base
 from callwright.trainer.checkpoints import Checkpoint, Checkpoints
 from callwright.trainer.config import WorkerConfig
 from callwright.trainer.driver import fit, joins_cluster
@@ -30,6 +32,37 @@ from callwright.trainer.rows import Rows
 from callwright.trainer.trackers import Trackers
 from callwright.trainer.train_loop import ADAPTER
 from callwright.trainer.worker import device_bytes
+
+DATA = "data"
+"""Folder of the run that has its prepared conversations, for workers on other machines."""
+PREPARED = "prepared.json"
+"""Record of what the stage `prepare` has done, written last."""
+
+
+def prepare_training(
+    run: Run, *, on_progress: Advance = silent, on_note: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Prepare a run's training elsewhere, or find it prepared. Returns the record, `runs/<run>/prepared.json`.
+
+    Writes `runs/<run>/data/`; a base of the hub goes to the store too, see `callwright.store.keep_base`. Raises what
+    `prepare_run` and `resolve_base` raise, and `InvalidInput` for what the base cannot do.
+    """
+    if found := run.read_json(PREPARED):
+        return found
+    if is_trained(run):  # by an earlier release, which prepared in the training's pods
+        return _record(run, {"trained": True})
+    base = run.finetune.spec.base
+    keep_base(run.store, run.name, base.model, base.revision, run.cache, on_progress=on_progress)
+    prepared = prepare_run(run, on_progress=on_progress)
+    for line in (*prepared.notes, _forecast(run, prepared.folder, elsewhere=True).describe()):
+        on_note(f"prepare: {line}")
+    run.store.put_tree(run.key(DATA), prepared.folder)
+    return _record(run, {"rows": prepared.train_rows, "tokens": prepared.train_tokens})
+
+
+def _record(run: Run, record: dict[str, Any]) -> dict[str, Any]:
+    run.store.put_bytes(run.key(PREPARED), json.dumps(record).encode())
+    return record
 
 
 def train_run(
@@ -43,20 +76,21 @@ def train_run(
 
     Writes `runs/<run>/adapter/`, `runs/<run>/report.json` and the checkpoints to the store; metrics and the curve to
     `run.workdir`; a line on what is going to be trained to `on_note`. `data` is a folder with `train.arrow` and
-    `test.arrow` to train on in place of the document's conversations. Raises `InvalidInput` for what the base or this
+    `test.arrow` to train on in place of the document's conversations, which `prepare_training` may have left in the
+    store. Raises `InvalidInput` for what the base or this
     machine cannot do, and what `driver.fit` raises.
     """
     if is_trained(run):
         return run.read_json("report.json")
-    if data is None:
-        prepared = prepare_run(run, on_progress=on_progress)
-        data = prepared.folder
-        for line in prepared.notes if joins_cluster() else ():  # else the stage before has said so
-            on_note(f"train: {line}")
-    spec, expected = run.finetune.spec, _forecast(run, data)
+    if data is None and run.read_json(PREPARED):
+        data = run.workdir / DATA
+        run.store.get_tree(run.key(DATA), data)
+    else:
+        data = data or prepare_run(run, on_progress=on_progress).folder
+        run.store.put_tree(run.key(DATA), data)
+    spec, expected = run.finetune.spec, _forecast(run, data, elsewhere=joins_cluster())
     on_note(f"train: {expected.describe()}")
     trackers = _trackers(run)
-    run.store.put_tree(run.key("data"), data)
     config = WorkerConfig(
         finetune=run.finetune, run=run.name, store=run.store.url, root=run.root.absolute(), data=data.absolute(),
         directory=Path.cwd(), sharded=expected.sharded,
@@ -101,28 +135,29 @@ def _trackers(run: Run) -> Trackers | None:
     return Trackers(names, run=run.name, folder=run.workdir, settings=settings)
 
 
-def _forecast(run: Run, data: Path) -> Forecast:
-    """Return what the training takes. Raises `InvalidInput` when that is not possible, or not on this machine."""
+def _forecast(run: Run, data: Path, *, elsewhere: bool) -> Forecast:
+    """Return what the training takes. Raises `InvalidInput` when that is not possible, or not on this machine, unless
+    it is done `elsewhere`.
+    """
     spec = run.finetune.spec
     workers, gpus = spec.resources.workers, spec.resources.gpus_per_worker
-    joins = joins_cluster()
-    if gpus and not joins and (found := torch.cuda.device_count()) < workers * gpus:
+    if gpus and not elsewhere and (found := torch.cuda.device_count()) < workers * gpus:
         raise InvalidInput(
             f"training: resources.gpusPerWorker is {gpus:g} for {workers} workers; got {found} GPUs for torch; "
             "set resources.gpusPerWorker to 0, or run where they are"
         )
     device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
-    if not (gpus and joins):
+    if not (gpus and elsewhere):
         quantization(spec.lora, device)
     capacity, where = None, "a worker"
     if device.type == "cuda":
         capacity, where = device_bytes(device), "a GPU here"
-    elif not joins and not gpus:
+    elif not elsewhere and not gpus:
         shared = f", shared by {workers} workers," if workers > 1 else ""
         capacity, where = device_bytes(device) // workers, f"this machine{shared}"
     expected = forecast(
-        run.base_dir, spec.base, spec.lora, spec.train, lengths=Rows.open(data / "train.arrow").lengths,
-        workers=workers, dtype=torch.bfloat16 if gpus and joins else resolve_dtype(spec.train.dtype, device),
+        run.base_settings, spec.base, spec.lora, spec.train, lengths=Rows.open(data / "train.arrow").lengths,
+        workers=workers, dtype=torch.bfloat16 if gpus and elsewhere else resolve_dtype(spec.train.dtype, device),
         gpu=bool(gpus), capacity_bytes=capacity,
     )  # fmt: skip
     if capacity is not None:

@@ -99,7 +99,7 @@ def _needs_sharding(run: Run, rows: Rows, device: torch.device, workers: int) ->
     """Return whether a worker like this one cannot hold the whole base."""
     spec = run.finetune.spec
     expected = forecast(
-        run.base_dir, spec.base, spec.lora, spec.train, lengths=rows.lengths, workers=workers,
+        run.base_settings, spec.base, spec.lora, spec.train, lengths=rows.lengths, workers=workers,
         dtype=resolve_dtype(spec.train.dtype, device), gpu=device.type == "cuda", capacity_bytes=device_bytes(device),
     )  # fmt: skip
     return bool(expected.sharded)

@@ -1,4 +1,5 @@
-"""The Jobs of a run. Merge: adapter and base become a published version. Evaluation: that version is measured.
+"""The Jobs of a run. Preparation: what the training would wait for is done, without GPUs. Merge: adapter and base
+become a published version. Evaluation: that version is measured.
 
 The evaluation's engine and sidecar are native sidecar containers, the evaluator stands beside them. What they serve is
 decided by `callwright.server.trial`, as on one machine; here is only how a pod starts them.
@@ -11,6 +12,15 @@ from callwright.server.config import sidecar_command
 _SIDECAR_PORT = 8100
 _WAIT_SECONDS = "1800"
 _LIFECYCLE = ("python", "-m", "callwright.server.lifecycle")
+
+
+def preparation_job(run: Run) -> Manifest:
+    """Return one pod, without GPUs."""
+    size, image = run.config.pods.prepare, run.config.images.trainer
+    command = [*run.command("trainer"), "--stage", "prepare"]
+    return pods.job(
+        run, "prepare", pods.pod(run, "prepare", [pods.container(run, "prepare", image, size, command=command)])
+    )
 
 
 def merge_job(run: Run) -> Manifest:
@@ -39,6 +49,7 @@ def _base(run: Run) -> Manifest:
     base = run.finetune.spec.base
     command = [*_LIFECYCLE, "base", base.model, BASE_FOLDER, "--cache", CACHE_FOLDER]
     command += ["--revision", base.revision] if base.revision else []
+    command += ["--store", run.store, "--run", run.name]
     return pods.container(run, "base", run.config.images.server, run.config.pods.evaluate, command=command)
 
 

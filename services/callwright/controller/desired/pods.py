@@ -14,7 +14,7 @@ _FINAL_EXIT_CODES = [InvalidInput.exit_code, GateFailed.exit_code]
 _UID = 65532
 
 
-def job(run: Run, stage: Literal["merge", "evaluate"], pod: Manifest) -> Manifest:
+def job(run: Run, stage: Literal["prepare", "merge", "evaluate"], pod: Manifest) -> Manifest:
     """Return a Job of one pod that stays for a while when it has ended.
 
     It is tried again on new pods, unless trying again changes nothing; an eviction or a lost node is no try.

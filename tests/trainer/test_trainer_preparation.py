@@ -1,0 +1,123 @@
+"""The stage `prepare` of a cluster: what it leaves in the store is all that a training needs, on another machine."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buckets import BUCKET, s3_server
+from callwright import spec
+from callwright.errors import InvalidInput
+from callwright.run import Run
+from callwright.store import Store
+from callwright.trainer.stage import prepare_training, train_run
+from hub import COMMIT, serving_hub
+from models import tiny_model
+
+MODEL = "owner/tiny"
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    turns = [
+        [{"from": "user", "value": f"I am number {n}"}, {"from": "assistant", "value": "Hello " * (n + 1)}]
+        for n in range(8)
+    ]
+    path.write_text("".join(json.dumps({"conversations": each}) + "\n" for each in turns))
+    return path
+
+
+@pytest.fixture
+def document(rows: Path) -> Callable[..., dict[str, Any]]:
+    """Makes a document of a short training of the hub's model, on machines with GPUs where it says so."""
+
+    def make(**chosen: Any) -> dict[str, Any]:
+        asked = {
+            "base": {"model": MODEL},
+            "data": {"sources": [{"path": str(rows)}], "testFraction": 0.2},
+            "train": {"steps": 2, "batchSize": 2, "sequencesPerStep": 4},
+        }
+        head = {"apiVersion": spec.API_VERSION, "kind": "FineTune", "metadata": {"name": "tiny"}}
+        return {**head, "spec": asked | chosen}
+
+    return make
+
+
+@pytest.fixture
+def bucket() -> Iterator[Store]:
+    with s3_server():
+        yield Store.open(f"s3://{BUCKET}/prepared")
+
+
+def test_a_training_needs_neither_the_hub_nor_the_corpora_any_more(
+    tmp_path: Path, document: Callable[..., dict[str, Any]], rows: Path, bucket: Store
+) -> None:
+    """Each stage in a process and a folder of its own, as in a pod."""
+    file = tmp_path / "finetune.yaml"
+    file.write_text(json.dumps(document()))
+
+    def stage(name: str, hub: str) -> str:
+        command = [sys.executable, "-m", "callwright.trainer", "--spec", file, "--run", "tiny-1", "--store", bucket.url]
+        command += ["--workdir", tmp_path / name, "--stage", name]
+        done = subprocess.run(command, env=os.environ | {"HF_ENDPOINT": hub}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    with serving_hub(MODEL, tiny_model(tmp_path / "base")) as (url, asked):
+        said = stage("prepare", url)
+    assert "prepare: " in said
+    assert "trained parameters" in said
+    assert json.loads(bucket.get_bytes("runs/tiny-1/prepared.json"))["rows"] == 6
+    assert bucket.exists(f"bases/{MODEL}/{COMMIT}/model.safetensors")
+    assert any("model.safetensors" in each for each in asked)
+    rows.unlink()
+    assert "conversations encoded" not in stage("train", "http://127.0.0.1:1")
+    assert bucket.exists("runs/tiny-1/adapter/adapter_config.json")
+
+
+def run_of(document: dict[str, Any], store: Store, root: Path) -> Run:
+    return Run(spec.parse(json.dumps(document)), "tiny-1", store, root)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"lora": {"rank": 4096}}, "lora.rank"),
+        ({"lora": {"targets": ["nowhere"]}}, "lora.targets"),
+        ({"data": {"sources": [{"path": "FILE"}], "strict": "fail"}}, "line 9"),
+    ],
+)
+def test_a_wrong_input_is_told_before_gpus_are_asked_for(
+    tmp_path: Path, document: Callable[..., dict[str, Any]], rows: Path, wrong: dict[str, Any], told: str
+) -> None:
+    with rows.open("a") as file:
+        file.write("no JSON\n")
+    wrong = json.loads(json.dumps(wrong).replace("FILE", str(rows)))
+    base = {"model": str(tiny_model(tmp_path / "base"))}
+    asked = document(base=base, resources={"gpusPerWorker": 1}, **wrong)
+    store = Store.open((tmp_path / "store").as_uri())
+    with pytest.raises(InvalidInput, match=told):
+        prepare_training(run_of(asked, store, tmp_path))
+    assert not store.exists("runs/tiny-1/prepared.json")
+
+
+def test_a_preparation_is_made_once_and_its_data_are_trained_on(
+    tmp_path: Path, document: Callable[..., dict[str, Any]], rows: Path
+) -> None:
+    """A corpus that changes afterwards changes no run that has begun; a machine of one's own prepares for itself."""
+    base = {"model": str(tiny_model(tmp_path / "base"))}
+    store = Store.open((tmp_path / "store").as_uri())
+    run = run_of(document(base=base), store, tmp_path / "one")
+    first = prepare_training(run)
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:4]))
+    assert prepare_training(run_of(document(base=base), store, tmp_path / "other")) == first
+    notes: list[str] = []
+    train_run(run_of(document(base=base), store, tmp_path / "third"), on_note=notes.append)
+    assert any(f"{first['rows']} sequences" in note for note in notes)
+    assert not (tmp_path / "store/bases").exists(), "a folder is used where it is"
