@@ -169,7 +169,7 @@ def test_retries_and_what_is_left_behind() -> None:
     assert [made["spec"]["ttlSecondsAfterFinished"] for made in jobs] == [60, 60, 60]
     for made in jobs:
         wrong, disrupted = made["spec"]["podFailurePolicy"]["rules"]
-        assert (wrong["action"], wrong["onExitCodes"]["values"]) == ("FailJob", [2, 3]), "another try changes nothing"
+        assert (wrong["action"], wrong["onExitCodes"]["values"]) == ("FailJob", [2]), "another try changes nothing"
         assert (disrupted["action"], disrupted["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
     assert (training["spec"]["shutdownAfterJobFinishes"], training["spec"]["ttlSecondsAfterFinished"]) == (True, 0)
     for made in objects(run):

@@ -87,7 +87,7 @@ def test_an_evaluation_without_a_record_has_failed(play: Play, reconciler: Recon
 def test_a_gate_that_failed_leaves_the_promoted_version(
     play: Play, store: Store, reconciler: Reconciler, outcome: str
 ) -> None:
-    """Whatever the evaluator's exit code, which is 1 for a gate that failed and so fails its Job, too."""
+    """A verdict is a result of its Job; under an earlier release it made the Job fail, too."""
     play.publish("weather", "old")
     Registry(store).promote("weather", "old")
     play.apply(play.document())

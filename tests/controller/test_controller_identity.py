@@ -50,7 +50,7 @@ def test_a_changed_gate_is_decided_over_the_reports_without_a_pod(play: Play, re
     play.apply(play.document(evaluate={"gate": {"minAccuracy": 0.95}}))
     play.live(reconciler, but="evaluate", until="Evaluating")
     play.evaluated(play.status()["run"], passed=False)
-    play.job("evaluate", "Failed")
+    play.job("evaluate")
     rejected = play.live(reconciler, until="Rejected")
     play.change(evaluate={"gate": {"minAccuracy": 0.94}})
     again = play.live(reconciler, until="Rejected")

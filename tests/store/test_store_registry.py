@@ -3,15 +3,18 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice, product
 from typing import Any
 
 import pytest
 
 from callwright.errors import Conflict, GateFailed, InvalidInput, NotFound, StageFailed
 from callwright.store import Manifest, Parity, Registry, Store, claimed
-from callwright.store.registry import CLAIM
+from callwright.store.registry import CLAIM, Removal
 from versions import publish_version
 
 
@@ -224,6 +227,96 @@ def test_a_race_between_clearing_and_promoting_leaves_no_pointer_to_nothing(
     with pytest.raises(Conflict, match="cleared away meanwhile"):
         registry.promote("m", "v2")
     assert registry.promoted("m") == first
+
+
+class Turns:
+    """Two threads' requests to a store, one at a time, in an order that is given: `gp` is `g`'s first, then `p`'s."""
+
+    def __init__(self, order: str) -> None:
+        self._order, self._ready, self._ended = list(order), threading.Condition(), set[str]()
+
+    def wait(self) -> None:
+        name = threading.current_thread().name
+        with self._ready:
+            self._ready.wait_for(lambda: not self._left() or self._left()[0] == name, timeout=30)
+            if self._order:
+                self._order.pop(0)
+            self._ready.notify_all()
+
+    def end(self) -> None:
+        with self._ready:
+            self._ended.add(threading.current_thread().name)
+            self._left()
+            self._ready.notify_all()
+
+    def _left(self) -> list[str]:
+        while self._order and self._order[0] in self._ended:
+            self._order.pop(0)
+        return self._order
+
+
+class Taking:
+    """A store's backend whose every request waits for its turn."""
+
+    def __init__(self, backend: Any, turns: Turns) -> None:
+        self._backend, self._turns = backend, turns
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._backend, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._turns.wait()
+            return real(*arguments, **options)
+
+        return call
+
+
+def orders() -> Iterator[str]:
+    """Some requests of each, some of each, and the rest: `g` clears, `p` promotes."""
+    for first, second in product(range(11), range(7)):
+        yield "g" * first + "p" * second + "g" * 20 + "p" * 20
+        yield "g" * first + "p" * second + "g" * 2 + "p" * 2 + "g" * 20 + "p" * 20
+
+
+@pytest.mark.parametrize("first", ["v1", None])
+def test_no_order_of_a_promotion_s_and_a_clearing_s_requests_leaves_a_pointer_to_nothing(
+    opened: Callable[[], Store], first: str | None
+) -> None:
+    """Over the store's own protocol, every seventh order; in memory, which is quick, every one."""
+    outcomes, every = Counter[tuple[bool, bool]](), 1 if opened().url.startswith("memory") else 7
+    for number, order in enumerate(islice(orders(), 0, None, every)):
+        name, store = f"m{number}", opened()
+        for day, version in enumerate(("v1", "v2"), start=1):
+            made(store, version, name=name, day=day)
+        registry, turns = Registry(store), Turns(order)
+        if first:
+            registry.promote(name, first)
+        removals = [Removal("v2", "old", 1)]
+        done: dict[str, bool] = {}
+
+        def act(work: Callable[[Registry], object], turns: Turns = turns, done: dict[str, bool] = done) -> None:
+            mine = opened()
+            try:
+                work(Registry(Store(mine.url, Taking(mine.backend, turns))))  # type: ignore[arg-type]
+                done[threading.current_thread().name] = True
+            except (Conflict, NotFound):
+                done[threading.current_thread().name] = False
+            finally:
+                turns.end()
+
+        clearing = threading.Thread(name="g", target=act, args=[partial(Registry.gc, name=name, removals=removals)])
+        promoting = threading.Thread(name="p", target=act, args=[partial(Registry.promote, name=name, version="v2")])
+        for thread in (clearing, promoting):
+            thread.start()
+        for thread in (clearing, promoting):
+            thread.join(60)
+        promoted = registry.promoted(name)
+        assert done["p"] == (promoted == "v2"), order
+        assert promoted in ("v2", first), order
+        assert promoted is None or registry.verify(name, promoted) == [], order
+        outcomes[done["g"], done["p"]] += 1
+    assert outcomes.keys() >= {(True, False), (False, True)}, outcomes
+    assert (True, True) not in outcomes
 
 
 @pytest.mark.parametrize("name", ["", "promoted", "a/b", "..", ".a", "a b", "a#0", "x" * 129])

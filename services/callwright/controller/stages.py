@@ -214,7 +214,7 @@ def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) ->
     run, store = context.run, context.store
     evaluation = store.evaluation(run.name) if stage.name == "evaluate" else None
     prepared = store.prepared(run.name) if stage.name == "prepare" else None
-    if evaluation is not None and not evaluation.passed:  # the evaluator's exit code also fails its Job
+    if evaluation is not None and not evaluation.passed:  # an earlier release's evaluator failed its Job, too
         return _reject(context, status.model_copy(update={"accuracy": evaluation.accuracy}), evaluation.message)
     if seen.state == "succeeded" and stage.name == "prepare" and prepared is None:
         missing = f"runs/{run.name}/prepared.json"

@@ -211,6 +211,8 @@ class Registry:
         between them no pointer to nothing can come.
         """
         for removal in removals:
+            if self.promoted(name) == removal.version:  # looked at before, a plan of long ago takes nothing away
+                raise Conflict(f"clearing {name}: {removal.version} has been promoted meanwhile; plan again")
             key = manifest_key(name, removal.version)
             manifest = self.store.get_bytes(key) if self.store.exists(key) else None
             self.store.delete_keys([key])

@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 from callwright.controller.config import PodPart, PodSize
 from callwright.controller.desired.run import SCRATCH_FOLDER, SPEC_FOLDER, Manifest, Run
-from callwright.errors import GateFailed, InvalidInput
+from callwright.errors import InvalidInput
 
 DATA_FOLDER = "/data"
-_FINAL_EXIT_CODES = [InvalidInput.exit_code, GateFailed.exit_code]
 _UID = 65532
 
 
@@ -25,7 +24,7 @@ def job(run: Run, stage: Literal["prepare", "merge", "evaluate"], pod: Manifest)
         "activeDeadlineSeconds": getattr(run.config.pods.deadline_seconds, stage),
         "podFailurePolicy": {
             "rules": [
-                {"action": "FailJob", "onExitCodes": {"operator": "In", "values": _FINAL_EXIT_CODES}},
+                {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [InvalidInput.exit_code]}},
                 {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             ]
         },
