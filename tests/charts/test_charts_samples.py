@@ -52,7 +52,21 @@ def test_quick_start_finds_its_conversations(tmp_path: Path) -> None:
     (source,) = finetune.spec.data.sources
     name = Path(source.path).relative_to(mount.path).name
     (tmp_path / name).write_text(config_map["data"][name], encoding="utf-8")
-    assert len(list(readers.read(tmp_path / name, strict="fail"))) == 2
+    asks, says = readers.read(tmp_path / name, strict="fail")
+    calls = [call["function"]["name"] for message in asks.messages for call in message.get("tool_calls", ())]
+    assert calls == [tool["function"]["name"] for tool in asks.tools] == ["weather"], "a call, and no prose"
+    assert not says.tools
+
+
+def test_a_gate_asks_of_no_sample_what_its_sets_do_not_measure() -> None:
+    """Forgetting is measured on rows without tools, beside the base."""
+    made = [each for path in SAMPLES for each in documents(path) if each["kind"] == "FineTune"]
+    gated = [spec.parse(yaml.safe_dump(each)).spec for each in made if "gate" in each["spec"].get("evaluate", {})]
+    assert gated
+    for asked in gated:
+        if asked.evaluate.gate.max_forgetting is not None:
+            assert asked.evaluate.compare_base
+            assert "general" in {each.name for each in asked.evaluate.sets}
 
 
 def test_eight_gpus_train_as_the_agent_recipe_does() -> None:

@@ -193,6 +193,18 @@ def test_only_training_and_evaluation_ask_for_gpus() -> None:
     assert asks == {"train", "evaluate"}
 
 
+def test_a_job_s_pods_count_the_cpus_that_they_ask_for() -> None:
+    """Ray counts those of its own."""
+    for made in objects(run_of())[2:]:
+        pod = made["spec"]["template"]["spec"]
+        for each in [*pod["containers"], *pod.get("initContainers", ())]:
+            env = {one["name"]: one.get("valueFrom") for one in each["env"]}
+            asked = {"resourceFieldRef": {"resource": "requests.cpu"}}
+            assert (env["CALLWRIGHT_CPUS"], env["OMP_NUM_THREADS"]) == (asked, asked)
+    for each in worker(run_of())["template"]["spec"]["containers"]:
+        assert not {"CALLWRIGHT_CPUS", "OMP_NUM_THREADS"} & {one["name"] for one in each["env"]}
+
+
 def container(pod: dict[str, Any], name: str) -> dict[str, Any]:
     (made,) = [each for each in [*pod["initContainers"], *pod["containers"]] if each["name"] == name]
     return dict(made)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from talk import TRIP, WAITING, conversation, said, user
 
-from callwright import dialects
-from callwright.datasets import arrow
+from callwright import dialects, machine
+from callwright.datasets import arrow, processes
 from callwright.datasets import prepare as stage
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.encoding import Encoder
@@ -153,3 +153,15 @@ def test_a_row_without_a_weighted_token_is_left_out_and_counted(make: Make, tmp_
     assert found(made)["encoding"] == {"without_loss": 1, "whole": 3}
     assert found(made)["findings"] == {"no_loss": 1}
     assert found(made)["remarks"] == {"turn_without_loss": 1}
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory", "expected"), [(1, 64, 1), (4, 64, 4), (192, 8, 30), (192, 4, 14), (2, 0.25, 1)]
+)
+def test_as_many_processes_as_there_are_cpus_and_memory_for(
+    monkeypatch: pytest.MonkeyPatch, cpus: int, memory: float, expected: int
+) -> None:
+    """192 CPUs of a node are not 192 processes in a pod of 8 GiB."""
+    monkeypatch.setattr(machine, "cpus", lambda: cpus)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: int(memory * 2**30))
+    assert processes.default_count() == expected

@@ -201,6 +201,22 @@ def test_an_interrupted_evaluation_asks_no_model_twice(tmp_path: Path, store: St
         assert server.requests == []
 
 
+def test_an_evaluation_that_goes_on_in_another_pod_measures_neither_base_nor_promoted_again(
+    tmp_path: Path, store: Store
+):
+    publish(store, "v1")
+    publish(store, "v0")
+    Registry(store).promote("m", "v0")
+    finetune, beside = document(tmp_path), {"base_id": "base", "promoted_id": "m@v0"}
+    with OpenAIServer(knowing(9), models=("base", "m@v0")) as server, pytest.raises(NotFound):
+        run(finetune, server, store, **beside)
+    shutil.rmtree(tmp_path / "runs")  # a pod's scratch folder goes with it
+    with OpenAIServer(knowing(9), models=("m", "base", "m@v0")) as server:
+        findings = run(finetune, server, store, **beside)
+        assert {body["model"] for body in server.requests} == {"m"}
+    assert list(findings.reports) == ["base", "promoted", "candidate"]
+
+
 def test_without_sets_the_runs_own_test_split_is_measured(tmp_path: Path, store: Store):
     notes: list[str] = []
     with OpenAIServer(knowing(10)) as server:
@@ -278,6 +294,7 @@ def test_a_failed_gate_is_a_report_and_no_failure_of_the_job(tmp_path: Path, sto
 def test_an_engine_that_fails_is_no_verdict_and_leaves_no_earlier_one(tmp_path: Path, store: Store):
     evaluated(tmp_path, store, knowing(8))
     shutil.rmtree(tmp_path / "runs" / "m-0123")  # a pod's scratch folder goes with it
+    store.delete("runs/m-0123/evaluation")
     done, _ = evaluated(tmp_path, store, lambda body: Raw("the engine is dead", status=500))
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1].startswith(

@@ -172,6 +172,7 @@ def redo_from(run: Run, stage: Stage) -> None:
         run.store.delete(f"models/{model}/versions/{version}")
     if first <= STAGES.index("evaluate"):
         run.store.delete(run.key("evaluation.json"))
+        run.store.delete(run.key("evaluation"))
         for journal in (run.workdir / "evaluation").glob("*.jsonl"):
             journal.unlink()
     if first <= STAGES.index("train"):

@@ -22,7 +22,7 @@ from callwright.datasets import arrow, mixing, parity, sources
 from callwright.datasets.choosing import Choice, choose
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.encoding import Encoder, Example
-from callwright.datasets.processes import chunks, map_in_order, open_executor
+from callwright.datasets.processes import chunks, default_count, map_in_order, open_executor
 from callwright.datasets.rendering import RefusedError
 from callwright.datasets.report import Finding, Report, foreign_tokens
 from callwright.datasets.tokenizer import load_tokenizer
@@ -176,8 +176,8 @@ def prepare(
 ) -> Prepared:
     """Mix and encode `data` for `dialect` and the base's tokenizer, below `folder`; reuse what is already there.
 
-    `processes` defaults to the machine's. Raises `NotFound` and `InvalidInput` for what is wrong with the sources, the
-    base's tokenizer or its template.
+    `processes` defaults to as many as this one may use. Raises `NotFound` and `InvalidInput` for what is wrong with the
+    sources, the base's tokenizer or its template.
     """
     target = _target(folder, digest(data, dialect, base_dir, template_arguments))
     if not (target / "report.json").is_file():
@@ -236,7 +236,7 @@ def _make(job: _Job, choice: Choice, folder: Path, processes: int | None, on_pro
     report = Report()
     cache_dir = folder.parent / "sources"
     size = sum(sources.resolve(source.path, cache_dir).stat().st_size for source in data.sources)
-    with open_executor((processes or os.cpu_count() or 1) if size >= _POOL_BYTES else 1) as executor:
+    with open_executor((processes or default_count()) if size >= _POOL_BYTES else 1) as executor:
         encoder = _encoder(job)
         split = mixing.mix(data, folder, cache_dir=cache_dir, report=report, on_progress=on_progress, executor=executor)
         try:

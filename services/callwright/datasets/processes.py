@@ -12,11 +12,19 @@ from itertools import islice
 from multiprocessing import forkserver, get_context
 from typing import TypeVar
 
+from callwright import machine
+
 CHUNK_ROWS = 128
-_UNDER_WAY = 2 * (os.cpu_count() or 1)
+_PROCESS_BYTES = 256 * 1024 * 1024
+"""Memory that one more process is sure to find: about 100 MiB of its own, and the pieces that it works on."""
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
+
+
+def default_count() -> int:
+    """Return how many processes to work in: one for each CPU, and no more than there is memory for."""
+    return max(1, min(machine.cpus(), machine.memory_bytes() // _PROCESS_BYTES - 2))  # this one, and the fork server
 
 
 @contextmanager
@@ -49,10 +57,10 @@ def map_in_order(
     if executor is None:
         yield from map(work, pieces)
         return
-    under_way: deque[Future[_Result]] = deque()
+    under_way, most = deque[Future[_Result]](), 2 * machine.cpus()
     for piece in pieces:
         under_way.append(executor.submit(work, piece))
-        if len(under_way) > _UNDER_WAY:
+        if len(under_way) > most:
             yield under_way.popleft().result()
     while under_way:
         yield under_way.popleft().result()

@@ -27,6 +27,8 @@ from callwright.run import Run
 from callwright.spec import measurement
 from callwright.spec.model import EvaluationSet
 
+JOURNALS = "evaluation"
+"""Folder of the run with the answers that an interrupted evaluation carries on from."""
 OWN_SPLIT = "test-split"
 """Name of the run's own test split as a set."""
 
@@ -48,9 +50,10 @@ def evaluate_run(
 
     The endpoint serves the candidate under the model's name; `version` defaults to the run's own. Base and promoted
     version are measured beside it where they are served, under `base_id` and `promoted_id`; the promoted version's
-    report is otherwise taken from the store. `run.workdir` keeps what an interrupted evaluation
-    carries on from. `rows` replaces the document's sets. The caller promotes, or raises `GateFailed` with
-    `findings.gate.message`. Raises `Unavailable` where the endpoint answered too little for a decision.
+    report is otherwise taken from the store. What an interrupted evaluation carries on from is kept in `run.workdir`
+    and, of each model, in the store, for another machine. `rows` replaces the document's sets. The caller promotes, or
+    raises `GateFailed` with `findings.gate.message`. Raises `Unavailable` where the endpoint answered too little for a
+    decision.
     """
     finetune, store, version = run.finetune, run.store, version or run.version
     store.delete_keys([stored_at(run.name)])  # an earlier decision is not this one's, should it not be reached
@@ -66,20 +69,28 @@ def evaluate_run(
     measured = measurement(finetune, version)
 
     def measure(heading: str, model: str, *, version: str | None = None) -> Report:
-        return evaluate(
-            base_url=base_url,
-            model=model,
-            rows=rows,
-            notes=notes,
-            concurrency=spec.concurrency,
-            max_tokens=spec.max_tokens,
-            api_key=api_key,
-            timeout_seconds=timeout_seconds,
-            version=version,
-            on_progress=lambda done, total, words: on_progress(done, total, f"{heading}: {words}"),
-            results_path=run.workdir / "evaluation" / f"{measured}-{heading}{f'-{version}' if version else ''}.jsonl",
-            keep_finished=True,
-        )
+        journal = f"{JOURNALS}/{measured}-{heading}{f'-{version}' if version else ''}.jsonl"
+        here = run.workdir / journal
+        if not here.exists() and store.exists(run.key(journal)):
+            store.get_file(run.key(journal), here)
+        try:
+            return evaluate(
+                base_url=base_url,
+                model=model,
+                rows=rows,
+                notes=notes,
+                concurrency=spec.concurrency,
+                max_tokens=spec.max_tokens,
+                api_key=api_key,
+                timeout_seconds=timeout_seconds,
+                version=version,
+                on_progress=lambda done, total, words: on_progress(done, total, f"{heading}: {words}"),
+                results_path=here,
+                keep_finished=True,
+            )
+        finally:
+            if here.is_file():
+                store.put_file(run.key(journal), here)
 
     reports: dict[str, Report] = {}
     if spec.compare_base and base_id:

@@ -6,12 +6,12 @@ them. Few blocks wait between the two, so memory does not grow with the model.
 
 import hashlib
 import json
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
+from callwright import machine
 from callwright.merger.checkpoint import read_blocks
 from callwright.merger.plan import Shard
 from callwright.store import FileEntry, Store
@@ -53,7 +53,7 @@ def write_shards(
     """
     import torch  # imported here, because showing a plan does not need it
 
-    at_once = min(SHARDS_AT_ONCE, len(os.sched_getaffinity(0)), max(1, len(shards)))
+    at_once = min(SHARDS_AT_ONCE, machine.cpus(), max(1, len(shards)))
     stop = threading.Event()
 
     def advance(nbytes: int) -> None:

@@ -4,7 +4,6 @@ For one machine. On a cluster KubeRay starts Ray and deploys `callwright.server.
 """
 
 import contextlib
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from ray import serve
 from ray._private import ray_constants
 from ray.serve.schema import ApplicationStatus
 
+from callwright import machine
 from callwright.errors import CallwrightError, InvalidInput, StageFailed, TimedOut
 from callwright.server import ingress
 from callwright.server.app import build
@@ -46,8 +46,9 @@ def running(config: ServerConfig, stop: Stop) -> Iterator[None]:
 
 
 def _start_ray(config: ServerConfig) -> None:
-    # Ray's CPUs are a budget, not cores: Serve's controller, its proxy and the replicas must all fit in.
-    budget = max(os.cpu_count() or 1, int(config.cpus * config.max_replicas) + 4)
+    # Ray's CPUs are a budget, not cores: Serve's controller, its proxy and the replicas must all fit in. For each of
+    # them Ray starts a process beforehand, so a node's count would not fit into a pod.
+    budget = max(machine.cpus(), int(config.cpus * config.max_replicas) + 4)
     ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray takes 127.0.0.1 for the machine's address, and listens on all
     ray.init(
         "local",  # ignores any other cluster that runs or ran on the machine

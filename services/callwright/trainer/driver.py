@@ -15,6 +15,7 @@ from ray.exceptions import RayActorError
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from callwright import machine
 from callwright.errors import CallwrightError, Interrupted, InvalidInput, StageFailed
 from callwright.progress import Advance
 from callwright.run import Run
@@ -77,8 +78,8 @@ def _cluster(resources: Resources) -> Iterator[None]:
         with termination_ends(partial(ray.init, ignore_reinit_error=True, logging_level="ERROR", log_to_driver=False)):
             yield
         return
-    # Logical CPUs: the machine's own, or as many as the workers and Ray Train's controller ask for.
-    logical = max(os.cpu_count() or 1, int(resources.workers * resources.cpus_per_worker + 1))
+    # Logical CPUs: those of this process, or as many as the workers and Ray Train's controller ask for.
+    logical = max(machine.cpus(), int(resources.workers * resources.cpus_per_worker + 1))
     ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray takes 127.0.0.1 for the machine's address, and listens on all
     start = partial(
         ray.init,

@@ -82,15 +82,16 @@ def train_run(
     """
     if is_trained(run):
         return run.read_json("report.json")
-    if data is None and run.read_json(PREPARED):
+    is_prepared = data is None and bool(run.read_json(PREPARED))
+    if is_prepared:
         data = run.workdir / DATA
         run.store.get_tree(run.key(DATA), data)
-    else:
-        data = data or prepare_run(run, on_progress=on_progress).folder
-        run.store.put_tree(run.key(DATA), data)
+    data = data or prepare_run(run, on_progress=on_progress).folder
     spec, expected = run.finetune.spec, _forecast(run, data, elsewhere=joins_cluster())
     on_note(f"train: {expected.describe()}")
     trackers = _trackers(run)
+    if not is_prepared:
+        run.store.put_tree(run.key(DATA), data)
     config = WorkerConfig(
         finetune=run.finetune, run=run.name, store=run.store.url, root=run.root.absolute(), data=data.absolute(),
         directory=Path.cwd(), sharded=expected.sharded,

@@ -15,6 +15,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import get_device
 from torch import Tensor
 
+from callwright import machine
 from callwright.errors import InvalidInput
 from callwright.run import Run
 from callwright.trainer.checkpoints import Checkpoints
@@ -89,10 +90,7 @@ def device_bytes(device: torch.device) -> int:
     """Return the bytes of memory on the GPU, or else of this machine; a container's limit, where there is one."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
-    return total if text == "max" else min(total, int(text))
+    return machine.memory_bytes()
 
 
 def _needs_sharding(run: Run, rows: Rows, device: torch.device, workers: int) -> bool:

@@ -8,9 +8,15 @@ from typing import Any, Literal
 from callwright.controller.config import PodPart, PodSize
 from callwright.controller.desired.run import SCRATCH_FOLDER, SPEC_FOLDER, Manifest, Run
 from callwright.errors import InvalidInput
+from callwright.machine import CPUS
 
 DATA_FOLDER = "/data"
 _UID = 65532
+_COUNTED = [
+    {"name": name, "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu"}}}
+    for name in (CPUS, "OMP_NUM_THREADS")
+]
+"""A container without a limit of CPUs sees all of the node's, and would start a process or thread for each."""
 
 
 def job(run: Run, stage: Literal["prepare", "merge", "evaluate"], pod: Manifest) -> Manifest:
@@ -75,7 +81,7 @@ def pod(run: Run, stage: str, containers: list[Manifest]) -> Manifest:
 def container(
     run: Run, name: str, image: str, size: PodSize, *, gpus: int = 0, command: list[str] | None = None
 ) -> Manifest:
-    """Return a container of the run; KubeRay gives those of Ray their command."""
+    """Return a container of the run; KubeRay gives those of Ray their command, and Ray counts their CPUs."""
     pods = run.config.pods
     mounts = [
         {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True},
@@ -100,6 +106,7 @@ def container(
             {"name": "CALLWRIGHT_STORE", "value": run.store},
             {"name": "HOME", "value": SCRATCH_FOLDER},
             {"name": "HF_HOME", "value": f"{SCRATCH_FOLDER}/huggingface"},
+            *(_COUNTED if command else []),
         ],
         "envFrom": [secret],
         "workingDir": SCRATCH_FOLDER,
