@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 
 import manifests
 from callwright import spec
-from callwright.controller.config import Allowed, ControllerConfig
+from callwright.controller.config import Allowed, ControllerConfig, Rdma
 from callwright.controller.metrics import Metrics as ControllerMetrics
 from callwright.server.config import ServerConfig
 from callwright.sidecar.admission import Gate
@@ -165,6 +165,23 @@ def test_controller_reads_its_configuration(path: Path) -> None:
     text = only(render("callwright", values_of(path)), "ConfigMap")["data"]["controller.yaml"]
     config = ControllerConfig.model_validate(yaml.safe_load(text))
     assert config.images.trainer.partition(":")[2]
+
+
+def test_the_controller_is_told_of_rdma_and_of_the_preparation() -> None:
+    runs = {
+        "rdma": {"resource": "rdma/hca", "count": 2, "ipcLock": False},
+        "prepare": {"cpu": "8", "memory": "32Gi"},
+        "deadlineSeconds": {"prepare": 600},
+        "templates": {"prepare": {"spec": {"nodeSelector": {"pool": "cpu"}}}},
+    }
+    values = {"store": {"url": "s3://b"}, "runs": runs}
+    text = only(render("callwright", values), "ConfigMap")["data"]["controller.yaml"]
+    pods = ControllerConfig.model_validate(yaml.safe_load(text)).pods
+    assert pods.rdma == Rdma(resource="rdma/hca", count=2, ipc_lock=False)
+    assert (pods.prepare.cpu, pods.prepare.memory, pods.deadline_seconds.prepare) == ("8", "32Gi", 600)
+    assert pods.templates["prepare"] == {"spec": {"nodeSelector": {"pool": "cpu"}}}
+    with pytest.raises(helm.HelmError, match="resource"):
+        render("callwright", {"store": {"url": "s3://b"}, "runs": {"rdma": {"count": 2}}})
 
 
 @pytest.mark.parametrize("path", sorted((CHARTS / "finetune/ci").glob("*.yaml")), ids=lambda path: path.stem)

@@ -288,6 +288,25 @@ def test_workers_share_a_pod_where_the_document_says_so() -> None:
     assert container["resources"]["limits"] == {"memory": "12Gi", "nvidia.com/gpu": 8}
 
 
+@pytest.mark.parametrize(
+    ("given", "capabilities"),
+    [
+        ({"resource": "rdma/hca"}, {"drop": ["ALL"], "add": ["IPC_LOCK"]}),
+        ({"resource": "rdma/hca", "count": 1, "ipcLock": False}, {"drop": ["ALL"]}),
+    ],
+)
+def test_training_workers_have_rdma_where_the_installation_has(
+    shared: Path, given: dict[str, Any], capabilities: dict[str, Any]
+) -> None:
+    run = run_of(config=CONFIG.model_copy(update={"pods": RunPods.model_validate({"rdma": given})}))
+    assert manifests.problems(desired.ray_job(run), kuberay=shared / "crds/kuberay") == []
+    (made,) = worker(run)["template"]["spec"]["containers"]
+    assert made["resources"]["limits"] == {"memory": "64Gi", "nvidia.com/gpu": 1, "rdma/hca": 1}
+    assert made["securityContext"]["capabilities"] == capabilities
+    others = [yaml.safe_dump(each) for each in objects(run) if each["kind"] != "RayJob"]
+    assert not any("rdma/hca" in each or "IPC_LOCK" in each for each in others)
+
+
 def test_every_stage_has_a_deadline_and_room_for_the_installations_own() -> None:
     own = {"metadata": {"annotations": {"a": "b"}}, "spec": {"priorityClassName": "low"}}
     ipc = {"securityContext": {"capabilities": {"add": ["IPC_LOCK"]}}, "resources": {"limits": {"rdma/ib": 1}}}

@@ -76,6 +76,27 @@ def test_a_merge_that_publishes_nothing_has_failed(play: Play, store: Store, rec
     assert f"models/weather/versions/{run}/manifest.json in {store.url}" in status["message"]
 
 
+def test_a_preparation_without_a_record_has_failed(play: Play, reconciler: Reconciler) -> None:
+    play.apply(play.document())
+    play.live(reconciler, until="Preparing", but="prepare")
+    play.job("prepare")
+    status = look(reconciler, play)
+    assert condition(status, "Prepared") == ("False", "NotPrepared")
+    assert f"runs/{status['run']}/prepared.json" in status["message"]
+    assert play.cluster.find(RAY_JOB, play.namespace) == []
+
+
+def test_a_wrong_input_is_told_from_the_preparation_s_pod(play: Play, reconciler: Reconciler) -> None:
+    play.apply(play.document())
+    play.live(reconciler, until="Preparing", but="prepare")
+    play.failed_pod(JOB, "prepare", container="prepare", log="error: lora.rank is 4096, larger than", code=2)
+    play.job("prepare", "Failed", "PodFailurePolicy", "Container prepare failed with exit code 2")
+    status = look(reconciler, play)
+    assert (status["phase"], condition(status, "Prepared")) == ("Failed", ("False", "PodFailurePolicy"))
+    assert "| error: lora.rank is 4096, larger than" in status["message"]
+    assert "nothing was trained yet" in status["message"]
+
+
 def test_an_evaluation_without_a_record_has_failed(play: Play, reconciler: Reconciler) -> None:
     play.apply(play.document())
     play.live(reconciler, until="Evaluating", but="evaluate")

@@ -70,6 +70,15 @@ class DeadlineSeconds(SpecModel):
     """Of the evaluation Job."""
 
 
+class Rdma(SpecModel):
+    resource: str = Field(min_length=3)
+    """Name of the nodes' RDMA devices as a resource, as their device plugin has it: `rdma/hca`, `rdma/ib`."""
+    count: int = Field(default=1, ge=1)
+    """Of them, for each pod."""
+    ipc_lock: bool = True
+    """Add the capability IPC_LOCK, to pin memory."""
+
+
 class RunPods(SpecModel):
     service_account: str | None = None
     """Service account of the pods of a run, for cloud identities; the namespace's default when absent."""
@@ -99,6 +108,8 @@ class RunPods(SpecModel):
     """Times that a failed RayJob or Job is tried again, each on new pods."""
     gpu_resource: str = Field(default="nvidia.com/gpu", min_length=3)
     """Name of the nodes' GPUs as a resource."""
+    rdma: Rdma | None = None
+    """RDMA between the pods of training workers; none when absent."""
     deadline_seconds: DeadlineSeconds = DeadlineSeconds()
     """Seconds after which a stage that has not ended fails."""
     templates: dict[PodPart, dict[str, Any]] = Field(default_factory=dict)

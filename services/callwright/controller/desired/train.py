@@ -61,7 +61,11 @@ def _workers(run: Run) -> Manifest:
     each = int(resources.gpus_per_pod / resources.gpus_per_worker) if resources.gpus_per_pod else 1
     gpus, cpus = math.ceil(resources.gpus_per_worker * each), resources.cpus_per_worker * each
     size = PodSize(cpu=_cpus(cpus), memory=_times(resources.memory_per_worker, each))
-    pod = pods.pod(run, STAGE, [pods.container(run, "ray-worker", run.config.images.trainer, size, gpus=gpus)])
+    container = pods.container(run, "ray-worker", run.config.images.trainer, size, gpus=gpus)
+    if rdma := run.config.pods.rdma:
+        container["resources"]["limits"][rdma.resource] = rdma.count
+        container["securityContext"]["capabilities"] |= {"add": ["IPC_LOCK"]} if rdma.ipc_lock else {}
+    pod = pods.pod(run, STAGE, [container])
     pod["spec"] |= pods.placement(run)
     replicas = resources.workers // each
     return {
