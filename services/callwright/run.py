@@ -7,7 +7,7 @@ the stage `data` where no GPU waits, and brings the base.
 | stage | function | leaves in the store | an interrupted one |
 |---|---|---|---|
 | data | `datasets.prepare.prepare_run` | nothing: Arrow files in the scratch folder | is made anew |
-| prepare | `trainer.preparation.prepare_training` | `runs/<run>/data/`, the base, `prepared.json` | is made anew |
+| prepare | `trainer.stage.prepare_training` | `runs/<run>/data/`, the base, `prepared.json` | is made anew |
 | train | `trainer.stage.train_run` | `runs/<run>/adapter/`, `report.json` | goes on from the newest checkpoint |
 | merge | `merger.stage.merge_run` | `models/<model>/versions/<version>/` | keeps the files that are whole |
 | evaluate | `evaluator.stage.evaluate_run` | `runs/<run>/evaluation.json` | keeps the answers that it has |

@@ -16,6 +16,7 @@ from callwright.errors import InvalidInput
 from callwright.run import Run
 from callwright.store import Store
 from callwright.trainer.stage import prepare_training, train_run
+from callwright.trainer.worker import fetch_data
 from hub import COMMIT, serving_hub
 from models import tiny_model
 
@@ -79,6 +80,27 @@ def test_a_training_needs_neither_the_hub_nor_the_corpora_any_more(
     rows.unlink()
     assert "conversations encoded" not in stage("train", "http://127.0.0.1:1")
     assert bucket.exists("runs/tiny-1/adapter/adapter_config.json")
+
+
+def test_workers_of_one_pod_share_a_copy_that_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where two fetch it at once: the other is done while this one's copy is half there."""
+    store = Store.open((tmp_path / "store").as_uri())
+    run = Run(spec.FineTune.model_construct(), "tiny-1", store, tmp_path)
+    for name in ("a", "b"):
+        store.put_bytes(f"runs/tiny-1/data/{name}", name.encode())
+    real, others = Store.get_file, []
+
+    def slowly(self: Store, key: str, path: Path) -> None:
+        if not others:
+            others.append(None)
+            others[0] = fetch_data(run)
+        assert not (tmp_path / "runs/tiny-1/data").is_dir() or len(list(others[0].iterdir())) == 2
+        real(self, key, path)
+
+    monkeypatch.setattr(Store, "get_file", slowly)
+    assert fetch_data(run) == others[0] == fetch_data(run)
+    assert {path.name: path.read_text() for path in others[0].iterdir()} == {"a": "a", "b": "b"}
+    assert [path.name for path in run.workdir.iterdir()] == ["data"]
 
 
 def run_of(document: dict[str, Any], store: Store, root: Path) -> Run:

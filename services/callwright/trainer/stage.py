@@ -31,10 +31,8 @@ from callwright.trainer.model import quantization, resolve_dtype
 from callwright.trainer.rows import Rows
 from callwright.trainer.trackers import Trackers
 from callwright.trainer.train_loop import ADAPTER
-from callwright.trainer.worker import device_bytes
+from callwright.trainer.worker import DATA, device_bytes, fetch_data
 
-DATA = "data"
-"""Folder of the run that has its prepared conversations, for workers on other machines."""
 PREPARED = "prepared.json"
 """Record of what the stage `prepare` has done, written last."""
 
@@ -83,10 +81,8 @@ def train_run(
     if is_trained(run):
         return run.read_json("report.json")
     is_prepared = data is None and bool(run.read_json(PREPARED))
-    if is_prepared:
-        data = run.workdir / DATA
-        run.store.get_tree(run.key(DATA), data)
-    data = data or prepare_run(run, on_progress=on_progress).folder
+    if data is None:
+        data = fetch_data(run) if is_prepared else prepare_run(run, on_progress=on_progress).folder
     spec, expected = run.finetune.spec, _forecast(run, data, elsewhere=joins_cluster())
     on_note(f"train: {expected.describe()}")
     trackers = _trackers(run)

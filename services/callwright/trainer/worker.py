@@ -4,6 +4,8 @@ Owns the worker's device, its copy of the data, and how workers talk to each oth
 """
 
 import os
+import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,9 @@ from callwright.trainer.model import load_model, resolve_dtype
 from callwright.trainer.rows import Rows
 from callwright.trainer.train_loop import TrainLoop
 
+DATA = "data"
+"""Folder of the run that has its prepared conversations, in the store and where a worker copies them to."""
+
 
 def train_loop_per_worker(settings: dict[str, Any]) -> None:
     """Train one worker's share of a run; Ray Train calls this in every worker, and again after a failure.
@@ -39,7 +44,7 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     run, spec = config.open_run(), config.finetune.spec
     device = _device(gpu=spec.resources.gpus_per_worker > 0)
-    data = _data_folder(config.data, run)
+    data = config.data if config.data.is_dir() else fetch_data(run)
     rows = Rows.open(data / "train.arrow")
     sharded = config.sharded
     if sharded is None:
@@ -103,12 +108,17 @@ def _needs_sharding(run: Run, rows: Rows, device: torch.device, workers: int) ->
     return bool(expected.sharded)
 
 
-def _data_folder(made: Path, run: Run) -> Path:
-    """Return the prepared rows: where the driver made them, or a copy from the store on another node."""
-    if made.is_dir():
-        return made
-    copy = run.workdir / "data"
-    run.store.get_tree(run.key("data"), copy)
+def fetch_data(run: Run) -> Path:
+    """Return a copy of the run's prepared conversations in the store; workers that share a folder share one, whole."""
+    copy = run.workdir / DATA
+    if not copy.is_dir():
+        run.workdir.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(dir=run.workdir, prefix=f"{DATA}."))
+        run.store.get_tree(run.key(DATA), staged)
+        try:
+            staged.rename(copy)
+        except OSError:  # another was faster
+            shutil.rmtree(staged)
     return copy
 
 
