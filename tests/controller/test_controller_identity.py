@@ -82,6 +82,19 @@ def test_what_depends_on_a_change_is_done_anew(play: Play, reconciler: Reconcile
     assert started(play) == anew
 
 
+def test_a_dialect_that_a_document_names_after_its_end_is_trained(play: Play, reconciler: Reconciler):
+    """Also the one that an older release took where none was named."""
+    runs = []
+    for changed in ({}, {"dialect": "ms_agent"}, {"dialect": None}):
+        if runs:
+            play.change(**changed)
+        else:
+            play.apply(play.document())
+        runs.append(play.live(reconciler)["run"])
+    assert runs[0] == runs[2] != runs[1]
+    assert started(play) == {"train": 1, "merge": 1, "evaluate": 1}, "objects of a run that is over are gone"
+
+
 def test_a_release_that_names_runs_otherwise_trains_nothing_again(
     play: Play, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ):

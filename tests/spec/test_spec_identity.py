@@ -2,17 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import Field
 
 from callwright import spec
 from callwright.spec import FineTune, FineTuneSpec, identity
-from callwright.spec.model import SpecModel, Train
+from callwright.spec.model import DialectName, SpecModel, Train
 
 DOCUMENTS = Path(__file__).parent / "documents"
 """Documents as users wrote them, and as an API server of the first release stored them, with the names they had."""
+_FIRST = {"dialect": "ms_agent"}
+"""What an API server of the first release wrote into a document that names no dialect."""
 SHORT: dict[str, Any] = {
     "apiVersion": spec.API_VERSION,
     "kind": "FineTune",
@@ -33,8 +35,14 @@ def names(finetune: FineTune) -> list[str]:
 
 @pytest.mark.parametrize("path", sorted(DOCUMENTS.glob("*.json")), ids=lambda path: path.stem)
 def test_a_stored_document_keeps_its_names(path: Path):
+    """One that the user wrote names no dialect, and asks for another one today: its run goes by its earlier name."""
     stored = json.loads(path.read_text())
-    assert names(FineTune.model_validate(stored["document"])) == stored["names"]
+    document = FineTune.model_validate(stored["document"])
+    assert spec.earlier_run_name(document) == stored["names"][0]
+    if document.spec.dialect is None:
+        assert names(document)[0] != stored["names"][0]
+        document = FineTune.model_validate(stored["document"] | {"spec": stored["document"]["spec"] | _FIRST})
+    assert names(document) == stored["names"]
 
 
 def test_a_document_has_the_same_names_once_all_defaults_are_written_into_it():
@@ -47,6 +55,8 @@ def test_a_document_has_the_same_names_once_all_defaults_are_written_into_it():
 def test_a_field_that_is_added_with_a_default_names_nothing_anew(monkeypatch: pytest.MonkeyPatch, given: Any):
     class Wider(Train):
         added: int = Field(default=7)
+
+    monkeypatch.setitem(identity.FIRST_DEFAULTS, "WiderSpec.dialect", "ms_agent")
 
     class WiderSpec(FineTuneSpec):
         train: Wider = Wider()
@@ -63,7 +73,7 @@ def test_a_field_that_is_added_with_a_default_names_nothing_anew(monkeypatch: py
     assert names(WiderDocument.model_validate(document))[0] != names(before)[0]
 
 
-def test_a_default_that_changes_names_nothing_anew(monkeypatch: pytest.MonkeyPatch):
+def test_a_default_that_changes_names_nothing_anew_where_it_was_written_down(monkeypatch: pytest.MonkeyPatch):
     class Later(Train):
         warmup_ratio: float = 0.1
 
@@ -74,14 +84,18 @@ def test_a_default_that_changes_names_nothing_anew(monkeypatch: pytest.MonkeyPat
         spec: LaterSpec
 
     monkeypatch.setitem(identity.FIRST_DEFAULTS, "Later.warmup_ratio", 0.03)
-    before = made(train={"epochs": 3})
-    for stored in (before.model_dump(by_alias=True), before.model_dump(by_alias=True, exclude_unset=True)):
-        assert names(LaterDocument.model_validate(stored)) == names(before)
+    monkeypatch.setitem(identity.FIRST_DEFAULTS, "LaterSpec.dialect", "ms_agent")
+    before = made(train={"epochs": 3}, dialect="ms_agent")
+    assert names(LaterDocument.model_validate(before.model_dump(by_alias=True))) == names(before)
+    short = LaterDocument.model_validate(before.model_dump(by_alias=True, exclude_unset=True))
+    assert spec.run_name(short) != spec.run_name(before), "it asks for another warm-up now"
+    assert spec.earlier_run_name(short) == spec.run_name(before)
 
 
-def test_the_dialect_that_was_the_default_names_no_run_anew():
-    assert names(made(dialect="ms_agent")) == names(made())
-    assert names(made(dialect="native"))[0] not in (names(made())[0], names(made(dialect="hermes"))[0])
+def test_each_dialect_is_a_run_of_its_own_and_so_is_none():
+    """`native` refuses a base that none falls back for."""
+    runs = [spec.run_name(made(**part)) for part in ({}, *({"dialect": name} for name in get_args(DialectName)))]
+    assert len(set(runs)) == len(runs)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ FineTuneOption = Annotated[
     Path | None, typer.Option("--finetune", help="FineTune document to take base, dialect, weights and length from.")
 ]
 BaseOption = Annotated[str | None, typer.Option(help="Base whose tokenizer and template to use; the demo's own.")]
-DialectOption = Annotated[str | None, typer.Option(help="Dialect to write in; ms_agent.")]
+DialectOption = Annotated[str | None, typer.Option(help="Dialect to write in; native, the base's own, when absent.")]
 PresetOption = Annotated[
     Literal["react", "last_turn", "all", "none"] | None, typer.Option(help="Preset of loss weights; react.")
 ]

@@ -21,6 +21,7 @@ from callwright.run import Run
 from callwright.server import local
 from callwright.server.preflight import free_ports
 from callwright.server.trial import Trial, plan_trial, promoted_to_serve
+from callwright.spec.identity import FIRST_DEFAULTS
 from callwright.store import Registry, Store, resolve_base
 
 Stage = Literal["data", "train", "merge", "evaluate", "promote"]
@@ -105,8 +106,24 @@ def open_run(file: Path, *, store: str | None = None, root: Path = Path(".callwr
         from callwright.datasets import prepare
 
         base_dir = resolve_base(base.model, base.revision, root / "cache")
-        name = spec.run_name(finetune, prepare.corpora_digest(finetune.spec.data, base_dir))
+        corpora_digest = prepare.corpora_digest(finetune.spec.data, base_dir)
+        run, earlier = (
+            Run(finetune, make(finetune, corpora_digest), opened, root)
+            for make in (spec.run_name, spec.earlier_run_name)
+        )
+        return earlier if earlier.name != run.name and _goes_on(run, earlier) else run
     return Run(finetune, name, opened, root)
+
+
+def _goes_on(run: Run, earlier: Run) -> bool:
+    """Return whether a document that names no dialect goes on with what a release that took another by default has
+    begun of it: that release left no dialect beside the sample, or a native one, but never the one of this name.
+    """
+    from callwright.datasets import parity
+
+    if run.store.list(run.key("")) or not run.store.list(earlier.key("")):
+        return False
+    return bool(earlier.read_json(f"data/{parity.FILE}").get("dialect") != FIRST_DEFAULTS["FineTuneSpec.dialect"])
 
 
 def plan_trial_here(run: Run) -> Trial:

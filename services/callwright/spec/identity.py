@@ -4,9 +4,11 @@
     version = version_name(finetune, name)       the same, or another one where `merge` shapes the weights
     measurement(finetune, version)               "9c1f0a77d2e4": the requests that a version is measured with
 
-Only what a document sets counts, save where it sets what is the default anyway: a field that a later release adds, or
-whose default it changes, names no existing run anew, also where the API server has written all defaults into it. The
-gate, what training tells of itself, and what it runs on are no part of any of them.
+Only what differs from a field's first default counts, whether the user or the API server has written it: a field that
+a later release adds names no existing run anew. Where a later release changes a default, a document that has the first
+one written into it keeps its run; one that says nothing asks for another one, and `earlier_run_name` is what the run
+was called that it asked for before. The gate, what training tells of itself, and what it runs on are no part of any of
+them.
 """
 
 import hashlib
@@ -47,6 +49,12 @@ def run_name(finetune: FineTune, corpora_digest: str = "") -> str:
     return _name(finetune, _digest(finetune.model_name, _chosen(finetune, TRAINING), corpora_digest))
 
 
+def earlier_run_name(finetune: FineTune, corpora_digest: str = "") -> str:
+    """Return the name that `run_name` gave while every default was the first one; for most documents the same."""
+    chosen = _chosen(finetune, TRAINING, said=True)
+    return _name(finetune, _digest(finetune.model_name, chosen, corpora_digest))
+
+
 def version_name(finetune: FineTune, run: str) -> str:
     """Return the name of the version that the run's adapter becomes: the run's own where `merge` is as it comes."""
     settings = _chosen(finetune, MERGE)
@@ -69,9 +77,11 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _chosen(finetune: FineTune, fields: _Fields) -> dict[str, Any]:
-    """Return what the document chooses of these fields, as JSON; keys are attributes' names."""
-    chosen = _choices(finetune.spec)
+def _chosen(finetune: FineTune, fields: _Fields, *, said: bool = False) -> dict[str, Any]:
+    """Return what the document chooses of these fields, as JSON; keys are attributes' names. `said` leaves out what it
+    does not set itself.
+    """
+    chosen = _choices(finetune.spec, said)
     return {
         name: value for name, left_out in fields.items() if (value := _without(chosen.get(name, {}), left_out)) != {}
     }
@@ -81,19 +91,21 @@ def _without(value: Any, left_out: tuple[str, ...]) -> Any:
     return {key: part for key, part in value.items() if key not in left_out} if left_out else value
 
 
-def _choices(model: BaseModel) -> dict[str, Any]:
-    """Return the fields that are set, and to another value than their default, today's and the first."""
+def _choices(model: BaseModel, said: bool) -> dict[str, Any]:
+    """Return the fields that have another value than their first default."""
     chosen: dict[str, Any] = {}
-    for name in sorted(model.model_fields_set):
-        value, field = getattr(model, name), type(model).model_fields[name]
-        default = field.get_default(call_default_factory=True)
-        if value in (default, FIRST_DEFAULTS.get(f"{type(model).__name__}.{name}", default)):
+    for name, field in sorted(type(model).model_fields.items()):
+        value, default = getattr(model, name), field.get_default(call_default_factory=True)
+        first = FIRST_DEFAULTS.get(f"{type(model).__name__}.{name}", default)
+        if said and name not in model.model_fields_set:
             continue
         if isinstance(value, BaseModel):
-            if inner := _choices(value):
+            if inner := _choices(value, said):
                 chosen[name] = inner
+        elif value == first:
+            continue
         elif isinstance(value, tuple) and any(isinstance(each, BaseModel) for each in value):
-            chosen[name] = [_choices(each) for each in value]
+            chosen[name] = [_choices(each, said) for each in value]
         else:
             chosen[name] = model.model_dump(mode="json", include={name})[name]
     return chosen

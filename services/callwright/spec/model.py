@@ -424,8 +424,8 @@ class FineTuneSpec(SpecModel):
     """The model to start from."""
     dialect: DialectName | None = None
     """How tools, calls and results are written, in training and in serving alike. `native` is what the base's own chat
-    template writes, and so is none, save that `react_en` takes its place where that template shows no tools or writes
-    calls in a way that nothing here reads."""
+    template writes, or `react_en` where that shows no tools; it fails where that writes calls in a way that nothing
+    here reads. When absent it is `native`, with `react_en` in that case too."""
     store: StoreURL | None = None
     """Object store URL, names in it percent-encoded; `CALLWRIGHT_STORE`, else `file://` in the working directory, when
     absent."""
