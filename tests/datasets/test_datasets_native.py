@@ -23,6 +23,7 @@ from callwright.dialects.native import Native
 from callwright.dialects.types import Text, Thought, ToolCall, Turn
 from callwright.errors import InvalidInput
 from callwright.spec.model import Data, LossWeights, Source
+from mistral import SPECIAL, mistral_template
 
 __all__ = ["tokenizer_with"]
 CHOSEN = {
@@ -185,6 +186,53 @@ def test_a_native_dialect_that_the_template_does_not_write_is_refused(tokenizer_
         choose("qwen_xml", tokenizer_with(TEMPLATES["phi3"]))
     with pytest.raises(InvalidInput, match=r"got 'qwen'; expected one of native, react_en"):
         choose("qwen", tokenizer_with(TEMPLATES["qwen3"]))
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "lost"),
+    [
+        ("v3", "mistral_v3", {"text beside a call", "a thought before a call", "leaves thoughts out"}),
+        ("v7", "mistral_v3", {"leaves thoughts out"}),
+        ("v11", "mistral_v11", {"leaves thoughts out"}),
+        ("v13", "mistral", set()),
+        ("v15", "mistral", set()),
+    ],
+)
+def test_mistrals_own_templates_are_read_and_lose_what_is_said(
+    version: str, name: str, lost: set[str], tokenizer_with: Callable[..., Any]
+) -> None:
+    pytest.importorskip("mistral_common")
+    tokenizer = tokenizer_with(mistral_template(version), version)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL)})
+    choice, made = choose("native", tokenizer), encoder(tokenizer)
+    assert choice.dialect.name == name
+    assert {fact for fact in _FACTS if any(fact in note for note in choice.notes)} == {
+        fact for fact in _FACTS if any(fact in each for each in lost)
+    }
+    kept = 0
+    for talk in TALKS.values():
+        try:
+            kept += bool(list(made.layouts(talk)))
+        except RefusedError as error:
+            assert lost - {"leaves thoughts out"}, error  # noqa: PT017
+    assert kept == (3 if version == "v3" else len(TALKS))
+
+
+@needs_templates
+def test_think_tags_are_the_thought_of_a_format_with_tags_of_its_own(tokenizer_with: Callable[..., Any]) -> None:
+    tokenizer = tokenizer_with(TEMPLATES["diffusion_gemma"], "diffusion_gemma")
+    talk = conversation(user("W?"), asked(call(0, city="Oslo"), content="<think>\nI must look.\n</think>\n\n"))
+    [layout] = encoder(tokenizer).layouts(talk)
+    assert "<|channel>thought\nI must look.\n<channel|><|tool_call>call:get_weather" in layout.text
+    assert "<think>" not in layout.text
+
+
+@needs_templates
+def test_a_row_with_a_tool_that_no_call_could_name_is_refused_by_name(tokenizer_with: Callable[..., Any]) -> None:
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"ids[]": {"type": "string"}}}}
+    talk = replace(conversation(user("Hi"), said("Yes.")), tools=[{"type": "function", "function": tool}])
+    with pytest.raises(RefusedError, match=r"got the parameter 'ids\[\]' of 'f', a name that gemma has no way"):
+        list(encoder(tokenizer_with(TEMPLATES["diffusion_gemma"], "diffusion_gemma")).layouts(talk))
 
 
 def base_tokenizer(make_base: Callable[..., Path], template: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 from dialect_cases import ALERT, PARIS, TOOLS, Bad, Case, Made
 from qwen_xml_cases import ANY, WRITE
 
-from callwright.dialects.gemma_stream import FUNCTION_GEMMA, GEMMA_4
+from callwright.dialects.gemma_tokens import FUNCTION_GEMMA, GEMMA_4
 
 Q = '<|"|>'
 WEATHER = f"<|tool_call>call:get_weather{{city:{Q}Paris{Q}}}<tool_call|>"
@@ -53,6 +53,11 @@ SHARED = [
     _case("the token that ends a turn", f"{WEATHER}<turn|>", None, PARIS),
     _case("the token that closes a call twice", f"{WEATHER}<tool_call|>", None, PARIS),
     _case("a brace too many", WEATHER.replace("}<", "}}<"), None, PARIS),
+    _case("think tags before a call", f"<think>\nhm\n</think>\n\n{WEATHER}", None, PARIS, thought="hm"),
+    _case("think tags before an answer", "<think>hm</think>Hi", "Hi", thought="hm"),
+    _case("a call in think tags", f"<think>\n{WEATHER}\n</think>\nHi", "Hi", thought=WEATHER),
+    _case("a call in think tags that never end", f"<think>hm\n{WEATHER}", None, PARIS, thought="hm"),
+    _kept("think tags in a sentence", "Write <think> and </think> around it."),
     _case("in a code fence", f"```\n{WEATHER}\n```", None, PARIS),
     _case(
         "white space between all parts",
@@ -204,6 +209,7 @@ def _of_function_gemma(case: Case) -> Case:
     return replace(
         case, trouble=case.trouble.replace("gemma", "functiongemma"), dialects=("functiongemma",), calls=calls,
         text=_spelled(case.text), content=None if case.content is None else _spelled(case.content),
+        thought=None if case.thought is None else _spelled(case.thought),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pytest
 from contract import LAWS
 
 from callwright import dialects
+from callwright.errors import InvalidInput
 from callwright.spec.model import DialectName
 
 _ran: set[tuple[str, str]] = set()
@@ -41,5 +42,5 @@ def test_every_dialect_is_named_once_and_known_to_the_spec() -> None:
 
 
 def test_unknown_name_lists_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match=r"got 'react'; expected one of react_en, react_zh, toolbench, ms_agent"):
+    with pytest.raises(InvalidInput, match=r"got 'react'; expected one of react_en, react_zh, toolbench, ms_agent"):
         dialects.load("react")

@@ -1,6 +1,7 @@
 """Native formats whose values are raw text: what is written is what the models' templates write, and is read back."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ from test_dialects_growth import check_growth, read_in_pieces
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from callwright import dialects
-from callwright.dialects import CallDelta, Dialect, Text, Thought, ThoughtDelta, ToolCall, Turn, accumulate
+from callwright.dialects import (
+    NATIVE_NAMES,
+    CallDelta,
+    Dialect,
+    Text,
+    Thought,
+    ThoughtDelta,
+    ToolCall,
+    Turn,
+    accumulate,
+)
 from callwright.dialects.qwen_xml import NEMOTRON, QWEN_3_5, QWEN_3_6, QWEN_3_CODER, QwenXml
 from callwright.errors import InvalidInput
 
@@ -110,6 +121,28 @@ def test_what_the_format_cannot_hold_is_refused_by_name(name: str) -> None:
     }[name]
     with pytest.raises(InvalidInput, match=f"for 'text' of 'write_file', which {name} has no way to write"):
         dialect.write(_turn([("write_file", bad)]), ALL_TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "is_held"),
+    [
+        *((name, parameter, name not in RAW) for name in NATIVE_NAMES for parameter in ("a>b", "a\nb")),
+        *((name, parameter, True) for name in NATIVE_NAMES for parameter in ("a b", "a-b", "$x", "日本")),
+        *(("gemma", parameter, False) for parameter in ("ids[]", "a:b", "a=b", "a,b")),
+        ("qwen_xml", "ids[]", True),
+    ],
+)
+def test_a_tool_whose_parameter_no_call_can_name_is_refused_by_name(name: str, parameter: str, is_held: bool) -> None:
+    dialect = dialects.load(name, native=True)
+    schema = {"type": "object", "properties": {"city": {"type": "string"}, parameter: {"type": "integer"}}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    asked = [{"role": "user", "content": "Hi"}]
+    if is_held:
+        assert dialect.render(asked, tools).tools
+        return
+    told = re.escape(f"tools: got the parameter {parameter!r} of 'f', a name that {name} has no way to write")
+    with pytest.raises(InvalidInput, match=told):
+        dialect.render(asked, tools)
 
 
 def _eagerly(dialect: Dialect, text: str) -> list[str]:

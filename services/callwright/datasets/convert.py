@@ -148,5 +148,5 @@ def _arguments(text: str, tool: Tool | None) -> object:
 def _load(name: str) -> Dialect:
     try:
         return dialects.load(name)
-    except ValueError as error:
+    except InvalidInput as error:
         raise InvalidInput(f"converting: {error}, or {NEUTRAL}") from None

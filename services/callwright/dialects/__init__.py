@@ -44,6 +44,7 @@ from callwright.dialects.types import (
     Turn,
     accumulate,
 )
+from callwright.errors import InvalidInput
 
 __all__ = [
     "NAMES",
@@ -82,7 +83,7 @@ NAMES = tuple(dict.fromkeys((*TEXT_NAMES, *NATIVE_NAMES)))
 def load(name: str, *, native: bool = False) -> Dialect:
     """Return the dialect of that name; `native` where the base's template writes its tools and calls.
 
-    Raises ValueError listing the valid ones.
+    Raises InvalidInput listing the valid ones.
     """
     match name:
         case "hermes" if native:
@@ -120,4 +121,4 @@ def load(name: str, *, native: bool = False) -> Dialect:
         case "functiongemma":
             return FunctionGemma()
         case _:
-            raise ValueError(f"dialect: got {name!r}; expected one of {', '.join(NAMES)}; correct the name")
+            raise InvalidInput(f"dialect: got {name!r}; expected one of {', '.join(NAMES)}; correct the name")

@@ -5,6 +5,7 @@ What is read of a call, from its marker on, waits in `_raw`, to be content if it
 """
 
 import re
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from callwright.dialects.arguments import Fault, read_bare, read_call, read_inline, read_object
@@ -18,6 +19,7 @@ from callwright.dialects.types import MalformedCall
 Form = Literal["object", "arguments", "python"]
 """An object that names its tool; the arguments of a tool that was named before, as an object or in parentheses."""
 
+Matcher = Callable[[str, int], re.Match[str] | None]
 _SPACE = re.compile(r"\s*")
 _BETWEEN = re.compile(r"[\s;,\]})]*")
 """What separates calls, and what is closed once too often behind one."""
@@ -263,6 +265,19 @@ class CallStream(ObjectStream):
         self._raw = [self._take(end)]
         self._is_marked = marked
         self.met_marker = True
+
+    def _opens_bare(self, start: int, head: Matcher, may_be_head: Matcher, *tags: str) -> bool | None:
+        """Return whether a call without a marker opens at the head of a line; None where more text has to say it, of
+        the call or of one of the `tags`. Prose before it is said, and what opens none.
+        """
+        is_code = bool(self._block_after(self._buffer[self._position : start]))
+        if self._before_part_of(*tags) == start or (not is_code and may_be_head(self._buffer, start)):
+            self._say_until(self._before_gap(start))
+            return None
+        if is_code or not head(self._buffer, start):
+            self._say_until(start + 1)
+            return False
+        return True
 
     def _is_apart(self) -> bool:
         """Return whether the marker that was opened stands at the head of a line, or behind another call."""

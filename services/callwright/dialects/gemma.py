@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from callwright.dialects.gemma_stream import FUNCTION_GEMMA, GEMMA_4, FunctionGemmaStream, GemmaStream, Tokens
+from callwright.dialects.gemma_literal import write_members
+from callwright.dialects.gemma_stream import FunctionGemmaStream, GemmaStream
+from callwright.dialects.gemma_tokens import FUNCTION_GEMMA, GEMMA_4, Tokens
 from callwright.dialects.native import Native
 from callwright.dialects.tools import read_names
-from callwright.dialects.types import THINK, THINK_END, ToolCall, ToolSpec, Turn
+from callwright.dialects.types import THINK, THINK_END, CallGrammar, ToolCall, ToolSpec, Turn
 
 
 class Gemma(Native):
@@ -22,6 +24,7 @@ class Gemma(Native):
         *("<|tool>", "<tool|>", "<|turn>", GEMMA_4.turn_end, "<|think|>"),
     )
     hand_over: ClassVar[str | None] = GEMMA_4.result
+    call_grammar: ClassVar[CallGrammar] = CallGrammar("gemma")
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> GemmaStream:
         return self.stream(read_names(tools), eager=eager, opened=opened)
@@ -36,26 +39,9 @@ class Gemma(Native):
 
     def _write_call(self, call: ToolCall, tools: Sequence[ToolSpec] | None) -> str:
         before, after = self.call_frame(call.name)
-        written = before + self._members(json.loads(call.arguments)) + after
+        written = before + write_members(json.loads(call.arguments), self.tokens.quote) + after
         self.check_held(call, written, tools)
         return written
-
-    def _members(self, members: dict[str, Any]) -> str:
-        ordered = sorted(members.items(), key=lambda member: member[0].lower())
-        return ",".join(f"{key}:{self._value(value)}" for key, value in ordered)
-
-    def _value(self, value: Any) -> str:
-        match value:
-            case str():
-                return f"{self.tokens.quote}{value}{self.tokens.quote}"
-            case dict():
-                return f"{{{self._members(value)}}}"
-            case list():
-                return f"[{','.join(map(self._value, value))}]"
-            case None | bool():
-                return json.dumps(value)
-            case _:
-                return str(value)
 
 
 class FunctionGemma(Gemma):

@@ -1,10 +1,11 @@
-"""Reads lists and objects as Gemma writes them: bare keys, and text between delimiters that no escape can hold.
+"""Reads and writes lists and objects as Gemma does: bare keys, and text between delimiters that no escape can hold.
 
 read_gemma('{a:<|"|>x<|"|>,b:[1,true]}', '<|"|>')      {"a": "x", "b": [1, True]}
 
 Plain quotes, `=` for a colon, and text without any quotes are read too.
 """
 
+import json
 import re
 from functools import cache
 
@@ -23,6 +24,27 @@ def read_gemma(text: str, quote: str) -> Json:
     value = reader.value(0)
     reader.end()
     return value
+
+
+def write_gemma(value: Json, quote: str) -> str:
+    """Writes one value, as the chat templates do."""
+    match value:
+        case str():
+            return f"{quote}{value}{quote}"
+        case dict():
+            return f"{{{write_members(value, quote)}}}"
+        case list():
+            return f"[{','.join(write_gemma(each, quote) for each in value)}]"
+        case None | bool():
+            return json.dumps(value)
+        case _:
+            return str(value)
+
+
+def write_members(members: dict[str, Json], quote: str) -> str:
+    """Writes the members of an object, in the order of their names."""
+    ordered = sorted(members.items(), key=lambda member: member[0].lower())
+    return ",".join(f"{key}:{write_gemma(value, quote)}" for key, value in ordered)
 
 
 @cache

@@ -46,7 +46,7 @@ class Hermes:
     stop: ClassVar[tuple[str, ...]] = ()
     marker_in_result: ClassVar[re.Pattern[str] | None] = None
     markers: ClassVar[tuple[str, ...]] = ()
-    call_grammar: ClassVar[CallGrammar | None] = CallGrammar()
+    call_grammar: ClassVar[CallGrammar] = CallGrammar()
 
     def call_frame(self, name: str) -> tuple[str, str]:
         return call_frame(name)

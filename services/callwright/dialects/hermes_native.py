@@ -16,7 +16,7 @@ class NativeHermes(Native):
 
     name: ClassVar[str] = "hermes"
     markers: ClassVar[tuple[str, ...]] = (OPEN, SHUT, RESULT)
-    call_grammar: ClassVar[CallGrammar | None] = CallGrammar(separator="\n")
+    call_grammar: ClassVar[CallGrammar] = CallGrammar(separator="\n")
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> HermesStream:
         return HermesStream(read_names(tools), eager=eager, opened=opened)

@@ -89,17 +89,12 @@ class JsonCallStream(CallStream):
 
     def _at_bare(self, start: int) -> bool:
         """Reads what may be an object at the head of a line: a call, or prose after all."""
-        is_code = bool(self._block_after(self._buffer[self._position : start]))
-        if self._before_part_of(*self.held) == start or (not is_code and _may_be_head(self._buffer, start)):
-            self._say_until(self._before_gap(start))
-            return False
-        if is_code or not _head(self._buffer, start):
-            self._say_until(start + 1)
-            return True
-        array = _ARRAY.match(self._buffer, start)
-        self._open_call(start, array.end() if array else start, marked=False)
-        self._begin("object")
-        return True
+        opens = self._opens_bare(start, _head, _may_be_head, *self.held)
+        if opens:
+            array = _ARRAY.match(self._buffer, start)
+            self._open_call(start, array.end() if array else start, marked=False)
+            self._begin("object")
+        return opens is not None
 
     def _read_marked(self) -> bool:
         """Reads what a marker leads to."""

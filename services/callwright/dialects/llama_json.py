@@ -19,7 +19,7 @@ class LlamaJson(Native):
 
     name: ClassVar[str] = "llama_json"
     markers: ClassVar[tuple[str, ...]] = (PYTHON_TAG, *TEXT_TAGS)
-    call_grammar: ClassVar[CallGrammar | None] = CallGrammar(separator="; ")
+    call_grammar: ClassVar[CallGrammar] = CallGrammar(separator="; ")
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> LlamaStream:
         return LlamaStream(read_names(tools), eager=eager, opened=opened)

@@ -34,6 +34,8 @@ from callwright.dialects.types import (
 )
 from callwright.errors import InvalidInput
 
+_PLAIN_NAME = re.compile(r"[\w.-]+")
+"""Matches a parameter's name that every format can write."""
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -47,7 +49,7 @@ class Native:
     """What opens and what ends reasoning; a prompt that ends with the first has opened it."""
     hand_over: ClassVar[str | None] = None
     """The token that ends a turn which calls, where that is another than ends an answer."""
-    call_grammar: ClassVar[CallGrammar | None] = None
+    call_grammar: ClassVar[CallGrammar]
     marker_in_result: ClassVar[re.Pattern[str] | None] = None
 
     # What a dialect defines.
@@ -73,7 +75,7 @@ class Native:
 
     def may_call(self, text: str) -> bool:
         """Return whether a text may be read as more than text; where False, it is not read."""
-        return any(marker in text for marker in (*self.markers, *self.thought_tags))
+        return any(marker in text for marker in (*self.markers, *self.thought_tags, THINK))
 
     # What all share.
 
@@ -108,6 +110,8 @@ class Native:
     ) -> Rendered:
         """Return neutral messages, and the tools, for the base's template, which knows its own default system text."""
         shown = choose(read_tools(tools), tool_choice)
+        for tool in shown:
+            self.check_parameters(tool)
         items = read_messages(messages)
         known = _known(tools, items)
         made: list[dict[str, Any]] = []
@@ -125,6 +129,26 @@ class Native:
                     made += self._messages(turn, calls)
                     calls += len(turn.calls)
         return Rendered(tuple(made), False, (), tuple(map(_declared, shown)) or None)
+
+    def check_parameters(self, tool: Tool) -> None:
+        """Raise InvalidInput for a tool with a parameter whose name no call in this format can write."""
+        untyped = {"type": "object", "properties": dict.fromkeys(tool.properties, True)}
+        for name in tool.properties:
+            if _PLAIN_NAME.fullmatch(name):
+                continue
+            call, known = (
+                ToolCall("", tool.name, json.dumps({name: True})),
+                [{"name": tool.name, "parameters": untyped}],
+            )
+            try:
+                read = _valid(self.parse(self.write(Turn((call,)), known), known))
+            except InvalidInput:
+                read = []
+            if [(each.name, [*json.loads(each.arguments)]) for each in read] != [(tool.name, [name])]:
+                raise InvalidInput(
+                    f"tools: got the parameter {name[:60]!r} of {tool.name!r}, a name that {self.name} has no way to "
+                    "write; expected letters, digits, `_`, `-` and `.`; rename it or leave the tool out"
+                )
 
     def check_held(self, call: ToolCall, written: str, tools: Sequence[ToolSpec] | None) -> None:
         """Raise InvalidInput where a call, as it is written, is read as another."""

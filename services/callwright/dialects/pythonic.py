@@ -24,7 +24,7 @@ class Pythonic(Native):
 
     name: ClassVar[str] = "pythonic"
     markers: ClassVar[tuple[str, ...]] = ("<|python_tag|>", "<|python_start|>", "<|python_end|>")
-    call_grammar: ClassVar[CallGrammar | None] = CallGrammar("python", "[", ", ", "]")
+    call_grammar: ClassVar[CallGrammar] = CallGrammar("python", "[", ", ", "]")
 
     def parser(self, tools: Sequence[ToolSpec] | None, eager: bool = False, opened: bool = False) -> PythonicStream:
         return PythonicStream(read_names(tools), eager=eager, opened=opened)
@@ -62,9 +62,7 @@ class Lfm2(Pythonic):
         *("<|tool_call_start|>", "<|tool_call_end|>", "<|tool_response_start|>", "<|tool_response_end|>"),
         *("<|tool_list_start|>", "<|tool_list_end|>"),
     )
-    call_grammar: ClassVar[CallGrammar | None] = CallGrammar(
-        "python", "<|tool_call_start|>[", ", ", "]<|tool_call_end|>"
-    )
+    call_grammar: ClassVar[CallGrammar] = CallGrammar("python", "<|tool_call_start|>[", ", ", "]<|tool_call_end|>")
 
     def write(self, turn: Turn, tools: Sequence[ToolSpec] | None = None) -> str:
         calls = [self._call(call) for call in turn.calls if isinstance(call, ToolCall)]
@@ -87,7 +85,7 @@ class Olmo3(Pythonic):
 
     name: ClassVar[str] = "olmo3"
     markers: ClassVar[tuple[str, ...]] = ("<function_calls>", "</function_calls>", "<functions>", "</functions>")
-    call_grammar: ClassVar[CallGrammar | None] = CallGrammar("python", "<function_calls>", "\n", "</function_calls>")
+    call_grammar: ClassVar[CallGrammar] = CallGrammar("python", "<function_calls>", "\n", "</function_calls>")
 
     def _beside(self, said: str, calls: list[str]) -> str:
         written = "\n".join(calls)

@@ -87,17 +87,12 @@ class PythonicStream(CallStream):
 
     def _at_bare(self, start: int) -> bool:
         """Reads what may be a list at the head of a line: of calls, or prose after all."""
-        is_code = bool(self._block_after(self._buffer[self._position : start]))
-        if not is_code and _MAY_BE_BARE.fullmatch(self._buffer, start):
-            self._say_until(self._before_gap(start))
-            return False
-        if is_code or not _BARE.match(self._buffer, start):
-            self._say_until(start + 1)
-            return True
-        self._open_call(start, start + 1, marked=False)
-        self._closing, self._is_listed = "", False
-        self._step = self._read_item
-        return True
+        opens = self._opens_bare(start, _BARE.match, _MAY_BE_BARE.fullmatch)
+        if opens:
+            self._open_call(start, start + 1, marked=False)
+            self._closing, self._is_listed = "", False
+            self._step = self._read_item
+        return opens is not None
 
     def _read_item(self) -> bool:
         """Reads what separates two calls, and the next one's name; or the end of the list."""

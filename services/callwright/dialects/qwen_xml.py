@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from callwright.dialects.left_over import OPEN, RESULT, SHUT
 from callwright.dialects.native import Native
-from callwright.dialects.qwen_xml_stream import FUNCTION, FUNCTION_END, PARAMETER, PARAMETER_END, QwenXmlStream
+from callwright.dialects.qwen_xml_stream import QwenXmlStream
+from callwright.dialects.qwen_xml_values import FUNCTION, FUNCTION_END, PARAMETER, PARAMETER_END
 from callwright.dialects.tools import read_names
 from callwright.dialects.types import THINK, THINK_END, CallGrammar, ToolCall, ToolSpec, Turn
 
@@ -43,7 +44,7 @@ class QwenXml(Native):
 
     name: ClassVar[str] = "qwen_xml"
     markers: ClassVar[tuple[str, ...]] = (OPEN, SHUT, FUNCTION, FUNCTION_END, PARAMETER, PARAMETER_END, RESULT)
-    call_grammar: ClassVar[CallGrammar | None] = CallGrammar(style="qwen_xml", separator="\n")
+    call_grammar: ClassVar[CallGrammar] = CallGrammar(style="qwen_xml", separator="\n")
 
     def __init__(self, layout: Layout = QWEN_3_CODER) -> None:
         self._layout = layout

@@ -49,7 +49,7 @@ class ReactDialect:
     """Results stand in the assistant's text; otherwise in messages of the role tool."""
     closing_tool: ClassVar[Tool | None] = None
     markers: ClassVar[tuple[str, ...]] = ()
-    call_grammar: ClassVar[CallGrammar | None] = CallGrammar()
+    call_grammar: ClassVar[CallGrammar] = CallGrammar()
 
     def __init__(self) -> None:
         self._markers = m.Markers((*_WORDS, m.ANSWER) if self.answer_marker else _WORDS)

@@ -181,8 +181,8 @@ Delta = ContentDelta | ThoughtDelta | CallDelta
 class CallGrammar(NamedTuple):
     """What a grammar that constrains decoding has to know of a dialect's calls, beside each call's frame."""
 
-    style: Literal["json", "qwen_xml", "python"] = "json"
-    """How arguments are written, in xgrammar's words but for Python's, which are a grammar of ours."""
+    style: Literal["json", "qwen_xml", "python", "gemma"] = "json"
+    """How arguments are written, in xgrammar's words but for Python's and Gemma's, which are grammars of ours."""
     opening: str = ""
     """What stands before the first call, and not before others."""
     separator: str = ""
@@ -233,8 +233,8 @@ class Dialect(Protocol):
         """
 
     @property
-    def call_grammar(self) -> CallGrammar | None:
-        """How calls are told in a grammar; None where no grammar can hold them."""
+    def call_grammar(self) -> CallGrammar:
+        """How calls are told in a grammar."""
 
     def render(
         self,
