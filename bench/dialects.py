@@ -25,7 +25,6 @@ from laws import stream
 
 from callwright import dialects
 from callwright.dialects import Dialect, Turn, accumulate
-from callwright.dialects.types import CallGrammar
 
 ROOT = Path(__file__).resolve().parent.parent
 PIECE = 4
@@ -52,7 +51,7 @@ LINE = 'def f(x):\n\treturn {"x": [x, "\\"{}\\""]}  # and so on\n'
 def frame(dialect: Dialect) -> tuple[str, str]:
     """What stands before and after the arguments of a turn's one call."""
     before, after = dialect.call_frame("write_file")
-    grammar = dialect.call_grammar or CallGrammar()
+    grammar = dialect.call_grammar
     return grammar.opening + before, after + grammar.closing
 
 

@@ -17,8 +17,6 @@ from callwright.sidecar.plan import make_plan
 from callwright.store import Template
 from fakes import Raw, Text
 
-HELD = [name for name in dialects.NATIVE_NAMES if dialects.load(name, native=True).call_grammar is not None]
-FREE = [name for name in dialects.NATIVE_NAMES if name not in HELD]
 HISTORY: list[dict[str, Any]] = [
     *USER,
     {
@@ -99,7 +97,7 @@ def test_after_a_result_the_prompt_may_open_a_thought_or_not() -> None:
         assert make_plan(request | {"messages": HISTORY}, told, SidecarConfig()).opened == resumes
 
 
-@pytest.mark.parametrize("name", HELD)
+@pytest.mark.parametrize("name", dialects.NATIVE_NAMES)
 def test_a_demanded_call_is_one_that_the_dialect_writes(name: str) -> None:
     xgrammar = pytest.importorskip("xgrammar", reason="needs the engine's grammar compiler")
     from xgrammar.testing import _is_grammar_accept_string
@@ -110,7 +108,6 @@ def test_a_demanded_call_is_one_that_the_dialect_writes(name: str) -> None:
 
     def written(*calls: tuple[str, str]) -> str:
         grammar = dialect.call_grammar
-        assert grammar is not None
         frames = [(dialect.call_frame(called), given) for called, given in calls]
         made = grammar.separator.join(before + given + after for (before, after), given in frames)
         return grammar.opening + made + grammar.closing
@@ -121,6 +118,9 @@ def test_a_demanded_call_is_one_that_the_dialect_writes(name: str) -> None:
             city, bare = "<parameter=city>Paris</parameter>", ""
         case CallGrammar("python"):
             city, bare = "city='Paris'", ""
+        case CallGrammar("gemma"):
+            quote = dialect.tokens.quote  # type: ignore[attr-defined]
+            city, bare = f"city:{quote}Paris{quote}", ""
     for calls in ([("get_weather", city)], [("get_weather", city), ("clock", bare)]):
         text = written(*calls)
         assert _is_grammar_accept_string(compiled, text), text
@@ -130,26 +130,15 @@ def test_a_demanded_call_is_one_that_the_dialect_writes(name: str) -> None:
         assert not _is_grammar_accept_string(compiled, wrong), wrong
 
 
-@pytest.mark.parametrize("name", FREE)
-def test_what_no_grammar_holds_is_refused_plainly(name: str) -> None:
-    strict = {"type": "function", "function": {**WEATHER["function"], "strict": True}}
-    named = {"type": "function", "function": {"name": "clock"}}
-    for fields in ({"tool_choice": "required"}, {"tool_choice": named}, {"tools": [strict]}):
-        with pytest.raises(Refused, match=f"the model speaks {name}, whose calls no grammar of the engine can hold"):
-            sent(name, **fields)
-    assert "structured_outputs" not in sent(name)
-    assert sent(name, tools=[strict], tool_choice="none")["messages"] == USER
-
-
 def test_the_list_of_models_says_what_is_enforced() -> None:
-    spoken = {"a": "react_en", "b": FREE[0]}
-    with bench("x", dialects=spoken) as b:
-        listed = {"object": "list", "data": [{"id": each, "object": "model"} for each in ("a", "b", "c")]}
-        b.engine.others["/v1/models"] = lambda body: Raw(json.dumps(listed))
-        a, free, unknown = httpx.get(f"{b.url}/v1/models").json()["data"]
-    assert a["callwright"] == {"dialect": "react_en", "enforced": ["required", "named", "strict"]}
-    assert free["callwright"] == {"dialect": FREE[0], "enforced": []}
-    assert "callwright" not in unknown
+    for enforce, enforced in ((True, ["required", "named", "strict"]), (False, [])):
+        with bench("x", dialects={"a": "react_en", "b": "gemma"}, enforce=enforce) as b:
+            listed = {"object": "list", "data": [{"id": each, "object": "model"} for each in ("a", "b", "c")]}
+            b.engine.others["/v1/models"] = lambda body, listed=listed: Raw(json.dumps(listed))
+            *known, unknown = httpx.get(f"{b.url}/v1/models").json()["data"]
+        for model, name in zip(known, ("react_en", "gemma"), strict=True):
+            assert model["callwright"] == {"dialect": name, "enforced": enforced}
+        assert "callwright" not in unknown
 
 
 @pytest.mark.parametrize("name", [name for name in dialects.NATIVE_NAMES if name not in dialects.TEXT_NAMES])

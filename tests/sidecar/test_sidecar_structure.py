@@ -10,7 +10,8 @@ from callwright import dialects
 from callwright.dialects.types import accumulate
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.models import named_dialect
-from callwright.sidecar.plan import make_plan, structural_tag
+from callwright.sidecar.plan import make_plan
+from callwright.sidecar.structural_tags import structural_tag
 from callwright.store import Template
 
 TOOLS: list[dict[str, Any]] = [

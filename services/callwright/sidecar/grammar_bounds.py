@@ -8,6 +8,7 @@ one for the structure and one for what texts look like, so that a pattern never 
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 from callwright.sidecar.patterns import pattern_weight
@@ -51,14 +52,17 @@ class GrammarBounds:
         self._structure = self._texts = milliseconds
         self._depth = depth
         self._paid: set[Any] = set()
+        self._unheld: Collection[str] = ()
         self._root: Json = {}
         self._sizes: dict[int, float] = {}
         self.left_out: list[tuple[str, str]] = []
         """Where, and which keyword, or `schema` for all that it says."""
 
-    def fit(self, schema: Json, where: str) -> Json:
-        """Return the schema as far as there is room for it: whole, looser, or nothing of it but its type."""
-        self._root, self._sizes = schema, {}
+    def fit(self, schema: Json, where: str, unheld: Collection[str] = ()) -> Json:
+        """Return the schema as far as there is room for it: whole, looser, or nothing of it but its type; without the
+        keywords that are `unheld` by its grammar.
+        """
+        self._root, self._sizes, self._unheld = schema, {}, unheld
         told = len(self.left_out)
         try:
             return dict(self._schema(schema, where, 1))
@@ -107,6 +111,9 @@ class GrammarBounds:
             return schema
         if depth > self._depth:
             return self._without(schema, where, _WHOLE)
+        for keyword in self._unheld:
+            if keyword in schema:
+                schema = self._without(schema, where, keyword)
         for keyword in ("$ref", *_VALUES, "pattern", "format", *_LENGTHS, *_COUNTS, *_RANGES):
             if keyword in schema and not self._has_room(keyword, schema):
                 schema = self._without(schema, where, keyword)

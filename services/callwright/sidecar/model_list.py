@@ -54,5 +54,4 @@ class ModelList(Relay):
 
     async def _spoken(self, model: str) -> dict[str, Any]:
         dialect = (await self._services.models.dialect_of(model)).dialect
-        held = self._services.config.enforce and dialect.call_grammar is not None
-        return {"dialect": dialect.name, "enforced": list(_ENFORCED) if held else []}
+        return {"dialect": dialect.name, "enforced": list(_ENFORCED) if self._services.config.enforce else []}

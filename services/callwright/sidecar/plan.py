@@ -6,7 +6,7 @@ structural tag (xgrammar's, through vLLM's structured outputs). Pure: knows noth
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,23 +19,21 @@ from callwright.dialects.tools import Toolbox
 from callwright.dialects.types import (
     REASONING,
     THINK_END,
-    CallGrammar,
     Dialect,
     Rendered,
     StreamParser,
-    Text,
-    Thought,
     ToolSpec,
-    Turn,
 )
 from callwright.errors import InvalidInput
 from callwright.sidecar import chat_request
 from callwright.sidecar.client_forms import check_forms
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
+from callwright.sidecar.gemma_grammar import UNHELD
 from callwright.sidecar.grammar_bounds import GrammarBounds
+from callwright.sidecar.grammar_forms import constant, either, json_value
 from callwright.sidecar.models import ModelDialect
-from callwright.sidecar.python_grammar import python_arguments
+from callwright.sidecar.structural_tags import after_reasoning, is_demanded, structural_tag
 from callwright.store import Template
 
 Json = dict[str, Any]
@@ -44,11 +42,8 @@ _NOT_SENT = (
     "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "tools_prompt", "eager_tool_calls",
     RETRY,
 )  # fmt: skip
-_LONGEST_THOUGHT = 1000
-"""Characters of a thought before a call or an answer in a form."""
 _SPEAKERS = ("user", "tool", "function")
 """Roles of those whom the model answers: the client, then its tools."""
-_ANY_OBJECT: Json = {"type": "object"}
 _EFFORT = "reasoning_effort"
 """Changes the prompt of chat templates that know it, as the engine makes one, and so does not go to a model that was
 trained with one prompt."""
@@ -266,40 +261,6 @@ def _opens(template: Template, messages: Sequence[Json]) -> bool:
     return template.resumes_reasoning if after_result else template.opens_reasoning
 
 
-def structural_tag(
-    dialect: Dialect,
-    tools: Sequence[ToolSpec],
-    choice: object,
-    *,
-    single_call: bool,
-    answer: Json | None = None,
-    thought: tuple[str, str] = ("", ""),
-    loose: bool = False,
-) -> Json | None:
-    """Return what holds the engine to `choice` while it decodes, or None where the model is free.
-
-    `required` and a named tool force the answer to be calls and nothing else. With `auto`, a tool with `strict: true`
-    is held to its schema once the model has begun to call it; with the form of an `answer`, the turn is calls or such
-    an answer and nothing else, after a `thought` where the dialect marks one. `loose` asks for JSON objects only, for
-    tools' schemas that the engine can't follow.
-    """
-    functions = [tool.get("function", tool) for tool in tools]
-    if _is_demanded(choice):
-        return {"type": "structural_tag", "format": _calls(dialect, functions, choice, single_call, loose)}
-    if choice != "auto" or not functions:
-        return None
-    if answer is not None:
-        calls = _calls(dialect, functions, choice, single_call, loose)
-        form = _behind_thought(_either([calls, _framed(dialect, answer)]), thought)
-        return {"type": "structural_tag", "format": form}
-    strict = [function for function in functions if function.get("strict") is True]
-    if not strict:
-        return None
-    tags = [_call_tag(dialect, function, loose) for function in strict]
-    form = {"type": "triggered_tags", "triggers": [tag["begin"] for tag in tags], "tags": tags}
-    return {"type": "structural_tag", "format": form}
-
-
 def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_results: bool) -> ChatPlan | None:
     """Return the plan with the engine held to what the request demands, None where it demands nothing of ours.
 
@@ -307,10 +268,7 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_resu
     a form that can't be told beside calls stands alone; where a call is demanded, no answer is there to be held.
     """
     answer, is_other = _answer(plan.body)
-    if plan.dialect.call_grammar is None:
-        _check_unforced(plan, choice)
-        return None
-    if is_other and not _is_demanded(choice):
+    if is_other and not is_demanded(choice):
         return None
     tools = plan.tools or []
     if structural_tag(plan.dialect, tools, choice, single_call=plan.single_call, answer=answer, loose=True) is None:
@@ -318,10 +276,13 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_resu
     bounds = GrammarBounds(config.max_grammar_cost, config.max_schema_depth)
     if choice == "auto" and answer is not None:
         if answer["type"] == "json_schema":
-            answer = _json(bounds.fit(answer["json_schema"], _form_field(plan.body)))
+            answer = json_value(bounds.fit(answer["json_schema"], _form_field(plan.body)))
         else:
             check_forms(plan.body, config)
-    bounded = [_bounded(tool, bounds) if choice != "auto" or answer or _is_strict(tool) else tool for tool in tools]
+    unheld = UNHELD if plan.dialect.call_grammar.style == "gemma" else ()
+    bounded = [
+        _bounded(tool, bounds, unheld) if choice != "auto" or answer or _is_strict(tool) else tool for tool in tools
+    ]
     body = {key: value for key, value in plan.body.items() if key not in _FORMS}
     bodies = []
     thought = ("", "") if plan.opened else plan.dialect.thought_frame()
@@ -330,39 +291,27 @@ def _enforced(plan: ChatPlan, choice: object, config: SidecarConfig, *, has_resu
             plan.dialect, held, choice, single_call=plan.single_call, answer=answer, thought=thought, loose=loose
         )
         if tag and plan.opened:
-            tag["format"] = _after_reasoning(plan.dialect, tag["format"])
+            tag["format"] = after_reasoning(plan.dialect, tag["format"])
         bodies.append(body | {"structured_outputs": {"structural_tag": json.dumps(tag, ensure_ascii=False)}})
     held_at_once = plan.opened and has_results  # and would be read as the thought that the prompt has opened
-    if answer is not None and not _is_demanded(choice) and not held_at_once:
+    if answer is not None and not is_demanded(choice) and not held_at_once:
         plan = _with_form_alone(plan, choice, has_results=has_results)
         bodies.append(plan.body)
     return replace(
         plan,
         body=bodies[0],
         fallbacks=tuple(bodies[1:]),
-        eager=plan.eager or _is_demanded(choice),
+        eager=plan.eager or is_demanded(choice),
         left_out=tuple(bounds.left_out),
     )
 
 
-def _check_unforced(plan: ChatPlan, choice: object) -> None:
-    """Raise `Refused` where a call is demanded in a dialect that no grammar can hold."""
-    strict = next((tool for tool in plan.tools or () if _is_strict(tool)), None) if plan.may_call else None
-    if _is_demanded(choice) or strict is not None:
-        asked = "tools[].function.strict: true" if strict is not None else "tool_choice"
-        raise Refused(
-            f"{asked}: the model speaks {plan.dialect.name}, whose calls no grammar of the engine can hold; expected "
-            "tool_choice auto or none, and no strict tool",
-            param="tools" if strict is not None else "tool_choice",
-        )
-
-
-def _bounded(tool: ToolSpec, bounds: GrammarBounds) -> ToolSpec:
+def _bounded(tool: ToolSpec, bounds: GrammarBounds, unheld: Collection[str]) -> ToolSpec:
     """Return a tool whose parameters say no more than there is room for in a grammar."""
     function = tool.get("function", tool)
     if not isinstance(parameters := function.get("parameters"), dict):
         return tool
-    return {"function": {**function, "parameters": bounds.fit(parameters, function["name"])}}
+    return {"function": {**function, "parameters": bounds.fit(parameters, function["name"], unheld)}}
 
 
 def _is_strict(tool: ToolSpec) -> bool:
@@ -387,15 +336,15 @@ def _answer(body: Json) -> tuple[Json | None, bool]:
         case None:
             return None, False
         case {"type": "json_object"} | {"json_object": True}:
-            form = _json(_ANY_OBJECT)
+            form = json_value({"type": "object"})
         case {"type": "json_schema", "json_schema": {"schema": dict(schema)}} | {"json": dict(schema)}:
-            form = _json(schema)
+            form = json_value(schema)
         case {"type": "structural_tag", "format": form} | {"structural_tag": {"format": form}}:
             pass
         case {"regex": str(pattern)}:
             form = {"type": "regex", "pattern": pattern}
         case {"choice": [str(), *_] as texts} if all(isinstance(text, str) for text in texts):
-            form = _either([{"type": "const_string", "value": text} for text in texts])
+            form = either([constant(text) for text in texts])
     alone = outputs is None or (named is None and isinstance(outputs, dict) and len(outputs) == 1)
     return (form, False) if isinstance(form, dict) and alone else (None, True)
 
@@ -406,93 +355,3 @@ def _read(written: object) -> object:
         with contextlib.suppress(ValueError, RecursionError):
             return json.loads(written)
     return written
-
-
-def _is_demanded(choice: object) -> bool:
-    return choice == "required" or isinstance(choice, dict)
-
-
-def _calls(dialect: Dialect, functions: Sequence[Json], choice: object, single_call: bool, loose: bool) -> Json:
-    tags = [_call_tag(dialect, function, loose) for function in functions]
-    grammar = dialect.call_grammar or CallGrammar()
-    several = not single_call and not isinstance(choice, dict)
-    if several and grammar.separator:
-        calls: Json = {
-            "type": "tags_with_separator",
-            "tags": tags,
-            "separator": grammar.separator,
-            "at_least_one": True,
-        }
-    else:
-        calls = {"type": "plus", "content": _either(tags)} if several else _either(tags)
-    ends = _ends(dialect, functions[0]["name"])
-    optional_end = {"type": "optional", "content": _either(ends)} if ends else None
-    elements = [_constant(grammar.opening), calls, _constant(grammar.closing), optional_end]
-    return _in_a_row([each for each in elements if each])
-
-
-def _behind_thought(form: Json, thought: tuple[str, str]) -> Json:
-    """Return the form behind a line of thought, which a model that was trained to think first writes."""
-    before, after = thought
-    if not before:
-        return form
-    text = {"type": "any_text", "excludes": [after], "max_chars": _LONGEST_THOUGHT}
-    pieces = [{"type": "const_string", "value": before}, text, {"type": "const_string", "value": after}]
-    line = {"type": "optional", "content": {"type": "sequence", "elements": pieces}}
-    return {"type": "sequence", "elements": [line, form]}
-
-
-def _after_reasoning(dialect: Dialect, form: Json) -> Json:
-    """Return the form behind the end of the think block that the prompt has opened, as training writes it."""
-    end, gap = THINK_END, "\n\n"
-    if isinstance(dialect, Native):
-        end = dialect.thought_tags[1]
-        gap = dialect.write(Turn((Thought("x"), Text("y")))).partition(end)[2].removesuffix("y")
-    reasoning = {"type": "tag", "begin": "", "content": {"type": "any_text"}, "end": end}
-    return {"type": "sequence", "elements": [each for each in (reasoning, _constant(gap), form) if each]}
-
-
-def _call_tag(dialect: Dialect, function: Json, loose: bool) -> Json:
-    begin, end = dialect.call_frame(function["name"])
-    parameters = function.get("parameters")
-    schema = {**parameters, "type": "object"} if isinstance(parameters, dict) and not loose else _ANY_OBJECT
-    match dialect.call_grammar.style if dialect.call_grammar else "json":
-        case "json":
-            content = _json(schema)
-        case "python":
-            content = python_arguments(schema)
-        case style:
-            content = {"type": "json_schema", "json_schema": schema, "style": style}
-    return {"type": "tag", "begin": begin, "content": content, "end": end}
-
-
-def _json(schema: Json) -> Json:
-    # White space without end is the one way left for a small model to get lost in.
-    return {"type": "json_schema", "json_schema": schema, "max_whitespace_cnt": 1}
-
-
-def _framed(dialect: Dialect, answer: Json) -> Json:
-    """Return an answer in JSON as the dialect writes one; other forms say themselves what stands around them."""
-    if answer["type"] != "json_schema":
-        return answer
-    before, after = map(_constant, dialect.answer_frame())
-    return _in_a_row([each for each in (before, answer, after) if each])
-
-
-def _constant(text: str) -> Json | None:
-    return {"type": "const_string", "value": text} if text else None
-
-
-def _in_a_row(elements: list[Json]) -> Json:
-    return {"type": "sequence", "elements": elements} if len(elements) > 1 else elements[0]
-
-
-def _ends(dialect: Dialect, name: str) -> list[Json]:
-    """Return what a trained model writes after its calls: the stop strings, without what the call's end has of them."""
-    _, end = dialect.call_frame(name)
-    rests = [stop.removeprefix(end) for stop in dialect.stop if stop.startswith(end)]
-    return [{"type": "const_string", "value": rest} for rest in rests if rest]
-
-
-def _either(forms: list[Json]) -> Json:
-    return forms[0] if len(forms) == 1 else {"type": "or", "elements": forms}

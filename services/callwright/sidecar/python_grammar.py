@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from callwright.dialects.literals import is_keyword_name
+from callwright.sidecar.grammar_forms import constant, either, json_value, optional, row
 
 Json = dict[str, Any]
 _QUOTED = {"type": "regex", "pattern": r"'[^'\\\n\r]*'"}
@@ -26,33 +27,33 @@ def python_arguments(schema: Mapping[str, Any]) -> Json:
     others = [name for name in declared if name not in needed]
     are_many = not needed and len(others) > _MOST_OPTIONAL
     if not isinstance(properties, dict) or are_many or not all(map(is_keyword_name, declared)):
-        unpacked = _row([_constant("**"), _json(dict(schema))])
-        return unpacked if needed else _optional(unpacked)
+        unpacked = row([constant("**"), json_value(dict(schema))])
+        return unpacked if needed else optional(unpacked)
     root = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-    given = {name: _row([_constant(f"{name}="), _value(declared[name], root)]) for name in (*needed, *others)}
-    behind = [_optional(_row([_constant(", "), given[name]])) for name in others]
+    given = {name: row([constant(f"{name}="), _value(declared[name], root)]) for name in (*needed, *others)}
+    behind = [optional(row([constant(", "), given[name]])) for name in others]
     if needed:
         first, *rest = (given[name] for name in needed)
-        return _row([first, *(each for form in rest for each in (_constant(", "), form)), *behind])
+        return row([first, *(each for form in rest for each in (constant(", "), form)), *behind])
     if not others:
-        return _constant("")
-    return _optional(_either([_row([given[name], *behind[place + 1 :]]) for place, name in enumerate(others)]))
+        return constant("")
+    return optional(either([row([given[name], *behind[place + 1 :]]) for place, name in enumerate(others)]))
 
 
 def _value(schema: Any, root: Json) -> Json:
     schema = schema if isinstance(schema, dict) else {}
-    forms = [_json(root | schema)]
+    forms = [json_value(root | schema)]
     options: list[Any] = next((schema[key] for key in ("anyOf", "oneOf") if isinstance(schema.get(key), list)), [])
     for option in (schema, *options):
         if isinstance(option, dict):
             forms += _as_python(option)
-    return _either(forms)
+    return either(forms)
 
 
 def _as_python(schema: Json) -> Iterator[Json]:
     """Yield how Python writes a value of this type, where that is another way than JSON's."""
     if isinstance(choices := schema.get("enum"), list):
-        yield from (_constant(repr(each)) for each in choices if isinstance(each, str | bool) or each is None)
+        yield from (constant(repr(each)) for each in choices if isinstance(each, str | bool) or each is None)
     if not schema.keys().isdisjoint(_LOOKS):
         return
     kinds = schema.get("type")
@@ -60,24 +61,4 @@ def _as_python(schema: Json) -> Iterator[Json]:
         if kind == "string":
             yield _QUOTED
         elif isinstance(kind, str):
-            yield from map(_constant, _WORDS.get(kind, ()))
-
-
-def _json(schema: Json) -> Json:
-    return {"type": "json_schema", "json_schema": schema, "max_whitespace_cnt": 1}
-
-
-def _constant(text: str) -> Json:
-    return {"type": "const_string", "value": text}
-
-
-def _optional(form: Json) -> Json:
-    return {"type": "optional", "content": form}
-
-
-def _row(forms: list[Json]) -> Json:
-    return {"type": "sequence", "elements": forms} if len(forms) > 1 else forms[0]
-
-
-def _either(forms: list[Json]) -> Json:
-    return {"type": "or", "elements": forms} if len(forms) > 1 else forms[0]
+            yield from map(constant, _WORDS.get(kind, ()))
