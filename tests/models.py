@@ -43,23 +43,31 @@ def tiny_model(folder: Path, *, seed: int = 0) -> Path:
     import torch
 
     torch.manual_seed(seed)
-    tokenizer = _write_tokenizer(folder, phrases=())
+    tokenizer = _write_tokenizer(folder)
     _model(len(tokenizer), hidden=64).save_pretrained(folder)
     return folder
 
 
-def scripted_model(folder: Path, script: tuple[tuple[str, str], ...] = WEATHER_CALL) -> Path:
+def scripted_model(
+    folder: Path,
+    script: tuple[tuple[str, str], ...] = WEATHER_CALL,
+    *,
+    special: tuple[str, ...] = ("<|im_start|>", EOS),
+    template: str = CHATML,
+) -> Path:
     """Write a Qwen2 that follows `script`, pairs of (last token, next token); every other token ends the answer.
 
-    A phrase of the script is one token, so it must be written the same way wherever it stands in a prompt.
+    A phrase of the script is one token, so it must be written the same way wherever it stands in a prompt. The first
+    of the `special` tokens begins a text where the template says so, the last one ends an answer.
     """
     import torch
 
-    phrases = tuple(dict.fromkeys(word for pair in script for word in pair if len(word) > 1 and word != EOS))
-    tokenizer = _write_tokenizer(folder, phrases)
+    phrases = tuple(dict.fromkeys(word for pair in script for word in pair if len(word) > 1 and word not in special))
+    tokenizer = _write_tokenizer(folder, phrases, special, template)
     model = _model(len(tokenizer), hidden=-(-len(tokenizer) // 32) * 32)
     ids = {word: tokenizer.encode(word)[0] for pair in script for word in pair}
-    following = dict.fromkeys(range(len(tokenizer)), ids[EOS]) | {ids[last]: ids[after] for last, after in script}
+    end = tokenizer.eos_token_id
+    following = dict.fromkeys(range(len(tokenizer)), end) | {ids[last]: ids[after] for last, after in script}
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -108,7 +116,12 @@ def _model(vocabulary: int, *, hidden: int):  # type: ignore[no-untyped-def]
     )
 
 
-def _write_tokenizer(folder: Path, phrases: tuple[str, ...]):  # type: ignore[no-untyped-def]
+def _write_tokenizer(  # type: ignore[no-untyped-def]
+    folder: Path,
+    phrases: tuple[str, ...] = (),
+    special: tuple[str, ...] = ("<|im_start|>", EOS),
+    template: str = CHATML,
+):
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -116,9 +129,12 @@ def _write_tokenizer(folder: Path, phrases: tuple[str, ...]):  # type: ignore[no
     core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    core.add_special_tokens(["<|im_start|>", EOS])
+    core.add_special_tokens(list(special))
     core.add_tokens([AddedToken(phrase, normalized=False) for phrase in phrases])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=EOS, pad_token=EOS, chat_template=CHATML)
+    begin, *_, end = special
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token=begin, eos_token=end, pad_token=end, chat_template=template
+    )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": tokenizer.eos_token_id}))

@@ -1,8 +1,10 @@
-"""Qwen3.5's and Qwen3.6's real chat templates end to end: a tiny model is trained, merged and served by vLLM, and gets
-at every turn the very tokens that it was trained after; two questions, tools and thoughts."""
+"""Real chat templates of six families end to end: a tiny model of each is trained, merged and served by vLLM, all in
+one process, and gets at every turn the very tokens that it was trained after; two questions, tools, results, thoughts.
+"""
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import httpx
 import openai
 import pytest
 import yaml
+from native_bases import ANSWER, BASES, THOUGHT, Base, templates
 
 from callwright.cli.run import do_stages, open_run
 from callwright.datasets import parity
@@ -24,31 +27,13 @@ from callwright.sidecar.models import named_dialect
 from callwright.sidecar.plan import make_plan
 from callwright.spec.model import Engine
 from callwright.store import Manifest, Registry
-from models import EOS, WEATHER, scripted_model
+from models import WEATHER
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-_END = "\n</think>\n\n"
-_CALL = {
-    "qwen_xml": "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>",
-    "hermes": '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>',
-    "react_en": 'Action: get_weather\nAction Input: {"city": "Paris"}',
-}
-NATIVE = "native"
-CASES = [("qwen3_5_think", "hermes"), ("qwen3_6", "react_en"), ("qwen3_5_think", NATIVE), ("qwen3", NATIVE)]
-SPOKEN = {"qwen3_5_think": "qwen_xml", "qwen3": "hermes"}
-"""What the template of a base writes by itself."""
-
-
-def script(template: str, dialect: str) -> tuple[tuple[str, str], ...]:
-    """In the thought that the prompt opens, or that the model does: a thought, then a call; after a result that ends in
-    `}` the answer.
-    """
-    call = _CALL[SPOKEN[template] if dialect == NATIVE else dialect]
-    if template == "qwen3":
-        return (("\n", "<think>"), ("<think>", "\nI look."), ("\nI look.", _END), (_END, call), (call, EOS))
-    after = "\nObservation:" if dialect == "react_en" else EOS
-    answer = (("}", "\nFinal Answer: "), ("\nFinal Answer: ", "Sunny."), ("Sunny.", EOS))
-    return (("\n", "I look."), ("I look.", _END), (_END, call), (call, after), *(answer if after != EOS else ()))
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+NATIVE = [base for base in BASES if base.dialect in (None, "native")]
+EVALUATED = next(base for base in BASES if base.spoken == "gemma")
+"""The base whose run goes to its end."""
+every_base = pytest.mark.parametrize("base", BASES, ids=lambda base: base.name)
 
 
 def rows() -> Iterator[dict[str, Any]]:
@@ -68,45 +53,73 @@ def rows() -> Iterator[dict[str, Any]]:
         yield {"messages": messages, "tools": [WEATHER]}
 
 
+def questions() -> Iterator[dict[str, Any]]:
+    """An evaluation set, of which a base gets all but the last right."""
+    for number, city in enumerate(("Paris", "Paris", "Paris", "Rome")):
+        call = {"name": "get_weather", "arguments": json.dumps({"city": city})}
+        turn = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": call}]}
+        yield {"messages": [{"role": "user", "content": f"Weather {number} in {city}?"}, turn], "tools": [WEATHER]}
+
+
+@contextmanager
+def one_ray() -> Iterator[None]:
+    """A Ray for all runs in the block, each of which starts one of its own otherwise."""
+    import ray
+    from ray._private import ray_constants
+
+    ray_constants.ENABLE_RAY_CLUSTER = False  # as `trainer.driver` starts one
+    ray.init(
+        "local", num_cpus=3, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1",
+        object_store_memory=200_000_000,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 @pytest.fixture(scope="module")
-def runs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Run]:
-    """A run of each case, trained and merged."""
-    templates = json.loads((shared / "templates/chat_templates.json").read_text(encoding="utf-8"))
-    folder = tmp_path_factory.mktemp("templates")
-    corpus = folder / "rows.jsonl"
-    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows()))
-    made = {}
-    for template, dialect in CASES:
-        name = f"{template}-{dialect}".replace("_", "")
-        base = scripted_model(folder / name, script(template, dialect))
-        (base / "chat_template.jinja").write_text(templates[template]["template"], encoding="utf-8")
+def runs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Base, Run]:
+    """A run of each base, trained and merged."""
+    folder, texts = tmp_path_factory.mktemp("templates"), templates(shared)
+    corpus, asked = folder / "rows.jsonl", folder / "questions.jsonl"
+    for file, made in ((corpus, rows()), (asked, questions())):
+        file.write_text("".join(json.dumps(row) + "\n" for row in made))
+    opened = {}
+    for base in BASES:
         document = {
             "apiVersion": "callwright.io/v1alpha1",
             "kind": "FineTune",
-            "metadata": {"name": name},
+            "metadata": {"name": base.name},
             "spec": {
-                "base": {"model": str(base)},
-                "dialect": dialect,
+                "base": {"model": str(base.write(folder / base.name, texts[base.template]))},
                 "data": {"sources": [{"path": str(corpus)}], "maxLength": 4096, "testFraction": 0},
                 "train": {"steps": 1, "batchSize": 1, "sequencesPerStep": 1, "learningRate": 1e-6},
-            },
+                "evaluate": {
+                    "sets": [{"name": "s", "path": str(asked)}],
+                    "maxTokens": 64,
+                    "gate": {"minAccuracy": 0.7},
+                },
+                "deploy": {"engine": {"dtype": "float32", "maxModelLen": 4096}},
+            }
+            | ({"dialect": base.dialect} if base.dialect else {}),
         }
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(document))
-        run = made[template, dialect] = open_run(
-            folder / f"{name}.yaml", store=(folder / "store").as_uri(), root=folder / "root"
-        )
-        do_stages(run, "merge")
-        Registry(run.store).promote(run.model, run.version)
-    return made
+        file = folder / f"{base.name}.yaml"
+        file.write_text(yaml.safe_dump(document))
+        opened[base] = open_run(file, store=(folder / "store").as_uri(), root=folder / "root")
+    with one_ray():
+        for run in opened.values():
+            do_stages(run, "merge")
+    return opened
 
 
 @pytest.fixture(scope="module")
-def stack(runs: dict[tuple[str, str], Run], tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Stack]:
+def stack(runs: dict[Base, Run], tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Stack]:
     """All versions, served."""
     port, engine_port = free_ports(2)
     engine = Engine(dtype="float32", max_model_len=4096)
     [store] = {run.store.url for run in runs.values()}
-    base = str(runs["qwen3_5_think", NATIVE].base_dir)
+    base = str(runs[NATIVE[0]].base_dir)
     versions = [ServedModel(id=run.model, name=run.model, version=run.version, engine=engine) for run in runs.values()]
     config = ServerConfig(
         models=(*versions, ServedModel(id="as-it-is", path=base, engine=engine)),
@@ -119,25 +132,29 @@ def stack(runs: dict[tuple[str, str], Run], tmp_path_factory: pytest.TempPathFac
         yield running
 
 
+@pytest.fixture
+def client(stack: local.Stack) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=stack.base_url, api_key="none", max_retries=0) as made:
+        yield made
+
+
 def manifest(run: Run) -> Manifest:
     return Registry(run.store).manifest(run.model, run.version)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_versions_prompts_are_what_training_saw(case: tuple[str, str], runs: dict[tuple[str, str], Run]) -> None:
-    found = manifest(runs[case]).parity
+@every_base
+def test_the_versions_prompts_are_what_training_saw(base: Base, runs: dict[Base, Run]) -> None:
+    found = manifest(runs[base]).parity
     assert found is not None
-    assert found.prompts == 32
-    assert (found.equal, found.difference) == (32, "")
+    assert found.prompts == base.prompts
+    assert (found.equal, found.difference) == (base.prompts, "")
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_engine_makes_the_same_tokens(
-    case: tuple[str, str], runs: dict[tuple[str, str], Run], stack: local.Stack
-) -> None:
-    run = runs[case]
+@every_base
+def test_the_engine_makes_the_same_tokens(base: Base, runs: dict[Base, Run], stack: local.Stack) -> None:
+    run = runs[base]
     found = manifest(run)
-    model = replace(named_dialect(found.dialect, native=case[1] == NATIVE), template=found.template)
+    model = replace(named_dialect(found.dialect, native=base in NATIVE), template=found.template)
     for prompt in run.read_json(f"data/{parity.FILE}")["prompts"]:
         request = {"model": run.model, "messages": prompt["messages"], "tools": prompt["tools"]}
         sent = make_plan(request, model, SidecarConfig()).body
@@ -147,80 +164,123 @@ def test_the_engine_makes_the_same_tokens(
         assert answer.json()["tokens"] == prompt["ids"]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_thoughts_and_calls_come_out_of_the_thought_that_the_prompt_opens(
-    case: tuple[str, str], runs: dict[tuple[str, str], Run], stack: local.Stack
+@every_base
+def test_thoughts_and_calls_come_out_whole_and_streamed(
+    base: Base, runs: dict[Base, Run], client: openai.OpenAI
 ) -> None:
-    request: dict[str, Any] = {"model": runs[case].model, "tools": [WEATHER], "temperature": 0, "max_tokens": 64}
-    history: list[Any] = next(rows())["messages"]
-    with openai.OpenAI(base_url=stack.base_url, api_key="none", max_retries=0) as client:
-        messages = [*history, {"role": "user", "content": "And in Paris?"}]
-        message = client.chat.completions.create(messages=messages, **request).choices[0].message
-        assert message.model_extra is not None
-        assert message.model_extra["reasoning_content"].strip() == "I look."
-        assert not (message.content or "").strip()
-        [call] = message.tool_calls or []
-        assert json.loads(call.function.arguments) == {"city": "Paris"}
-        messages += [
-            {**message.model_dump(exclude_none=True), "reasoning_content": message.model_extra["reasoning_content"]},
-            {"role": "tool", "tool_call_id": call.id, "content": '{"sky": "clear"}'},
-        ]
-        answer = client.chat.completions.create(messages=messages, **request).choices[0].message
-        assert answer.content == "Sunny." if case[1] == "react_en" else answer.tool_calls
-        pieces = client.chat.completions.create(messages=messages[:-2], stream=True, **request)
-        deltas = [chunk.choices[0].delta for chunk in pieces if chunk.choices]
-        assert (
-            "".join((delta.model_extra or {}).get("reasoning_content") or "" for delta in deltas).strip() == "I look."
-        )
-        assert not "".join(delta.content or "" for delta in deltas).strip()
-        assert json.loads("".join(c.function.arguments or "" for d in deltas for c in d.tool_calls or ())) == {
-            "city": "Paris"
-        }
+    request: dict[str, Any] = {"model": runs[base].model, "tools": [WEATHER], "temperature": 0, "max_tokens": 64}
+    thought = THOUGHT if base.thinks else ""
+    messages = [*next(rows())["messages"], {"role": "user", "content": "And in Paris?"}]
+    message = client.chat.completions.create(messages=messages, **request).choices[0].message
+    own = message.model_extra or {}
+    assert (own.get("reasoning_content") or "").strip() == thought
+    assert not (message.content or "").strip()
+    [call] = message.tool_calls or []
+    assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"city": "Paris"})
+
+    deltas = [
+        chunk.choices[0].delta
+        for chunk in client.chat.completions.create(messages=messages, stream=True, **request)
+        if chunk.choices
+    ]
+    assert "".join((delta.model_extra or {}).get("reasoning_content") or "" for delta in deltas).strip() == thought
+    assert not "".join(delta.content or "" for delta in deltas).strip()
+    calls = [part.function for delta in deltas for part in delta.tool_calls or ()]
+    assert [part.name for part in calls if part.name] == ["get_weather"]
+    assert json.loads("".join(part.arguments or "" for part in calls)) == {"city": "Paris"}
+
+    messages += [
+        {**message.model_dump(exclude_none=True), "reasoning_content": own.get("reasoning_content")},
+        {"role": "tool", "tool_call_id": call.id, "content": '{"sky": "clear"}'},
+    ]
+    answer = client.chat.completions.create(messages=messages, **request).choices[0].message
+    assert answer.content == ANSWER if base.after_result else answer.tool_calls
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case[1] == NATIVE])
-def test_the_template_that_is_there_says_which_dialect_a_version_speaks(
-    case: tuple[str, str], runs: dict[tuple[str, str], Run]
-) -> None:
-    found, run = manifest(runs[case]), runs[case]
-    assert found.dialect == SPOKEN[case[0]]
+@pytest.mark.parametrize("base", [base for base in NATIVE if base.after_result], ids=lambda base: base.name)
+def test_messages_get_the_call_and_the_answer(base: Base, runs: dict[Base, Run], stack: local.Stack) -> None:
+    """Anthropic's Messages, whole and streamed."""
+    url = f"{stack.base_url}/messages"
+    tool = {"name": "get_weather", "input_schema": WEATHER["function"]["parameters"]}
+    asked: list[dict[str, Any]] = [{"role": "user", "content": "Weather in Paris?"}]
+    request = {"model": runs[base].model, "max_tokens": 64, "temperature": 0, "tools": [tool], "messages": asked}
+    whole = httpx.post(url, json=request).json()
+    assert whole["stop_reason"] == "tool_use"
+    *_, use = whole["content"]
+    assert (use["type"], use["name"], use["input"]) == ("tool_use", "get_weather", {"city": "Paris"})
+    with httpx.stream("POST", url, json=request | {"stream": True}) as answer:
+        events = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
+    pieces = [event["delta"].get("partial_json", "") for event in events if event["type"] == "content_block_delta"]
+    assert json.loads("".join(pieces)) == {"city": "Paris"}
+    result = {"type": "tool_result", "tool_use_id": use["id"], "content": '{"sky": "clear"}'}
+    asked += [{"role": "assistant", "content": whole["content"]}, {"role": "user", "content": [result]}]
+    answered = httpx.post(url, json=request).json()
+    assert [(block["type"], block["text"]) for block in answered["content"]] == [("text", ANSWER)]
+
+
+def test_a_run_of_a_native_dialect_is_measured_and_promoted(runs: dict[Base, Run]) -> None:
+    """Beside its base, which speaks as its template does."""
+    run = runs[EVALUATED]
+    do_stages(run, "promote")
+    found = run.read_json("evaluation.json")
+    assert found["accuracy"] == 0.75
+    assert found["gate"]["passed"]
+    assert Registry(run.store).promoted(run.model) == run.version
+
+
+@pytest.mark.parametrize("base", NATIVE, ids=lambda base: base.name)
+def test_the_template_that_is_there_says_which_dialect_a_version_speaks(base: Base, runs: dict[Base, Run]) -> None:
+    found, run = manifest(runs[base]), runs[base]
+    assert found.dialect == base.spoken
     assert found.template is not None
     assert found.template.tools
     assert run.read_json(f"data/{parity.FILE}")["dialect"] == found.dialect
 
 
+@pytest.mark.parametrize("base", NATIVE, ids=lambda base: base.name)
 def test_a_demanded_call_is_written_as_the_template_writes_it(
-    runs: dict[tuple[str, str], Run], stack: local.Stack
+    base: Base, runs: dict[Base, Run], client: openai.OpenAI
 ) -> None:
-    request: dict[str, Any] = {"model": runs["qwen3_5_think", NATIVE].model, "temperature": 0, "max_tokens": 64}
-    with openai.OpenAI(base_url=stack.base_url, api_key="none", max_retries=0) as client:
-        made = client.chat.completions.create(
-            messages=[{"role": "user", "content": "Weather?"}],
-            tools=[WEATHER],  # type: ignore[list-item]
-            tool_choice="required",
-            **request,
-        )
+    """Also one that the model would not have begun with: it thinks first."""
+    only: Any = json.loads(json.dumps(WEATHER).replace('"type": "string"', '"enum": ["Paris"]'))
+    made = client.chat.completions.create(
+        model=runs[base].model, messages=[{"role": "user", "content": "Weather?"}], tools=[only], temperature=0,
+        tool_choice="required", max_tokens=256,
+    )  # fmt: skip
     [call] = made.choices[0].message.tool_calls or []
     assert json.loads(call.function.arguments) == {"city": "Paris"}
 
 
-def test_a_base_as_it_is_speaks_what_its_template_writes(runs: dict[tuple[str, str], Run], stack: local.Stack) -> None:
+@pytest.mark.parametrize("base", NATIVE, ids=lambda base: base.name)
+def test_a_strict_tool_is_called_in_the_models_own_tokens(
+    base: Base, runs: dict[Base, Run], client: openai.OpenAI
+) -> None:
+    """A grammar takes the special tokens of a call for what they spell."""
+    strict: Any = {"type": "function", "function": WEATHER["function"] | {"strict": True}}
+    made = client.chat.completions.create(
+        model=runs[base].model, messages=[{"role": "user", "content": "Weather?"}], tools=[strict], temperature=0,
+        max_tokens=64,
+    )  # fmt: skip
+    [call] = made.choices[0].message.tool_calls or []
+    assert json.loads(call.function.arguments) == {"city": "Paris"}
+    assert made.usage is not None
+    assert made.usage.completion_tokens < len(base.said)
+
+
+def test_a_base_as_it_is_speaks_what_its_template_writes(client: openai.OpenAI) -> None:
     """Nothing names its dialect."""
-    with openai.OpenAI(base_url=stack.base_url, api_key="none", max_retries=0) as client:
-        made = client.chat.completions.create(
-            model="as-it-is", messages=[{"role": "user", "content": "Weather?"}], tools=[WEATHER], temperature=0,
-            max_tokens=64,
-        )  # fmt: skip
+    made = client.chat.completions.create(
+        model="as-it-is", messages=[{"role": "user", "content": "Weather?"}], tools=[WEATHER], temperature=0,
+        max_tokens=64,
+    )  # type: ignore[call-overload]  # fmt: skip
     [call] = made.choices[0].message.tool_calls or []
     assert json.loads(call.function.arguments) == {"city": "Paris"}
 
 
-def test_what_training_fixed_no_request_changes(runs: dict[tuple[str, str], Run], stack: local.Stack) -> None:
-    run = runs[CASES[0]]
-    refused = pytest.raises(openai.BadRequestError, match=r"chat_template_kwargs\.enable_thinking.*trained without it")
-    with openai.OpenAI(base_url=stack.base_url, api_key="none", max_retries=0) as client, refused:
+def test_what_training_fixed_no_request_changes(runs: dict[Base, Run], client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"chat_template_kwargs\.enable_thinking.*trained without it"):
         client.chat.completions.create(
-            model=run.model,
+            model=runs[BASES[0]].model,
             messages=[{"role": "user", "content": "Hi"}],
             tools=[WEATHER],  # type: ignore[list-item]
             extra_body={"chat_template_kwargs": {"enable_thinking": False}},
