@@ -34,13 +34,13 @@ outcomes: collections.Counter[str] = collections.Counter()
 def call(url: str) -> str:
     answer = httpx.post(f"{url}/v1/chat/completions", json=QUESTION, timeout=60)
     called = answer.status_code == 200 and answer.json()["choices"][0]["finish_reason"] == "tool_calls"
-    return "called" if called else f"HTTP {answer.status_code}"
+    return "called" if called else f"HTTP {answer.status_code}: {answer.text[:200]}"
 
 
 def stream(url: str) -> str:
     with httpx.stream("POST", f"{url}/v1/chat/completions", json=LONG, timeout=60) as answer:
         if answer.status_code != 200:
-            return f"HTTP {answer.status_code}"
+            return f"HTTP {answer.status_code}: {answer.read().decode()[:200]}"
         lines = [line for line in answer.iter_lines() if line]
     return "streamed" if lines[-1] == "data: [DONE]" and any('"length"' in line for line in lines) else "cut"
 
@@ -50,7 +50,7 @@ def ask_on(ask: Callable[[str], str], url: str) -> None:
         try:
             outcomes[ask(url)] += 1
         except httpx.HTTPError as error:
-            outcomes[f"{type(error).__name__} of a {ask.__name__}"] += 1
+            outcomes[f"{type(error).__name__} of a {ask.__name__}: {error}"] += 1
         time.sleep(0.05)
 
 
