@@ -101,7 +101,6 @@ def test_a_version_that_does_not_start_is_taken_back_with_the_settings_of_now(
         "weather", "v2", store.url, "a test", lambda expect: registry.promote("weather", "v2", expect=expect)
     )
     sync(play)
-    rollout.settle(cluster, play.service())
     for begun in (False, True):
         rollout.advance(cluster, play.service(), target, registry, begun=begun, now="2026-01-01T01:00:00Z")
         sync(play, targetOngoingRequests=8)

@@ -173,6 +173,20 @@ def test_a_version_whose_first_start_fails_takes_over_with_the_second(stack: Sta
     assert not (stack.folder / "v1" / "flake").exists()
 
 
+def test_a_version_that_takes_over_has_as_many_replicas_as_the_one_before(stack: Stack) -> None:
+    """Those that the load has asked for, though fewer would do by the settings."""
+    from ray import serve
+
+    from callwright.server import runtime
+
+    stack.deploy("v2", replicas=2)
+    stack.deploy("v3")
+    while (application := serve.status().applications[runtime.APPLICATION]).status.value != "RUNNING":
+        time.sleep(0.1)
+    assert application.deployments["engine"].replica_states == {"RUNNING": 2}
+    assert stack.ask() == "v3"
+
+
 def test_a_replica_killed_in_a_stream_ends_that_stream_alone(stack: Stack) -> None:
     stack.deploy("v3", replicas=2)
     with contextlib.ExitStack() as streams:

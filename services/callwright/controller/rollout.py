@@ -65,36 +65,22 @@ def advance(cluster: Cluster, service: Object, target: Target, registry: Registr
     the service can't take the version, and `Conflict` when somebody changed it since it was read.
     """
     check(service, model=target.model, version=target.version, store=target.store)
-    text: str = service["spec"].get("serveConfigV2", "")
-    wanted = serving.set_version(text, model=target.model, version=target.version, store=target.store)
-    last = rollouts(service).get(target.model)
-    promoted = registry.promoted(target.model)
-    applications = serving.versions(text, model=target.model)
+    last, promoted = rollouts(service).get(target.model), registry.promoted(target.model)
+    applications = serving.versions(_text(service), model=target.model)
     is_there = set(applications.values()) == {target.version}
-    is_ours = last is not None and (last.version, last.by) == (target.version, target.by)
-    if last is not None and is_ours and last.outcome is None:
-        if not is_there:
-            said = f"somebody has put {', '.join(applications.values())} in its place"
-            return _end(cluster, service, target, text, last, "Superseded", said)
-        if promoted not in (last.pointer, target.version):
-            return _supersede(cluster, service, target, last, promoted)
-        seen = observed.see_service(service, applications.keys(), now=now)
-        if seen.state == "failed":
-            said = f"version {', '.join(sorted(set(last.before.values())))} is back in its place: {seen.message}"
-            return _end(cluster, service, target, _back(text, target, last), last, "DeployFailed", said)
-        if seen.state == "succeeded":
-            return _succeed(cluster, service, target, last, registry)
-        _hand_over(cluster, service)
-        return seen
-    if last is not None and is_ours and begun and last.outcome != "Succeeded":
-        return Seen("failed", last.message, str(last.outcome))
+    if last is not None and (last.version, last.by) == (target.version, target.by):
+        if last.outcome is None:
+            return _go_on(cluster, service, target, last, registry, promoted=promoted, now=now)
+        if begun and last.outcome != "Succeeded":
+            return Seen("failed", last.message, last.outcome)
     if promoted == target.version and is_there:
         return observed.see_service(service, applications.keys(), now=now)
     if last is not None and begun:
         return Seen("failed", f"{last.by} has brought version {last.version} meanwhile", "Superseded")
     before = last.before if last is not None and last.outcome is None else applications
     rollout = Rollout(version=target.version, by=target.by, before=before, pointer=promoted)
-    _write(cluster, service, wanted, {target.model: rollout})
+    text = serving.set_version(_text(service), model=target.model, version=target.version, store=target.store)
+    _write(cluster, service, text, {target.model: rollout})
     return Seen("running", f"takes version {target.version}")
 
 
@@ -102,7 +88,7 @@ def check(service: Object, *, model: str, version: str, store: str) -> None:
     """Raise `InvalidInput` where the RayService can't serve `version` of `model`: it serves no such model, or reads
     another store, or Git says which version it serves.
     """
-    serving.set_version(service["spec"].get("serveConfigV2", ""), model=model, version=version, store=store)
+    serving.set_version(_text(service), model=model, version=version, store=store)
     for pinned in serving.versions(_in_git(service) or "", model=model).values():
         if pinned not in (*serving.UNPINNED, version):
             raise InvalidInput(
@@ -124,6 +110,10 @@ def _in_git(service: Object) -> str | None:
     return (service["metadata"].get("annotations") or {}).get(SERVE_CONFIG)
 
 
+def _text(service: Object) -> str:
+    return service["spec"].get("serveConfigV2") or _in_git(service) or ""
+
+
 def put_version(cluster: Cluster, service: Object, *, model: str, version: str, store: str) -> None:
     """Have the RayService serve `version` of `model`, whatever becomes of it.
 
@@ -131,8 +121,7 @@ def put_version(cluster: Cluster, service: Object, *, model: str, version: str, 
     somebody changed it since it was read.
     """
     check(service, model=model, version=version, store=store)
-    text: str = service["spec"].get("serveConfigV2", "")
-    _write(cluster, service, serving.set_version(text, model=model, version=version, store=store), {})
+    _write(cluster, service, serving.set_version(_text(service), model=model, version=version, store=store), {})
 
 
 def rollouts(service: Object) -> dict[str, Rollout]:
@@ -144,6 +133,34 @@ def rollouts(service: Object) -> dict[str, Rollout]:
         return {}
 
 
+def _go_on(
+    cluster: Cluster,
+    service: Object,
+    target: Target,
+    last: Rollout,
+    registry: Registry,
+    *,
+    promoted: str | None,
+    now: str,
+) -> Seen:
+    """Do the next thing for a rollout that is under way."""
+    text, applications = _text(service), serving.versions(_text(service), model=target.model)
+    if set(applications.values()) != {target.version}:
+        said = f"somebody has put {', '.join(applications.values())} in its place"
+        return _end(cluster, service, target, text, last, "Superseded", said)
+    if promoted not in (last.pointer, target.version):
+        return _supersede(cluster, service, target, last, promoted)
+    seen = observed.see_service(service, applications.keys(), now=now)
+    match seen.state:
+        case "failed":
+            said = f"version {', '.join(sorted(set(last.before.values())))} is back in its place: {seen.message}"
+            return _end(cluster, service, target, _back(text, target, last), last, "DeployFailed", said)
+        case "succeeded":
+            return _succeed(cluster, service, target, last, registry)
+    _hand_over(cluster, service)
+    return seen
+
+
 def _succeed(cluster: Cluster, service: Object, target: Target, last: Rollout, registry: Registry) -> Seen:
     """Move the pointer, then note the end of the rollout: killed in between, the next call finds the pointer moved."""
     if registry.promoted(target.model) != target.version:
@@ -151,12 +168,12 @@ def _succeed(cluster: Cluster, service: Object, target: Target, last: Rollout, r
             target.move_pointer(last.pointer)
         except Conflict:
             return _supersede(cluster, service, target, last, registry.promoted(target.model))
-    _end(cluster, service, target, service["spec"]["serveConfigV2"], last, "Succeeded", "")
+    _end(cluster, service, target, _text(service), last, "Succeeded", "")
     return Seen("succeeded")
 
 
 def _supersede(cluster: Cluster, service: Object, target: Target, last: Rollout, promoted: str | None) -> Seen:
-    text = _back(service["spec"]["serveConfigV2"], target, last)
+    text = _back(_text(service), target, last)
     return _end(cluster, service, target, text, last, "Superseded", f"{promoted or 'none'} was promoted meanwhile")
 
 

@@ -47,7 +47,8 @@ def build(args: ServerConfig) -> Application:
 def _autoscaling(config: ServerConfig) -> AutoscalingConfig:
     settings: dict[str, Any] = {
         "min_replicas": config.min_replicas,
-        "initial_replicas": max(config.min_replicas, 1),
+        # A version that takes over has as many replicas as the one before; where that may be none, it starts one.
+        "initial_replicas": None if config.min_replicas else 1,
         "max_replicas": config.max_replicas,
         "target_ongoing_requests": config.target_ongoing_requests,
         "upscale_delay_s": config.scale_up_seconds,

@@ -1,0 +1,235 @@
+"""A roll from a version of one dialect to one of another, under load, on real Ray Serve: no request fails, none is read
+in the wrong dialect, and none needs the store.
+
+Store, fetch, `build`, `Replica` and the sidecar are the real ones; the engine is scripted.
+"""
+
+import json
+import re
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from callwright.server import preflight, replica, sources
+from callwright.server.config import ServedModel, ServerConfig
+from callwright.server.versioned import Versioned
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig
+from callwright.store import Store
+from fakes import Engine, Served, Text
+from scripted_serve import serving
+from versions import publish_version
+
+pytestmark = pytest.mark.timeout(900)
+Figure = Callable[[str, object, object], None]
+DIALECTS = {"v1": "react_en", "v2": "hermes"}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+CALLS = {
+    "hermes": '<tool_call>\n{{"name": "get_weather", "arguments": {{"city": "{}"}}}}\n</tool_call>',
+    "react_en": 'Thought: I should look.\nAction: get_weather\nAction Input: {{"city": "{}"}}',
+}
+_CALLERS = 4
+
+
+class Opened(threading.Event):
+    """Set once a file exists: an event between processes."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+
+    def is_set(self) -> bool:
+        return self._file.exists()
+
+
+class SpeakingReplica(replica.Replica):
+    """A replica whose engine calls in its version's dialect where the prompt is written in it, and complains otherwise.
+
+    What it calls with is its version. A message `Wait for FILE` makes it say that it has begun, and wait for the file.
+    """
+
+    async def _start(self) -> Any:
+        (model,) = self._config.models
+        folder = sources.model_directory(model, self._config)
+        manifest = sources.manifest(model, self._config, folder)
+        assert manifest is not None
+
+        def answer(request: dict[str, Any]) -> Text:
+            prompt = str(request["messages"])
+            spoken = "hermes" if "<tools>" in prompt else "react_en" if "Action Input:" in prompt else "none"
+            said = CALLS[spoken].format(model.version) if spoken == manifest.dialect else f"got {spoken}"
+            if (held := re.search(r"Wait for (\S+?)\W*'", prompt)) is None:
+                return Text([said])
+            Path(f"{held[1]}.begun-{uuid.uuid4().hex}").touch()
+            return Text([said], hold=Opened(Path(held[1])))
+
+        return Versioned(Engine(answer), manifest)
+
+
+class Rolling:
+    """A Serve application behind a sidecar, and what became of the requests."""
+
+    def __init__(self, folder: Path, config: ServerConfig, url: str) -> None:
+        self.folder, self._config, self.url = folder, config, url
+        self.upstream = f"http://127.0.0.1:{config.port}"
+        self._limits = httpx.Limits(max_connections=None)
+        self.answers: list[str] = []
+        """For each request the version that has answered it rightly, or what went wrong."""
+
+    def ask(self, client: httpx.Client, *, stream: bool, said: str = "Paris?") -> str:
+        """The version whose call the answer holds, as the answer's header has it; else what went wrong."""
+        body = {"model": "m", "messages": [{"role": "user", "content": said}], "tools": [TOOL], "stream": stream}
+        try:
+            answer = client.post(f"{self.url}/v1/chat/completions", json=body)
+            if answer.status_code != 200:
+                return answer.text
+            version = answer.headers["x-callwright-version"].removeprefix("m@")
+            called = _streamed(answer.text) if stream else _whole(answer.json())
+        except (httpx.HTTPError, KeyError, ValueError, IndexError) as error:
+            return repr(error)
+        return version if called == {"city": version} else f"{version} called with {called}"
+
+    def deploy(self, version: str, *, wait: bool = True) -> None:
+        """Put `version` in place of the present one; wait until all of the one before is gone."""
+        from ray import serve
+
+        from callwright.server import app, runtime
+
+        model = ServedModel(id="m", name="m", version=version)
+        made = app.build(self._config.model_copy(update={"models": (model,)}))
+        serve.run_many([serve.RunTarget(made, name=runtime.APPLICATION)], wait_for_applications_running=False)
+        if wait:
+            self.wait_until_running()
+
+    def wait_until_running(self) -> None:
+        from ray import serve
+
+        from callwright.server import runtime
+
+        while (status := serve.status().applications[runtime.APPLICATION].status.value) != "RUNNING":
+            assert status == "DEPLOYING", serve.status()
+            time.sleep(0.1)
+
+    @contextmanager
+    def load(self) -> Iterator[None]:
+        """Ask without pause while the block runs, in streams and not."""
+        stop = threading.Event()
+
+        def ask(stream: bool) -> None:
+            with httpx.Client(timeout=60) as client:
+                while not stop.is_set():
+                    self.answers.append(self.ask(client, stream=stream))
+
+        with ThreadPoolExecutor(_CALLERS) as pool:
+            callers = [pool.submit(ask, number % 2 == 0) for number in range(_CALLERS)]
+            try:
+                yield
+            finally:
+                stop.set()
+        for caller in callers:
+            caller.result()
+
+    def wait_for_answers(self, count: int) -> None:
+        while len(self.answers) < count:
+            time.sleep(0.05)
+
+    @contextmanager
+    def streams(self, count: int) -> Iterator[list[str]]:
+        """So many streams that have begun before the block, and go on after it; gives what becomes of them."""
+        gate, ended = self.folder / f"gate-{uuid.uuid4().hex}", list[str]()
+        with httpx.Client(timeout=300, limits=self._limits) as client, ThreadPoolExecutor(count) as pool:
+            opened = [pool.submit(self.ask, client, stream=True, said=f"Wait for {gate}") for _ in range(count)]
+            while len([*self.folder.glob(f"{gate.name}.begun-*")]) < count:
+                time.sleep(0.05)
+                assert not any(each.done() for each in opened)
+            try:
+                yield ended
+            finally:
+                gate.touch()
+            ended += [each.result() for each in opened]
+
+
+def _whole(answer: Any) -> Any:
+    (call,) = answer["choices"][0]["message"]["tool_calls"]
+    return json.loads(call["function"]["arguments"])
+
+
+def _streamed(text: str) -> Any:
+    events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    if events[-1] != "[DONE]":
+        raise ValueError(f"the stream ends with {events[-1]}")
+    deltas = [choice["delta"] for event in events[:-1] for choice in json.loads(event)["choices"]]
+    calls = [call for delta in deltas for call in delta.get("tool_calls") or ()]
+    return json.loads("".join(call["function"].get("arguments") or "" for call in calls))
+
+
+@pytest.fixture(scope="module")
+def rolling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolling]:
+    folder = tmp_path_factory.mktemp("rolls")
+    store = Store.open((folder / "store").as_uri())
+    for version, dialect in DIALECTS.items():
+        content = {"config.json": b"{}", "model.safetensors": version.encode() * 100}
+        publish_version(store, version, content, dialect=dialect)
+    (port,) = preflight.free_ports(1)
+    config = ServerConfig(
+        models=(ServedModel(id="m", name="m", version="v1"),), port=port, cpus=0.1, min_replicas=2, max_replicas=2,
+        store=store.url, cache_dir=str(folder / "cache"), drain_seconds=600,
+    )  # fmt: skip
+    with serving(SpeakingReplica, config) as url:
+        yield Rolling(folder, config, url)
+
+
+@pytest.mark.parametrize(
+    ("streams", "requests"), [(20, 150), pytest.param(100, 1500, marks=pytest.mark.slow)], ids=["", "1500 requests"]
+)
+def test_a_roll_between_dialects_fails_no_request(
+    rolling: Rolling, figure: Figure, streams: int, requests: int
+) -> None:
+    rolling.deploy("v1")
+    rolling.answers.clear()
+    with rolling.streams(streams) as ended, rolling.load():
+        rolling.wait_for_answers(requests // 5)
+        rolling.deploy("v2", wait=False)
+        while "v2" not in rolling.answers[-_CALLERS:]:
+            time.sleep(0.05)
+        rolling.wait_for_answers(max(requests, len(rolling.answers) + requests // 2))
+    rolling.wait_until_running()
+    seen = Counter(rolling.answers)
+    assert seen.keys() == {"v1", "v2"}
+    assert min(seen.values()) >= requests // 10
+    assert ended == ["v1"] * streams
+    figure(f"a roll between dialects: failed or misread of {seen.total()} requests and {streams} streams", 0, 0)
+
+
+def test_without_the_store_no_request_fails(rolling: Rolling, figure: Figure) -> None:
+    """Also through a sidecar that comes up meanwhile, and knows nothing yet."""
+    standing = rolling.answers[-1]
+    store, away = rolling.folder / "store", rolling.folder / "away"
+    store.rename(away)
+    try:
+        settings = SidecarConfig(upstream=rolling.upstream, store=store.as_uri(), manifest_seconds=0.1)
+        with Served(create_app(settings)) as fresh:
+            for url in (rolling.url, fresh.url):
+                rolling.url = url
+                rolling.answers.clear()
+                with rolling.load():
+                    rolling.wait_for_answers(100)
+                assert set(rolling.answers) == {standing}
+                figure(f"a store that is away: failed of {len(rolling.answers)} requests", 0, 0)
+    finally:
+        away.rename(store)
