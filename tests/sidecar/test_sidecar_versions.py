@@ -132,6 +132,19 @@ def test_in_a_roll_each_replica_gets_its_own_dialect(manifests: tuple[Manifest, 
     assert all(len(engine.requests) > 10 for engine in engines)
 
 
+@pytest.mark.parametrize("turns", [(0, 1), (1, 0, 0), (0, 0, 1, 1), (0, 1, 1, 0, 1)])
+def test_in_a_roll_whose_replicas_take_turns_one_client_alone_is_answered(
+    manifests: tuple[Manifest, Manifest], turns: tuple[int, ...]
+) -> None:
+    engines = [replica("react_en"), replica("hermes")]
+    both = [Versioned(engine, manifest) for engine, manifest in zip(engines, manifests, strict=True)]
+    with sidecar(Replicas(itertools.cycle(turns), *both)) as url:
+        for _ in range(30):
+            answer = httpx.post(f"{url}/v1/chat/completions", json=ASKED, timeout=30)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["choices"][0]["message"]["tool_calls"]
+
+
 def test_in_a_roll_prompts_are_counted_as_their_replica_has_them(manifests: tuple[Manifest, Manifest]) -> None:
     engines = [replica("react_en"), replica("hermes")]
     both = [Versioned(engine, manifest) for engine, manifest in zip(engines, manifests, strict=True)]

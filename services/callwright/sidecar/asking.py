@@ -23,8 +23,8 @@ Json = dict[str, Any]
 DIALECT_HEADER = "x-callwright-dialect"
 KEEP_STOP_HEADER = "x-callwright-keep-stop"
 _CHAT_PATH = "/v1/chat/completions"
-_MOST_PLANS = 16
-"""Tries in a roll, each of which comes to one of two versions."""
+_MOST_PLANS = 32
+"""Tries in a roll, each of which comes to the version that it is meant for in one of two cases."""
 
 
 class Asking(Relay):

@@ -9,6 +9,7 @@ Knows nothing of what a request asks for besides.
 import asyncio
 import contextlib
 import json
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from callwright.store import Manifest, Registry, Template
 from callwright.store.manifest import VERSION_HEADER
 
 _MOST_REMEMBERED = 1024
+_FOLLOWED = 0.5
+"""How often a replica's version is taken for the one that the next request comes to."""
 _RESULT = " ".join(str(number) for number in range(100, 164))
 _FEWER = 32
 """Tokens by which a conversation is shorter when a message of 64 numbers is left out."""
@@ -161,7 +164,10 @@ class Models:
         return length if isinstance(length, int) else None
 
     async def check_version(self, model: str, version: bytes | None, response: EngineResponse) -> None:
-        """Raise `OtherVersion` where the engine has refused a request that is meant for `version`."""
+        """Raise `OtherVersion` where the engine has refused a request that is meant for `version`.
+
+        Whether the next try is meant for the version that it serves, or for the same again, is chance.
+        """
         if version is None or response.status != 409 or VERSION_HEADER not in dict(response.headers):
             return
         try:
@@ -171,7 +177,9 @@ class Models:
             raise Unavailable("the engine serves a version whose manifest can't be read; upgrade the sidecar") from None
         if len(self._served) >= _MOST_REMEMBERED:
             self._served.clear()
-        self._served[model] = replace(told, version=f"{manifest.name}@{manifest.version}".encode())
+        # Whoever always followed would meet the other version again where replicas of two take turns.
+        if model not in self._served or random.random() < _FOLLOWED:
+            self._served[model] = replace(told, version=f"{manifest.name}@{manifest.version}".encode())
         raise OtherVersion
 
     async def _find_out(self, model: str) -> ModelDialect | None:
