@@ -208,3 +208,30 @@ def test_versions_of_a_model_are_known_by_application() -> None:
 def test_a_text_without_the_model_is_refused(text: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         serving.set_version(text, model="one", version="v2", store="s3://bucket")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        (
+            [
+                (
+                    "QuotaReserved",
+                    "False",
+                    "couldn't assign flavors to pod set main: insufficient quota",
+                )
+            ],
+            "in Kueue's queue gpus: couldn't assign flavors to pod set main: insufficient quota",
+        ),
+        (
+            [("Evicted", "True", "Preempted to accommodate a higher priority Workload"), ("Admitted", "False", "")],
+            "in Kueue's queue gpus: Preempted to accommodate a higher priority Workload",
+        ),
+        ([("QuotaReserved", "True", "reserved"), ("Admitted", "True", "admitted")], ""),
+        ([], "in Kueue's queue gpus"),
+    ],
+)
+def test_why_kueue_admits_no_job_is_said_in_its_words(conditions: list[tuple[str, str, str]], said: str) -> None:
+    told = [{"type": kind, "status": status, "message": message} for kind, status, message in conditions]
+    workload = {"spec": {"queueName": "gpus"}, "status": {"conditions": told}}
+    assert observed.queued([workload]) == said

@@ -1,11 +1,13 @@
 """What containers do around an engine: the base is linked, and who waits is told in time. Draining: see the charts'."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from callwright.errors import NotFound, StageFailed, TimedOut
 from callwright.server import lifecycle
+from callwright.store import Store
 from fakes import OpenAIServer
 
 
@@ -18,6 +20,14 @@ def test_a_base_is_linked_to_and_linked_anew(tmp_path: Path) -> None:
         assert link.resolve() == tmp_path / name
     with pytest.raises(NotFound):
         lifecycle.base(str(tmp_path / "none"), link, cache=tmp_path / "cache")
+
+
+def test_a_base_that_the_run_s_preparation_has_kept_is_not_downloaded(tmp_path: Path) -> None:
+    store, link = Store.open((tmp_path / "store").as_uri()), tmp_path / "base"
+    store.put_bytes("bases/owner/model/abc/config.json", b"{}")
+    store.put_bytes("runs/m-1/base.json", json.dumps({"key": "bases/owner/model/abc"}).encode())
+    lifecycle.base("owner/model", link, cache=tmp_path / "cache", store=store.url, run="m-1")
+    assert [path.name for path in link.iterdir()] == ["config.json"]
 
 
 def test_who_waits_goes_on_when_it_answers_and_fails_when_it_does_not() -> None:
