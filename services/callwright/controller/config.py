@@ -73,7 +73,7 @@ class DeadlineSeconds(SpecModel):
 class Rdma(SpecModel):
     resource: str = Field(min_length=3)
     """Name of the nodes' RDMA devices as a resource, as their device plugin has it: `rdma/hca`, `rdma/ib`."""
-    count: int = Field(default=1, ge=1)
+    count: int = Field(default=1, ge=1, le=64)
     """Of them, for each pod."""
     ipc_lock: bool = True
     """Add the capability IPC_LOCK, to pin memory."""
