@@ -52,7 +52,7 @@ def test_lint_finds_nothing(chart: str, charts: Path) -> None:
 
 FOREIGN = re.compile(
     r"global|kuberay-operator|Base\.templateArguments|(controller|head|workers)\.affinity\.\w+|networkPolicy\.egress\[\]|Engine\.extra"
-    r"|runs\.templates\.\w+\.(metadata|spec)|cluster\.resources|env\[\]\.valueFrom|volumes\[\]|volumeMounts\[\]"
+    r"|(runs\.templates\.\w+|(head|workers)\.podTemplate)\.(metadata|spec)|sidecar\.container|cluster\.resources|env\[\]\.valueFrom|volumes\[\]|volumeMounts\[\]"
 )
 """Values of other charts, which close their own, and shapes that only Kubernetes or vLLM knows whole."""
 
