@@ -167,6 +167,7 @@ def test_a_version_that_fails_to_load_leaves_the_old_one_serving(stack: Stack) -
 
 
 def test_a_version_whose_first_start_fails_takes_over_with_the_second(stack: Stack) -> None:
+    stack.deploy("v2")
     (stack.folder / "v1" / "flake").touch()
     stack.deploy("v1", attempts=2)
     assert stack.ask() == "v1"

@@ -13,11 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import torch
-from ray._private import ray_constants
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
@@ -30,6 +28,7 @@ from callwright.trainer.learner import Learner
 from callwright.trainer.model import load_model
 from callwright.trainer.rows import Rows
 from models import tiny_model
+from ray_nodes import cluster_of
 
 pytestmark = pytest.mark.timeout(600)
 STEPS = 47
@@ -192,24 +191,6 @@ def test_a_worker_killed_in_the_middle_of_a_step_changes_nothing(setting: Settin
     assert 3 <= completed(setting, tmp_path, process, said)["resumed_step"] < STEPS
 
 
-@contextmanager
-def cluster_of(nodes: int) -> Iterator[Cluster]:
-    """A Ray cluster of real nodes with a CPU each, on this machine."""
-    quick = {"health_check_period_ms": 500, "health_check_initial_delay_ms": 0, "health_check_failure_threshold": 10}
-    small = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
-    # A local Ray before it, in this process, has said that this machine has no cluster.
-    is_cluster = patch.object(ray_constants, "ENABLE_RAY_CLUSTER", True)
-    with patch.dict(os.environ, {"RAY_AUTH_MODE": "disabled"}), is_cluster:
-        cluster = Cluster(initialize_head=True, head_node_args={**small, "_system_config": quick})
-        try:
-            for _ in range(nodes - 1):
-                cluster.add_node(**small)
-            cluster.wait_for_nodes()
-            yield cluster
-        finally:
-            cluster.shutdown()
-
-
 def training_nodes(cluster: Cluster) -> list[Any]:
     """The cluster's nodes, its head excepted, with a training worker."""
     return [node for node in cluster.worker_nodes if training_workers(node.all_processes["raylet"][0].process.pid)]
@@ -217,7 +198,7 @@ def training_nodes(cluster: Cluster) -> list[Any]:
 
 def test_a_node_that_is_lost_is_replaced_by_another(setting: Setting, tmp_path: Path) -> None:
     """With all its processes; the run goes on from the newest checkpoint, on the nodes that are left."""
-    with cluster_of(3) as cluster, driver(setting, tmp_path, cluster=cluster.address) as process:
+    with cluster_of(1, 1, 1) as cluster, driver(setting, tmp_path, cluster=cluster.address) as process:
         wait_for_step(process, 4)
         cluster.remove_node(training_nodes(cluster)[0], allow_graceful=False)
         said = finish(process)
