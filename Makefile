@@ -38,7 +38,7 @@ test: $(STAMP) ## All tests, the end-to-end run included
 	$(BIN)/python -m pytest $(ARGS)
 
 test-clients: $(STAMP) $(CLIENTS)/.installed ## The sidecar with real clients, and a model that is trained and served: docs/clients.md
-	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
+	CALLWRIGHT_CLIENTS=1 $(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
 
 test-faults: $(STAMP) ## What hostile clients, documents and networks can do, the slow variants included; prints a table of figures
 	CALLWRIGHT_SLOW=1 $(BIN)/python -m pytest tests/faults $(ARGS)

@@ -34,7 +34,9 @@ def sidecar(engine: Engine) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The same address of the model that is really trained and served."""
+    """The same address of the model that is really trained and served, beside which nothing else is to run for long."""
+    if "CALLWRIGHT_CLIENTS" not in os.environ:
+        pytest.skip("a model is trained and served for it; `make test-clients` runs it")
     with learned(tmp_path_factory.mktemp("learned")) as url:
         yield url
 

@@ -118,14 +118,14 @@ def test_a_third_of_all_calls_fail(
             play.apply(play.document(name, **({"deploy": {"service": SERVICE}} if name == "model-0" else {})))
         play.apply(play.document("gone"))
         play.apply(play.document("held", suspend=True))
-        play.wait_for("Training", "gone")
+        play.prepare("gone")
         play.cluster.delete(FINE_TUNE, play.namespace, "gone")
         play.wait_for("Suspended", "held")
         play.change("held", suspend=False)
         uids = to_the_end(play, [*names, "held"], {"Promoted"})
         lived = time.monotonic() - began
         assert play.cluster.get(FINE_TUNE, play.namespace, "gone") is None
-        assert len(uids) == 3 * 6, "a RayJob and two Jobs for each, once"
+        assert len(uids) == 4 * 6, "a RayJob and three Jobs for each, once"
         assert play.served() == [play.status("model-0")["version"]]
         owners = {each["manager"] for each in play.service()["metadata"]["managedFields"] if "subresource" not in each}
         assert "callwright" not in owners, "the service is its author's again"
@@ -178,11 +178,11 @@ def test_one_fault_at_each_call_in_turn(
     play.install_service("weather")
     with controller(apiserver, play, choose) as proxy:
         play.apply(play.document(deploy={"service": SERVICE}))
-        play.wait_for("Training")
+        play.prepare()
         play.change(suspend=True)
         play.wait_for("Suspended")
         play.change(suspend=False)
-        assert len(to_the_end(play, ["weather"], {"Promoted"})) == 3
+        assert len(to_the_end(play, ["weather"], {"Promoted"})) == 4
         assert play.served() == [play.status()["version"]]
         met.clear()
         deleted(play, ["weather"])
