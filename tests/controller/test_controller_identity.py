@@ -92,7 +92,8 @@ def test_a_dialect_that_a_document_names_after_its_end_is_trained(play: Play, re
             play.apply(play.document())
         runs.append(play.live(reconciler)["run"])
     assert runs[0] == runs[2] != runs[1]
-    assert started(play) == {"prepare": 1, "train": 1, "merge": 1, "evaluate": 1}, "objects of a run that is over are gone"
+    once = {"prepare": 1, "train": 1, "merge": 1, "evaluate": 1}
+    assert started(play) == once, "objects of a run that is over are gone"
 
 
 def test_a_release_that_names_runs_otherwise_trains_nothing_again(
