@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,17 @@ from callwright.server.replica import Replica
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
 from fakes import Served
+
+
+class Opened(threading.Event):
+    """Set once a file exists: an event between processes."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+
+    def is_set(self) -> bool:
+        return self._file.exists()
 
 
 @contextmanager

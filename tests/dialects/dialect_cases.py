@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 REACT = ("react_en", "react_zh", "toolbench", "ms_agent", "agentfabric")
 LINES = ("react_en", "react_zh", "ms_agent")
@@ -79,6 +79,18 @@ TOOLBENCH = ("toolbench",)
 FABRIC = ("agentfabric",)
 
 Made = tuple[str, dict[str, Any]] | Bad
+
+
+class Value(NamedTuple):
+    """Arguments as they are written, and what they are."""
+
+    trouble: str
+    written: str
+    arguments: dict[str, Any]
+
+
+def value(trouble: str, written: str, **arguments: Any) -> Value:
+    return Value(trouble, written, arguments)
 
 
 def _case(trouble: str, text: str, content: str | None, *calls: Made, **more: Any) -> Case:

@@ -1,8 +1,8 @@
 """Written cases of Mistral's formats: arrays behind the marker, names with `[ARGS]`, and what becomes of both."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from dialect_cases import ALERT, PARIS, POLICE, Bad, Case, Made
+from dialect_cases import ALERT, PARIS, POLICE, Bad, Case, Made, Value, value
 
 CALLS = "[TOOL_CALLS]"
 ARRAY = ("mistral_v3",)
@@ -35,18 +35,6 @@ def _kept(trouble: str, text: str, *bad: Bad, **more: Any) -> Case:
     return _case(trouble, text, text, *bad, **more)
 
 
-class Value(NamedTuple):
-    """Arguments as they are written, and what they are."""
-
-    trouble: str
-    written: str
-    arguments: dict[str, Any]
-
-
-def _value(trouble: str, written: str, **arguments: Any) -> Value:
-    return Value(trouble, written, arguments)
-
-
 def _given(value: Value, layout: tuple[str, ...]) -> Case:
     named, array = f"get_weather[ARGS]{value.written}", f'[{{"name": "get_weather", "arguments": {value.written}}}]'
     text = CALLS + (named if layout == NAMED else array)
@@ -54,20 +42,20 @@ def _given(value: Value, layout: tuple[str, ...]) -> Case:
 
 
 VALUES = (
-    _value("over several lines", '{\n  "city": "Paris",\n  "days": 2\n}', city="Paris", days=2),
-    _value("numbers as strings", '{"city": "x", "days": "3", "tags": "[1]"}', city="x", days=3, tags=[1]),
-    _value("python words", "{'city': 'x', 'metric': True, 'until': None}", city="x", metric=True, until=None),
-    _value("the markers in a string", '{"city": "[TOOL_CALLS]x[ARGS]{}"}', city="[TOOL_CALLS]x[ARGS]{}"),
-    _value("a brace in a string", '{"city": "}{"}', city="}{"),
-    _value("a raw line end in a string", '{"city": "a\nb"}', city="a\nb"),
-    _value("an escaped character beyond 16 bits", '{"city": "\\ud83d\\ude00"}', city="\U0001f600"),
-    _value("a comma behind the last member", '{"city": "x", "days": 2,}', city="x", days=2),
-    _value("keys without quotes", '{city: "x", days: 2}', city="x", days=2),
-    _value("an object in the arguments", '{"city": "x", "where": {"zip": "02139"}}', city="x", where={"zip": "02139"}),
-    _value("quotes that are not escaped", '{"city": "the "old" town"}', city='the "old" town'),
-    _value("a backslash that escapes nothing", '{"city": "C:\\new \\d"}', city="C:\new \\d"),
-    _value("JSON's null for what may be left out", '{"city": "x", "until": null}', city="x", until=None),
-    _value("a word for a number", '{"city": "x", "days": "two"}', city="x", days="two"),
+    value("over several lines", '{\n  "city": "Paris",\n  "days": 2\n}', city="Paris", days=2),
+    value("numbers as strings", '{"city": "x", "days": "3", "tags": "[1]"}', city="x", days=3, tags=[1]),
+    value("python words", "{'city': 'x', 'metric': True, 'until': None}", city="x", metric=True, until=None),
+    value("the markers in a string", '{"city": "[TOOL_CALLS]x[ARGS]{}"}', city="[TOOL_CALLS]x[ARGS]{}"),
+    value("a brace in a string", '{"city": "}{"}', city="}{"),
+    value("a raw line end in a string", '{"city": "a\nb"}', city="a\nb"),
+    value("an escaped character beyond 16 bits", '{"city": "\\ud83d\\ude00"}', city="\U0001f600"),
+    value("a comma behind the last member", '{"city": "x", "days": 2,}', city="x", days=2),
+    value("keys without quotes", '{city: "x", days: 2}', city="x", days=2),
+    value("an object in the arguments", '{"city": "x", "where": {"zip": "02139"}}', city="x", where={"zip": "02139"}),
+    value("quotes that are not escaped", '{"city": "the "old" town"}', city='the "old" town'),
+    value("a backslash that escapes nothing", '{"city": "C:\\new \\d"}', city="C:\new \\d"),
+    value("JSON's null for what may be left out", '{"city": "x", "until": null}', city="x", until=None),
+    value("a word for a number", '{"city": "x", "days": "two"}', city="x", days="two"),
 )
 """In the layout with names and in the array."""
 
@@ -138,8 +126,8 @@ CASES = (
     _named("a name in capitals", f"{CALLS}Fire_Alert[ARGS]{{}}", ALERT),
     _named("the array's layout from a newer model", f"{CALLS}[{LOOK}]", PARIS),
     *(_given(value, layout) for layout in (NAMED, ARRAY) for value in VALUES),
-    _given(_value("an escaped object", '"{\\"city\\": \\"Paris\\"}"', city="Paris"), NAMED),
-    _given(_value("a bare value", "Paris", city="Paris"), NAMED),
+    _given(value("an escaped object", '"{\\"city\\": \\"Paris\\"}"', city="Paris"), NAMED),
+    _given(value("a bare value", "Paris", city="Paris"), NAMED),
     _case("text before", f"I look.{NAMED_LOOK}", "I look.", PARIS),
     _case("text after", f"{NAMED_LOOK} That is all.", "That is all.", PARIS),
     _case("text between", f"{NAMED_LOOK}\nThen {NAMED_RING}", "Then", PARIS, ALERT),

@@ -1,8 +1,8 @@
 """Written cases of the pythonic formats: bare lists, and LFM2's, Olmo 3's and Llama 4's wrappers."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from dialect_cases import ALERT, PARIS, POLICE, Bad, Case, Made
+from dialect_cases import ALERT, PARIS, POLICE, Bad, Case, Made, Value, value
 
 BARE = ("pythonic",)
 LFM2 = ("lfm2",)
@@ -32,18 +32,6 @@ def _kept(trouble: str, text: str, *bad: Bad, dialects: tuple[str, ...] = BARE, 
     return _case(trouble, text, text, *bad, dialects=dialects, **more)
 
 
-class Value(NamedTuple):
-    """Arguments as they are written, and what they are."""
-
-    trouble: str
-    written: str
-    arguments: dict[str, Any]
-
-
-def _value(trouble: str, written: str, **arguments: Any) -> Value:
-    return Value(trouble, written, arguments)
-
-
 def _given(value: Value, dialects: tuple[str, ...]) -> Case:
     call = f"get_weather({value.written})"
     text = {LFM2: _lfm2(call), OLMO3: _olmo3(call), BARE: f"[{call}]"}[dialects]
@@ -51,35 +39,35 @@ def _given(value: Value, dialects: tuple[str, ...]) -> Case:
 
 
 VALUES = (
-    _value("brackets in a string", "city='a [b] (c) {d}'", city="a [b] (c) {d}"),
-    _value("commas in a string", "city='a, b, c=d'", city="a, b, c=d"),
-    _value("a raw newline in a string", "city='a\nb'", city="a\nb"),
-    _value("an escaped newline", "city='a\\nb'", city="a\nb"),
-    _value("a negative number", "city='x', days=-3, limit=-1.5", city="x", days=-3, limit=-1.5),
-    _value("a tuple", "city='x', tags=(1, 2)", city="x", tags=[1, 2]),
-    _value("keyword names", "city='x', from='a', class=2", city="x", **{"from": "a", "class": 2}),
-    _value("an unescaped single quote", "city='it's fine'", city="it's fine"),
-    _value("unescaped quotes and commas", "city='say 'hi', then go', days=2", city="say 'hi', then go", days=2),
-    _value("a shell command in quotes", "city='sed -n '1,9p' f.py'", city="sed -n '1,9p' f.py"),
-    _value("an escaped quote", "city='it\\'s'", city="it's"),
-    _value("a double quote in single ones", "city='the \"old\" town'", city='the "old" town'),
-    _value("python's words", "city='x', metric=True, until=None", city="x", metric=True, until=None),
-    _value("JSON's words", "city='x', metric=true, until=null", city="x", metric=True, until=None),
-    _value("an object as JSON", 'city=\'x\', where={"zip": "02139"}', city="x", where={"zip": "02139"}),
-    _value("a number as a string", "city='x', days='3'", city="x", days=3),
-    _value("leading zeros", "city=02139", city="02139"),
-    _value("values in order", "'x', 3", city="x", days=3),
-    _value("a word behind a string", "'x', None", city="x", days=None),
-    _value("a value in brackets", "city=('x'), days=(3)", city="x", days=3),
-    _value("a tuple of one", "city='x', tags=(3,)", city="x", tags=[3]),
-    _value("a set", "city='x', tags={1, 2}", city="x", tags=[1, 2]),
-    _value("a raw string", "city=r'C:\\new'", city="C:\\new"),
-    _value("a formatted string without values", "city=f'Oslo'", city="Oslo"),
-    _value("unpacked", "**{'city': 'x', 'days': 3}", city="x", days=3),
-    _value("three quotes", "city='''a 'b' c'''", city="a 'b' c"),
-    _value("JSON's values", 'city="x", metric=true, until=null, where={"zip": "1"}',
+    value("brackets in a string", "city='a [b] (c) {d}'", city="a [b] (c) {d}"),
+    value("commas in a string", "city='a, b, c=d'", city="a, b, c=d"),
+    value("a raw newline in a string", "city='a\nb'", city="a\nb"),
+    value("an escaped newline", "city='a\\nb'", city="a\nb"),
+    value("a negative number", "city='x', days=-3, limit=-1.5", city="x", days=-3, limit=-1.5),
+    value("a tuple", "city='x', tags=(1, 2)", city="x", tags=[1, 2]),
+    value("keyword names", "city='x', from='a', class=2", city="x", **{"from": "a", "class": 2}),
+    value("an unescaped single quote", "city='it's fine'", city="it's fine"),
+    value("unescaped quotes and commas", "city='say 'hi', then go', days=2", city="say 'hi', then go", days=2),
+    value("a shell command in quotes", "city='sed -n '1,9p' f.py'", city="sed -n '1,9p' f.py"),
+    value("an escaped quote", "city='it\\'s'", city="it's"),
+    value("a double quote in single ones", "city='the \"old\" town'", city='the "old" town'),
+    value("python's words", "city='x', metric=True, until=None", city="x", metric=True, until=None),
+    value("JSON's words", "city='x', metric=true, until=null", city="x", metric=True, until=None),
+    value("an object as JSON", 'city=\'x\', where={"zip": "02139"}', city="x", where={"zip": "02139"}),
+    value("a number as a string", "city='x', days='3'", city="x", days=3),
+    value("leading zeros", "city=02139", city="02139"),
+    value("values in order", "'x', 3", city="x", days=3),
+    value("a word behind a string", "'x', None", city="x", days=None),
+    value("a value in brackets", "city=('x'), days=(3)", city="x", days=3),
+    value("a tuple of one", "city='x', tags=(3,)", city="x", tags=[3]),
+    value("a set", "city='x', tags={1, 2}", city="x", tags=[1, 2]),
+    value("a raw string", "city=r'C:\\new'", city="C:\\new"),
+    value("a formatted string without values", "city=f'Oslo'", city="Oslo"),
+    value("unpacked", "**{'city': 'x', 'days': 3}", city="x", days=3),
+    value("three quotes", "city='''a 'b' c'''", city="a 'b' c"),
+    value("JSON's values", 'city="x", metric=true, until=null, where={"zip": "1"}',
            city="x", metric=True, until=None, where={"zip": "1"}),
-    _value("an unescaped double quote", 'city="the "old" town"', city='the "old" town'),
+    value("an unescaped double quote", 'city="the "old" town"', city='the "old" town'),
 )  # fmt: skip
 """In every wrapper."""
 
@@ -148,12 +136,12 @@ CASES = (
     _kept("an unknown tool in the wrapper", _lfm2("no_such()"), Bad("unknown tool", "no_such"), dialects=LFM2),
     *(_given(value, wrapper) for wrapper in (LFM2, BARE, OLMO3) for value in VALUES),
     _kept("a formatted string with values", "[get_weather(city=f'{place}')]", Bad("no Python literals", "get_weather")),
-    _given(_value("the wrapper's end in a string", "city='<|tool_call_end|>'", city="<|tool_call_end|>"), LFM2),
+    _given(value("the wrapper's end in a string", "city='<|tool_call_end|>'", city="<|tool_call_end|>"), LFM2),
     _only("a broken call after a good one", _lfm2("fire_alert(), call_police()"), ALERT, POLICE, dialects=LFM2),
     _only("Olmo 3's wrapper", _olmo3('get_weather(city="Paris")'), PARIS, dialects=OLMO3),
     _only("calls on lines", _olmo3('get_weather(city="Paris")\nfire_alert()'), PARIS, ALERT, dialects=OLMO3),
     _only("line ends in the wrapper", "<function_calls>\nfire_alert()\n</function_calls>\n", ALERT, dialects=OLMO3),
-    _given(_value("line ends and a call in a string", 'city="a\nfire_alert()"', city="a\nfire_alert()"), OLMO3),
+    _given(value("line ends and a call in a string", 'city="a\nfire_alert()"', city="a\nfire_alert()"), OLMO3),
     _case("text before the wrapper", "I look." + _olmo3("fire_alert()"), "I look.", ALERT, dialects=OLMO3),
     _case("text behind the wrapper", _olmo3("fire_alert()") + "\nDone.", "Done.", ALERT, dialects=OLMO3),
     _only("two wrappers of lines", _olmo3("fire_alert()") + _olmo3("call_police()"), ALERT, POLICE, dialects=OLMO3),

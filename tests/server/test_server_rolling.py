@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,21 +20,10 @@ from callwright.errors import NotFound, Unavailable
 from callwright.server import preflight, replica
 from callwright.server.config import ServedModel, ServerConfig
 from fakes import Engine, Text
-from scripted_serve import serving
+from scripted_serve import Opened, serving
 
 pytestmark = pytest.mark.timeout(180)
 TOOL = {"type": "function", "function": {"name": "get", "parameters": {"type": "object", "properties": {}}}}
-
-
-class Opened(threading.Event):
-    """Set once a file exists: an event between processes."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self._file = file
-
-    def is_set(self) -> bool:
-        return self._file.exists()
 
 
 class ScriptedReplica(replica.Replica):
