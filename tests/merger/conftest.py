@@ -11,7 +11,7 @@ from tiny_adapters import make_adapter, make_base
 from callwright.store import Manifest, Store
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")  # not longer: other rooms' tests start processes with this environment
 def _quiet_and_offline() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")

@@ -66,7 +66,8 @@ def test_a_training_needs_neither_the_hub_nor_the_corpora_any_more(
     def stage(name: str, hub: str) -> str:
         command = [sys.executable, "-m", "callwright.trainer", "--spec", file, "--run", "tiny-1", "--store", bucket.url]
         command += ["--workdir", tmp_path / name, "--stage", name]
-        done = subprocess.run(command, env=os.environ | {"HF_ENDPOINT": hub}, capture_output=True, text=True)
+        environment = os.environ | {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stderr
 
