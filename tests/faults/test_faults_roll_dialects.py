@@ -205,10 +205,6 @@ def test_a_roll_between_dialects_fails_no_request(
     figure(f"a roll between dialects: failed or misread of {seen.total()} requests and {streams} streams", 0, 0)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="Serving: a replica that Serve starts or stops meanwhile was seen to cost an answer of 500, by chance",
-)
 def test_without_the_store_no_request_fails(rolling: Rolling, figure: Figure) -> None:
     """Also through a sidecar that comes up meanwhile, and knows nothing yet."""
     with httpx.Client(timeout=60) as client:

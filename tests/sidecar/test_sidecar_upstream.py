@@ -314,6 +314,17 @@ async def test_a_connection_is_used_again_unless_it_was_closed(closes: bool, con
         assert asked.connections == connections
 
 
+@pytest.mark.parametrize(("whole", "connections"), [(True, 1), (False, 3)])
+async def test_a_stream_has_a_connection_of_its_own(whole: bool, connections: int) -> None:
+    """The replicas that a connection's HAProxy knows may have gone when a stream ends: `test_faults_roll_dialects`."""
+    async with engine(answering(ONE)) as asked:
+        for _ in range(3):
+            async with asked.request("POST", "/v1/chat/completions", [], b"{}", whole=whole) as response:
+                await response.read()
+            await asyncio.sleep(0.02)
+        assert asked.connections == connections
+
+
 @pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_request_that_meets_a_closed_connection_is_sent_once_more(resets: bool, method: str) -> None:

@@ -27,8 +27,10 @@ _HOP_BY_HOP = frozenset(
     b" content-length expect authorization x-api-key accept-encoding x-callwright-version".split()
 )
 _NOT_RETURNED = _HOP_BY_HOP - {b"content-length", b"x-callwright-version"}
-_KEPT_SECONDS = 4.0
-"""How long an unused connection is kept: less than servers keep one (uvicorn: 5)."""
+_KEPT_SECONDS = 1.0
+"""How long an unused connection is kept: less than servers keep one (uvicorn: 5), and than a replica that leaves can be
+reached (`RAY_SERVE_ENV`), for another HAProxy has taken over by then and this connection's knows no other replica.
+"""
 _LONGEST_HEADER = 64 * 1024
 _MOST_HEADERS = 512
 _PIECE_BYTES = 64 * 1024
@@ -232,7 +234,11 @@ class Upstream:
         generates = method == "POST" and target.partition("?")[0] in GENERATING_PATHS
         seconds = self._silent_seconds if whole else min(self._silent_seconds, self._first_token_seconds)
         return EngineRequest(
-            self._send(method, target, headers, body), self.breaker, seconds, whole=whole, generates=generates
+            self._send(method, target, headers, body, is_stream=generates and not whole),
+            self.breaker,
+            seconds,
+            whole=whole,
+            generates=generates,
         )
 
     async def ready(self) -> bool:
@@ -245,14 +251,20 @@ class Upstream:
         except (Unavailable, TimedOut, TimeoutError):
             return False
 
-    async def _send(self, method: str, target: str, headers: Headers, body: bytes | None) -> aiohttp.ClientResponse:
+    async def _send(
+        self, method: str, target: str, headers: Headers, body: bytes | None, *, is_stream: bool
+    ) -> aiohttp.ClientResponse:
+        """Send a request; a stream over a connection of its own.
+
+        A stream may outlast the replicas that its connection's HAProxy knows, and the next request over it would fail.
+        """
         try:
             url = URL(self._url + target, encoded=True)
             sent = [("host", self._host), *((name.decode("latin-1"), _text(value)) for name, value in headers)]
             options: dict[str, Any] = {"headers": sent, "data": body, "allow_redirects": False}
             if _is_repeatable(method, target):
                 try:
-                    return await self._kept.request(method, url, **options)
+                    return await (self._fresh if is_stream else self._kept).request(method, url, **options)
                 except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
                     unsent = isinstance(error, aiohttp.ClientConnectorError)  # no connection: so the engine is down
                     if unsent or _has_begun(error):
