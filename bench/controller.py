@@ -28,7 +28,7 @@ import psutil
 import yaml
 
 from callwright import spec
-from callwright.controller.cluster import FINE_TUNE, Cluster, Kind
+from callwright.controller.cluster import FINE_TUNE, Cluster, Kind, KindMissing
 from callwright.controller.config import ControllerConfig, Images, PodSize, RunPods
 from callwright.server.preflight import free_ports
 from callwright.spec.status import Condition, Status
@@ -130,7 +130,7 @@ def wait(holds: Callable[[], bool], what: str, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
-            sys.exit(f"the controller did not {what}")
+            sys.exit(f"in {seconds:g} s the bench did not {what}")
         time.sleep(0.1)
 
 
@@ -143,10 +143,17 @@ def settle(api: kubernetes.client.ApiClient) -> None:
         quiet = quiet + 1 if asked - before < 20 else 0
 
 
+def is_served(cluster: Cluster) -> bool:
+    with suppress(KindMissing):
+        return FINE_TUNE.plural in cluster.resources(FINE_TUNE.api)
+    return False
+
+
 def measure(total: int, changed: int) -> dict[str, Any]:
     api = kubernetes.config.new_client_from_config()
     cluster = Cluster(api)
     cluster.apply(CRD, yaml.safe_load((ROOT / "charts/callwright/files/finetunes.callwright.io.yaml").read_text()))
+    wait(lambda: is_served(cluster), "find FineTunes served", seconds=60)
     if cluster.find(FINE_TUNE, NAMESPACE):
         sys.exit(f"there are FineTunes in the namespace {NAMESPACE}; expected none; delete them first")
     cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
@@ -171,7 +178,7 @@ def measure(total: int, changed: int) -> dict[str, Any]:
             before, began = requests(api), time.monotonic()
             changes = list(pool.map(change, made[:changed]))
             wait(
-                lambda: all((name, generation) in looks.seen for name, generation, _ in changes), "look at each change"
+                lambda: all((name, generation) in looks.seen for name, generation, _ in changes), "see a look at each change"
             )
             seconds = [looks.seen[name, generation] - at for name, generation, at in changes]
             time.sleep(max(0.0, 60 - (time.monotonic() - began)))

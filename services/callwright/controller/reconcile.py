@@ -5,7 +5,6 @@ fail: the next call carries on. What a deleted document leaves is the garbage co
 """
 
 import contextlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -134,7 +133,7 @@ class Reconciler:
             before = tenancy.with_store(self.config, namespace, document["spec"].get("store"), status)
         given = {key: document[key] for key in ("apiVersion", "kind", "metadata", "spec")}
         try:
-            finetune = spec.parse(json.dumps(given), where="the document")
+            finetune = spec.validate(given, where="the document")
         except InvalidInput as error:
             if status.phase in FINAL and status.observed_generation == generation:
                 return status  # it has ended, under a release that took it

@@ -1,6 +1,6 @@
 """The FineTune document: the one YAML file that describes a run, for `callwright run` and for a cluster alike."""
 
-from callwright.spec.document import load, parse
+from callwright.spec.document import load, parse, validate
 from callwright.spec.identity import earlier_run_name, measurement, run_name, version_name
 from callwright.spec.model import API_VERSION, FineTune, FineTuneSpec
 
@@ -13,5 +13,6 @@ __all__ = [
     "measurement",
     "parse",
     "run_name",
+    "validate",
     "version_name",
 ]

@@ -31,7 +31,13 @@ def load(path: str | Path) -> FineTune:
 
 def parse(text: str, *, where: str = "FineTune") -> FineTune:
     """Check one YAML document. Raises `InvalidInput` with one line per problem; `where` names the text in them."""
-    document = strict_yaml.load(text, where=where)
+    return validate(strict_yaml.load(text, where=where), where=where)
+
+
+def validate(document: object, *, where: str = "FineTune") -> FineTune:
+    """Check a document that has been read. Raises `InvalidInput` with one line per problem; `where` names it in
+    them.
+    """
     if not isinstance(document, dict):
         raise InvalidInput(
             f"{where}: got {_shown(document)}; expected one mapping with apiVersion, kind, metadata, spec"
