@@ -178,7 +178,8 @@ def measure(total: int, changed: int) -> dict[str, Any]:
             before, began = requests(api), time.monotonic()
             changes = list(pool.map(change, made[:changed]))
             wait(
-                lambda: all((name, generation) in looks.seen for name, generation, _ in changes), "see a look at each change"
+                lambda: all((name, generation) in looks.seen for name, generation, _ in changes),
+                "see a look at each change",
             )
             seconds = [looks.seen[name, generation] - at for name, generation, at in changes]
             time.sleep(max(0.0, 60 - (time.monotonic() - began)))

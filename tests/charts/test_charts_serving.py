@@ -197,6 +197,7 @@ OTHER: dict[str, Any] = {
     "images.sidecar.digest": "sha256:" + "0" * 64,
     "serve.device": "cpu",
     "serve.minReplicas": 0,
+    "serve.targetFirstTokenSeconds": 2.5,
     "serve.autoscaling": {"upscaling_factor": 2},
     "ray.version": "9.9.9",
     "ray.upgradeStrategy": "None",
@@ -384,9 +385,11 @@ def test_a_lost_head_finds_its_state_where_the_operator_says(shared: Path) -> No
 
 def test_autoscaling_settings_reach_the_server() -> None:
     given = {"look_back_period_s": 60, "policy": {"policy_function": "a.b:c"}}
-    made = only(render("serving", SERVING | {"serve": {"autoscaling": given}}), "RayService")
+    values = SERVING | {"serve": {"autoscaling": given, "targetFirstTokenSeconds": 2.5}}
+    made = only(render("serving", values), "RayService")
     (application,) = yaml.safe_load(made["spec"]["serveConfigV2"])["applications"]
-    assert ServerConfig.model_validate(application["args"]).autoscaling == given
+    config = ServerConfig.model_validate(application["args"])
+    assert (config.autoscaling, config.target_first_token_seconds) == (given, 2.5)
 
 
 def test_ray_asks_for_a_token_unless_told_otherwise() -> None:

@@ -95,6 +95,7 @@ def test_a_number_keeps_its_digits(chart: str, path: tuple[str, ...]) -> None:
         values = merged(values, ("serve", "minReplicas"), 0)
     before, after = all_scalars(chart, values), all_scalars(chart, merged(values, path, 12345678))
     changed = [value for place, value in after.items() if before.get(place) != value and "checksum" not in place]
+    changed = [value for value in changed if value != path[-1]]  # the key, which stands there only with a value
     assert changed
     for value in changed:
         assert re.search(r"\d{8}", str(value)), value  # 30 more for a pod's grace, a tenth more for workers

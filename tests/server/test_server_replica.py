@@ -13,6 +13,7 @@ import pytest
 
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.server.replica import Replica
+from callwright.server.scaling import FIRST_TOKEN_SECONDS
 from callwright.spec.model import Engine
 from models import scripted_model
 
@@ -38,6 +39,8 @@ async def answers_before_and_after_death(path: str) -> list[tuple[int, str]]:
                     process.kill()
             answer = await client.post("/v1/chat/completions", json=QUESTION)
             answers.append((answer.status_code, answer.text))
+            if step == "alive":
+                assert 0 < (await serving.record_autoscaling_stats())[FIRST_TOKEN_SECONDS] < 60
     with pytest.raises(Exception, match="EngineCore"):
         await serving.check_health()
     return answers

@@ -19,6 +19,7 @@ import pytest
 from callwright.errors import NotFound, Unavailable
 from callwright.server import preflight, replica
 from callwright.server.config import ServedModel, ServerConfig
+from callwright.server.scaling import FIRST_TOKEN_SECONDS
 from fakes import Engine, Text
 from scripted_serve import Opened, serving
 
@@ -43,6 +44,10 @@ class ScriptedReplica(replica.Replica):
 
         return Engine(answer)
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        told = Path(str(self._config.models[0].path)) / "first-token-seconds"
+        return {FIRST_TOKEN_SECONDS: float(told.read_text()) if told.exists() else 0.0}
+
 
 class Stack:
     """A Serve application behind a sidecar."""
@@ -51,14 +56,16 @@ class Stack:
         self.folder, self._config, self.url = folder, config, url
         self._held = 0
 
-    def deploy(self, version: str, *, replicas: int = 1, attempts: int = 1, until: str = "RUNNING") -> None:
+    def deploy(
+        self, version: str, *, replicas: int = 1, attempts: int = 1, until: str = "RUNNING", **settings: float
+    ) -> None:
         """Put `version` in place of the present one; wait until it answers, or for the application's status `until`."""
         from ray import serve
 
         from callwright.server import app, runtime
 
         model = ServedModel(id="m", path=str(self.folder / version))
-        changed = {"models": (model,), "min_replicas": replicas, "start_attempts": attempts}
+        changed = {"models": (model,), "min_replicas": replicas, "start_attempts": attempts} | settings
         config = self._config.model_copy(update=changed)
         target = serve.RunTarget(app.build(config), name=runtime.APPLICATION)
         serve.run_many([target], wait_for_applications_running=False)
@@ -68,6 +75,15 @@ class Stack:
             if replicas == 1 and until == "RUNNING" and self.ask() == version:
                 return
             time.sleep(0.1)
+
+    def replicas(self) -> int:
+        """How many run."""
+        from ray import serve
+
+        from callwright.server import app, runtime
+
+        states = serve.status().applications[runtime.APPLICATION].deployments[app.DEPLOYMENT].replica_states
+        return states.get("RUNNING", 0)
 
     def ask(self) -> str:
         """The version that answers a new request."""
@@ -160,6 +176,20 @@ def test_a_version_whose_first_start_fails_takes_over_with_the_second(stack: Sta
     stack.deploy("v1", attempts=2)
     assert stack.ask() == "v1"
     assert not (stack.folder / "v1" / "flake").exists()
+
+
+def test_replicas_come_while_first_tokens_are_late_and_go_when_they_are_quick(stack: Stack) -> None:
+    """Though hardly anybody asks."""
+    told = stack.folder / "v3" / "first-token-seconds"
+    stack.deploy("v3", target_first_token_seconds=2.0, scale_down_seconds=0)
+    try:
+        for seconds, replicas in ((3.0, 2), (0.1, 1)):
+            told.write_text(str(seconds))
+            while stack.replicas() != replicas:
+                assert stack.ask() == "v3"
+                time.sleep(0.5)
+    finally:
+        told.unlink()
 
 
 def test_a_version_that_takes_over_has_as_many_replicas_as_the_one_before(stack: Stack) -> None:

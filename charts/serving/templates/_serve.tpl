@@ -21,6 +21,9 @@ applications:
       minReplicas: {{ toJson .Values.serve.minReplicas }}
       maxReplicas: {{ toJson .Values.serve.maxReplicas }}
       targetOngoingRequests: {{ toJson .Values.serve.targetOngoingRequests }}
+      {{- with .Values.serve.targetFirstTokenSeconds }}
+      targetFirstTokenSeconds: {{ toJson . }}
+      {{- end }}
       scaleUpSeconds: {{ toJson .Values.serve.scaleUpSeconds }}
       scaleDownSeconds: {{ toJson .Values.serve.scaleDownSeconds }}
       {{- with .Values.serve.autoscaling }}

@@ -12,6 +12,7 @@ from ray.serve.config import AutoscalingConfig
 from callwright.errors import InvalidInput
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.server.replica import Replica
+from callwright.server.scaling import FirstTokenPolicy
 from callwright.store import Registry, Store
 
 DEPLOYMENT = "engine"
@@ -54,6 +55,8 @@ def _autoscaling(config: ServerConfig) -> AutoscalingConfig:
         "upscale_delay_s": config.scale_up_seconds,
         "downscale_delay_s": config.scale_down_seconds,
     }
+    if (seconds := config.target_first_token_seconds) is not None:
+        settings["policy"] = {"policy_function": FirstTokenPolicy, "policy_kwargs": {"target_seconds": seconds}}
     try:
         return AutoscalingConfig(**settings | dict(config.autoscaling))
     except (ValueError, TypeError, ImportError, AttributeError) as error:

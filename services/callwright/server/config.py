@@ -109,6 +109,8 @@ class ServerConfig(SpecModel):
     """Most replicas."""
     target_ongoing_requests: int = Field(default=32, ge=1)
     """Requests per replica that autoscaling aims at."""
+    target_first_token_seconds: float | None = Field(default=None, gt=0)
+    """When set, there are also as many replicas as it takes for first tokens to come within so many seconds."""
     scale_up_seconds: float = Field(default=30.0, ge=0)
     """How long more replicas must be wanted before they start."""
     scale_down_seconds: float = Field(default=600.0, ge=0)

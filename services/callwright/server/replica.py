@@ -11,7 +11,7 @@ import uuid
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from callwright.errors import InvalidInput, StageFailed
 from callwright.server import sources
@@ -19,9 +19,13 @@ from callwright.server.cache_watch import CacheWatch
 from callwright.server.config import ServedModel, ServerConfig, served_ids
 from callwright.server.dispatch import ASGIApp, Dispatch
 from callwright.server.forced_calls import ForcedCalls
+from callwright.server.scaling import FIRST_TOKEN_SECONDS
 from callwright.server.versioned import Versioned
 from callwright.store import Manifest
 from callwright.store.model_folder import WITHOUT_CODE, loading
+
+if TYPE_CHECKING:
+    from callwright.server.first_tokens import FirstTokens
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """vLLM's `max_lora_rank`."""
@@ -39,17 +43,25 @@ class Replica:
         self._engines: list[Any] = []
         self._watches: list[CacheWatch] = []
         self._forced_calls: list[ForcedCalls] = []
+        self._first_tokens: list[FirstTokens] = []
         self._app = await self._start()
 
     async def _start(self) -> ASGIApp:
+        from callwright.server.first_tokens import FirstTokens
+
         models = self._config.models
         sources.hold_folders(self._config)
         configs = [_engine_config(model, self._config) for model in models]
+        self._first_tokens = [FirstTokens() for _ in configs]
+        started = [
+            partial(_engine, arguments, engine_config, told)
+            for (arguments, engine_config, _), told in zip(configs, self._first_tokens, strict=True)
+        ]
         if self._config.device == "gpu":
             # One after the other: an engine measures the memory that is free, which a neighbour that loads falsifies.
-            self._engines = [await asyncio.to_thread(_engine, *parts) for *parts, _ in configs]
+            self._engines = [await asyncio.to_thread(start) for start in started]
         else:
-            self._engines = await asyncio.gather(*(asyncio.to_thread(_engine, *parts) for *parts, _ in configs))
+            self._engines = await asyncio.gather(*map(asyncio.to_thread, started))
         await asyncio.gather(*map(_first_token, models, self._engines))
         self._watches = await asyncio.to_thread(_watches, self._config, [Path(each.model) for each, *_ in configs])
         seconds = self._config.forced_call_seconds
@@ -77,6 +89,10 @@ class Replica:
         for forced_calls in self._forced_calls:
             forced_calls.check()
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return what `FirstTokenPolicy` scales by: the slowest engine's time to a first token, in seconds."""
+        return {FIRST_TOKEN_SECONDS: max((each.seconds() for each in self._first_tokens), default=0.0)}
+
     def __del__(self) -> None:
         for watch in getattr(self, "_watches", ()):
             watch.stop()
@@ -99,7 +115,7 @@ def _watches(config: ServerConfig, folders: list[Path]) -> list[CacheWatch]:
     return [CacheWatch(folder, files, **seconds) for folder, files in zip(folders, published, strict=True) if files]
 
 
-def _engine(arguments: Any, engine_config: Any) -> Any:
+def _engine(arguments: Any, engine_config: Any, first_tokens: "FirstTokens") -> Any:
     """Start an engine, whose metrics are told where Ray's are: nobody reaches the replica's own."""
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
@@ -108,7 +124,7 @@ def _engine(arguments: Any, engine_config: Any) -> Any:
         vllm_config=engine_config,
         enable_log_requests=False,
         disable_log_stats=arguments.disable_log_stats,
-        stat_loggers=None if arguments.disable_log_stats else [RayPrometheusStatLogger],
+        stat_loggers=None if arguments.disable_log_stats else [RayPrometheusStatLogger, first_tokens],
     )
 
 
