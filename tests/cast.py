@@ -22,6 +22,8 @@ from versions import publish_version
 
 Object = dict[str, Any]
 SERVICE = "assistant"
+RAY_CLUSTER = "assistant-x7k2p"
+"""Ray cluster of the service."""
 NOW = "2026-01-01T00:00:00Z"
 
 
@@ -170,15 +172,17 @@ class Play:
         return found
 
     def served(self) -> list[str]:
-        """The version of each model that the RayService is to serve."""
-        (application,) = yaml.safe_load(self.service()["spec"]["serveConfigV2"])["applications"]
+        """The version of each model that the RayService is to serve, a canary's left out."""
+        applications = yaml.safe_load(self.service()["spec"]["serveConfigV2"])["applications"]
+        (application,) = (each for each in applications if "canaryWeight" not in each["args"])
         return [str(model["version"]) for model in application["args"]["models"]]
 
     def rolled_out(self, status: str = "RUNNING", message: str = "", *, since: str = NOW) -> None:
         """What KubeRay writes when it has given Serve the configuration; it stands since a while ago."""
         service = self.service()
         applications = yaml.safe_load(service["spec"].get("serveConfigV2", "{}")).get("applications", ())
-        active = {"applicationStatuses": {app["name"]: {"status": status, "message": message} for app in applications}}
+        told = {app["name"]: {"status": status, "message": message} for app in applications}
+        active = {"applicationStatuses": told, "rayClusterName": RAY_CLUSTER}
         written = {"observedGeneration": service["metadata"]["generation"], "activeServiceStatus": active}
         written["lastUpdateTime"] = since
         if service.get("status") != written:

@@ -182,13 +182,14 @@ class Engine:
         if scope["type"] != "http":
             return
         body = await read_body(receive)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
         self.bodies.append(body)
-        self.paths.append(scope["path"])
+        self.paths.append(path)
         self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})
-        if scope["path"] in self.others:
-            await self._whole(send, self.others[scope["path"]](body))
+        if path in self.others:
+            await self._whole(send, self.others[path](body))
             return
-        if scope["path"] != "/v1/chat/completions":
+        if path != "/v1/chat/completions":
             listing = {"object": "list", "data": [{"id": "m", "object": "model"}]}
             await self._whole(
                 send, Raw(json.dumps(listing if scope["method"] == "GET" else {"echo": body.decode(errors="replace")}))

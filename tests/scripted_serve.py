@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,8 @@ class Opened(threading.Event):
 
 
 @contextmanager
-def serving(replica: type[Replica], config: ServerConfig) -> Iterator[str]:
-    """Serves `config` with such replicas; gives the sidecar's URL."""
+def serving(replica: type[Replica], config: ServerConfig, **settings: Any) -> Iterator[str]:
+    """Serves `config` with such replicas; gives the URL of a sidecar with these settings."""
     from callwright.server import app, runtime
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -40,7 +41,8 @@ def serving(replica: type[Replica], config: ServerConfig) -> Iterator[str]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # replicas import the test's module
         try:
-            sidecar = SidecarConfig(upstream=f"http://127.0.0.1:{config.port}", dialects={"*": "react_en"})
+            upstream = f"http://127.0.0.1:{config.port}"
+            sidecar = SidecarConfig(upstream=upstream, **{"dialects": {"*": "react_en"}} | settings)
             with runtime.running(config, preflight.Stop()), Served(create_app(sidecar)) as served:
                 yield served.url
         finally:

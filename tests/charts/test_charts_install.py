@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 import kube
+from callwright.controller import rollout
 from callwright.controller.cluster import CONFIG_MAP, FINE_TUNE, POD, RAY_SERVICE, Cluster, Kind
-from callwright.controller.rollout import put_version
+from callwright.controller.serving import with_canary
 from manifests import VALUE_SETS, Object, values_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,10 +164,17 @@ def test_upgrade_of_serving_keeps_the_promoted_version(
 
     found = cluster.get(RAY_SERVICE, namespace, "release-serving")
     assert found is not None
-    put_version(cluster, found, model="assistant", version="assistant-0123abcd", store="s3://callwright")
+    rollout.put_version(cluster, found, model="assistant", version="assistant-0123abcd", store="s3://callwright")
     releases.upgrade(chart, "release", values | {"serve": {"targetOngoingRequests": 8}})
     assert served()["models"][0]["version"] == "assistant-0123abcd"
     assert served()["targetOngoingRequests"] == 8
+
+    found = cluster.get(RAY_SERVICE, namespace, "release-serving")
+    assert found is not None
+    tried = with_canary(found["spec"]["serveConfigV2"], model="assistant", version="assistant-89abcdef", weight=10)
+    rollout._write(cluster, found, tried, {})
+    releases.upgrade(chart, "release", values | {"serve": {"targetOngoingRequests": 9}})
+    assert served()["models"][0]["version"] == "assistant-0123abcd", "what stands, and not the canary beside it"
 
     pinned = values | {"model": {"name": "assistant", "version": "assistant-4567cdef"}}
     releases.upgrade(chart, "release", pinned)

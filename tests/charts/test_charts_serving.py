@@ -138,6 +138,9 @@ def test_clients_reach_the_sidecar_only_and_ray_its_own_pods(production: list[Ob
     clients = {"namespaceSelector": {"matchLabels": {"clients": "yes"}}}
     monitors = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     to_sidecar = [rule["from"] for rule in policy["ingress"] if {"port": 8100} in rule.get("ports", ())]
+    (controller,) = to_sidecar.pop(1)
+    controllers = only(render("callwright", {"store": {"url": "s3://callwright"}}), "Deployment")["spec"]["template"]
+    assert controller["podSelector"]["matchLabels"].items() <= controllers["metadata"]["labels"].items()
     assert to_sidecar == [[clients], [monitors]]
     assert set(opened) == {8100, 8265, 8080, 9101, 44217}
     (ray,) = [rule for rule in policy["ingress"] if "ports" not in rule]
@@ -223,8 +226,8 @@ for _each in ("head.tolerations", "workers.tolerations"):
     OTHER[_each] = [{"operator": "Exists"}]
 for _each in ("head.affinity", "workers.affinity"):
     OTHER[_each] = {"podAntiAffinity": {}}
-for _each in ("networkPolicy.clients", "networkPolicy.monitors", "networkPolicy.operators", "networkPolicy.egress"):
-    OTHER[_each] = []
+for _each in ("clients", "monitors", "operators", "controllers", "egress"):
+    OTHER[f"networkPolicy.{_each}"] = []
 OTHER["httpRoute.parentRefs"] = [{"name": "other"}]
 
 

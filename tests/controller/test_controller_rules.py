@@ -46,6 +46,12 @@ SOURCE = {"path": "p"}
         ({"resources": {"workers": 8, "gpusPerPod": 8}}, "gpusPerPod"),
         ({"deploy": {"minReplicas": 2, "maxReplicas": 2}}, None),
         ({"deploy": {"minReplicas": 3, "maxReplicas": 2}}, "minReplicas"),
+        ({"deploy": {"service": "s", "canary": {}}}, None),
+        ({"deploy": {"service": "s", "canary": {"weight": 50, "maxErrorRate": 0.01}}}, None),
+        ({"deploy": {"service": "s", "canary": {"weight": 51}}}, "weight"),
+        ({"deploy": {"service": "s", "canary": {"maxErrorRate": 1.5}}}, "maxErrorRate"),
+        ({"deploy": {"canary": {"weight": 10}}}, "deploy.canary needs deploy.service"),
+        ({"deploy": {"service": "s", "canary": {}}, "evaluate": {"promote": "manual"}}, "deploy.canary needs"),
     ],
 )
 def test_rules_say_what_the_controller_would(play: Play, parts: dict[str, Any], said: str | None) -> None:

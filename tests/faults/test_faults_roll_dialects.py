@@ -67,7 +67,7 @@ class SpeakingReplica(replica.Replica):
             Path(f"{held[1]}.begun-{uuid.uuid4().hex}").touch()
             return Text([said], hold=Opened(Path(held[1])))
 
-        return Versioned(Engine(answer), manifest)
+        return Versioned(Engine(answer), manifest, canary_weight=self._config.canary_weight)
 
 
 class Rolling:

@@ -17,9 +17,9 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"hello"})
 
 
-def asked(manifest: Manifest, headers: dict[str, str]) -> httpx.Response:
+def asked(manifest: Manifest, headers: dict[str, str], *, canary_weight: int | None = None) -> httpx.Response:
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(Versioned(hello, manifest))
+        transport = httpx.ASGITransport(Versioned(hello, manifest, canary_weight=canary_weight))
         async with httpx.AsyncClient(transport=transport, base_url="http://replica") as client:
             return await client.get("/", headers=headers)
 
@@ -45,3 +45,8 @@ def test_a_request_for_another_version_is_refused_and_told_of_this_one(manifest:
     assert answer.json()["error"]["message"] == f"this replica serves m@v1; got a request for {meant}"
     told = Manifest.model_validate(answer.json()["manifest"])
     assert (told.name, told.version, told.dialect, told.stop) == ("m", "v1", "hermes", ("END",))
+
+
+@pytest.mark.parametrize("weight", [None, 10])
+def test_a_canary_tells_its_share(manifest: Manifest, weight: int | None) -> None:
+    assert asked(manifest, {"x-callwright-version": "?"}, canary_weight=weight).json().get("canary_weight") == weight

@@ -175,7 +175,7 @@ def test_an_engine_or_a_store_that_hangs_holds_up_no_request_but_the_first(
         answer, begun = asyncio.Event(), asyncio.Event()
         answer.set()
 
-        async def tokens(self: Models, model: str, role: str, version: bytes | None) -> None:
+        async def tokens(self: Models, model: str, said: object, *version: object) -> None:
             nonlocal looks
             looks += 1
             begun.set()

@@ -114,6 +114,7 @@ def test_each_dialect_is_a_run_of_its_own_and_so_is_none():
         ({"evaluate": {"maxTokens": 64}}, "measurement"),
         ({"evaluate": {"compareBase": False}}, "measurement"),
         ({"evaluate": {"gate": {"minAccuracy": 0.5}}}, None),
+        ({"deploy": {"service": "s", "canary": {"weight": 20, "minutes": 5}}}, None),
         ({"evaluate": {"promote": "manual", "concurrency": 4}}, None),
         ({"merge": {"tolerance": 0.1}}, None),
         ({"train": {"logSteps": 1, "maxFailures": 0, "reportTo": ["mlflow"], "saveTotalLimit": 1}}, None),

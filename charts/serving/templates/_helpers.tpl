@@ -72,9 +72,11 @@ app.kubernetes.io/part-of: callwright
 {{- $running := ternary dict (lookup "ray.io/v1" "RayService" .Release.Namespace (include "serving.fullname" .)) .Values.gitOps -}}
 {{- $config := dig "spec" "serveConfigV2" "" $running | fromYaml -}}
 {{- range (dig "applications" list $config) -}}
+{{- if not (dig "args" "canaryWeight" 0 .) -}}
 {{- range (dig "args" "models" list .) -}}
 {{- if eq (get . "name") $.Values.model.name -}}
 {{- $found = get . "version" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

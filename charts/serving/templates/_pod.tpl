@@ -159,6 +159,7 @@ volumeMounts:
     - {{ printf "--store=%s" .store.url | quote }}
     - {{ printf "--drain-seconds=%s" (toJson .serve.drainSeconds) | quote }}
     - {{ printf "--forced-call-seconds=%s" (toJson .serve.forcedCallSeconds) | quote }}
+    - "--canary-seconds=5"
     {{- if eq (int .serve.minReplicas) 0 }}
     - {{ printf "--first-token-seconds=%s" (toJson .serve.startSeconds) | quote }}  # a worker may have to start first
     - {{ printf "--silent-seconds=%d" (max 600 (int .serve.startSeconds)) | quote }}  # bounds both kinds of answers

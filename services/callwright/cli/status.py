@@ -24,6 +24,7 @@ _STAGES = (
     ("train", "Trained"),
     ("merge", "Merged"),
     ("evaluate", "Evaluated"),
+    ("canary", "Canary"),
     ("promote", "Promoted"),
     ("deploy", "Deployed"),
 )
@@ -106,6 +107,8 @@ def _stages(name: str, seen: Status) -> RenderableType:
     table = output.table()
     for title, kind in _STAGES:
         condition = next((each for each in seen.conditions if each.type == kind), None)
+        if kind == "Canary" and condition is None:
+            continue  # most documents ask for none
         word, colour = _MARKS[condition.status] if condition else ("", "dim")
         detail = " ".join(part for part in (seen.progress, _loss(seen)) if part) if kind == "Trained" else ""
         if kind == "Evaluated" and seen.accuracy is not None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from callwright.controller.cluster import Object
-from callwright.spec.status import FINAL
+from callwright.spec.status import FINAL, CanaryStatus
 
 State = Literal["waiting", "running", "succeeded", "failed"]
 _TAIL_LINES = 20
@@ -26,6 +26,18 @@ class Seen:
     state: State
     message: str = ""
     reason: str = ""
+    canary: "SeenCanary | None" = None
+    """How a canary stands, or ended."""
+
+
+@dataclass(frozen=True)
+class SeenCanary:
+    """A canary as a status shows it: its figures, and its condition."""
+
+    figures: CanaryStatus
+    truth: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
 
 
 def see_job(job: Object) -> Seen:
@@ -166,6 +178,15 @@ def see_service(service: Object, applications: Collection[str], *, now: str) -> 
     if settled and not is_prepared and all(app.get("status") == "RUNNING" for app in found.values()):
         return Seen("succeeded")
     return Seen("running", f"on a new Ray cluster: {words}" if is_prepared else words)
+
+
+def ails(service: Object, application: str) -> bool:
+    """Return whether Serve has said last that an application of the RayService is not well; one that gets further
+    replicas is.
+    """
+    active = service.get("status", {}).get("activeServiceStatus") or {}
+    told = (active.get("applicationStatuses") or {}).get(application) or {}
+    return told.get("status") in ("UNHEALTHY", "DEPLOY_FAILED")
 
 
 def _why_failed(name: str, application: Object) -> str:

@@ -6,10 +6,10 @@ Implements `evaluate.promote` and `deploy.service` on a cluster; `callwright.con
 from callwright.controller import observed, rollout, transitions
 from callwright.controller.cluster import POD, RAY_SERVICE, Forbidden, Object
 from callwright.controller.context import Context
+from callwright.controller.sidecars import CLUSTER_LABEL
 from callwright.errors import GateFailed, InvalidInput
 from callwright.spec.status import Status
 
-_CLUSTER_LABEL = "ray.io/cluster"
 _BEGUN = ("Updating", "Waiting")
 """Reasons of the condition Deployed while the RayService takes the version."""
 
@@ -63,11 +63,15 @@ def _roll_out(context: Context, status: Status, found: Object) -> Status:
         store=run.store,
         by=f"FineTune {run.finetune.metadata.name}",
         move_pointer=lambda expect: registry.promote(model, version, expect=expect),
+        canary=run.finetune.spec.deploy.canary,
     )
     try:
         seen = rollout.advance(context.cluster, found, target, registry, begun=_has_begun(status), now=context.now)
     except InvalidInput as error:
         return transitions.fail(status, "Deployed", "NotServed", f"RayService {service}: {error}", now=context.now)
+    if (tried := seen.canary) is not None:
+        status = status.model_copy(update={"canary": tried.figures})
+        status = transitions.condition(status, "Canary", tried.truth, tried.reason, tried.message, now=context.now)
     if seen.state == "succeeded":
         status = transitions.condition(status, "Deployed", "True", "Succeeded", now=context.now)
         status = status.model_copy(update={"service": service})
@@ -80,7 +84,7 @@ def _roll_out(context: Context, status: Status, found: Object) -> Status:
         message = f"RayService {service} does not take version {version}: {seen.message}"
         return transitions.fail(status, "Deployed", seen.reason, message, now=context.now)
     words = _held_up_by(context, found)
-    reason = "Waiting" if words else "Updating"
+    reason = seen.reason or ("Waiting" if words else "Updating")
     return context.under_way(status, "Deployed", "Deploying", reason, f"RayService {service}: {words or seen.message}")
 
 
@@ -114,7 +118,7 @@ def _held_up_by(context: Context, service: Object) -> str:
     parts = (told.get("pendingServiceStatus") or {}, told.get("activeServiceStatus") or {})
     clusters = [name for part in parts if (name := part.get("rayClusterName"))]
     try:
-        pods = [pod for name in clusters for pod in context.cluster.find(POD, namespace, labels={_CLUSTER_LABEL: name})]
+        pods = [pod for name in clusters for pod in context.cluster.find(POD, namespace, labels={CLUSTER_LABEL: name})]
         return observed.stuck(pods) or context.warning(service["metadata"]["name"], *clusters)
     except Forbidden:
         return ""
@@ -123,6 +127,8 @@ def _held_up_by(context: Context, service: Object) -> str:
 def _superseded(context: Context, status: Status, why: str) -> Status:
     """End as somebody else has it, who rolled back or promoted or served another version."""
     message = f"{why}; to go back to it: {_promote_command(context)}"
+    if (tried := status.condition("Canary")) is not None and tried.status == "Unknown":
+        status = transitions.condition(status, "Canary", "False", "Superseded", why, now=context.now)
     if context.run.finetune.spec.deploy.service and not status.holds("Deployed"):
         status = transitions.condition(status, "Deployed", "False", "Superseded", now=context.now)
     return transitions.finish(status, "Completed", "Superseded", message, now=context.now)

@@ -3,8 +3,10 @@
     seen = rollout.advance(cluster, service, target, registry, begun=False, now=now)
 
 Each call does the next thing: version in the service → healthy → pointer moved. A version that does not start is taken
-back: pointer and traffic are where they were. How the last rollout of each model stands is an annotation of the
-RayService, written together with the version. For the controller and `callwright promote` alike.
+back: pointer and traffic are where they were. Where the target asks for a canary, the version takes a share of the
+requests before that, in an application of its own, and is taken back where its figures break a bound. How the last
+rollout of each model stands is an annotation of the RayService, written together with the version. For the controller
+and `callwright promote` alike.
 """
 
 import json
@@ -14,18 +16,18 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from callwright.controller import observed, serving
+from callwright.controller import canary, observed, serving, sidecars
 from callwright.controller.cluster import FIELD_MANAGER, RAY_SERVICE, Cluster, Object
 from callwright.controller.observed import Seen
 from callwright.errors import Conflict, InvalidInput
-from callwright.spec.model import SpecModel
+from callwright.spec.model import Canary, SpecModel
 from callwright.store import Registry
 
 ROLLOUTS = "callwright.io/rollouts"
 """Annotation of a RayService: the last rollout of each model, as JSON."""
 SERVE_CONFIG = "callwright.io/serve-config"
 """Annotation of a RayService whose `serveConfigV2` the controller alone writes: what Git has in its place."""
-Outcome = Literal["Succeeded", "DeployFailed", "Superseded"]
+Outcome = Literal["Succeeded", "DeployFailed", "CanaryFailed", "Superseded"]
 
 
 class Rollout(SpecModel):
@@ -37,6 +39,8 @@ class Rollout(SpecModel):
     """Version that each Serve application had before."""
     pointer: str | None = None
     """Promoted version when it began."""
+    trial: canary.Trial | None = None
+    """How its canary stands, or ended."""
     outcome: Outcome | None = None
     """How it ended; none while it is under way."""
     message: str = ""
@@ -56,13 +60,15 @@ class Target:
     by: str
     move_pointer: Callable[[str | None], object]
     """Moves the promoted pointer to the version if it is at this one. Raises `Conflict` where it is not."""
+    canary: Canary | None = None
+    """The trial that goes before."""
 
 
 def advance(cluster: Cluster, service: Object, target: Target, registry: Registry, *, begun: bool, now: str) -> Seen:
     """Do the next thing for the rollout, and return how it stands; `begun` where an earlier call has begun it.
 
-    It has failed as `DeployFailed`, or as `Superseded` by what somebody else did meanwhile. Raises `InvalidInput` where
-    the service can't take the version, and `Conflict` when somebody changed it since it was read.
+    It has failed as `DeployFailed`, as `CanaryFailed`, or as `Superseded` by what somebody else did meanwhile. Raises
+    `InvalidInput` where the service can't take the version, and `Conflict` when somebody changed it since it was read.
     """
     check(service, model=target.model, version=target.version, store=target.store)
     last, promoted = rollouts(service).get(target.model), registry.promoted(target.model)
@@ -72,16 +78,19 @@ def advance(cluster: Cluster, service: Object, target: Target, registry: Registr
         if last.outcome is None:
             return _go_on(cluster, service, target, last, registry, promoted=promoted, now=now)
         if begun and last.outcome != "Succeeded":
-            return Seen("failed", last.message, last.outcome)
+            return _seen(last, "failed", last.message, last.outcome or "")
     if promoted == target.version and is_there:
         return observed.see_service(service, applications.keys(), now=now)
     if last is not None and begun:
         return Seen("failed", f"{last.by} has brought version {last.version} meanwhile", "Superseded")
     before = last.before if last is not None and last.outcome is None else applications
     rollout = Rollout(version=target.version, by=target.by, before=before, pointer=promoted)
-    text = serving.set_version(_text(service), model=target.model, version=target.version, store=target.store)
-    _write(cluster, service, text, {target.model: rollout})
-    return Seen("running", f"takes version {target.version}")
+    if target.canary is None or promoted is None or is_there:
+        return _take(cluster, service, target, rollout)
+    if (other := serving.canary(_text(service))) is not None and other.model != target.model:
+        return Seen("waiting", f"waits for the end of the canary of {other.model} {other.version}", "CanaryOfAnother")
+    rollout = rollout.model_copy(update={"trial": canary.Trial(weight=target.canary.weight)})
+    return _try(cluster, service, target, rollout, target.canary, _back(_text(service), target, rollout))
 
 
 def check(service: Object, *, model: str, version: str, store: str) -> None:
@@ -121,7 +130,8 @@ def put_version(cluster: Cluster, service: Object, *, model: str, version: str, 
     somebody changed it since it was read.
     """
     check(service, model=model, version=version, store=store)
-    _write(cluster, service, serving.set_version(_text(service), model=model, version=version, store=store), {})
+    text = _without_canary(_text(service), model)
+    _write(cluster, service, serving.set_version(text, model=model, version=version, store=store), {})
 
 
 def rollouts(service: Object) -> dict[str, Rollout]:
@@ -145,11 +155,16 @@ def _go_on(
 ) -> Seen:
     """Do the next thing for a rollout that is under way."""
     text, applications = _text(service), serving.versions(_text(service), model=target.model)
-    if set(applications.values()) != {target.version}:
+    is_tried = last.trial is not None and not last.trial.reason
+    if applications != last.before if is_tried else set(applications.values()) != {target.version}:
         said = f"somebody has put {', '.join(applications.values())} in its place"
         return _end(cluster, service, target, text, last, "Superseded", said)
     if promoted not in (last.pointer, target.version):
         return _supersede(cluster, service, target, last, promoted)
+    if last.trial is not None and is_tried:
+        if target.canary is None or promoted == target.version:  # nobody asks for it any more
+            return _take(cluster, service, target, _tried(last, last.trial, "NotAsked", ""))
+        return _go_on_trying(cluster, service, target, last, last.trial, target.canary, now=now)
     seen = observed.see_service(service, applications.keys(), now=now)
     match seen.state:
         case "failed":
@@ -161,6 +176,72 @@ def _go_on(
     return seen
 
 
+def _take(cluster: Cluster, service: Object, target: Target, rollout: Rollout) -> Seen:
+    """Have the version served in place of the one before, without a canary."""
+    text = _without_canary(_text(service), target.model)
+    text = serving.set_version(text, model=target.model, version=target.version, store=target.store)
+    _write(cluster, service, text, {target.model: rollout})
+    return _seen(rollout, "running", f"takes version {target.version}")
+
+
+def _try(cluster: Cluster, service: Object, target: Target, rollout: Rollout, asked: Canary, text: str) -> Seen:
+    """Have the version served as a canary, beside what serves the model in `text`."""
+    trial = rollout.trial or canary.Trial(weight=asked.weight)
+    rollout = rollout.model_copy(update={"trial": trial.model_copy(update={"weight": asked.weight})})
+    text = serving.with_canary(text, model=target.model, version=target.version, weight=asked.weight)
+    _write(cluster, service, text, {target.model: rollout})
+    return _seen(rollout, "running", f"takes version {target.version} as a canary of {asked.weight} %")
+
+
+def _go_on_trying(
+    cluster: Cluster, service: Object, target: Target, last: Rollout, trial: canary.Trial, asked: Canary, *, now: str
+) -> Seen:
+    """Count what the canary has come to, and end it where that says so."""
+    text, version = _text(service), target.version
+    found = serving.canary(text)
+    if found is None or (found.model, found.version, found.weight) != (target.model, version, asked.weight):
+        return _try(cluster, service, target, last, asked, text)  # it was written over, or is to be another
+    seen = observed.see_service(service, [found.application], now=now)
+    if seen.state == "failed":
+        return _end(cluster, service, target, text, last, "DeployFailed", f"its canary does not start: {seen.message}")
+    if trial.since is None and seen.state != "succeeded":
+        _hand_over(cluster, service)
+        return _seen(last, seen.state, f"canary: {seen.message}")
+    if trial.is_due(now=now):
+        pods = sidecars.read(cluster, service, serving.names(text, target.model))
+        trial = canary.count(trial, pods, version, now=now)
+    is_healthy = not observed.ails(service, found.application)
+    match canary.judge(asked, trial, is_healthy=is_healthy, now=now):
+        case None:
+            last = last.model_copy(update={"trial": trial})
+            _write(cluster, service, text, {target.model: last})
+            return _seen(last, "running", canary.told(asked, trial))
+        case verdict if verdict.is_kept:
+            return _take(cluster, service, target, _tried(last, trial, verdict.reason, verdict.message))
+        case verdict:
+            ended = _tried(last, trial, verdict.reason, verdict.message)
+            said = f"{verdict.reason}: {verdict.message}"
+            return _end(cluster, service, target, text, ended, "CanaryFailed", said)
+
+
+def _tried(last: Rollout, trial: canary.Trial, reason: str, message: str) -> Rollout:
+    """Return the rollout whose canary has ended."""
+    ended = {"reason": reason, "message": message, "seen": {}}
+    return last.model_copy(update={"trial": trial.model_copy(update=ended)})
+
+
+def _without_canary(text: str, model: str) -> str:
+    """`text` without the canary, if it is the model's."""
+    found = serving.canary(text)
+    return text if found is None or found.model != model else serving.without_canary(text)
+
+
+def _seen(rollout: Rollout, state: observed.State, message: str = "", reason: str = "") -> Seen:
+    """Return how the rollout stands, with its canary."""
+    tried = None if rollout.trial is None else rollout.trial.seen_by(rollout.version, message)
+    return Seen(state, message, reason, tried)
+
+
 def _succeed(cluster: Cluster, service: Object, target: Target, last: Rollout, registry: Registry) -> Seen:
     """Move the pointer, then note the end of the rollout: killed in between, the next call finds the pointer moved."""
     if registry.promoted(target.model) != target.version:
@@ -169,7 +250,7 @@ def _succeed(cluster: Cluster, service: Object, target: Target, last: Rollout, r
         except Conflict:
             return _supersede(cluster, service, target, last, registry.promoted(target.model))
     _end(cluster, service, target, _text(service), last, "Succeeded", "")
-    return Seen("succeeded")
+    return _seen(last, "succeeded")
 
 
 def _supersede(cluster: Cluster, service: Object, target: Target, last: Rollout, promoted: str | None) -> Seen:
@@ -180,9 +261,11 @@ def _supersede(cluster: Cluster, service: Object, target: Target, last: Rollout,
 def _end(
     cluster: Cluster, service: Object, target: Target, text: str, last: Rollout, outcome: Outcome, message: str
 ) -> Seen:
+    if last.trial is not None and not last.trial.reason:
+        last = _tried(last, last.trial, outcome, message)
     ended = last.model_copy(update={"outcome": outcome, "message": message})
-    _write(cluster, service, text, {target.model: ended})
-    return Seen("failed", message, outcome)
+    _write(cluster, service, _without_canary(text, target.model), {target.model: ended})
+    return _seen(ended, "failed", message, outcome)
 
 
 def _back(text: str, target: Target, last: Rollout) -> str:

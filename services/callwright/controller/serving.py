@@ -1,4 +1,5 @@
-"""Sets a model's version in the text of a RayService's `serveConfigV2`, and changes nothing else in it.
+"""Sets a model's version in the text of a RayService's `serveConfigV2`, or puts a canary beside it, and changes nothing
+else in it.
 
     set_version(text, model="weather", version="weather-0123abcd")
 
@@ -6,8 +7,11 @@ The author of the RayService owns the text, so its comments and order stay. Kube
 the Serve configuration differs. Knows nothing of clusters.
 """
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -16,12 +20,25 @@ from callwright.errors import InvalidInput
 IMPORT_PATH = "callwright.server.app:build"
 UNPINNED = ("", "promoted")
 """Versions that leave it open which one is served."""
+CANARY_PREFIX = "/canary"
+"""Below it sidecars look for a canary (`callwright.sidecar.canary`)."""
+_WEIGHT = "canaryWeight"
 _STRING = "tag:yaml.org,2002:str"
 
 
 @dataclass(frozen=True)
+class Canary:
+    """An application that serves a version beside the one that stands."""
+
+    application: str
+    model: str
+    version: str
+    weight: int
+
+
+@dataclass(frozen=True)
 class _Model:
-    """A model of an application of Callwright's."""
+    """A model of an application of Callwright's that is no canary."""
 
     application: str
     store: str
@@ -64,8 +81,60 @@ def versions(text: str, *, model: str) -> dict[str, str]:
     return {each.application: _text(each.version) for each in _models(text) if each.name == model}
 
 
+def names(text: str, model: str) -> frozenset[str]:
+    """Return what clients and sidecars call `model`: its name, its id and its aliases."""
+    apps = (yaml.safe_load(text) or {}).get("applications") or ()
+    entries = [each for app in apps if _serves(app, model) for each in app["args"]["models"] if each["name"] == model]
+    ids = [name for each in entries for name in (each.get("id"), *(each.get("aliases") or ()))]
+    return frozenset({model, *(str(name) for name in ids if name)})
+
+
+def canary(text: str) -> Canary | None:
+    """Return the canary that is served; there is one at most."""
+    for app in _items(_at(_root(text), "applications")):
+        if (weight := _at(app, "args", _WEIGHT)) is not None:
+            entry = next(iter(_items(_at(app, "args", "models"))), None)
+            named = (_text(_at(app, "name")), _text(_at(entry, "name")), _text(_at(entry, "version")))
+            return Canary(*named, weight=int(_text(weight)))
+    return None
+
+
+def with_canary(text: str, *, model: str, version: str, weight: int) -> str:
+    """`text` with this canary and no other: a first application, of the model alone, beside the one that serves it.
+
+    It has as many replicas at most as its share of the other's, and begins with one.
+    """
+    found = canary(text)
+    if found is not None and (found.model, found.version, found.weight) == (model, version, weight):
+        return text
+    text = without_canary(text)
+    app = next(each for each in yaml.safe_load(text)["applications"] if _serves(each, model))
+    args = app["args"]
+    entry = next(each for each in args["models"] if each.get("name") == model)
+    entry = {key: value for key, value in entry.items() if key != "adapters"} | {"version": version}
+    scaling = {key: value for key, value in (args.get("autoscaling") or {}).items() if key != "initial_replicas"}
+    share = math.ceil(int(args.get("maxReplicas") or 1) * weight / 100)
+    args = args | {"minReplicas": 1, "maxReplicas": share, _WEIGHT: weight, "models": [entry]}
+    args |= {"autoscaling": scaling} if scaling else {}
+    made = app | {"name": f"{app.get('name') or 'default'}-canary", "route_prefix": CANARY_PREFIX, "args": args}
+    return _inserted(text, json.dumps(made, ensure_ascii=False, default=str))
+
+
+def without_canary(text: str) -> str:
+    """`text` without its canary."""
+    items = _items(found := _at(_root(text), "applications"))
+    for place, app in enumerate(items):
+        if _at(app, "args", _WEIGHT) is not None:
+            begin, end = _start(found, app, text), app.end_mark.index
+            if place + 1 < len(items):
+                end = _start(found, items[place + 1], text)
+            return text[:begin] + text[end:]
+    return text
+
+
 def with_versions_of(text: str, current: str) -> str:
-    """`text`, whose models that name no version of their own, or `promoted`, have those that they have in `current`.
+    """`text`, whose models that name no version of their own, or `promoted`, have those that they have in `current`,
+    and whose canary is that of `current`.
 
     Raises `InvalidInput` when either is no YAML.
     """
@@ -75,14 +144,20 @@ def with_versions_of(text: str, current: str) -> str:
         wanted = kept.get((each.application, each.name))
         if wanted and each.version is not None and _text(each.version) in UNPINNED:
             edits.append((each.version, wanted))
-    return _edited(text, edits)
+    made, tried = _edited(text, edits), canary(current)
+    if tried is None or tried.model not in {each.name for each in _models(made)}:
+        return made
+    return with_canary(made, model=tried.model, version=tried.version, weight=tried.weight)
+
+
+def _root(text: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"reading serveConfigV2: not YAML: {error}") from None
 
 
 def _models(text: str) -> list[_Model]:
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"reading serveConfigV2: not YAML: {error}") from None
     return [
         _Model(
             application=_text(_at(app, "name")) or "default",
@@ -90,8 +165,8 @@ def _models(text: str) -> list[_Model]:
             name=_text(_at(entry, "name")),
             version=_at(entry, "version"),
         )
-        for app in _items(_at(root, "applications"))
-        if _text(_at(app, "import_path")) == IMPORT_PATH
+        for app in _items(_at(_root(text), "applications"))
+        if _text(_at(app, "import_path")) == IMPORT_PATH and _at(app, "args", _WEIGHT) is None
         for entry in _items(_at(app, "args", "models"))
     ]
 
@@ -102,6 +177,28 @@ def _edited(text: str, edits: list[tuple[yaml.Node, str]]) -> str:
         if (found.tag, _text(found)) != (_STRING, wanted):
             text = f"{text[: found.start_mark.index]}{_scalar(wanted)}{text[found.end_mark.index :]}"
     return text
+
+
+def _serves(application: Mapping[str, Any], model: str) -> bool:
+    args = application.get("args") or {}
+    is_standing = application.get("import_path") == IMPORT_PATH and _WEIGHT not in args
+    return is_standing and any(each.get("name") == model for each in args.get("models") or ())
+
+
+def _inserted(text: str, application: str) -> str:
+    """Return the text with one more application, written as JSON, before the first."""
+    found = _at(_root(text), "applications")
+    assert isinstance(found, yaml.SequenceNode)
+    at = found.start_mark.index
+    if found.flow_style:
+        return f"{text[: at + 1]}{application}, {text[at + 1 :]}"
+    return f"{text[:at]}- {application}\n{' ' * found.start_mark.column}{text[at:]}"
+
+
+def _start(items: yaml.Node | None, item: yaml.Node, text: str) -> int:
+    """Return where an item of a sequence begins, its dash included."""
+    is_flow = isinstance(items, yaml.SequenceNode) and items.flow_style
+    return int(item.start_mark.index) if is_flow else text.rindex("-", 0, item.start_mark.index)
 
 
 def _at(node: yaml.Node | None, *keys: str) -> yaml.Node | None:

@@ -10,7 +10,7 @@ from callwright.spec import API_VERSION
 from callwright.spec.status import FINAL, Condition, ConditionType, Phase, Status
 
 Truth = Literal["True", "False", "Unknown"]
-_STAGES: tuple[ConditionType, ...] = ("Prepared", "Trained", "Merged", "Evaluated", "Promoted", "Deployed")
+_STAGES: tuple[ConditionType, ...] = ("Prepared", "Trained", "Merged", "Evaluated", "Canary", "Promoted", "Deployed")
 _MESSAGE_LENGTH = 1000
 """Characters of an Event's message; Kubernetes takes 1,024 bytes."""
 

@@ -128,6 +128,9 @@ class ServerConfig(SpecModel):
     start_attempts: int = Field(default=1, ge=1)
     """How often replicas of a version that takes over may fail to start, all together, before it is given up; then the
     replicas that are left of the version before go on."""
+    canary_weight: int | None = Field(default=None, ge=1, le=99)
+    """Share of the requests, in percent, that sidecars are to bring here as to a canary: an application of its own with
+    the route prefix `/canary`, beside the one that stands. None where this is no canary."""
     start_seconds: float = Field(default=600.0, gt=0)
     """How long the first replicas may take to become ready."""
 

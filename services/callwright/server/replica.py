@@ -70,7 +70,7 @@ class Replica:
         for model, engine, (arguments, _, manifest) in zip(models, self._engines, configs, strict=True):
             app = await _application(engine, arguments)
             if manifest is not None:
-                app = Versioned(app, manifest)
+                app = Versioned(app, manifest, canary_weight=self._config.canary_weight)
             apps |= dict.fromkeys(_ids(model), app)
         return Dispatch(apps) if len(models) > 1 else next(iter(apps.values()))
 

@@ -20,6 +20,7 @@ from callwright.sidecar.apis import Api, ChatCompletions, Messages, Responses
 from callwright.sidecar.apis.stored import StoredResponses
 from callwright.sidecar.breaker import Breaker
 from callwright.sidecar.budget import Budget
+from callwright.sidecar.canary import Canaries
 from callwright.sidecar.chat import Chat, CountTokens
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.handlers import Handler, Relay
@@ -68,6 +69,7 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
     services = Services(
         config=config,
         upstream=upstream,
+        canaries=Canaries(config),
         waiting=WaitingCalls(upstream, config.forced_call_seconds),
         models=Models(config, registry, upstream),
         gate=gate,
@@ -82,7 +84,7 @@ def create_app(config: SidecarConfig, registry: Registry | None = None) -> ASGIA
 
     @asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[None]:
-        async with upstream:
+        async with upstream, services.canaries.upstream:
             yield
         services.worker.close()
         if services.tracing:

@@ -15,7 +15,7 @@ from callwright.sidecar.errors import Refused
 from callwright.sidecar.foreign_text import without_foreign
 from callwright.sidecar.handlers import Relay
 from callwright.sidecar.limits import check_limits, check_values
-from callwright.sidecar.models import OtherVersion
+from callwright.sidecar.models import ModelDialect, OtherVersion
 from callwright.sidecar.plan import ChatPlan, make_plan
 from callwright.sidecar.upstream import EngineResponse
 
@@ -63,16 +63,30 @@ class Asking(Relay):
             self._is_long, self._context = True, await models.context_length(named)
             if clamp(asked, path, self._context):
                 request, asked = await self._beside(self._read)
+        self._exchange.canary = await self._services.canaries.choose(asked)
         if request is not None:
             return request
-        model = await models.dialect_for_text(asked, self._request.headers.get(DIALECT_HEADER))
+        await self._break_foreign(asked)
+        return None
+
+    async def _break_foreign(self, asked: Json) -> None:
+        """Break what the model that is to answer would take for its own markers, in what the client sent."""
+        header = self._request.headers.get(DIALECT_HEADER)
+        model = await self._services.models.dialect_for_text(asked, header, self._canary_dialect)
         foreign = Foreign(model.dialect, model.special_tokens)
         made = await self._services.worker.run(len(self._body), without_foreign, asked, foreign)
         if made is not asked or self._is_changed:
             self._body = await self._services.worker.run(len(self._body), sse.dumps, made)
             self._services.metrics.foreign_tokens.inc(foreign.count)
         await self._services.worker.run(len(self._body), self._ask_usage, made)
-        return None
+
+    async def _change_version(self) -> None:
+        await self._break_foreign(await self._beside(lambda: chat_request.parse(self._body)))
+
+    @property
+    def _canary_dialect(self) -> ModelDialect | None:
+        canary = self._exchange.canary
+        return None if canary is None else canary.spoken
 
     def _read(self) -> tuple[Json | None, Json]:
         """Return the chat request, where it needs a dialect, and what the client sent.
@@ -132,6 +146,7 @@ class Asking(Relay):
                 if response.status == 400 and whole:
                     response = await self._send_without_length(plan, whole, left_out)
             except OtherVersion:
+                self._exchange.leave_canary()
                 continue
             if not plan.retry:
                 self._body, self._exchange.kept = b"", 0
@@ -153,14 +168,15 @@ class Asking(Relay):
     async def _plan(self, request: Json) -> ChatPlan:
         """Return the plan of a chat request. Raises `Refused` in the client's terms."""
         models, config = self._services.models, self._services.config
-        model = await models.dialect_for(request, self._request.headers.get(DIALECT_HEADER))
+        header, upstream = self._request.headers.get(DIALECT_HEADER), self._exchange.upstream
+        model = await models.dialect_for(request, header, self._canary_dialect)
         try:
             plan = await self._services.worker.run(self._size, make_plan, request, model, config)
-            if plan.has_several_systems and not await models.takes_systems(plan.model, model.version):
+            if plan.has_several_systems and not await models.takes_systems(plan.model, model.version, upstream):
                 request = chat_request.with_one_system(request)
                 plan = await self._services.worker.run(self._size, make_plan, request, model, config)
             asks = plan.has_tool_messages and model.template is None
-            if asks and not await models.has_tool_role(plan.model, model.version):
+            if asks and not await models.has_tool_role(plan.model, model.version, upstream):
                 plan = await self._services.worker.run(self._size, make_plan, request, model, config, tool_role=False)
         except Refused as error:
             raise self._api.refused(error) from None
@@ -181,7 +197,8 @@ class Asking(Relay):
         bodies = await self._services.worker.run(self._size, lambda: [sse.dumps(body) for body in written])
         for body in written:
             body.clear()
-        kept = self._exchange.kept = len(self._body) if plan.retry or plan.version else 0
+        may_be_planned_anew = plan.retry or plan.version or self._exchange.canary
+        kept = self._exchange.kept = len(self._body) if may_be_planned_anew else 0
         self._held.keep(kept + self._api.kept + sum(map(len, bodies)))
         if not kept:
             self._body = b""

@@ -14,8 +14,8 @@ from callwright.errors import CallwrightError, Unavailable
 from callwright.sidecar import sse
 from callwright.sidecar.asking import Asking
 from callwright.sidecar.errors import Overloaded
-from callwright.sidecar.exchange import EVENT_STREAM
-from callwright.sidecar.handlers import DOWN_STATUSES, down
+from callwright.sidecar.exchange import DOWN_STATUSES, EVENT_STREAM
+from callwright.sidecar.handlers import down
 from callwright.sidecar.plan import ChatPlan
 from callwright.sidecar.retry import MalformedTurn, malformed_turn, second_request, summed_usage
 from callwright.sidecar.translation import (

@@ -90,6 +90,9 @@ class SidecarConfig(BaseModel):
     says otherwise in its field of that name. Not with `n` over 1."""
     manifest_seconds: float = Field(default=10.0, gt=0)
     """After how long a manifest, and which version is promoted, is looked at again, beside the requests."""
+    canary_seconds: float | None = Field(default=None, gt=0)
+    """After how long it is looked again, beside the requests, whether a canary is there: a version that takes a share
+    of them for a trial, below `/canary` of the engine. Nobody looks when absent."""
     max_connections: int = Field(default=2048, ge=1)
     """Open connections; a further one takes the place of the one that has asked nothing for longest, and gets 503 where
     all ask."""

@@ -14,15 +14,26 @@ from starlette.requests import Request
 from callwright.sidecar.apis import Api
 from callwright.sidecar.asgi import ResponseWriter
 from callwright.sidecar.budget import Held
+from callwright.sidecar.canary import Canary
+from callwright.sidecar.models import OtherVersion
 from callwright.sidecar.record import Record
 from callwright.sidecar.services import Services
-from callwright.sidecar.upstream import EngineRequest, EngineResponse, Headers, request_headers, response_headers
+from callwright.sidecar.upstream import (
+    EngineRequest,
+    EngineResponse,
+    Headers,
+    Upstream,
+    request_headers,
+    response_headers,
+)
 from callwright.sidecar.waiting_calls import Call
 from callwright.store.manifest import VERSION_HEADER
 
 EVENT_STREAM = "text/event-stream"
 LEFT_OUT_HEADER = b"x-callwright-left-out"
 _MOST_LEFT_OUT = 8
+DOWN_STATUSES = (500, 502, 503, 504)
+"""What a proxy before the engine answers by itself."""
 
 
 class Exchange:
@@ -46,6 +57,8 @@ class Exchange:
         """The engine may be held to a form of the answer."""
         self.model: str | None = None
         """The model that the engine is asked for."""
+        self.canary: Canary | None = None
+        """The version on trial that is to answer in place of the one that stands."""
         self.kept = 0
         """Bytes that are held until the end, for a second try."""
         self.left_out: list[str] = []
@@ -62,34 +75,53 @@ class Exchange:
     ) -> EngineResponse:
         """Send the first of `bodies`, which is used up, once there is a place for it; return the engine's response.
 
-        Raises `OtherVersion` where the request is meant for `version` of `model` and the engine serves another.
+        Raises `OtherVersion` where the request is meant for `version` of `model` and the engine serves another, and
+        where it is meant for a canary that does not answer.
         """
         self.close()
-        services = self._services
-        services.upstream.breaker.admit()
+        services, upstream = self._services, self.upstream
+        upstream.breaker.admit()
+        if self.canary is not None:
+            version = self.canary.version
         if self.is_stream:
             self._writer.hold(services.config.keep_alive_seconds)
         await services.gate.enter()
         self._has_place = True
         ours = [*self.traced, (VERSION_HEADER, version)] if version else self.traced
         headers = request_headers(self._client.scope["headers"], ours)
-        if self.is_forced:
+        if self.is_forced and self.canary is None:
             self._call = services.waiting.begin(self.model)
         body = bodies.pop(0)
-        self._record.sent(path, len(body))
-        self._request = services.upstream.request(self._client.method, path, headers, body or None, whole=self.is_whole)
+        self._record.sent(path, len(body), version or b"")
+        self._request = upstream.request(self._client.method, path, headers, body or None, whole=self.is_whole)
         del body  # nobody holds it while the engine works
         response = await self._request.send()
         is_stream = response.media_type == EVENT_STREAM
         self._record.answered(response.status, dict(response.headers), is_stream=is_stream)
         if self._call is not None:
             self._call.response = response
-        await services.models.check_version(model, version, response)
+        if self.canary is None:
+            await services.models.check_version(model, version, response)
+        elif not services.canaries.has_answered(self.canary, response):
+            if response.status in DOWN_STATUSES:
+                self._record.count_failed()
+            raise OtherVersion
         self._held.keep(self.kept + self._api.kept)
         self._writer.engine_headers = response_headers(response.headers, cors=not services.config.cors_origins)
         if self.left_out:
             self._writer.engine_headers.append((LEFT_OUT_HEADER, left_out_header(self.left_out)))
         return response
+
+    @property
+    def upstream(self) -> Upstream:
+        """Where the request goes."""
+        return self._services.upstream if self.canary is None else self._services.canaries.upstream
+
+    def leave_canary(self) -> None:
+        """Have the version that stands answer, as the canary is not there."""
+        if self.canary is not None:
+            self.canary = None
+            self._services.canaries.forget()
 
     def close(self) -> None:
         """End what was asked, at which the engine stops generating, and give the place to the next."""

@@ -20,9 +20,10 @@ from callwright.sidecar.budget import Held
 from callwright.sidecar.client_forms import check_forms, may_hold
 from callwright.sidecar.config import ENGINE_PATHS, GENERATING_PATHS, JSON_FACTOR
 from callwright.sidecar.errors import error_object, error_response, status_of
-from callwright.sidecar.exchange import EVENT_STREAM, Exchange
+from callwright.sidecar.exchange import DOWN_STATUSES, EVENT_STREAM, Exchange
 from callwright.sidecar.keys import ANYBODY, Client, Limited
 from callwright.sidecar.limits import check_limits, check_values
+from callwright.sidecar.models import OtherVersion
 from callwright.sidecar.record import Outcome
 from callwright.sidecar.services import Services
 from callwright.sidecar.upstream import EngineResponse
@@ -35,8 +36,6 @@ T = TypeVar("T")
 _ANYBODY = Client(ANYBODY)
 _USAGE_PATHS = ("/v1/chat/completions", "/v1/completions")
 """APIs whose streams tell their usage to those who ask for it."""
-DOWN_STATUSES = (500, 502, 503, 504)
-"""What a proxy before the engine answers by itself."""
 
 
 class Handler:
@@ -141,13 +140,15 @@ class Relay(Handler):
 
     async def answer(self) -> None:
         """Relay, once what a request may ask for has been checked."""
-        await self._beside(self._read_relayed)
+        request = await self._beside(self._read_relayed)
+        self._exchange.canary = await self._services.canaries.choose(request)
         await self._relay()
 
-    def _read_relayed(self) -> None:
+    def _read_relayed(self) -> Json:
         request = self._parsed()
         self._check_relayed(request)
         self._ask_usage(request)
+        return request
 
     def _check_relayed(self, request: Json) -> None:
         """Raise `Refused` for a form of the answer that would hold the engine up."""
@@ -158,7 +159,7 @@ class Relay(Handler):
         """Have a stream tell its usage where the client has not asked for it. The body says what `request` does."""
         if request.get("stream") is True and self._request.scope["path"] in _USAGE_PATHS:
             body = asking_usage(self._body, request)
-            self._body, self._hides_usage = body or self._body, body is not None
+            self._body, self._hides_usage = body or self._body, self._hides_usage or body is not None
 
     async def _beside(self, read: Callable[[], T]) -> T:
         """Return what `read` makes of the body, beside the event loop where that takes long. Raises what it raises."""
@@ -195,9 +196,8 @@ class Relay(Handler):
 
     async def _relay(self) -> None:
         self._held.keep(len(self._body))
-        bodies, self._body = [self._body], b""
         with self._exchange:
-            response = await self._exchange.ask(target(self._request), bodies)
+            response = await self._relayed()
             check_up(response)
             self._writer.close()
             is_stream = response.media_type == EVENT_STREAM
@@ -209,6 +209,20 @@ class Relay(Handler):
                 await self._writer.start(response.status, self._writer.engine_headers)
             await (self._relay_stream(response) if is_stream else self._relay_whole(response))
             await self._writer.end()
+
+    async def _relayed(self) -> EngineResponse:
+        """Send the body on; to the version that stands, where it was meant for a canary that does not answer."""
+        if self._exchange.canary is not None:
+            try:
+                return await self._exchange.ask(target(self._request), [self._body])
+            except OtherVersion:
+                self._exchange.leave_canary()
+                await self._change_version()
+        bodies, self._body = [self._body], b""
+        return await self._exchange.ask(target(self._request), bodies)
+
+    async def _change_version(self) -> None:
+        """Make the body, which was for a canary, one for the version that stands."""
 
     async def _relay_whole(self, response: EngineResponse) -> None:
         async for piece in response:

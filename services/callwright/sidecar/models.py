@@ -11,21 +11,20 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from callwright import dialects
 from callwright.dialects.types import Dialect
 from callwright.errors import CallwrightError, InvalidInput, NotFound, TimedOut, Unavailable
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.errors import Refused
+from callwright.sidecar.remembered import MOST_REMEMBERED, Remembered
 from callwright.sidecar.sse import dumps
 from callwright.sidecar.upstream import EngineResponse, Upstream
 from callwright.store import Manifest, Registry, Template
 from callwright.store.manifest import VERSION_HEADER
 
-_MOST_REMEMBERED = 1024
 _FOLLOWED = 0.5
 """How often a replica's version is taken for the one that the next request comes to."""
 _RESULT = " ".join(str(number) for number in range(100, 164))
@@ -33,7 +32,6 @@ _FEWER = 32
 """Tokens by which a conversation is shorter when a message of 64 numbers is left out."""
 _ASK_SECONDS = 5.0
 """Time for an engine to tell its version, or how long a conversation is, or for a store where none is needed."""
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,13 +64,17 @@ class Models:
         self._manifest_seconds = config.manifest_seconds
         self._failed: dict[str, float] = {}
         """Until when requests without tools do not ask for a model of which nothing could be found out."""
-        self._unversioned: _Remembered[ModelDialect | None] = _Remembered(config.manifest_seconds)
-        self._tool_roles: _Remembered[bool] = _Remembered(config.manifest_seconds)
-        self._systems: _Remembered[bool] = _Remembered(config.manifest_seconds)
-        self._contexts: _Remembered[int | None] = _Remembered(config.manifest_seconds)
+        self._unversioned: Remembered[ModelDialect | None] = Remembered(config.manifest_seconds)
+        self._tool_roles: Remembered[bool] = Remembered(config.manifest_seconds)
+        self._systems: Remembered[bool] = Remembered(config.manifest_seconds)
+        self._contexts: Remembered[int | None] = Remembered(config.manifest_seconds)
 
-    async def dialect_for(self, request: dict[str, Any], header: str | None = None) -> ModelDialect:
-        """Return the dialect of a chat request: that which the `header` or the request names, or its model's."""
+    async def dialect_for(
+        self, request: dict[str, Any], header: str | None = None, canary: ModelDialect | None = None
+    ) -> ModelDialect:
+        """Return the dialect of a chat request: that which the `header` or the request names, or its model's, which is
+        the canary's where that is to answer.
+        """
         asked = header or request.get("tools_prompt")
         if asked is not None:
             if not isinstance(asked, str):
@@ -81,11 +83,11 @@ class Models:
         model = request.get("model")
         if not isinstance(model, str):
             raise Refused("model: expected the id of a model", param="model")
-        return await self.dialect_of(model)
+        return await self.dialect_of(model, canary)
 
-    async def dialect_of(self, model: str) -> ModelDialect:
+    async def dialect_of(self, model: str, canary: ModelDialect | None = None) -> ModelDialect:
         """Return the dialect of `model`. Raises `Refused` when nothing says it, `Unavailable` without the store."""
-        if found := self._overrides.get(model):
+        if found := self._overrides.get(model) or canary:
             return found
         if model not in self._served:
             with contextlib.suppress(OtherVersion):  # what the engine serves, which it has told now
@@ -101,48 +103,52 @@ class Models:
             )
         return found
 
-    async def dialect_for_text(self, request: dict[str, Any], header: str | None = None) -> ModelDialect:
+    async def dialect_for_text(
+        self, request: dict[str, Any], header: str | None = None, canary: ModelDialect | None = None
+    ) -> ModelDialect:
         """Return the same for a request that only needs to know which tokens its model has; most models', if none.
 
         Such a request fails by no store, and waits for one a few seconds at most, once in `manifest_seconds`.
         """
         model = str(request.get("model"))
-        is_told = bool(header or request.get("tools_prompt")) or model in self._served
+        is_told = bool(header or request.get("tools_prompt") or canary) or model in self._served
         if is_told or time.monotonic() >= self._failed.get(model, 0.0):
             try:
                 async with asyncio.timeout(_ASK_SECONDS):
-                    return await self.dialect_for(request, header)
+                    return await self.dialect_for(request, header, canary)
             except (CallwrightError, TimeoutError):
                 if not is_told:
-                    if len(self._failed) >= _MOST_REMEMBERED:
+                    if len(self._failed) >= MOST_REMEMBERED:
                         self._failed.clear()
                     self._failed[model] = time.monotonic() + self._manifest_seconds
         return named_dialect("hermes")  # whose markers are broken in every dialect
 
-    async def has_tool_role(self, model: str, version: bytes | None = None) -> bool:
+    async def has_tool_role(self, model: str, version: bytes | None = None, upstream: Upstream | None = None) -> bool:
         """Return whether the chat template shows messages of the role tool; True also where the engine says nothing.
 
-        Raises `OtherVersion` where it serves another than `version`.
+        Raises `OtherVersion` where it serves another than `version`. It is asked at `upstream`, where that is another.
         """
-        return await self._tool_roles.get(f"{model} {version!r}", lambda: self._find_tool_role(model, version))
+        return await self._tool_roles.get(
+            f"{model} {version!r}", lambda: self._find_tool_role(model, version, upstream)
+        )
 
-    async def _find_tool_role(self, model: str, version: bytes | None) -> bool:
+    async def _find_tool_role(self, model: str, version: bytes | None, upstream: Upstream | None) -> bool:
         said = [_said("user", "Look."), _said("assistant", "Looking.")]
-        as_user = await self._tokens(model, [*said, _said("user", _RESULT)], version)
-        as_tool = await self._tokens(model, [*said, _said("tool", _RESULT)], version) if as_user else None
+        as_user = await self._tokens(model, [*said, _said("user", _RESULT)], version, upstream)
+        as_tool = await self._tokens(model, [*said, _said("tool", _RESULT)], version, upstream) if as_user else None
         return as_user is None or (as_tool is not None and as_user - as_tool < _FEWER)
 
-    async def takes_systems(self, model: str, version: bytes | None = None) -> bool:
+    async def takes_systems(self, model: str, version: bytes | None = None, upstream: Upstream | None = None) -> bool:
         """Return whether the chat template shows a second system message; True also where the engine says nothing.
 
-        Raises `OtherVersion` where it serves another than `version`.
+        Raises `OtherVersion` where it serves another than `version`. It is asked at `upstream`, where that is another.
         """
-        return await self._systems.get(f"{model} {version!r}", lambda: self._find_systems(model, version))
+        return await self._systems.get(f"{model} {version!r}", lambda: self._find_systems(model, version, upstream))
 
-    async def _find_systems(self, model: str, version: bytes | None) -> bool:
+    async def _find_systems(self, model: str, version: bytes | None, upstream: Upstream | None) -> bool:
         first, second, last = _said("system", "Look."), _said("system", _RESULT), _said("user", "Look.")
-        one = await self._tokens(model, [first, last], version)
-        two = await self._tokens(model, [first, second, last], version) if one else None
+        one = await self._tokens(model, [first, last], version, upstream)
+        two = await self._tokens(model, [first, second, last], version, upstream) if one else None
         return one is None or (two is not None and two - one > _FEWER)
 
     async def context_length(self, model: str) -> int | None:
@@ -172,10 +178,10 @@ class Models:
             return
         try:
             manifest = Manifest.model_validate(json.loads(await response.read())["manifest"])
-            told = _spoken(manifest)
+            told = spoken(manifest)
         except (ValueError, TypeError, KeyError, Refused):
             raise Unavailable("the engine serves a version whose manifest can't be read; upgrade the sidecar") from None
-        if len(self._served) >= _MOST_REMEMBERED:
+        if len(self._served) >= MOST_REMEMBERED:
             self._served.clear()
         # Whoever always followed would meet the other version again where replicas of two take turns.
         if model not in self._served or random.random() < _FOLLOWED:
@@ -192,12 +198,14 @@ class Models:
             return None
         return await asyncio.to_thread(_read_manifest, self._registry, self._aliases.get(model, model))
 
-    async def _tokens(self, model: str, messages: list[dict[str, str]], version: bytes | None) -> int | None:
+    async def _tokens(
+        self, model: str, messages: list[dict[str, str]], version: bytes | None, upstream: Upstream | None = None
+    ) -> int | None:
         """Return the length of a conversation; None when the engine has no answer."""
         body = dumps({"model": model, "messages": messages})
         try:
             headers = [(b"content-type", b"application/json"), *([(VERSION_HEADER, version)] if version else [])]
-            request = self._upstream.request("POST", "/tokenize", headers, body)
+            request = (upstream or self._upstream).request("POST", "/tokenize", headers, body)
             async with asyncio.timeout(_ASK_SECONDS), request as response:
                 await self.check_version(model, version, response)
                 answer: Any = json.loads(await response.read()) if response.status == 200 else {}
@@ -230,53 +238,11 @@ def _read_manifest(registry: Registry, name: str) -> ModelDialect | None:
         manifest = registry.manifest(name, version or "promoted")
     except (NotFound, InvalidInput):
         return None
-    return _spoken(manifest)
+    return spoken(manifest)
 
 
-def _spoken(manifest: Manifest) -> ModelDialect:
+def spoken(manifest: Manifest) -> ModelDialect:
     """Return how the version of `manifest` writes calls. Raises `Refused` for a dialect that is not known here."""
     native = manifest.template is not None and manifest.template.tools
     read = named_dialect(manifest.dialect, manifest.stop, native=native)
     return replace(read, special_tokens=manifest.special_tokens, template=manifest.template)
-
-
-class _Remembered(Generic[T]):
-    """Values by model id. Who asks for an unknown one waits for it, for an older one than `seconds` gets that.
-
-    It is then found anew beside the request, once at a time, so that an engine or a store that hangs holds no request
-    up. Bounded, since ids come from clients.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._values: dict[str, tuple[float, T]] = {}
-        self._finding: dict[str, asyncio.Task[T]] = {}
-
-    async def get(self, model: str, find: Callable[[], Awaitable[T]]) -> T:
-        """Return the value that is known, or what `find` returns. Raises what that raises."""
-        if model not in self._values:
-            return await asyncio.shield(self._find(model, find))
-        until, value = self._values[model]
-        if time.monotonic() >= until:
-            self._find(model, find)
-        return value
-
-    def _find(self, model: str, find: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
-        if (finding := self._finding.get(model)) is None:
-            finding = self._finding[model] = asyncio.create_task(self._remember(model, find))
-            finding.add_done_callback(lambda done: self._finding.pop(model, None))
-            finding.add_done_callback(lambda done: done.cancelled() or done.exception())  # who has waited gets it
-        return finding
-
-    async def _remember(self, model: str, find: Callable[[], Awaitable[T]]) -> T:
-        known = self._values.get(model)
-        try:
-            found = await find()
-        except Exception:
-            if known:  # what was true a moment ago is better than nothing
-                self._values[model] = (time.monotonic() + self._seconds, known[1])
-            raise
-        if len(self._values) >= _MOST_REMEMBERED:
-            self._values.clear()
-        self._values[model] = (time.monotonic() + self._seconds, found)
-        return found

@@ -85,9 +85,12 @@ class Record:
         lengths = [length for key in _LENGTHS if type(length := request.get(key)) is int]
         self._most = min(lengths) if lengths else None
 
-    def sent(self, target: str, size: int) -> None:
-        """Note that a request of `size` bytes is on its way to the engine."""
+    def sent(self, target: str, size: int, version: bytes = b"") -> None:
+        """Note that a request of `size` bytes is on its way to the engine, meant for `version` where that is known."""
         self._settle()
+        self.model = self.version = ""
+        if version:
+            self._name(version)
         self._engine_path = target.partition("?")[0]
         self._is_generating = self._engine_path in GENERATING_PATHS
         self._sent_bytes, self._sent_at, self.lines = size, time.monotonic(), 0
@@ -95,14 +98,24 @@ class Record:
 
     def answered(self, status: int, headers: Mapping[bytes, bytes], *, is_stream: bool) -> None:
         """Note the head of the engine's answer."""
-        name, _, version = headers.get(VERSION_HEADER, b"").decode("latin-1").partition("@")
-        is_known = self._asked_model in self._ledger.models
-        model = self._asked_model if is_known and self._asked_model else name or _OTHER
-        self.model, self.version = self._ledger.metrics.known_version(model, version)
+        if VERSION_HEADER in headers or not self.version:
+            self._name(headers.get(VERSION_HEADER, b""))
         self.id = audit.request_id(headers.get(b"x-request-id", b"").decode("latin-1"), self.id)
         if status != 200:
             self._is_generating = False
         self.awaits_token = is_stream and self._is_generating and not self._has_token
+
+    def _name(self, told: bytes) -> None:
+        """Note which version of a model answers, told as `name@version`."""
+        name, _, version = told.decode("latin-1").partition("@")
+        is_known = self._asked_model in self._ledger.models
+        model = self._asked_model if is_known and self._asked_model else name or _OTHER
+        self.model, self.version = self._ledger.metrics.known_version(model, version)
+
+    def count_failed(self) -> None:
+        """Count that the version which the request was meant for does not answer, and another one is to."""
+        if self._engine_path in GENERATING_PATHS:
+            self._ledger.metrics.answers.labels("failed", self.model, self.version).inc()
 
     def see(self, piece: bytes) -> None:
         """Look for the first token in a piece of the engine's stream."""
@@ -129,6 +142,8 @@ class Record:
         metrics, seconds = self._ledger.metrics, time.monotonic() - self.began
         is_generation = self._is_generating or self._prompt > 0
         is_estimate = self._settle(is_whole=outcome != "left" and outcome != "failed", is_left=outcome == "left")
+        if self._engine_path in GENERATING_PATHS:
+            metrics.answers.labels(outcome, self.model, self.version).inc()
         metrics.count_tokens(self._prompt, self._completion, self.model, self.version)
         if is_generation and outcome == "ok":
             metrics.generation.labels(self.model, self.version).observe(seconds)

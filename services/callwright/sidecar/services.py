@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from callwright.sidecar.admission import Gate, Paths
 from callwright.sidecar.budget import Budget
+from callwright.sidecar.canary import Canaries
 from callwright.sidecar.config import SidecarConfig
 from callwright.sidecar.keys import Keys
 from callwright.sidecar.models import Models
@@ -20,6 +21,7 @@ class Services:
 
     config: SidecarConfig
     upstream: Upstream
+    canaries: Canaries
     waiting: WaitingCalls
     models: Models
     gate: Gate

@@ -54,6 +54,10 @@ class Metrics:
             "callwright_generation_seconds", "From a request's arrival to the end of an answer that was generated.",
             ("model", "version"), buckets=_LONG_BUCKETS, registry=registry,
         )  # fmt: skip
+        self.answers = Counter(
+            "callwright_answers", "Requests for a generated answer, by what came of them.",
+            ("outcome", "model", "version"), registry=registry,
+        )  # fmt: skip
         self.tokens = Counter(
             "callwright_tokens", "Tokens of prompts and completions.", ("kind", "model", "version"), registry=registry,
         )  # fmt: skip

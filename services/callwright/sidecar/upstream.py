@@ -204,7 +204,7 @@ class Upstream:
         first_token_seconds: float = 120.0,
         breaker: Breaker | None = None,
     ) -> None:
-        self._url, self._host = url, url.partition("://")[2]
+        self._url, self._host = url, url.partition("://")[2].partition("/")[0]
         self._silent_seconds, self._first_token_seconds = silent_seconds, first_token_seconds
         self.breaker = breaker or Breaker()
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_seconds, sock_read=silent_seconds)

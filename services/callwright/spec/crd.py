@@ -45,6 +45,10 @@ _RULES: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {
             "(self.resources.workers * int(self.resources.gpusPerWorker)) % self.resources.gpusPerPod == 0)",
             "gpusPerPod must hold whole workers, and the workers must fill whole pods",
         ),
+        (
+            "!has(self.deploy.canary) || (has(self.deploy.service) && self.evaluate.promote == 'auto')",
+            "deploy.canary needs deploy.service, and evaluate.promote as auto",
+        ),
         ("self.deploy.minReplicas <= self.deploy.maxReplicas", "minReplicas must not be above maxReplicas"),
         (
             "self.cluster.mounts.all(m, "

@@ -394,12 +394,30 @@ def _inner_keys(value: Any) -> set[str]:
     return set[str]().union(*map(_inner_keys, value)) if isinstance(value, list) else set()
 
 
+class Canary(SpecModel):
+    weight: int = Field(default=10, ge=1, le=50)
+    """Share of the model's requests that the candidate takes, in percent: by their user or conversation where a request
+    names one, else by chance."""
+    minutes: int = Field(default=30, ge=1, le=1440)
+    """How long, from its first healthy minute on. With too few requests by then it is as long again."""
+    max_malformed_rate: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of its tool calls that cannot be read."""
+    max_error_rate: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of its answers that fail: a 5xx, or an error within a stream."""
+    max_ttft_seconds: float = Field(default=10.0, gt=0)
+    """Longest time to the first token of a stream, which 95 % of them must keep."""
+
+
 class Deploy(SpecModel):
     model: Name | None = None
     """Name of the served model in the store and in the OpenAI API; the document's own name when absent."""
     service: Name | None = None
     """RayService on the cluster that takes the version, which is promoted once it is served there, and taken back where
     it does not start; none is touched when absent."""
+    canary: Canary | None = None
+    """Before it is promoted, the candidate takes a share of the requests beside the version that stands, and is taken
+    back where its figures go over a bound. Needs `deploy.service`, and `evaluate.promote` as `auto`; nothing is tried
+    when absent."""
     min_replicas: int = Field(default=1, ge=0)
     """Fewest engine replicas."""
     max_replicas: int = Field(default=1, ge=1)
@@ -447,6 +465,12 @@ class FineTuneSpec(SpecModel):
     """How the promoted version is served."""
     suspend: bool = False
     """Hold the run on a cluster: nothing new starts while this is true."""
+
+    @model_validator(mode="after")
+    def _canary_has_a_service(self) -> Self:
+        if self.deploy.canary is not None and (self.deploy.service is None or self.evaluate.promote != "auto"):
+            raise ValueError("deploy.canary needs deploy.service, and evaluate.promote as auto")
+        return self
 
     @model_validator(mode="after")
     def _steps_divide(self) -> Self:

@@ -14,7 +14,8 @@ FINAL: frozenset[Phase] = frozenset({"Promoted", "Completed", "Rejected", "Faile
 """Phases in which nothing more happens until the document changes."""
 
 ConditionType = Literal[
-    "Ready", "Accepted", "Prepared", "Trained", "Merged", "Evaluated", "Promoted", "Deployed", "Complete", "Failed",
+    "Ready", "Accepted", "Prepared", "Trained", "Merged", "Evaluated", "Canary", "Promoted", "Deployed", "Complete",
+    "Failed",
 ]  # fmt: skip
 
 
@@ -33,6 +34,38 @@ class Condition(SpecModel):
     """The document's generation that this speaks of."""
 
 
+class ServedFigures(SpecModel):
+    """What a version has come to under its users."""
+
+    requests: int = 0
+    """Answers that were asked for, and came or failed."""
+    error_rate: float | None = None
+    """Share of them that failed."""
+    calls: int = 0
+    """Tool calls, those included that cannot be read."""
+    malformed_rate: float | None = None
+    """Share of them that cannot be read."""
+    streams: int = 0
+    """Streams whose first token has come."""
+    ttft_seconds: float | None = None
+    """Time to the first token that 95 % of them kept, as exactly as the buckets of the metric tell it."""
+
+
+class CanaryStatus(SpecModel):
+    version: str
+    """The version that is tried, or was."""
+    weight: int
+    """Share of the requests that it takes, in percent."""
+    since: str | None = None
+    """When it was healthy first, RFC 3339 in UTC."""
+    until: str | None = None
+    """Until when the figures count."""
+    candidate: ServedFigures = ServedFigures()
+    """Its figures."""
+    standing: ServedFigures = ServedFigures()
+    """Those of the version that stands, in the same time."""
+
+
 class Status(SpecModel):
     observed_generation: int = Field(default=0, ge=0)
     """The document's generation that this status speaks of."""
@@ -48,6 +81,8 @@ class Status(SpecModel):
     """Version of the merged model in the registry."""
     service: str | None = None
     """RayService that has taken the version. It does so once: what it serves after that is its users' to say."""
+    canary: CanaryStatus | None = None
+    """Figures of the candidate under a share of the requests, where `deploy.canary` asks for that."""
     progress: str | None = None
     """Training steps, done/total."""
     loss: float | None = None

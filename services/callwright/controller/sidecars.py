@@ -1,0 +1,140 @@
+"""Reads what the sidecars of a RayService have counted, from the metrics of each pod.
+
+    pods = sidecars.read(cluster, service, models)     of each pod the counts of each version
+
+Knows how Prometheus writes metrics, and the names of ours; nothing of what the counts are for.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import urllib3
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import Field
+from urllib3.exceptions import HTTPError
+
+from callwright.controller.cluster import POD, Cluster, Object
+from callwright.spec.model import SpecModel
+
+CLUSTER_LABEL = "ray.io/cluster"
+_SIDECAR_LABEL = "callwright.io/sidecar"
+_PORT_NAME, _PORT = "openai", 8100
+_TIMEOUT = urllib3.Timeout(connect=2.0, read=5.0)
+_AT_ONCE = 8
+_LARGEST = 8 * 1024**2
+"""Bytes of metrics that are read."""
+_ANSWERS, _CALLS, _MALFORMED, _FIRST_TOKENS = (
+    "callwright_answers", "callwright_tool_calls", "callwright_malformed_tool_calls", "callwright_first_token_seconds",
+)  # fmt: skip
+
+
+class Counts(SpecModel):
+    """What sidecars have counted of a version."""
+
+    answered: int = 0
+    """Requests whose answer came."""
+    failed: int = 0
+    """Requests whose answer failed."""
+    calls: int = 0
+    """Tool calls that could be read."""
+    malformed: int = 0
+    """Tool calls that could not."""
+    first_tokens: dict[str, int] = Field(default_factory=dict)
+    """Streams by the time to their first token: so many took up to so many seconds, in the metric's own words."""
+
+    def plus(self, other: "Counts", sign: int = 1) -> "Counts":
+        """Return the sum of both; with a `sign` of -1 the difference."""
+        numbers = {name: getattr(self, name) + sign * getattr(other, name) for name in _NUMBERS}
+        edges = {**self.first_tokens, **other.first_tokens}
+        tokens = {at: self.first_tokens.get(at, 0) + sign * other.first_tokens.get(at, 0) for at in edges}
+        return Counts(**numbers, first_tokens=tokens)
+
+    def since(self, before: "Counts") -> "Counts":
+        """Return what has been counted since `before`: all of it where it is less, for a sidecar that began anew."""
+        grown = self.plus(before, -1)
+        fell = any(getattr(grown, name) < 0 for name in _NUMBERS) or any(n < 0 for n in grown.first_tokens.values())
+        return self if fell else grown
+
+
+_NUMBERS = ("answered", "failed", "calls", "malformed")
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What the sidecar of a pod tells."""
+
+    uid: str
+    created: str
+    """When the pod was made, as Kubernetes writes it."""
+    counts: dict[str, Counts] | None
+    """Of each version of the model; None where it does not tell."""
+    problem: str = ""
+    """Why it does not."""
+
+
+def read(cluster: Cluster, service: Object, models: frozenset[str]) -> list[Pod]:
+    """Return what the sidecars of the RayService have counted for a model that goes by the names `models`."""
+    name = (service.get("status", {}).get("activeServiceStatus") or {}).get("rayClusterName")
+    if not name:
+        return []
+    labels = {CLUSTER_LABEL: str(name), _SIDECAR_LABEL: "true"}
+    pods = cluster.find(POD, service["metadata"]["namespace"], labels=labels)
+    found = [pod for pod in pods if pod.get("status", {}).get("podIP") and "deletionTimestamp" not in pod["metadata"]]
+    with urllib3.PoolManager(timeout=_TIMEOUT, retries=False) as http, ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda pod: _read(http, pod, models), found))
+
+
+def counts(text: str, models: frozenset[str]) -> dict[str, Counts]:
+    """Return the counts in metrics, by version, of a model that goes by the names `models`."""
+    found: dict[str, Counts] = {}
+    for family in text_string_to_metric_families(text):
+        if family.name not in (_ANSWERS, _CALLS, _MALFORMED, _FIRST_TOKENS):
+            continue
+        for sample in family.samples:
+            version = sample.labels.get("version")
+            if version and sample.labels.get("model") in models and (one := _counted(sample.name, sample.labels)):
+                number = int(sample.value)
+                known = found.get(version, Counts())
+                more = Counts(first_tokens={one: number}) if one not in _NUMBERS else Counts(**{one: number})
+                found[version] = known.plus(more)
+    return found
+
+
+def _counted(sample: str, labels: Mapping[str, str]) -> str:
+    """Return what a sample counts: a field of `Counts`, or the upper end of a bucket of first tokens; else nothing."""
+    match sample.removesuffix("_total"), labels.get("outcome"):
+        case "callwright_answers", "ok":
+            return "answered"
+        case "callwright_answers", "failed":
+            return "failed"
+        case "callwright_tool_calls", _:
+            return "calls"
+        case "callwright_malformed_tool_calls", _:
+            return "malformed"
+        case "callwright_first_token_seconds_bucket", _:
+            return labels["le"]
+    return ""
+
+
+def _read(http: urllib3.PoolManager, pod: Object, models: frozenset[str]) -> Pod:
+    metadata, url = pod["metadata"], f"{_address(pod)}/metrics"
+    try:
+        answer = http.request("GET", url, preload_content=False, redirect=False)
+        try:
+            text = answer.read(_LARGEST).decode(errors="replace")
+        finally:
+            answer.close()
+        if answer.status == 200:
+            return Pod(metadata["uid"], metadata["creationTimestamp"], counts(text, models))
+        problem = f"status {answer.status}"
+    except (HTTPError, ValueError, OverflowError) as error:
+        problem = type(error).__name__
+    return Pod(metadata["uid"], metadata["creationTimestamp"], None, f"pod {metadata['name']}: {url}: {problem}")
+
+
+def _address(pod: Object) -> str:
+    containers = [*pod["spec"].get("initContainers", ()), *pod["spec"].get("containers", ())]
+    named = [port for each in containers for port in each.get("ports", ()) if port.get("name") == _PORT_NAME]
+    host = pod["status"]["podIP"]
+    return f"http://{f'[{host}]' if ':' in host else host}:{named[0]['containerPort'] if named else _PORT}"
