@@ -11,6 +11,7 @@ import yaml
 from callwright.controller import rollout, serving
 from callwright.controller.cluster import RAY_SERVICE, Cluster
 from callwright.errors import InvalidInput
+from callwright.spec.model import Canary
 from callwright.store import Registry, Store
 from cast import SERVICE, Play
 from manifests import SERVING, only, render
@@ -109,6 +110,28 @@ def test_a_version_that_does_not_start_is_taken_back_with_the_settings_of_now(
         assert args(play)["targetOngoingRequests"] == 8
         play.rolled_out("DEPLOY_FAILED")
     assert registry.promoted("weather") == "v1"
+
+
+def test_a_sync_leaves_a_canary_where_it_is_with_the_settings_of_now(
+    play: Play, store: Store, cluster: Cluster
+) -> None:
+    for version in ("v1", "v2"):
+        play.publish("weather", version)
+    registry = Registry(store)
+    registry.promote("weather", "v1")
+    asked = Canary(weight=20)
+    target = rollout.Target("weather", "v2", store.url, "a test", registry.promotable, canary=asked)
+    sync(play)
+    rollout.advance(cluster, play.service(), target, registry, begun=False, now="2026-01-01T01:00:00Z")
+    sync(play, targetOngoingRequests=8, maxReplicas=10)
+    rollout.settle(cluster, play.service())
+    tried, standing = yaml.safe_load(play.service()["spec"]["serveConfigV2"])["applications"]
+    assert [app["args"]["models"][0]["version"] for app in (tried, standing)] == ["v2", "promoted"]
+    assert [app["args"]["targetOngoingRequests"] for app in (tried, standing)] == [8, 8]
+    assert [app["args"]["maxReplicas"] for app in (tried, standing)] == [2, 10]
+    generation = play.service()["metadata"]["generation"]
+    rollout.settle(cluster, play.service())
+    assert play.service()["metadata"]["generation"] == generation
 
 
 @pytest.mark.parametrize("version", ["", "promoted"])

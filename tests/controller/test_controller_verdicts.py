@@ -5,15 +5,19 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.serve.schema import ServeDeploySchema
 
 from callwright.controller import canary, serving, sidecars
 from callwright.controller.canary import Trial, Verdict
 from callwright.controller.sidecars import Counts, Pod
 from callwright.errors import InvalidInput
+from callwright.server.config import ServerConfig
 from callwright.sidecar.admission import Gate
 from callwright.sidecar.budget import Budget
+from callwright.sidecar.canary import PREFIX
 from callwright.sidecar.telemetry import Metrics
 from callwright.spec.model import Canary
+from manifests import CHARTS, only, render, values_of
 
 NOW = "2026-01-01T00:00:00Z"
 BOUNDS = Canary(weight=10, minutes=30, max_malformed_rate=0.1, max_error_rate=0.02, max_ttft_seconds=2)
@@ -240,6 +244,17 @@ def test_a_canary_has_its_share_of_the_replicas_and_the_model_alone() -> None:
     assert (args["minReplicas"], args["maxReplicas"], args["store"]) == (1, 2, "s3://bucket")
     assert args["autoscaling"] == {"upscaling_factor": 2}
     assert args["models"] == [{"id": "weather", "aliases": ["w"], "name": "m", "version": "v2"}]
+
+
+def test_serve_takes_what_the_chart_makes_with_a_canary() -> None:
+    text = only(render("serving", values_of(CHARTS / "serving/ci/production-values.yaml")), "RayService")["spec"]
+    (standing,) = yaml.safe_load(text["serveConfigV2"])["applications"]
+    model = standing["args"]["models"][0]["name"]
+    made = yaml.safe_load(serving.with_canary(text["serveConfigV2"], model=model, version="v2", weight=10))
+    assert [app.route_prefix for app in ServeDeploySchema.model_validate(made).applications] == [PREFIX, "/"]
+    config = ServerConfig.model_validate(made["applications"][0]["args"])
+    assert (config.canary_weight, config.models[0].version) == (10, "v2")
+    assert ServerConfig.model_validate(standing["args"]).canary_weight is None
 
 
 def test_a_version_is_set_beside_a_canary() -> None:
