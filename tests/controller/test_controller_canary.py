@@ -15,7 +15,7 @@ import yaml
 from test_controller_crash import KilledError, Mortal
 
 from callwright.controller import reconcile, rollout, serving
-from callwright.controller.cluster import POD, RAY_SERVICE, Cluster
+from callwright.controller.cluster import FINE_TUNE, POD, RAY_SERVICE, Cluster
 from callwright.controller.observed import Seen
 from callwright.controller.reconcile import Reconciler
 from callwright.sidecar.admission import Gate
@@ -347,6 +347,16 @@ def test_whoever_changes_what_stands_ends_the_trial(
     assert stands(play, registry)[2] is None
 
 
+def test_whoever_promotes_what_stands_ends_the_trial(play: Play, registry: Registry, sidecars: Sidecars) -> None:
+    """Which is how a canary is ended by hand."""
+    begin(play, registry)
+    look(play, registry, 1, by="callwright promote", version="v1", begun=False, bounds=None)
+    assert stands(play, registry) == ("v1", "v1", None)
+    seen = look(play, registry, 2)
+    assert (seen.reason, ended(seen)) == ("Superseded", ("False", "Superseded"))
+    assert stands(play, registry) == ("v1", "v1", None)
+
+
 # --- the whole way, of a document ---
 
 
@@ -391,7 +401,8 @@ def test_a_document_s_status_tells_the_figures(
     shown = status["canary"]
     assert (shown["version"], shown["weight"], shown["since"], shown["until"]) == (run, 10, at(0), at(1))
     assert shown["candidate"] == {
-        "requests": 61, "errorRate": 0.0164, "calls": 21, "malformedRate": 0.0476, "streams": 60, "ttftSeconds": 0.049,
+        "requests": 61, "errorRate": 0.0164, "refusedRate": 0, "leftRate": 0,
+        "calls": 21, "malformedRate": 0.0476, "streams": 60, "ttftSeconds": 0.049,
     }  # fmt: skip
     assert shown["standing"]["requests"] == 500
     clock(31)
@@ -455,3 +466,36 @@ def test_killed_after_any_write_it_comes_to_the_same_end(
         if dying is not play:
             break
     assert lives > 5
+
+
+@pytest.mark.parametrize("what", ["suspended", "deleted", "manual", "another run"])
+def test_a_document_that_asks_for_its_canary_no_more_leaves_none(
+    play: Play,
+    reconciler: Reconciler,
+    registry: Registry,
+    sidecars: Sidecars,
+    clock: Callable[[float], None],
+    what: str,
+) -> None:
+    """Else nobody would judge what users get, nor end it."""
+    clock(0)
+    play.apply(play.document(deploy={"service": SERVICE, "canary": BOUNDS}))
+    run = tried(play, reconciler)
+    match what:
+        case "suspended":
+            play.change(suspend=True)
+        case "deleted":
+            play.cluster.delete(FINE_TUNE, play.namespace, "weather")
+        case "manual":
+            play.change(deploy={"canary": None}, evaluate={"promote": "manual"})
+        case _:
+            play.change(train={"epochs": 7})
+    reconciler.reconcile(play.namespace, "weather")
+    assert stands(play, registry) == ("v1", "v1", None)
+    assert rollout.rollouts(play.service())["weather"].outcome == "Superseded"
+    if what == "suspended":
+        assert play.status()["phase"] == "Suspended"
+        play.change(suspend=False)
+        assert tried(play, reconciler) == run
+        assert stands(play, registry) == ("v1", "v1", run)
+        assert condition(play.status(), "Canary")[:2] == ("Unknown", "Trying")

@@ -65,6 +65,41 @@ def test_a_verdict(minutes: float, counts: dict[str, Any], reason: str | None) -
         assert verdict.is_kept == (reason in ("Kept", "TooFewRequests"))
 
 
+@pytest.mark.parametrize("outcome", ["refused", "left"])
+@pytest.mark.parametrize(
+    ("minutes", "bad", "standing", "reason"),
+    [
+        # Nothing is answered: users would get nothing of it once it is promoted.
+        (1, 60, (500, 0), "broken"),
+        (59, 10, (90, 0), None),
+        (60, 10, (90, 0), "broken"),
+        (60, 60, (0, 0), "broken"),
+        # It is the clients: what stands is asked, and answers, likewise.
+        (60, 60, (0, 500), "TooFewRequests"),
+        (60, 1, (9, 0), "TooFewRequests"),
+    ],
+)
+def test_a_version_that_refuses_or_keeps_waiting_more_than_the_one_that_stands_is_taken_back(
+    outcome: str, minutes: float, bad: int, standing: tuple[int, int], reason: str | None
+) -> None:
+    others = Counts(answered=standing[0]).plus(Counts(**{outcome: standing[1]}))
+    trial = Trial(weight=10, since=NOW, candidate=Counts(**{outcome: bad}), standing=others)
+    verdict = canary.judge(BOUNDS, trial, is_healthy=True, now=after(minutes))
+    wanted = {"refused": "Refusals", "left": "GivenUp"}[outcome] if reason == "broken" else reason
+    assert (verdict and verdict.reason) == wanted
+    if verdict is not None and reason == "broken":
+        assert not verdict.is_kept
+        assert {"refused": "refused 100 %", "left": "given up 100 %"}[outcome] in verdict.message
+
+
+def test_as_many_refusals_as_what_stands_has_are_kept() -> None:
+    mine, others = Counts(answered=90, refused=10), Counts(answered=900, refused=100)
+    trial = Trial(weight=10, since=NOW, candidate=mine, standing=others)
+    verdict = canary.judge(BOUNDS, trial, is_healthy=True, now=after(30))
+    assert verdict is not None
+    assert verdict.reason == "Kept"
+
+
 def test_a_version_that_is_not_healthy_at_its_end_is_taken_back() -> None:
     assert judged(29, is_healthy=False, answered=500) is None
     verdict = judged(30, is_healthy=False, answered=500)
@@ -183,8 +218,39 @@ def test_a_sidecar_s_metrics_are_read() -> None:
     found = sidecars.counts(metrics.text().decode(), frozenset({"m", "alias"}))
     assert found.keys() == {"v1", "v2"}
     mine = found["v1"]
+    assert (mine.refused, mine.left) == (5, 5)
     assert (mine.answered, mine.failed, mine.calls, mine.malformed) == (5, 5, 10, 5)
     assert (mine.first_tokens["0.025"], mine.first_tokens["0.05"], mine.first_tokens["+Inf"]) == (0, 2, 2)
+
+
+BUCKET = 'callwright_first_token_seconds_bucket{model="m",version="v2",le=%s} %s\n'
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        BUCKET % ('"soon"', 1),
+        BUCKET % ('"1.0"', -1),
+        BUCKET % ('"1.0"', "NaN"),
+        BUCKET % ('"1.0"', "+Inf"),
+        'callwright_first_token_seconds_bucket{model="m",version="v2"} 1\n',
+        "".join(BUCKET % (f'"{edge}.0"', 1) for edge in range(5000)),
+        "callwright_answers_total{",
+        "}{",
+    ],
+)
+def test_metrics_that_no_sidecar_writes_are_no_figures(told: str) -> None:
+    """They stand in an annotation of bounded size, and are reckoned with at every look."""
+    text = "# TYPE callwright_answers_total counter\n# TYPE callwright_first_token_seconds histogram\n" + told
+    with pytest.raises((ValueError, OverflowError, LookupError)):
+        sidecars.counts(text, frozenset({"m"}))
+
+
+def test_a_sidecar_that_counts_no_answers_is_an_earlier_release_s_and_tells_nothing() -> None:
+    """Else a canary that gets no requests of it would be promoted for having had too few."""
+    text = "# TYPE callwright_requests_total counter\ncallwright_requests_total 7\n"
+    with pytest.raises(ValueError, match="earlier release"):
+        sidecars.counts(text, frozenset({"m"}))
 
 
 # --- the text ---
@@ -234,6 +300,17 @@ def test_a_canary_comes_into_the_text_and_goes_without_a_trace(text: str) -> Non
     changed = serving.with_canary(made, model="m", version="v3", weight=20)
     assert serving.without_canary(changed) == text
     assert (serving.canary(changed) or first).version == "v3"
+
+
+def test_comments_beside_a_dash_stay() -> None:
+    text = BLOCK.replace("  - name: assistant  # first\n", "  - # first-rate - ours\n    name: assistant\n")
+    assert serving.without_canary(serving.with_canary(text, model="m", version="v2", weight=10)) == text
+
+
+def test_an_application_of_somebody_else_s_is_no_canary() -> None:
+    text = BLOCK.replace('import_path: "other:build"', 'import_path: "other:build", args: {canaryWeight: much}')
+    assert serving.canary(text) is None
+    assert serving.without_canary(text) == text
 
 
 def test_a_canary_has_its_share_of_the_replicas_and_the_model_alone() -> None:

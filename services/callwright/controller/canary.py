@@ -96,11 +96,7 @@ class _Bound:
     @property
     def is_surely_broken(self) -> bool:
         """Return whether it would be with more requests, too: the lower end of Wilson's interval is above it."""
-        if not self.is_broken:
-            return False
-        n, share, square = self.total, self.bad / self.total, _SURE**2
-        spread = _SURE * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
-        return (share + square / (2 * n) - spread) / (1 + square / n) > self.most
+        return self.is_broken and _ends(self.bad, self.total)[0] > self.most
 
 
 def count(trial: Trial, pods: Collection[Pod], version: str, *, now: str) -> Trial:
@@ -137,16 +133,24 @@ def judge(bounds: Canary, trial: Trial, *, is_healthy: bool, now: str) -> Verdic
         _Bound("MalformedCalls", kept.malformed, kept.calls + kept.malformed, bounds.max_malformed_rate),
         _Bound("FirstTokens", *_slow(kept, bounds.max_ttft_seconds), _SLOW),
     )
+    asked, others = _asked(kept), _asked(trial.standing)
+    # A 4xx, or a client that goes, may be the client's doing: so these are compared with the version that stands.
+    more = (
+        _Bound("Refusals", kept.refused, asked, _ends(trial.standing.refused, others)[1] + bounds.max_error_rate),
+        _Bound("GivenUp", kept.left, asked, _ends(trial.standing.left, others)[1] + bounds.max_error_rate),
+    )
     is_enough = kept.answered + kept.failed >= LEAST_REQUESTS
-    if is_enough and (sure := next((line for line in lines if line.is_surely_broken), None)):
+    early = (*(lines if is_enough else ()), *(more if asked >= LEAST_REQUESTS else ()))
+    if sure := next((line for line in early if line.is_surely_broken), None):
         return Verdict(False, sure.reason, words)
     minutes = _seconds(trial.since, now) / 60
     if minutes < bounds.minutes * (1 if is_enough else 2):
         return None
     if not is_healthy:
         return Verdict(False, "Unhealthy", f"it is not healthy at its end; {words}")
-    if broken := next((line for line in lines if line.is_broken), None):
-        return Verdict(False, broken.reason, words)
+    broken = [line for line in lines if line.is_broken] + [line for line in more if line.is_surely_broken]
+    if broken:
+        return Verdict(False, broken[0].reason, words)
     return Verdict(True, "Kept" if is_enough else "TooFewRequests", words)
 
 
@@ -161,6 +165,8 @@ def told(bounds: Canary, trial: Trial) -> str:
         ("first token, p95", _time, mine.ttft_seconds, bounds.max_ttft_seconds, other.ttft_seconds),
     )
     said = [f"{what} {put(got)} (at most {put(most)}; standing {put(its)})" for what, put, got, most, its in lines]
+    more = (("refused", mine.refused_rate, other.refused_rate), ("given up", mine.left_rate, other.left_rate))
+    said += [f"{what} {_percent(got)} (standing {_percent(its)})" for what, got, its in more if got]
     return f"canary of {trial.weight} % with {mine.requests} requests: {', '.join(said)}"
 
 
@@ -170,11 +176,27 @@ def figures(counts: Counts) -> ServedFigures:
     return ServedFigures(
         requests=requests,
         error_rate=_share(counts.failed, requests),
+        refused_rate=_share(counts.refused, _asked(counts)),
+        left_rate=_share(counts.left, _asked(counts)),
         calls=calls,
         malformed_rate=_share(counts.malformed, calls),
         streams=_streams(counts),
         ttft_seconds=_quantile(counts, 1 - _SLOW),
     )
+
+
+def _asked(counts: Counts) -> int:
+    return counts.answered + counts.failed + counts.refused + counts.left
+
+
+def _ends(bad: float, total: int) -> tuple[float, float]:
+    """Return the ends of Wilson's interval of a share; none of nothing."""
+    if not total:
+        return 0.0, 0.0
+    share, square = bad / total, _SURE**2
+    spread = _SURE * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
+    middle, scale = share + square / (2 * total), 1 + square / total
+    return (middle - spread) / scale, (middle + spread) / scale
 
 
 def _sum(counts: Iterable[Counts]) -> Counts:

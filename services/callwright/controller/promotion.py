@@ -53,6 +53,11 @@ def promote(context: Context, status: Status) -> Status:
     return _roll_out(context, status, found)
 
 
+def name_of(finetune: str) -> str:
+    """Return what a FineTune is called as who brings a version into a RayService."""
+    return f"FineTune {finetune}"
+
+
 def _roll_out(context: Context, status: Status, found: Object) -> Status:
     """Do the next thing for the rollout into the RayService, and return the status after it."""
     run, registry = context.run, context.store.registry
@@ -61,7 +66,7 @@ def _roll_out(context: Context, status: Status, found: Object) -> Status:
         model,
         version,
         store=run.store,
-        by=f"FineTune {run.finetune.metadata.name}",
+        by=name_of(run.finetune.metadata.name),
         move_pointer=lambda expect: registry.promote(model, version, expect=expect),
         canary=run.finetune.spec.deploy.canary,
     )

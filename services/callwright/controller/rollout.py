@@ -46,6 +46,11 @@ class Rollout(SpecModel):
     message: str = ""
     """Why it did not succeed."""
 
+    @property
+    def is_tried(self) -> bool:
+        """Return whether its canary is under way."""
+        return self.outcome is None and self.trial is not None and not self.trial.reason
+
 
 _KEPT = TypeAdapter(dict[str, Rollout])
 
@@ -80,6 +85,9 @@ def advance(cluster: Cluster, service: Object, target: Target, registry: Registr
         if begun and last.outcome != "Succeeded":
             return _seen(last, "failed", last.message, last.outcome or "")
     if promoted == target.version and is_there:
+        if last is not None and last.is_tried and not begun:  # whoever wants what stands wants no canary beside it
+            said = f"{target.by} has brought version {target.version}, which stands"
+            _leave_canary(cluster, service, target.model, last, said)
         return observed.see_service(service, applications.keys(), now=now)
     if last is not None and begun:
         return Seen("failed", f"{last.by} has brought version {last.version} meanwhile", "Superseded")
@@ -134,6 +142,16 @@ def put_version(cluster: Cluster, service: Object, *, model: str, version: str, 
     _write(cluster, service, serving.set_version(text, model=model, version=version, store=store), {})
 
 
+def leave_canaries(cluster: Cluster, service: Object, *, by: str) -> None:
+    """End the canaries that `by` has begun in a RayService, and asks for no more.
+
+    Raises `Conflict` when somebody changed it since it was read.
+    """
+    for model, last in rollouts(service).items():
+        if last.by == by and last.is_tried:
+            return _leave_canary(cluster, service, model, last, f"{by} asks for it no more")  # there is one at most
+
+
 def rollouts(service: Object) -> dict[str, Rollout]:
     """Return the last rollout of each model in a RayService; none where the annotation is not ours."""
     annotations = service["metadata"].get("annotations") or {}
@@ -155,13 +173,12 @@ def _go_on(
 ) -> Seen:
     """Do the next thing for a rollout that is under way."""
     text, applications = _text(service), serving.versions(_text(service), model=target.model)
-    is_tried = last.trial is not None and not last.trial.reason
-    if applications != last.before if is_tried else set(applications.values()) != {target.version}:
+    if applications != last.before if last.is_tried else set(applications.values()) != {target.version}:
         said = f"somebody has put {', '.join(applications.values())} in its place"
         return _end(cluster, service, target, text, last, "Superseded", said)
     if promoted not in (last.pointer, target.version):
         return _supersede(cluster, service, target, last, promoted)
-    if last.trial is not None and is_tried:
+    if last.trial is not None and last.is_tried:
         if target.canary is None or promoted == target.version:  # nobody asks for it any more
             return _take(cluster, service, target, _tried(last, last.trial, "NotAsked", ""))
         return _go_on_trying(cluster, service, target, last, last.trial, target.canary, now=now)
@@ -228,6 +245,14 @@ def _tried(last: Rollout, trial: canary.Trial, reason: str, message: str) -> Rol
     """Return the rollout whose canary has ended."""
     ended = {"reason": reason, "message": message, "seen": {}}
     return last.model_copy(update={"trial": trial.model_copy(update=ended)})
+
+
+def _leave_canary(cluster: Cluster, service: Object, model: str, last: Rollout, message: str) -> None:
+    """End a rollout whose canary is under way; what stands goes on."""
+    if last.trial is not None:
+        last = _tried(last, last.trial, "Superseded", message)
+    ended = last.model_copy(update={"outcome": "Superseded", "message": message})
+    _write(cluster, service, _without_canary(_text(service), model), {model: ended})
 
 
 def _without_canary(text: str, model: str) -> str:

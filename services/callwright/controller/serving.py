@@ -92,10 +92,11 @@ def names(text: str, model: str) -> frozenset[str]:
 def canary(text: str) -> Canary | None:
     """Return the canary that is served; there is one at most."""
     for app in _items(_at(_root(text), "applications")):
-        if (weight := _at(app, "args", _WEIGHT)) is not None:
+        if _is_canary(app):
+            weight = _at(app, "args", _WEIGHT)
             entry = next(iter(_items(_at(app, "args", "models"))), None)
             named = (_text(_at(app, "name")), _text(_at(entry, "name")), _text(_at(entry, "version")))
-            return Canary(*named, weight=int(_text(weight)))
+            return Canary(*named, weight=_number(weight))
     return None
 
 
@@ -124,7 +125,7 @@ def without_canary(text: str) -> str:
     """`text` without its canary."""
     items = _items(found := _at(_root(text), "applications"))
     for place, app in enumerate(items):
-        if _at(app, "args", _WEIGHT) is not None:
+        if _is_canary(app):
             begin, end = _start(found, app, text), app.end_mark.index
             if place + 1 < len(items):
                 end = _start(found, items[place + 1], text)
@@ -179,6 +180,16 @@ def _edited(text: str, edits: list[tuple[yaml.Node, str]]) -> str:
     return text
 
 
+def _is_canary(application: yaml.Node) -> bool:
+    is_ours = _text(_at(application, "import_path")) == IMPORT_PATH
+    return is_ours and _at(application, "args", _WEIGHT) is not None
+
+
+def _number(node: yaml.Node | None) -> int:
+    """Return a whole number; 0 where it is none."""
+    return int(_text(node)) if _text(node).isdecimal() else 0
+
+
 def _serves(application: Mapping[str, Any], model: str) -> bool:
     args = application.get("args") or {}
     is_standing = application.get("import_path") == IMPORT_PATH and _WEIGHT not in args
@@ -197,8 +208,11 @@ def _inserted(text: str, application: str) -> str:
 
 def _start(items: yaml.Node | None, item: yaml.Node, text: str) -> int:
     """Return where an item of a sequence begins, its dash included."""
-    is_flow = isinstance(items, yaml.SequenceNode) and items.flow_style
-    return int(item.start_mark.index) if is_flow else text.rindex("-", 0, item.start_mark.index)
+    at = int(item.start_mark.index)
+    if not isinstance(items, yaml.SequenceNode) or items.flow_style:
+        return at
+    indent = " " * items.start_mark.column  # of its dash, which a comment may part from the item
+    return max(items.start_mark.index, text.rfind(f"\n{indent}-", 0, at) + 1 + len(indent))
 
 
 def _at(node: yaml.Node | None, *keys: str) -> yaml.Node | None:

@@ -5,6 +5,7 @@
 Knows how Prometheus writes metrics, and the names of ours; nothing of what the counts are for.
 """
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,8 +23,14 @@ _SIDECAR_LABEL = "callwright.io/sidecar"
 _PORT_NAME, _PORT = "openai", 8100
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=5.0)
 _AT_ONCE = 8
+_PIECE = 64 * 1024
+_LONGEST_WORDS = 200
 _LARGEST = 8 * 1024**2
 """Bytes of metrics that are read."""
+_LONGEST_SECONDS = 10.0
+"""How long metrics may take, all pieces together."""
+_MOST = 100
+"""Versions, and buckets of a version, that are read: they stand in an annotation."""
 _ANSWERS, _CALLS, _MALFORMED, _FIRST_TOKENS = (
     "callwright_answers", "callwright_tool_calls", "callwright_malformed_tool_calls", "callwright_first_token_seconds",
 )  # fmt: skip
@@ -36,6 +43,10 @@ class Counts(SpecModel):
     """Requests whose answer came."""
     failed: int = 0
     """Requests whose answer failed."""
+    refused: int = 0
+    """Requests that the engine refused with a 4xx."""
+    left: int = 0
+    """Requests whose client gave up."""
     calls: int = 0
     """Tool calls that could be read."""
     malformed: int = 0
@@ -57,7 +68,7 @@ class Counts(SpecModel):
         return self if fell else grown
 
 
-_NUMBERS = ("answered", "failed", "calls", "malformed")
+_NUMBERS = ("answered", "failed", "refused", "left", "calls", "malformed")
 
 
 @dataclass(frozen=True)
@@ -86,9 +97,15 @@ def read(cluster: Cluster, service: Object, models: frozenset[str]) -> list[Pod]
 
 
 def counts(text: str, models: frozenset[str]) -> dict[str, Counts]:
-    """Return the counts in metrics, by version, of a model that goes by the names `models`."""
+    """Return the counts in metrics, by version, of a model that goes by the names `models`.
+
+    Raises `ValueError`, `OverflowError` and `LookupError` for what no sidecar writes.
+    """
     found: dict[str, Counts] = {}
-    for family in text_string_to_metric_families(text):
+    families = [*text_string_to_metric_families(text)]
+    if not any(family.name == _ANSWERS for family in families):
+        raise ValueError("it tells no callwright_answers_total: is the sidecar of an earlier release?")
+    for family in families:
         if family.name not in (_ANSWERS, _CALLS, _MALFORMED, _FIRST_TOKENS):
             continue
         for sample in family.samples:
@@ -98,6 +115,8 @@ def counts(text: str, models: frozenset[str]) -> dict[str, Counts]:
                 known = found.get(version, Counts())
                 more = Counts(first_tokens={one: number}) if one not in _NUMBERS else Counts(**{one: number})
                 found[version] = known.plus(more)
+                if number < 0 or len(found) > _MOST or len(found[version].first_tokens) > _MOST:
+                    raise ValueError("it tells numbers that no sidecar counts")
     return found
 
 
@@ -108,12 +127,15 @@ def _counted(sample: str, labels: Mapping[str, str]) -> str:
             return "answered"
         case "callwright_answers", "failed":
             return "failed"
+        case "callwright_answers", "refused" | "left" as outcome:
+            return outcome
         case "callwright_tool_calls", _:
             return "calls"
         case "callwright_malformed_tool_calls", _:
             return "malformed"
         case "callwright_first_token_seconds_bucket", _:
-            return labels["le"]
+            float(edge := labels["le"])
+            return edge
     return ""
 
 
@@ -122,15 +144,27 @@ def _read(http: urllib3.PoolManager, pod: Object, models: frozenset[str]) -> Pod
     try:
         answer = http.request("GET", url, preload_content=False, redirect=False)
         try:
-            text = answer.read(_LARGEST).decode(errors="replace")
+            text = _text(answer)
         finally:
             answer.close()
         if answer.status == 200:
             return Pod(metadata["uid"], metadata["creationTimestamp"], counts(text, models))
         problem = f"status {answer.status}"
-    except (HTTPError, ValueError, OverflowError) as error:
+    except ValueError as error:
+        problem = str(error)[:_LONGEST_WORDS]
+    except (HTTPError, OverflowError, LookupError) as error:
         problem = type(error).__name__
     return Pod(metadata["uid"], metadata["creationTimestamp"], None, f"pod {metadata['name']}: {url}: {problem}")
+
+
+def _text(answer: urllib3.BaseHTTPResponse) -> str:
+    """Return what a pod tells. Raises `ValueError` for more, or more slowly, than a sidecar does."""
+    until, text = time.monotonic() + _LONGEST_SECONDS, bytearray()
+    while piece := answer.read1(_PIECE):
+        text += piece
+        if len(text) > _LARGEST or time.monotonic() > until:
+            raise ValueError(f"more than {_LARGEST} bytes, or {_LONGEST_SECONDS:.0f} s")
+    return text.decode(errors="replace")
 
 
 def _address(pod: Object) -> str:

@@ -76,6 +76,12 @@ def is_refused(status: Status) -> bool:
     return status.phase == "Failed" and accepted is not None and accepted.status == "False"
 
 
+def is_tried(status: Status) -> bool:
+    """Return whether the run's version takes a share of the requests."""
+    tried = status.condition("Canary")
+    return tried is not None and tried.status == "Unknown"
+
+
 def enter(status: Status, phase: Phase, message: str = "", *, now: str) -> Status:
     """Return the status in `phase`; entering a final one notes the time."""
     finished = (status.finished_at or now) if phase in FINAL else None

@@ -41,6 +41,10 @@ class ServedFigures(SpecModel):
     """Answers that were asked for, and came or failed."""
     error_rate: float | None = None
     """Share of them that failed."""
+    refused_rate: float | None = None
+    """Share of all requests that the engine refused with a 4xx."""
+    left_rate: float | None = None
+    """Share of all requests whose client gave up."""
     calls: int = 0
     """Tool calls, those included that cannot be read."""
     malformed_rate: float | None = None
