@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Service:
         }
         self.engines = {version: Engine(self._speaking(version)) for version in DIALECTS}
         self.weight = weight
-        self.is_down = False
+        self.is_down = self.is_silent = False
         self.url = ""
 
     def _speaking(self, version: str) -> Any:
@@ -57,6 +58,9 @@ class Service:
             await Versioned(self.engines["v1"], self.manifests["v1"])(scope, receive, send)
         elif self.is_down:
             await self.engines["v2"]._whole(send, Raw("<html>no server</html>", 503))
+        elif self.is_silent and scope["method"] == "POST":
+            while (await receive())["type"] != "http.disconnect":
+                pass
         else:
             within = scope | {"path": scope["path"].removeprefix("/canary")}
             app = Versioned(self.engines["v2"], self.manifests["v2"], canary_weight=self.weight)
@@ -163,6 +167,18 @@ def test_a_canary_that_does_not_answer_fails_no_request_and_is_told_of(tmp_path:
         assert service.ask(10, tools=tools) == {"v1": 10}
         failed = {key: n for key, n in service.metrics("callwright_answers_total").items() if "failed" in key}
         assert failed == {'{model="m",outcome="failed",version="v2"}': 1.0}
+
+
+@pytest.mark.parametrize("tools", [True, False])
+def test_a_canary_that_is_silent_fails_no_request_either(tmp_path: Path, tools: bool) -> None:
+    """Nor do those that would all be the one that tries whether it answers again."""
+    limits = {"first_token_seconds": 0.3, "silent_seconds": 2, "breaker_failures": 1, "breaker_seconds": 0.3}
+    with serving(tmp_path, 99, **limits) as service, ThreadPoolExecutor(8) as users:
+        assert "v2" in service.ask(10, tools=tools)
+        service.is_silent = True
+        seen = sum(users.map(lambda user: service.ask(3, tools=tools), range(8)), Counter[str]())
+        assert seen == {"v1": 24}
+        assert service.metrics("callwright_answers_total")['{model="m",outcome="failed",version="v2"}'] > 0
 
 
 def test_a_canary_that_comes_or_changes_its_share_is_noticed(tmp_path: Path) -> None:

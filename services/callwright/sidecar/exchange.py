@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 
+from callwright.errors import TimedOut, Unavailable
 from callwright.sidecar.apis import Api
 from callwright.sidecar.asgi import ResponseWriter
 from callwright.sidecar.budget import Held
@@ -80,7 +81,12 @@ class Exchange:
         """
         self.close()
         services, upstream = self._services, self.upstream
-        upstream.breaker.admit()
+        try:
+            upstream.breaker.admit()
+        except Unavailable:
+            if self.canary is not None:
+                raise OtherVersion from None
+            raise
         if self.canary is not None:
             version = self.canary.version
         if self.is_stream:
@@ -95,7 +101,13 @@ class Exchange:
         self._record.sent(path, len(body), version or b"")
         self._request = upstream.request(self._client.method, path, headers, body or None, whole=self.is_whole)
         del body  # nobody holds it while the engine works
-        response = await self._request.send()
+        try:
+            response = await self._request.send()
+        except (Unavailable, TimedOut):
+            if self.canary is not None:
+                self._record.count_failed()
+                raise OtherVersion from None
+            raise
         is_stream = response.media_type == EVENT_STREAM
         self._record.answered(response.status, dict(response.headers), is_stream=is_stream)
         if self._call is not None:
