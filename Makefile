@@ -45,7 +45,7 @@ test-faults: $(STAMP) ## What hostile clients, documents and networks can do, th
 
 test-cluster: $(STAMP) ## On a real cluster (CALLWRIGHT_KUBECONFIG, or one that is brought up, as root): the quick start, failures, upgrades
 	$(if $(CALLWRIGHT_KUBECONFIG),,tests/cluster/up $(NODES))
-	$(if $(CALLWRIGHT_KUBECONFIG),,$(CLUSTER) run env CALLWRIGHT_KUBECONFIG=/var/tmp/cluster/admin.kubeconfig) $(BIN)/python -m pytest -s $(CLUSTER_TESTS) $(ARGS)
+	$(if $(CALLWRIGHT_KUBECONFIG),,$(CLUSTER) run env CALLWRIGHT_KUBECONFIG=/var/tmp/cluster/admin.kubeconfig CALLWRIGHT_NODE_LINK=tests/cluster/node-link) $(BIN)/python -m pytest -s $(CLUSTER_TESTS) $(ARGS)
 
 $(CLIENTS)/.installed: locks/clients.txt locks/clients-openai2.txt locks/clients-roleplay.txt pyproject.toml tests/clients/node/package-lock.json
 	$(PYTHON) -m venv $(CLIENTS)
@@ -62,7 +62,7 @@ lint: $(STAMP) ## Style, the import law between the rooms, shell scripts, the Do
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run docker/build locks/compile k8s/kind-up tests/cluster/up
+	$(BIN)/shellcheck .ci/run docker/build locks/compile k8s/kind-up tests/cluster/up tests/cluster/node-link
 	$(BIN)/hadolint docker/Dockerfile tests/cluster/store.Dockerfile
 
 typecheck: $(STAMP) ## Types, strictly

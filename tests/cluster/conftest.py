@@ -5,16 +5,22 @@
 
 import json
 import os
+import shlex
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from kubectl import HERE, ROOT, Namespace, bucket
+from kubectl import HERE, ROOT, Namespace, bucket, bucket_store
 
+import kube
 from models import scripted_model
+from versions import publish_version
+
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +71,16 @@ def store(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Non
 
 
 @pytest.fixture(scope="module")
+def versions(namespace: Namespace, store: None, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Versions v1 and v2 of the model `m` in the bucket."""
+    folder = scripted_model(tmp_path_factory.mktemp("version"))
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with bucket_store(namespace) as target:
+        for version in ("v1", "v2"):
+            publish_version(target, version, files, dialect="react_en")
+
+
+@pytest.fixture(scope="module")
 def callwright(namespace: Namespace, store: None, chart: Path) -> Iterator[None]:
     """charts/callwright in the namespace, with its store, for the documents of this namespace."""
     values = ["-f", str(HERE / "callwright-values.yaml"), "--set", f"controller.namespaces={{{namespace.name}}}"]
@@ -73,6 +89,53 @@ def callwright(namespace: Namespace, store: None, chart: Path) -> Iterator[None]
     yield
     namespace.kubectl("delete", "finetunes", "--all", "--timeout=60s")  # while there is a controller that lets them go
     namespace.helm("uninstall", "callwright", "--ignore-not-found", "--wait", "--timeout", "2m")
+
+
+@pytest.fixture(scope="module")
+def spare(namespace: Namespace) -> Iterator[str]:
+    """A node with nothing on it, cordoned until all else is in its place. The cluster's DNS is one pod, on another."""
+    [dns] = namespace.get("pods", "-n", "kube-system", "-l", "k8s-app=kube-dns")["items"]
+    nodes = namespace.names("nodes")
+    if len(nodes) < 2:
+        pytest.skip("needs two nodes")
+    node = next(each for each in nodes if each != dns["spec"]["nodeName"])
+    namespace.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
+    available = 'jsonpath={.items[*].status.conditions[?(@.type=="Available")].status}'
+    is_up = ("get", "deployments", "--all-namespaces", "-o", available)
+    kube.wait_until(lambda: set(namespace.kubectl(*is_up).split()) == {"True"}, what="all deployments available")
+    yield node
+    namespace.kubectl("uncordon", node)
+
+
+@pytest.fixture(scope="module")
+def placed(namespace: Namespace, spare: str, request: pytest.FixtureRequest) -> None:
+    """charts/callwright and the store, neither on the spare node."""
+    request.getfixturevalue("callwright")
+    namespace.kubectl("uncordon", spare)
+
+
+@pytest.fixture
+def lose(namespace: Namespace) -> Iterator[Callable[[str], None]]:
+    """Cuts a node off by the command that CALLWRIGHT_NODE_LINK names, `COMMAND NODE down`, until the test's end.
+
+    Once it is not ready it is said to be out of service, as a cloud does by deleting it: without that nobody confirms
+    the end of its pods, and KubeRay waits for it before it makes others.
+    """
+    command, cut = shlex.split(os.environ.get("CALLWRIGHT_NODE_LINK", "")), []
+    if not command:
+        pytest.skip("needs a way to cut a node off: CALLWRIGHT_NODE_LINK")
+
+    def down(node: str) -> None:
+        cut.append(node)
+        subprocess.run([*command, node, "down"], check=True)
+        namespace.wait("condition=Ready=Unknown", f"node/{node}", seconds=120)
+        namespace.kubectl("taint", "node", node, OUT_OF_SERVICE)
+
+    yield down
+    for node in cut:
+        subprocess.run([*command, node, "up"], check=True)
+        namespace.wait("condition=Ready", f"node/{node}", seconds=120)
+        namespace.kubectl("taint", "node", node, f"{OUT_OF_SERVICE}-")
 
 
 @pytest.fixture(scope="session")

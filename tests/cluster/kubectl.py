@@ -93,12 +93,14 @@ def _keys(url: str) -> Iterator[None]:
         yield
 
 
-def finetune(namespace: Namespace, name: str = "quick-start", **spec: Any) -> str:
+def finetune(
+    namespace: Namespace, name: str = "quick-start", *, labels: dict[str, str] | None = None, **spec: Any
+) -> str:
     """`k8s/01-quick-start.yaml` under this name, with the small base that the bucket holds and `spec`'s own fields."""
     dataset, document = yaml.safe_load_all((ROOT / "k8s/01-quick-start.yaml").read_text())
     for each in (dataset, document):
         each["metadata"]["namespace"] = namespace.name
-    document["metadata"]["name"] = name
+    document["metadata"] |= {"name": name, "labels": labels or {}}
     made = document["spec"]
     made["base"] = {"model": "s3://callwright/bases/scripted"}
     made["train"] |= {"learningRate": 1e-9}  # what the base says stays as it is

@@ -1,11 +1,14 @@
 """Asks a served model for tool calls and for long streams until /tmp/stop is there; prints what came of the requests.
 
-Runs in a pod of the cluster: python load.py URL THREADS STREAMS
+Runs in a pod of the cluster: python load.py HOST THREADS STREAMS. The host's address, a Service's, is looked up once:
+what is counted is what serving did, and not the cluster's DNS. The seconds are those from the first to the last request
+that failed, when they began.
 """
 
 import collections
 import json
 import pathlib
+import socket
 import sys
 import threading
 import time
@@ -29,6 +32,7 @@ LONG = {
     "skip_special_tokens": False,
 }
 outcomes: collections.Counter[str] = collections.Counter()
+failed_at: list[float] = []
 
 
 def call(url: str) -> str:
@@ -47,19 +51,25 @@ def stream(url: str) -> str:
 
 def ask_on(ask: Callable[[str], str], url: str) -> None:
     while not STOP.exists():
+        began = time.monotonic()
         try:
-            outcomes[ask(url)] += 1
+            outcome = ask(url)
         except httpx.HTTPError as error:
-            outcomes[f"{type(error).__name__} of a {ask.__name__}: {error}"] += 1
-        time.sleep(0.05)
+            outcome = f"{type(error).__name__} of a {ask.__name__}: {error}"
+        outcomes[outcome] += 1
+        if outcome not in ("called", "streamed"):
+            failed_at.append(began)
+        time.sleep(0.2)
 
 
 if __name__ == "__main__":
-    url, *numbers = sys.argv[1:]
+    host, *numbers = sys.argv[1:]
+    url = f"http://{socket.gethostbyname(host)}"
     asking = [ask for ask, number in zip((call, stream), numbers, strict=True) for _ in range(int(number))]
     threads = [threading.Thread(target=ask_on, args=(ask, url)) for ask in asking]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    print(json.dumps(outcomes))
+    failing = round(max(failed_at) - min(failed_at), 1) if failed_at else 0
+    print(json.dumps({"outcomes": outcomes, "failing seconds": failing}))

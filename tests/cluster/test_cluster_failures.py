@@ -64,6 +64,20 @@ def test_an_image_that_is_missing_is_told(namespace: Namespace, chart: Any) -> N
         namespace.helm("rollback", "callwright", "--wait")
 
 
+@pytest.mark.parametrize("part", ["prepare", "head", "workers"])
+def test_a_pod_that_pod_security_refuses_is_told(namespace: Namespace, chart: Any, part: str) -> None:
+    """The installation's own template of the part asks for what the namespace's standard forbids."""
+    forbidden = json.dumps({part: {"spec": {"hostNetwork": True}}})
+    own = ["--reuse-values", "--set-json", f"runs.templates={forbidden}"]
+    namespace.helm("upgrade", "callwright", str(chart), *own, "--wait")
+    namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "refused"))
+    try:
+        said(namespace, "refused", 'violates PodSecurity "restricted:latest": host namespaces')
+    finally:
+        namespace.kubectl("delete", "finetune", "refused", "--timeout=60s")
+        namespace.helm("rollback", "callwright", "--wait")
+
+
 def test_a_full_quota_is_told(namespace: Namespace) -> None:
     namespace.kubectl("create", "quota", "none-left", "--hard=requests.memory=1Gi")
     namespace.kubectl("apply", "-f", "-", stdin=finetune(namespace, "no-quota"))

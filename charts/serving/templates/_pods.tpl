@@ -121,6 +121,7 @@ spec:
       readinessProbe:
         httpGet: {path: /healthz, port: 8100}
         periodSeconds: 5
+        timeoutSeconds: 5
       lifecycle:
         preStop:
           # The pod is no endpoint any more: the replica moves, and streams end, before Ray stops.
