@@ -352,6 +352,14 @@ def test_a_request_waits_for_a_worker_as_long_as_it_may_start(start: int, silent
     assert {f"--first-token-seconds={start}", f"--silent-seconds={silent}"} <= set(command)
 
 
+@pytest.mark.parametrize(("least", "asks_the_engine"), [(0, False), (1, True)])
+def test_no_probe_asks_an_engine_whose_replicas_may_all_go(least: int, asks_the_engine: bool) -> None:
+    """To ask is to want one: a replica that has gone would be there again before its worker goes."""
+    pod = worker_of(render("serving", SERVING | {"serve": {"minReplicas": least}}))["spec"]
+    asked = {each["readinessProbe"]["httpGet"]["path"] for each in (*pod["initContainers"], *pod["containers"])}
+    assert ("/readyz" in asked) is asks_the_engine
+
+
 def test_helm_test_is_let_in_where_clients_are_named(production: list[Object]) -> None:
     labels = only(production, "Pod")["metadata"]["labels"].items()
     rules = only(production, "NetworkPolicy")["spec"]["ingress"]

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kubectl import HERE, ROOT, Namespace
+from kubectl import HERE, ROOT, Namespace, bucket_store
 
 import callwright
 import kube
+from callwright.store import Registry
 
 SERVED = {"called", "streamed"}
 """What comes of all requests where nobody notices."""
@@ -73,6 +74,27 @@ class Serving:
         made = len(set(self.clusters()) - before)
         self.figures[f"RayClusters made by {what}"] = made
         return made
+
+    def config(self) -> str:
+        """What Ray Serve is to run, the version of the model in it."""
+        text: str = self.namespace.get("rayservice", "m")["spec"]["serveConfigV2"]
+        return text
+
+    def pointer(self) -> str | None:
+        """The version of the model that is promoted."""
+        with bucket_store(self.namespace) as store:
+            return Registry(store).promoted("m")
+
+    def train(self, document: str, name: str) -> str:
+        """Apply a FineTune whose promotion waits for somebody, and return the version that it comes to."""
+        self.namespace.kubectl("apply", "-f", "-", stdin=document)
+        self.namespace.wait("jsonpath={.status.phase}=AwaitingPromotion", f"finetune/{name}", seconds=600)
+        version: str = self.namespace.get("finetune", name)["status"]["version"]
+        return version
+
+    def promote(self, document: str) -> None:
+        """Let the controller promote it."""
+        self.namespace.kubectl("apply", "-f", "-", stdin=document.replace("promote: manual", "promote: auto"))
 
     @contextmanager
     def load(self, what: str) -> Iterator[Counter[str]]:

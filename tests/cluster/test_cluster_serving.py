@@ -1,15 +1,17 @@
 """A served version on a real cluster, upgraded and struck: how many RayClusters are made, how many requests fail."""
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
-from kubectl import HERE, Namespace, finetune
+from kubectl import HERE, Namespace, bucket_store, finetune
 from release import SERVED, Serving
 
 import kube
+from callwright.store import FileEntry, Registry, Store
 
 pytestmark = pytest.mark.timeout(1200)
 UNSEEN = pytest.mark.xfail(
@@ -62,6 +64,38 @@ def test_a_promotion_reaches_clients_in_place(serving: Serving) -> None:
     assert version in serving.namespace.get("rayservice", "m")["spec"]["serveConfigV2"]
     assert serving.clusters() == before
     assert set(outcomes) == SERVED
+
+
+@pytest.mark.xfail(
+    reason='issue "Serving": KubeRay told RUNNING of the version before, longer than the ten seconds after which the '
+    "controller believes it, as a loop of Serve's took 12: promoted, and never started"
+)
+@pytest.mark.usefixtures("callwright")
+def test_a_version_whose_engine_does_not_start_is_taken_back_unseen(serving: Serving) -> None:
+    before, config, pointer = serving.clusters(), serving.config(), serving.pointer()
+    deploy, train = {"model": "m", "service": "m"}, {"steps": 9}
+    document = finetune(serving.namespace, "broken", deploy=deploy, train=train, evaluate={"promote": "manual"})
+    version = serving.train(document, "broken")
+    with bucket_store(serving.namespace) as store:
+        break_engine(store, version)
+    with serving.load("a version whose engine does not start is promoted") as outcomes:
+        serving.promote(document)
+        serving.namespace.wait("jsonpath={.status.phase}=Failed", "finetune/broken", seconds=600)
+        serving.wait_ready()
+    status = serving.namespace.get("finetune", "broken")["status"]
+    assert f"RayService m does not take version {version}" in status["message"], status
+    assert (serving.clusters(), serving.config(), serving.pointer()) == (before, config, pointer)
+    assert set(outcomes) == SERVED
+
+
+def break_engine(store: Store, version: str) -> None:
+    """Publish the version once more, of an architecture that no engine knows."""
+    folder = f"models/m/versions/{version}"
+    config = json.dumps(json.loads(store.get_bytes(f"{folder}/config.json")) | {"architectures": ["Nothing"]}).encode()
+    manifest = Registry(store).manifest("m", version)
+    files = manifest.files | {"config.json": FileEntry.of(config)}
+    store.put_bytes(f"{folder}/config.json", config)
+    store.put_bytes(f"{folder}/manifest.json", manifest.model_copy(update={"files": files}).model_dump_json().encode())
 
 
 def drain(serving: Serving, worker: dict[str, Any]) -> None:

@@ -82,6 +82,7 @@ spec:
 
 {{- define "serving.workerPod" -}}
 {{- $gpus := int (include "serving.gpus" .) -}}
+{{- $zero := eq (int .Values.serve.minReplicas) 0 -}}
 metadata:
   labels:
     {{- include "serving.podLabels" . | nindent 4 }}
@@ -101,7 +102,7 @@ spec:
     {{- include "serving.podSecurity" . | nindent 4 }}
   {{- include "serving.pullSecrets" . | nindent 2 }}
   initContainers:
-    {{- include "serving.sidecar" (dict "root" . "ready" "/readyz") | nindent 4 }}
+    {{- include "serving.sidecar" (dict "root" . "ready" ($zero | ternary "/healthz" "/readyz")) | nindent 4 }}
   containers:
     - name: ray-worker
       {{- include "serving.ray" . | nindent 6 }}
@@ -117,9 +118,10 @@ spec:
         - name: haproxy
           containerPort: 9101
       # KubeRay's own asks Serve's proxy, which says no as soon as its node drains, though it serves on; the sidecar's probe
-      # asks the engine behind it.
+      # asks the engine behind it. Where replicas may all go, to ask the engine is to want one: there the proxy is asked,
+      # which is where a replica is.
       readinessProbe:
-        httpGet: {path: /healthz, port: 8100}
+        httpGet: {{ $zero | ternary "{path: /-/healthz, port: 8000}" "{path: /healthz, port: 8100}" }}
         periodSeconds: 5
         timeoutSeconds: 5
       lifecycle:
