@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sidecar_pods import Sidecars
 
 import kube
 import manifests
@@ -90,3 +91,12 @@ def controller(
     stop.set()
     running.join(60)
     assert not running.is_alive()
+
+
+@pytest.fixture
+def sidecars(play: Play) -> Iterator[Sidecars]:
+    made = Sidecars(play)
+    made.add()
+    made.add()
+    yield made
+    made.fall_silent()

@@ -4,9 +4,11 @@ Against the real API server; KubeRay is played.
 """
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
+from sidecar_pods import Sidecars
 from test_controller_crash import KilledError, Mortal
 
 from callwright.controller import rollout
@@ -69,6 +71,31 @@ def test_what_kuberay_tells_before_it_has_looked_is_not_believed(play: Play, reg
     play.rolled_out(status, since="2026-01-01T00:59:58Z")
     assert look(play, registry, "v2").state == "running"
     assert stands(play, registry) == ("v1", "v2")
+
+
+def test_the_pointer_waits_until_no_sidecar_s_engine_lists_another_version(
+    play: Play, registry: Registry, sidecars: Sidecars
+) -> None:
+    """Serve may not have begun while KubeRay goes on telling what it said of the version before."""
+    look(play, registry, "v2", begun=False)
+    play.rolled_out("RUNNING")
+    for listed in (["m", "weather@v1"], ["m"]), (["m", "weather@v2"], ["m", "weather@v1"], ["m", "weather@v2"]):
+        sidecars.listed = [*listed, ["m", "weather@v1"]]
+        seen = look(play, registry, "v2")
+        assert seen.state == "running"
+        assert re.fullmatch(r"pod worker-\d serves weather@v1 still", seen.message)
+        assert stands(play, registry) == ("v1", "v2")
+    sidecars.listed = [["m", "weather@v2", "other@v1"]]
+    assert look(play, registry, "v2").state == "succeeded"
+    assert stands(play, registry) == ("v2", "v2")
+
+
+def test_sidecars_that_nobody_reaches_hold_nothing_up(play: Play, registry: Registry, sidecars: Sidecars) -> None:
+    """As from outside of the cluster, and for whoever may not list pods."""
+    look(play, registry, "v2", begun=False)
+    sidecars.fall_silent()
+    play.rolled_out("RUNNING")
+    assert look(play, registry, "v2").state == "succeeded"
 
 
 def test_a_version_that_does_not_start_is_taken_back(play: Play, registry: Registry) -> None:

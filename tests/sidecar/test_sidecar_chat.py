@@ -287,7 +287,7 @@ def test_without_tools_bytes_pass_both_ways() -> None:
 def test_own_endpoints() -> None:
     with bench(CALL) as b:
         assert httpx.get(f"{b.url}/healthz").json() == {"status": "ok"}
-        assert httpx.get(f"{b.url}/readyz").status_code == 200
+        assert httpx.get(f"{b.url}/readyz").json() == {"status": "ready", "models": ["m"]}
         assert "react_en" in httpx.get(f"{b.url}/version").json()["dialects"]
         assert [model.id for model in b.client.models.list()] == ["m"]
 

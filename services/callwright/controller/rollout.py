@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from callwright.controller import canary, observed, serving, sidecars
-from callwright.controller.cluster import FIELD_MANAGER, RAY_SERVICE, Cluster, Object
+from callwright.controller.cluster import FIELD_MANAGER, RAY_SERVICE, Cluster, Forbidden, Object
 from callwright.controller.observed import Seen
 from callwright.errors import Conflict, InvalidInput
 from callwright.spec.model import Canary, SpecModel
@@ -183,6 +183,8 @@ def _go_on(
             return _take(cluster, service, target, _tried(last, last.trial, "NotAsked", ""))
         return _go_on_trying(cluster, service, target, last, last.trial, target.canary, now=now)
     seen = observed.see_service(service, applications.keys(), now=now)
+    if seen.state == "succeeded" and (lag := _lag(cluster, service, target)):
+        seen = Seen("running", lag)
     match seen.state:
         case "failed":
             said = f"version {', '.join(sorted(set(last.before.values())))} is back in its place: {seen.message}"
@@ -191,6 +193,22 @@ def _go_on(
             return _succeed(cluster, service, target, last, registry)
     _hand_over(cluster, service)
     return seen
+
+
+def _lag(cluster: Cluster, service: Object, target: Target) -> str:
+    """Return where another version of the model is served still; empty where all sidecars that tell list this one.
+
+    KubeRay goes on telling what Serve said of the configuration before, for as long as Serve has not begun.
+    """
+    try:
+        listed = sidecars.listed(cluster, service)
+    except Forbidden:  # whoever promotes by hand may not be allowed to look
+        return ""
+    for pod, ids in listed.items():
+        found = sorted(each for each in ids if each.startswith(f"{target.model}@"))
+        if others := [each for each in found if each != f"{target.model}@{target.version}"]:
+            return f"pod {pod} serves {', '.join(others)} still"
+    return ""
 
 
 def _take(cluster: Cluster, service: Object, target: Target, rollout: Rollout) -> Seen:

@@ -1,14 +1,17 @@
-"""Reads what the sidecars of a RayService have counted, from the metrics of each pod.
+"""Reads what the sidecars of a RayService tell: what they have counted, and which models the engine behind them lists.
 
     pods = sidecars.read(cluster, service, models)     of each pod the counts of each version
+    ids = sidecars.listed(cluster, service)            of each pod that tells them
 
 Knows how Prometheus writes metrics, and the names of ours; nothing of what the counts are for.
 """
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,11 +21,14 @@ from urllib3.exceptions import HTTPError
 from callwright.controller.cluster import POD, Cluster, Object
 from callwright.spec.model import SpecModel
 
+T = TypeVar("T")
 CLUSTER_LABEL = "ray.io/cluster"
 _SIDECAR_LABEL = "callwright.io/sidecar"
 _PORT_NAME, _PORT = "openai", 8100
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=5.0)
 _AT_ONCE = 8
+_ASKED = 3
+"""Times that a sidecar is asked for the models: during a roll one replica may serve another version than the next."""
 _PIECE = 64 * 1024
 _LONGEST_WORDS = 200
 _LARGEST = 8 * 1024**2
@@ -86,14 +92,44 @@ class Pod:
 
 def read(cluster: Cluster, service: Object, models: frozenset[str]) -> list[Pod]:
     """Return what the sidecars of the RayService have counted for a model that goes by the names `models`."""
+    return _of_each(_pods(cluster, service), lambda http, pod: _read(http, pod, models))
+
+
+def listed(cluster: Cluster, service: Object) -> dict[str, frozenset[str]]:
+    """Return, for each pod whose sidecar is ready, the models' ids that the engine behind it has listed, asked a few
+    times: each answer is of one of the replicas.
+    """
+    pods = _pods(cluster, service)
+    names = [str(pod["metadata"]["name"]) for pod in pods]
+    return {name: ids for name, ids in zip(names, _of_each(pods, _listed), strict=True) if ids}
+
+
+def _pods(cluster: Cluster, service: Object) -> list[Object]:
+    """Return the pods with a sidecar on the RayService's cluster."""
     name = (service.get("status", {}).get("activeServiceStatus") or {}).get("rayClusterName")
     if not name:
         return []
     labels = {CLUSTER_LABEL: str(name), _SIDECAR_LABEL: "true"}
     pods = cluster.find(POD, service["metadata"]["namespace"], labels=labels)
-    found = [pod for pod in pods if pod.get("status", {}).get("podIP") and "deletionTimestamp" not in pod["metadata"]]
+    return [pod for pod in pods if pod.get("status", {}).get("podIP") and "deletionTimestamp" not in pod["metadata"]]
+
+
+def _of_each(pods: list[Object], ask: Callable[[urllib3.PoolManager, Object], T]) -> list[T]:
     with urllib3.PoolManager(timeout=_TIMEOUT, retries=False) as http, ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(lambda pod: _read(http, pod, models), found))
+        return list(pool.map(lambda pod: ask(http, pod), pods))
+
+
+def _listed(http: urllib3.PoolManager, pod: Object) -> frozenset[str]:
+    """Return the ids that a pod's sidecar tells at `/readyz`; none where it does not."""
+    found: set[str] = set()
+    try:
+        for _ in range(_ASKED):
+            answer = _get(http, f"{_address(pod)}/readyz")
+            if answer[0] == 200:
+                found.update(str(each) for each in json.loads(answer[1])["models"])
+    except (HTTPError, ValueError, TypeError, LookupError):
+        return frozenset()
+    return frozenset(found)
 
 
 def counts(text: str, models: frozenset[str]) -> dict[str, Counts]:
@@ -142,19 +178,24 @@ def _counted(sample: str, labels: Mapping[str, str]) -> str:
 def _read(http: urllib3.PoolManager, pod: Object, models: frozenset[str]) -> Pod:
     metadata, url = pod["metadata"], f"{_address(pod)}/metrics"
     try:
-        answer = http.request("GET", url, preload_content=False, redirect=False)
-        try:
-            text = _text(answer)
-        finally:
-            answer.close()
-        if answer.status == 200:
+        status, text = _get(http, url)
+        if status == 200:
             return Pod(metadata["uid"], metadata["creationTimestamp"], counts(text, models))
-        problem = f"status {answer.status}"
+        problem = f"status {status}"
     except ValueError as error:
         problem = str(error)[:_LONGEST_WORDS]
     except (HTTPError, OverflowError, LookupError) as error:
         problem = type(error).__name__
     return Pod(metadata["uid"], metadata["creationTimestamp"], None, f"pod {metadata['name']}: {url}: {problem}")
+
+
+def _get(http: urllib3.PoolManager, url: str) -> tuple[int, str]:
+    """Return an answer's status and text. Raises `HTTPError`, and `ValueError` as `_text` does."""
+    answer = http.request("GET", url, preload_content=False, redirect=False)
+    try:
+        return answer.status, _text(answer)
+    finally:
+        answer.close()
 
 
 def _text(answer: urllib3.BaseHTTPResponse) -> str:

@@ -113,11 +113,11 @@ def _own_routes(services: Services) -> list[Route]:
         return JSONResponse({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        if not await services.upstream.ready():
+        if (models := await services.upstream.models()) is None:
             return JSONResponse({"status": "the engine does not answer"}, 503)
         if await services.waiting.hang():
             return JSONResponse({"status": "the engine answers, but no forced call: its grammars hang"}, 503)
-        return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "ready", "models": models})
 
     async def metrics(request: Request) -> Response:
         return Response(services.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -4,6 +4,7 @@ Owns connections, time limits and the one repetition of a request. Knows HTTP to
 """
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -241,15 +242,17 @@ class Upstream:
             generates=generates,
         )
 
-    async def ready(self) -> bool:
-        """Return whether requests are let through to the engine, and it answers and has models."""
+    async def models(self) -> list[str] | None:
+        """Return the ids that the engine lists; None where it does not answer, or nothing is let through to it."""
         if self.breaker.state == "open":
-            return False
+            return None
         try:
             async with asyncio.timeout(2), self.request("GET", "/v1/models", []) as response:
-                return response.status == 200
-        except (Unavailable, TimedOut, TimeoutError):
-            return False
+                if response.status == 200:
+                    return [str(each["id"]) for each in json.loads(await response.read())["data"]]
+        except (Unavailable, TimedOut, TimeoutError, ValueError, TypeError, LookupError):
+            pass
+        return None
 
     async def _send(
         self, method: str, target: str, headers: Headers, body: bytes | None, *, is_stream: bool
