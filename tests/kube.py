@@ -30,7 +30,7 @@ import pytest
 import yaml
 from kubernetes import client, config
 
-from callwright.controller.cluster import Cluster, Kind
+from callwright.controller.cluster import Cluster, Kind, KindMissing, NoAnswer
 from callwright.server.preflight import free_ports
 from callwright.spec import crd
 
@@ -235,11 +235,18 @@ def make_namespace(cluster: Cluster, name: str) -> str:
 
 
 def established(cluster: Cluster) -> bool:
-    """Whether the API server serves every kind that it was told of."""
-    conditions = [found.get("status", {}).get("conditions") or () for found in cluster.find(CRD, None)]
-    return all(
-        any(each["type"] == "Established" and each["status"] == "True" for each in known) for known in conditions
-    )
+    """Whether the API server serves every kind that it was told of: at first it answers that its storage begins."""
+    for found in cluster.find(CRD, None):
+        known = found.get("status", {}).get("conditions") or ()
+        if not any(each["type"] == "Established" and each["status"] == "True" for each in known):
+            return False
+        told = found["spec"]
+        try:
+            for version in told["versions"]:
+                cluster.find(Kind(f"{told['group']}/{version['name']}", told["names"]["plural"]), None)
+        except (KindMissing, NoAnswer):
+            return False
+    return True
 
 
 def connect(kubeconfig: Path) -> Cluster:

@@ -114,13 +114,13 @@ def test_a_release_that_names_runs_otherwise_trains_nothing_again(
 def test_a_release_that_takes_a_document_no_more_leaves_what_has_ended(
     play: Play, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ):
-    def refuse(text: str, *, where: str = "") -> spec.FineTune:
+    def refuse(document: object, *, where: str = "") -> spec.FineTune:
         raise InvalidInput("spec.train.seed: got 5000000000")
 
     play.apply(play.document())
     promoted = play.live(reconciler)
     with monkeypatch.context() as newer:
-        newer.setattr(spec, "parse", refuse)
+        newer.setattr(spec, "validate", refuse)
         assert reconciler.reconcile(play.namespace, "weather") is None
         assert play.status() == promoted
         play.change(train={"steps": 3})
