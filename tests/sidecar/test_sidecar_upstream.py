@@ -77,7 +77,7 @@ async def engine(script: Script, *, silent_seconds: float = 5.0) -> AsyncIterato
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**24)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with asyncio.timeout(20), Asked(url, connect_seconds=0.5, silent_seconds=silent_seconds) as asked:
+    async with asyncio.timeout(20), Asked(url, connect_seconds=5, silent_seconds=silent_seconds) as asked:
         asked.url = url
         yield asked
     server.close()
@@ -531,6 +531,15 @@ async def test_an_engine_whose_certificate_is_not_trusted_is_an_error(tmp_path: 
             await ask(asked)
         assert await asked.models() is None
     server.close()
+
+
+@pytest.mark.parametrize(
+    ("listed", "ids"),
+    [(b'{"data": [{"id": "m"}, {"id": "m@v1"}]}', ["m", "m@v1"]), (b"[]", []), (b"{}", []), (b"ok", [])],
+)
+async def test_an_engine_is_ready_whatever_its_list_of_models_looks_like(listed: bytes, ids: list[str]) -> None:
+    async with engine(answering(OK + b"content-length: %d\r\n\r\n%s" % (len(listed), listed))) as asked:
+        assert await asked.models() == ids
 
 
 async def test_an_engine_that_is_not_there_is_an_error() -> None:

@@ -140,7 +140,7 @@ class SidecarConfig(BaseModel):
     """Requests that the engine gets at once."""
     max_queued: int = Field(default=512, ge=0)
     """Requests that wait for their turn; more get 429 with `Retry-After`."""
-    connect_seconds: float = Field(default=0.5, gt=0)
+    connect_seconds: float = Field(default=2.0, gt=0)
     """Time for a connection to the engine, after which it counts as down: 503 with `Retry-After`, as at once when it
     refuses."""
     first_token_seconds: float = Field(default=120.0, gt=0)

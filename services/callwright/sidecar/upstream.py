@@ -243,16 +243,22 @@ class Upstream:
         )
 
     async def models(self) -> list[str] | None:
-        """Return the ids that the engine lists; None where it does not answer, or nothing is let through to it."""
+        """Return the ids that the engine lists, as far as they can be read; None where it does not answer, or nothing
+        is let through to it.
+        """
         if self.breaker.state == "open":
             return None
         try:
             async with asyncio.timeout(2), self.request("GET", "/v1/models", []) as response:
-                if response.status == 200:
-                    return [str(each["id"]) for each in json.loads(await response.read())["data"]]
-        except (Unavailable, TimedOut, TimeoutError, ValueError, TypeError, LookupError):
-            pass
-        return None
+                listed = await response.read() if response.status == 200 else None
+        except (Unavailable, TimedOut, TimeoutError):
+            return None
+        if listed is None:
+            return None
+        try:
+            return [str(each["id"]) for each in json.loads(listed)["data"]]
+        except (ValueError, TypeError, LookupError):
+            return []
 
     async def _send(
         self, method: str, target: str, headers: Headers, body: bytes | None, *, is_stream: bool
