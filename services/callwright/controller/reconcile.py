@@ -106,22 +106,23 @@ class Reconciler:
         written = {"metadata": read, "status": after.model_dump(mode="json", by_alias=True)}
         self.cluster.merge(FINE_TUNE, metadata["namespace"], metadata["name"], written, subresource="status")
 
-    def cancel(self, namespace: str, name: str, *, keep_run: str | None = None) -> None:
-        """Delete what runs of this document have in the cluster, save for one run; the store keeps what they wrote."""
-        for kind in (*_PODS, CONFIG_MAP):
-            self._delete(kind, namespace, name, keep_run=keep_run)
+    def _stop(self, namespace: str, name: str, *, keep_run: str | None = None) -> None:
+        """Delete what has pods of a document's runs, save for one run.
 
-    def _stop(self, namespace: str, name: str) -> None:
-        """Delete what has pods; what a run began with stays, by which it is known when it may go on."""
+        What a run began with stays, by which it is known when it may go on, and the store keeps what it wrote.
+        """
         for kind in _PODS:
-            self._delete(kind, namespace, name, keep_run=None)
+            self._delete(kind, self._children(kind, namespace, name), keep_run=keep_run)
 
-    def _delete(self, kind: Kind, namespace: str, name: str, *, keep_run: str | None) -> None:
-        for child in self.cluster.find(kind, namespace, labels={desired.FINE_TUNE_LABEL: name}):
+    def _children(self, kind: Kind, namespace: str, name: str) -> list[Object]:
+        return self.cluster.find(kind, namespace, labels={desired.FINE_TUNE_LABEL: name})
+
+    def _delete(self, kind: Kind, children: list[Object], *, keep_run: str | None) -> None:
+        for child in children:
             metadata = child["metadata"]
             owned_by_us = any(owner["kind"] == "FineTune" for owner in metadata.get("ownerReferences", ()))
             if owned_by_us and metadata["labels"].get(desired.RUN_LABEL) != keep_run:
-                self.cluster.delete(kind, namespace, metadata["name"])
+                self.cluster.delete(kind, metadata["namespace"], metadata["name"])
 
     def _leave_canaries(self, namespace: str, name: str, *, but: str | None) -> None:
         """End the canaries that a document has begun and asks for no more, save for that in the RayService `but`."""
@@ -156,10 +157,12 @@ class Reconciler:
             return transitions.refuse(
                 gpu_hours.let_go(before, at=now), "InvalidInput", str(error), generation=generation, now=now
             )
-        name = self._run_name(finetune, namespace, generation, status)
         changed = status.observed_generation != generation or transitions.is_refused(status)
+        began = self._children(CONFIG_MAP, namespace, metadata["name"]) if changed or not status.run else []
+        name = status.run if status.run and not changed else _run_name(finetune, status, began)
         if status.run != name:
-            self.cancel(namespace, metadata["name"], keep_run=name)
+            self._stop(namespace, metadata["name"], keep_run=name)
+            self._delete(CONFIG_MAP, began, keep_run=name)
             status = transitions.begin(run=name, generation=generation, now=now)
         elif changed:
             begun = transitions.with_preparation(status, now=now)
@@ -185,23 +188,20 @@ class Reconciler:
                 context = replace(context, run=replace(run, attempt=status.attempt))
             return status if status.phase in FINAL else _advance(context, status)
 
-    def _run_name(self, finetune: FineTune, namespace: str, generation: int, status: Status) -> str:
-        """Return the name of the document's run: the one that it has, for as long as it asks for the same adapter.
 
-        So a release that names runs otherwise trains nothing again: the document that a run began with stands in its
-        ConfigMap, and is named by the same release as the document of now.
-        """
-        if status.run and status.observed_generation == generation and not transitions.is_refused(status):
-            return status.run
-        asked = spec.run_name(finetune)
-        if status.run in (None, asked):
-            return asked
-        labels = {desired.FINE_TUNE_LABEL: finetune.metadata.name, desired.RUN_LABEL: status.run}
-        for began in self.cluster.find(CONFIG_MAP, namespace, labels=labels):
+def _run_name(finetune: FineTune, status: Status, began: list[Object]) -> str:
+    """Return the name of a changed document's run: the one that it has, for as long as it asks for the same adapter.
+
+    So a release that names runs otherwise trains nothing again: the document that a run began with stands in its
+    ConfigMap, one of `began`, and is named by the same release as the document of now.
+    """
+    asked = spec.run_name(finetune)
+    for found in began:
+        if status.run and found["metadata"]["labels"].get(desired.RUN_LABEL) == status.run != asked:
             with contextlib.suppress(InvalidInput, KeyError):
-                if spec.run_name(spec.parse(began["data"]["finetune.yaml"])) == asked:
+                if spec.run_name(spec.parse(found["data"]["finetune.yaml"])) == asked:
                     return status.run
-        return asked
+    return asked
 
 
 def _advance(context: Context, status: Status) -> Status:
