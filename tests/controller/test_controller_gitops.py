@@ -91,13 +91,19 @@ def test_git_and_the_controller_do_not_fight(play: Play, store: Store, controlle
     wait_for_settings(play, "promoted", 32)
 
 
-def test_a_version_that_does_not_start_is_taken_back_with_the_settings_of_now(
-    play: Play, store: Store, cluster: Cluster
-) -> None:
+def with_two_versions(play: Play, store: Store) -> Registry:
+    """The first of them promoted."""
     for version in ("v1", "v2"):
         play.publish("weather", version)
     registry = Registry(store)
     registry.promote("weather", "v1")
+    return registry
+
+
+def test_a_version_that_does_not_start_is_taken_back_with_the_settings_of_now(
+    play: Play, store: Store, cluster: Cluster
+) -> None:
+    registry = with_two_versions(play, store)
     target = rollout.Target(
         "weather", "v2", store.url, "a test", lambda expect: registry.promote("weather", "v2", expect=expect)
     )
@@ -115,10 +121,7 @@ def test_a_version_that_does_not_start_is_taken_back_with_the_settings_of_now(
 def test_a_sync_leaves_a_canary_where_it_is_with_the_settings_of_now(
     play: Play, store: Store, cluster: Cluster
 ) -> None:
-    for version in ("v1", "v2"):
-        play.publish("weather", version)
-    registry = Registry(store)
-    registry.promote("weather", "v1")
+    registry = with_two_versions(play, store)
     asked = Canary(weight=20)
     target = rollout.Target("weather", "v2", store.url, "a test", registry.promotable, canary=asked)
     sync(play)

@@ -14,9 +14,9 @@ from callwright.errors import InvalidInput
 from callwright.server.config import ServerConfig
 from callwright.sidecar.admission import Gate
 from callwright.sidecar.budget import Budget
-from callwright.sidecar.canary import PREFIX
 from callwright.sidecar.telemetry import Metrics
 from callwright.spec.model import Canary
+from callwright.store.manifest import CANARY_PREFIX
 from manifests import CHARTS, only, render, values_of
 
 NOW = "2026-01-01T00:00:00Z"
@@ -328,7 +328,7 @@ def test_serve_takes_what_the_chart_makes_with_a_canary() -> None:
     (standing,) = yaml.safe_load(text["serveConfigV2"])["applications"]
     model = standing["args"]["models"][0]["name"]
     made = yaml.safe_load(serving.with_canary(text["serveConfigV2"], model=model, version="v2", weight=10))
-    assert [app.route_prefix for app in ServeDeploySchema.model_validate(made).applications] == [PREFIX, "/"]
+    assert [app.route_prefix for app in ServeDeploySchema.model_validate(made).applications] == [CANARY_PREFIX, "/"]
     config = ServerConfig.model_validate(made["applications"][0]["args"])
     assert (config.canary_weight, config.models[0].version) == (10, "v2")
     assert ServerConfig.model_validate(standing["args"]).canary_weight is None

@@ -10,14 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
-from test_faults_roll_dialects import DIALECTS, Rolling, SpeakingReplica
+from test_faults_roll_dialects import Rolling, served
 
-from callwright.server import preflight
-from callwright.server.config import ServedModel, ServerConfig
-from callwright.sidecar.canary import PREFIX
-from callwright.store import Store
-from scripted_serve import serving
-from versions import publish_version
+from callwright.server.config import ServedModel
+from callwright.store.manifest import CANARY_PREFIX
 
 pytestmark = pytest.mark.timeout(900)
 Figure = Callable[[str, object, object], None]
@@ -37,7 +33,7 @@ class Trying(Rolling):
         model = ServedModel(id="m", name="m", version=version)
         share = {"models": (model,), "min_replicas": 1, "max_replicas": 1, "canary_weight": WEIGHT}
         made = app.build(self._config.model_copy(update=share))
-        target = serve.RunTarget(made, name=CANARY, route_prefix=PREFIX)
+        target = serve.RunTarget(made, name=CANARY, route_prefix=CANARY_PREFIX)
         serve.run_many([target], wait_for_applications_running=False)
 
     def take_back(self) -> None:
@@ -62,17 +58,8 @@ class Trying(Rolling):
 @pytest.fixture(scope="module")
 def trying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trying]:
     folder = tmp_path_factory.mktemp("canaries")
-    store = Store.open((folder / "store").as_uri())
-    for version, dialect in DIALECTS.items():
-        content = {"config.json": b"{}", "model.safetensors": version.encode() * 100}
-        publish_version(store, version, content, dialect=dialect)
-    (port,) = preflight.free_ports(1)
-    config = ServerConfig(
-        models=(ServedModel(id="m", name="m", version="v1"),), port=port, cpus=0.1, min_replicas=2, max_replicas=2,
-        store=store.url, cache_dir=str(folder / "cache"), drain_seconds=600,
-    )  # fmt: skip
-    with serving(SpeakingReplica, config, models={"m": "m"}, canary_seconds=0.5) as url:
-        yield Trying(folder, config, url)
+    with served(folder, Trying, models={"m": "m"}, canary_seconds=0.5) as made:
+        yield made
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -167,9 +167,12 @@ def _streamed(text: str) -> Any:
     return json.loads("".join(call["function"].get("arguments") or "" for call in calls))
 
 
-@pytest.fixture(scope="module")
-def rolling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolling]:
-    folder = tmp_path_factory.mktemp("rolls")
+R = TypeVar("R", bound=Rolling)
+
+
+@contextmanager
+def served(folder: Path, made: type[R], **sidecar: Any) -> Iterator[R]:
+    """The first of two versions in two replicas, behind a sidecar with these settings."""
     store = Store.open((folder / "store").as_uri())
     for version, dialect in DIALECTS.items():
         content = {"config.json": b"{}", "model.safetensors": version.encode() * 100}
@@ -179,8 +182,14 @@ def rolling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolling]:
         models=(ServedModel(id="m", name="m", version="v1"),), port=port, cpus=0.1, min_replicas=2, max_replicas=2,
         store=store.url, cache_dir=str(folder / "cache"), drain_seconds=600,
     )  # fmt: skip
-    with serving(SpeakingReplica, config) as url:
-        yield Rolling(folder, config, url)
+    with serving(SpeakingReplica, config, **sidecar) as url:
+        yield made(folder, config, url)
+
+
+@pytest.fixture(scope="module")
+def rolling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolling]:
+    with served(tmp_path_factory.mktemp("rolls"), Rolling) as made:
+        yield made
 
 
 @pytest.mark.parametrize(

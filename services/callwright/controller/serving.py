@@ -16,12 +16,11 @@ from typing import Any
 import yaml
 
 from callwright.errors import InvalidInput
+from callwright.store.manifest import CANARY_PREFIX
 
 IMPORT_PATH = "callwright.server.app:build"
 UNPINNED = ("", "promoted")
 """Versions that leave it open which one is served."""
-CANARY_PREFIX = "/canary"
-"""Below it sidecars look for a canary (`callwright.sidecar.canary`)."""
 _WEIGHT = "canaryWeight"
 _STRING = "tag:yaml.org,2002:str"
 

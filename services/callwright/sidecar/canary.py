@@ -21,9 +21,8 @@ from callwright.sidecar.models import ModelDialect, spoken
 from callwright.sidecar.remembered import Remembered
 from callwright.sidecar.upstream import EngineResponse, Upstream
 from callwright.store import Manifest
-from callwright.store.manifest import VERSION_HEADER
+from callwright.store.manifest import CANARY_PREFIX, VERSION_HEADER
 
-PREFIX = "/canary"
 _ASK_SECONDS = 2.0
 """Time for a canary to tell of itself."""
 _USERS = ("user", "safety_identifier", "session_id", "conversation")
@@ -61,7 +60,7 @@ class Canaries:
     def __init__(self, config: SidecarConfig) -> None:
         self._models, self._seconds = config.models, config.canary_seconds
         self.upstream = Upstream(
-            config.upstream + PREFIX,
+            config.upstream + CANARY_PREFIX,
             connect_seconds=config.connect_seconds,
             silent_seconds=config.silent_seconds,
             first_token_seconds=config.first_token_seconds,

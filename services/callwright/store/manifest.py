@@ -17,6 +17,8 @@ PROMOTED = "promoted"
 """Stands for the promoted version wherever a version is asked for; no version has this name."""
 VERSION_HEADER = b"x-callwright-version"
 """HTTP header that names, as `name@version`, the version that a request is meant for and the one that has answered."""
+CANARY_PREFIX = "/canary"
+"""Path below which a version on trial is served, beside the one that stands."""
 _NAME = re.compile(r"[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?")
 
 
