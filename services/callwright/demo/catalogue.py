@@ -1,0 +1,176 @@
+"""The demo's tools: what each takes, how people ask for it, what it returns and how the result is told.
+
+Tools stand in `fields/*.yaml`, a file for each field. `takes` maps a parameter's name to `KIND | description`: the name
+is followed by `?` where it is optional, by `/other names`, and has dots where it is inside an object; KIND is one of
+`kinds.KINDS`, `= a, b as words for b` for an enum, `bool words for true / words for false`, each with `*` for a list.
+In a wording `{name}` is a parameter's value, and a part in brackets stands where its optional parameters are given.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from callwright.demo.kinds import KINDS
+
+HELD_OUT_FIELDS = ("health", "law", "sport")
+"""Fields whose tools are never trained on, nor offered in training."""
+_FOLDER = Path(__file__).parent / "fields"
+_SLOT = re.compile(r"\{([^}]*)\}")
+_PART = re.compile(r"\[([^\[\]]*)\]")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a tool; of `kind`, `choices` and `words` one is given."""
+
+    path: str
+    """Name, with dots where it is inside an object."""
+    other_names: tuple[str, ...]
+    required: bool
+    description: str
+    kind: str | None = None
+    choices: tuple[tuple[str, str], ...] = ()
+    """Values of an enum, each with the words for it."""
+    words: tuple[str, str] | None = None
+    """What is said for true and for false."""
+    many: bool = False
+    """Whether it is a list."""
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the values."""
+        if self.choices:
+            item: dict[str, Any] = {"type": "string", "enum": [value for value, _ in self.choices]}
+        else:
+            item = {"type": "boolean"} if self.words else KINDS[self.kind or ""].schema
+        return {"type": "array", "items": item} if self.many else dict(item)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its values are of an open kind, whose held-out ones are never trained on."""
+        return self.kind is not None and KINDS[self.kind].open
+
+    @property
+    def is_open_text(self) -> bool:
+        """Whether the value is one text of an open kind."""
+        return self.is_open and not self.many and self.schema["type"] == "string"
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool with its wordings."""
+
+    field: str
+    name: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    wordings: tuple[str, ...]
+    chinese: tuple[str, ...]
+    result: tuple[str, str] | None
+    """Name and kind of the value that it returns."""
+    answer: str | None
+    """How the result is told."""
+
+    @property
+    def required(self) -> tuple[Parameter, ...]:
+        """Parameters that every call gives."""
+        return tuple(parameter for parameter in self.parameters if parameter.required)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests for it differ in values without end, so that a held-out one is asked nowhere else."""
+        return any(parameter.is_open for parameter in self.required)
+
+
+@cache
+def known() -> tuple[Tool, ...]:
+    """Tools of the fields that are trained on."""
+    return tuple(tool for tool in every() if tool.field not in HELD_OUT_FIELDS)
+
+
+@cache
+def unseen() -> tuple[Tool, ...]:
+    """Tools of the fields that are kept out of training."""
+    return tuple(tool for tool in every() if tool.field in HELD_OUT_FIELDS)
+
+
+@cache
+def every() -> tuple[Tool, ...]:
+    """All tools, by field."""
+    files = sorted(_FOLDER.glob("*.yaml"))
+    return tuple(
+        _tool(file.stem, name, told)
+        for file in files
+        for name, told in yaml.safe_load(file.read_text(encoding="utf-8")).items()
+    )
+
+
+def slots(text: str) -> tuple[str, ...]:
+    """Return the names in braces."""
+    return tuple(_SLOT.findall(text))
+
+
+def optional_parts(wording: str) -> tuple[str, ...]:
+    """Return the parts in brackets."""
+    return tuple(_PART.findall(wording))
+
+
+def with_parts(wording: str, kept: set[str]) -> str:
+    """Return a wording with the bracketed parts in `kept`, and without the others."""
+    return _PART.sub(lambda found: found[1] if found[1] in kept else "", wording)
+
+
+def fill(text: str, values: dict[str, str]) -> str:
+    """Put values in the place of the names in braces."""
+    return _SLOT.sub(lambda found: values[found[1]], text)
+
+
+def _tool(field: str, name: str, told: dict[str, Any]) -> Tool:
+    result, answer = None, None
+    if "gives" in told:
+        given, answer = (part.strip() for part in told["gives"].split("|"))
+        key, kind = given.split()
+        result = (key, kind)
+    return Tool(
+        field=field,
+        name=name,
+        description=told["does"],
+        parameters=tuple(_parameter(names, line) for names, line in told["takes"].items()),
+        wordings=_lines(told["asks"]),
+        chinese=_lines(told.get("zh", "")),
+        result=result,
+        answer=answer,
+    )
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _parameter(names: str, line: str) -> Parameter:
+    path, *others = names.replace("?", "").split("/")
+    kind, description = (part.strip() for part in line.split("|"))
+    many = kind.endswith("*")
+    kind = kind.removesuffix("*").strip()
+    choices: tuple[tuple[str, str], ...] = ()
+    words = None
+    if kind.startswith("="):
+        pairs = (part.strip().partition(" as ") for part in kind.removeprefix("=").split(","))
+        choices = tuple((value, said or value) for value, _, said in pairs)
+    elif kind.startswith("bool "):
+        yes, no = (part.strip() for part in kind.removeprefix("bool ").split(" / "))
+        words = (yes, no)
+    return Parameter(
+        path=path,
+        other_names=tuple(others),
+        required="?" not in names,
+        description=description,
+        kind=None if choices or words else kind,
+        choices=choices,
+        words=words,
+        many=many,
+    )

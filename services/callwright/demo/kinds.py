@@ -1,0 +1,333 @@
+"""Kinds of values that a request holds (names, dates, codes, formulas …), in two splits that share none.
+
+A value is held out when the CRC-32 of its text says so: no training row holds a value that a held-out request asks
+with. Knows nothing of tools.
+"""
+
+import random
+import zlib
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+Split = Literal["train", "held_out"]
+
+_HELD_OUT_SHARE = 5
+_CAPITALS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+_DIGITS = "0123456789"
+
+
+def _phrases(text: str) -> list[str]:
+    """Return what stands between bars and line ends."""
+    return text.strip().replace("\n", "|").split("|")
+
+
+_ONSETS = "b br c ch d dr f fl g gr h j k kl l m n p pr r s sh sk st t tr v w y z".split()
+_VOWELS = "a e i o u ai ea ee ia io oa ou".split()
+_CODAS = " l m n r s t ck nd rk st x ng".split(" ")
+_FIRST = """
+Anna Ben Clara David Elena Felix Grace Hugo Irene Jonas Karin Leo Maria Nils Olga Paul Rosa Simon Tara Viktor Wendy
+Xavier Yara Zoe Adam Bella Carlos Diana Erik Fiona George Hannah Ivan Julia Kevin Laura Martin Nora Oscar Petra
+Quinn Robert Sara Thomas Ursula Vera Walter Lin Mei Omar Priya Ravi Sofia Tomas Yusuf Ahmed Aiko Kenji Chen Lucia
+""".split()
+_LAST = """
+Smith Garcia Muller Rossi Novak Silva Kim Tanaka Singh Larsen Dubois Kowalski Jensen Costa Weber Moreau Ivanov Brown
+Wilson Taylor Clark Lewis Young King Wright Hill Green Baker Adams Nelson Carter Mitchell Turner Parker Evans
+""".split()
+_CITIES = _phrases("""
+Paris|London|Berlin|Madrid|Rome|Vienna|Oslo|Lisbon|Dublin|Athens|Prague|Warsaw|Helsinki|Zurich|Geneva|Milan|Turin
+Naples|Porto|Seville|Lyon|Nice|Hamburg|Munich|Cologne|Boston|Chicago|Denver|Seattle|Austin|Dallas|Houston|Miami
+Toronto|Montreal|Lima|Quito|Bogota|Cairo|Nairobi|Lagos|Accra|Tunis|Delhi|Mumbai|Chennai|Tokyo|Osaka|Kyoto|Seoul
+Busan|Beijing|Shanghai|Taipei|Bangkok|Hanoi|Manila|Jakarta|Sydney|Perth|Auckland|Brisbane|Krakow|Riga|Vilnius
+Tallinn|Sofia|Zagreb|New York|Los Angeles|San Diego|Buenos Aires|Cape Town|Hong Kong|St. Gallen|Rio de Janeiro
+Salt Lake City|Mexico City|Kuala Lumpur|Tel Aviv|Addis Ababa|Santa Fe
+""")
+_CHINESE_CITIES = "北京 上海 广州 深圳 杭州 成都 南京 武汉 西安 重庆 苏州 天津 长沙 青岛 大连 厦门 昆明".split()
+_STREETS = "Street Road Avenue Lane Square Court Hill Park".split()
+_TITLE_WORDS = """
+Silent River Golden Night Broken Garden Winter Light Blue Stone Lost City Red Wind Little Bird Dark Forest Last
+Summer Hidden Door Paper Moon Glass Tower Iron Road Green Island White Horse Long Dream Deep Water Open Sky First
+Star Quiet House Second Sun Burning Bridge
+""".split()
+_FIRM_WORDS = """
+Northern Pacific Royal United Global Central Alpine Harbour Atlas Summit Pioneer Crystal Evergreen Liberty Meridian
+""".split()
+_TRADES = """
+Logistics Insurance Foods Chemicals Textiles Shipping Robotics Publishing Energy Motors Optics Pharmaceuticals Steel
+""".split()
+_FORMS = "Ltd. Inc. GmbH Corporation Group".split()
+_PLACES = "Museum,Theatre,Library,Hotel,University,Hospital,Stadium,Concert Hall,Railway Station,Botanical Garden"
+_SENTENCE_HEADS = _phrases("""
+I will be late by|The meeting moved to|Please bring|Do not forget|We ran out of|Thanks for|The keys are next to
+Happy birthday and enjoy|Could you check|Your order includes
+""")
+_THINGS = """
+apples bread milk batteries candles tickets notebooks blankets headphones olives coffee sugar pencils gloves towels
+umbrellas screws envelopes flour rice lamps brushes cables chairs vases helmets magnets mirrors ropes buckets
+keyboards monitors scarves boots kettles pillows ladders drills markers tomatoes onions carrots cheese honey salt
+""".split()
+_COLOURS = "red green blue yellow black white orange purple pink grey brown turquoise silver gold".split()
+_TOPICS = _phrases("""
+solar power|chess openings|medieval castles|deep sea fish|jazz history|electric cars|coral reefs|black holes
+sourdough baking|bird migration|modern poetry|quantum computing|urban gardening|ancient Egypt|glacier melting
+marathon training|wood carving|renewable energy|machine translation|volcanic islands|stock markets|tea ceremonies
+vaccine research|space telescopes|silk production|wild mushrooms|public transport|film music|desert plants|robot ethics
+""")
+_SUBSTANCES = """
+water ethanol methane benzene glucose ammonia acetone propane butane nitrogen helium argon copper iron aluminium
+zinc nickel titanium silicon graphite quartz toluene glycerol urea caffeine aspirin insulin sulfur chlorine neon
+""".split()
+_SPECIES = """
+lion tiger wolf otter badger falcon eagle salmon trout octopus dolphin elephant giraffe koala penguin lynx bison
+heron robin sparrow beetle honeybee dragonfly oak maple birch lavender orchid sunflower tortoise gecko iguana
+""".split()
+_INGREDIENTS = """
+chicken lentils spinach mushrooms potatoes salmon tofu chickpeas aubergine rice noodles pumpkin beans garlic ginger
+shrimp beef lamb peppers courgette cauliflower eggs leeks cabbage
+""".split()
+_UNITS = "kg,g,km,m,cm,miles,feet,litres,ml,hours,minutes,days,GB,MB,kW,V,psi,°C,%,km/h".split(",")
+_CURRENCIES = "USD EUR GBP JPY CHF SEK NOK CAD AUD INR BRL CNY".split()
+_LANGUAGES = "French German Spanish Italian Polish Danish Greek Turkish Korean Hindi Dutch Czech Finnish Welsh".split()
+_COUNTRIES = """
+France Germany Spain Italy Poland Denmark Greece Turkey Japan India Brazil Canada Mexico Kenya Egypt Norway Chile Peru
+Portugal Austria Ireland Vietnam Thailand Morocco
+""".split()
+_CHINESE_SURNAMES, _CHINESE_NAMES = "王李张刘陈杨赵黄周吴", "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超霞平刚"
+_NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+
+
+class Kind(NamedTuple):
+    """How values of a kind look: their JSON schema, who draws one, and whether the set is open (split in two)."""
+
+    schema: dict[str, Any]
+    draw: Callable[[random.Random], Any]
+    open: bool = True
+
+
+def pseudo_word(rng: random.Random, syllables: int = 0) -> str:
+    """Return a pronounceable word that is in no dictionary, of one to three syllables."""
+    count = syllables or rng.choice((1, 2, 2, 2, 3))
+    return "".join(
+        rng.choice(_ONSETS) + rng.choice(_VOWELS) + (rng.choice(_CODAS) if rng.random() < 0.45 else "")
+        for _ in range(count)
+    )
+
+
+def _name(rng: random.Random, known: list[str], share: float = 0.6) -> str:
+    return rng.choice(known) if rng.random() < share else pseudo_word(rng, 2).capitalize()
+
+
+def _letters(rng: random.Random, *counts: int) -> str:
+    return "".join(rng.choice(_CAPITALS) for _ in range(rng.choice(counts)))
+
+
+def _digits(rng: random.Random, *counts: int) -> str:
+    return "".join(rng.choice(_DIGITS) for _ in range(rng.choice(counts)))
+
+
+def _person(rng: random.Random) -> str:
+    return f"{_name(rng, _FIRST)} {_name(rng, _LAST, 0.5)}"
+
+
+def _city(rng: random.Random) -> str:
+    return _name(rng, _CITIES, 0.65)
+
+
+def _code(rng: random.Random) -> str:
+    """Letters and digits, as orders, bookings and parts have them."""
+    match rng.randrange(6):
+        case 0:
+            return f"{_letters(rng, 2, 3)}-{_digits(rng, 4, 5)}"
+        case 1:
+            return f"{_letters(rng, 1, 2)}{_digits(rng, 3, 4, 6)}"
+        case 2:
+            return f"{_letters(rng, 3, 4)}-{_digits(rng, 4)}-{_letters(rng, 1, 2)}"
+        case 3:
+            return "".join(rng.choice(_CAPITALS + _DIGITS) for _ in range(rng.choice((6, 7, 8))))
+        case 4:
+            return f"{_digits(rng, 2, 3)}-{_letters(rng, 2)}-{_digits(rng, 2, 3)}"
+        case _:
+            return f"{pseudo_word(rng, 1)}_{_digits(rng, 2, 3, 4)}"
+
+
+def _title(rng: random.Random) -> str:
+    return " ".join(_name(rng, _TITLE_WORDS) for _ in range(rng.choice((2, 2, 3, 4))))
+
+
+def _firm(rng: random.Random) -> str:
+    words = [_name(rng, _FIRM_WORDS), rng.choice(_TRADES)]
+    return " ".join([*words, rng.choice(_FORMS)] if rng.random() < 0.5 else words)
+
+
+def _decimal(rng: random.Random) -> float:
+    places = rng.choice((1, 1, 2, 2, 3))
+    return round(rng.uniform(0.1, rng.choice((1, 10, 100, 1000))), places) or 0.5
+
+
+def _measure(rng: random.Random) -> str:
+    number = rng.randint(2, 500) if rng.random() < 0.6 else round(rng.uniform(0.2, 90), 1)
+    unit = rng.choice(_UNITS)
+    return f"{number}{'' if unit in ('%', '°C') else ' '}{unit}"
+
+
+def _formula(rng: random.Random) -> str:
+    """Write a term in one variable, in the notations that people use."""
+    x = rng.choice("xxxty")
+    a, b, c, n = (rng.randint(2, 19) for _ in range(4))
+    forms = (
+        f"{a}{x}^2 + {b}{x} - {c}",
+        f"{x}^{n} - {a}",
+        f"{a}*{x}**2 + {b}*{x}",
+        f"sin({a}{x}) + {b}",
+        f"e^{x} + {a}{x}",
+        f"({x} + {a})/({x} - {b})",
+        f"{a}{x}^{n % 6 + 2}",
+        f"sqrt({x} + {a})",
+        f"{a}{x} + {b} = {c}",
+        f"log({a}*{x}) * {b}",
+        f"{x}**{n % 5 + 2} - {a}*{x} + {b}",
+        f"cos({x})^2 - {a}",
+    )
+    return rng.choice(forms)
+
+
+def _sum(rng: random.Random) -> str:
+    a, b, c = (rng.randint(2, 999) for _ in range(3))
+    forms = (f"{a} * ({b} + {c})", f"{a} + {b} / {c}", f"({a} - {b}) * {c}", f"{a}^2 + {b}", f"sqrt({a}) * {b}")
+    return rng.choice(forms)
+
+
+def _street(rng: random.Random) -> str:
+    return f"{rng.randint(1, 299)} {pseudo_word(rng, 2).capitalize()} {rng.choice(_STREETS)}"
+
+
+def _thing(rng: random.Random) -> str:
+    return rng.choice(_THINGS) if rng.random() < 0.5 else f"{rng.choice(_COLOURS)} {rng.choice(_THINGS)}"
+
+
+def _topic(rng: random.Random) -> str:
+    return rng.choice(_TOPICS) if rng.random() < 0.9 else f"{pseudo_word(rng, 2)} theory"
+
+
+def _phone(rng: random.Random) -> str:
+    forms = (
+        f"+{rng.randint(1, 99)} {_digits(rng, 3)} {_digits(rng, 4)}",
+        f"{_digits(rng, 3)}-{_digits(rng, 4)}",
+        f"0{_digits(rng, 9)}",
+    )
+    return rng.choice(forms)
+
+
+def _date(rng: random.Random) -> str:
+    return f"{rng.randint(2020, 2032)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}"
+
+
+def _message(rng: random.Random) -> str:
+    tail = f"{rng.choice(('the', 'some', 'my'))} {rng.choice(_COLOURS)} {rng.choice(_THINGS)}"
+    return f"{rng.choice(_SENTENCE_HEADS)} {tail}{rng.choice(('', '', f' for {rng.choice(_FIRST)}'))}"
+
+
+def _path(rng: random.Random) -> str:
+    folder = rng.choice(("data", "docs", "home", "reports", "tmp", "images", "backup"))
+    return f"/{folder}/{pseudo_word(rng)}_{rng.randint(1, 99)}.{rng.choice(('csv', 'txt', 'pdf', 'json', 'png'))}"
+
+
+def _email(rng: random.Random) -> str:
+    domain = rng.choice(("mail.com", "post.net", "inbox.org", "work.com", "home.net"))
+    return f"{pseudo_word(rng, 2)}{rng.choice(('', '.' + pseudo_word(rng, 1), str(rng.randint(1, 99))))}@{domain}"
+
+
+def _url(rng: random.Random) -> str:
+    return f"https://{pseudo_word(rng, 2)}.{rng.choice(('com', 'org', 'net', 'io'))}/{pseudo_word(rng)}"
+
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_INTEGER: dict[str, Any] = {"type": "integer"}
+_NUMBER: dict[str, Any] = {"type": "number"}
+
+KINDS: dict[str, Kind] = {
+    "person": Kind(_TEXT, _person),
+    "first": Kind(_TEXT, lambda rng: _name(rng, _FIRST, 0.5)),
+    "city": Kind(_TEXT, _city),
+    "place": Kind(_TEXT, lambda rng: f"{_name(rng, _CITIES, 0.5)} {rng.choice(_PLACES.split(','))}"),
+    "street": Kind(_TEXT, _street),
+    "zip": Kind(_TEXT, lambda rng: _digits(rng, 5)),
+    "date": Kind(_TEXT, _date),
+    "time": Kind(_TEXT, lambda rng: f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}"),
+    "year": Kind(_INTEGER, lambda rng: rng.randint(1850, 2035)),
+    "count": Kind(_INTEGER, lambda rng: rng.randint(2, 99)),
+    "amount": Kind(_INTEGER, lambda rng: rng.choice((rng.randint(10, 999), rng.randint(1000, 99999)))),
+    "big": Kind(_INTEGER, lambda rng: rng.choice((rng.randint(1, 99) * 1000, rng.randint(100000, 9999999)))),
+    "signed": Kind(_INTEGER, lambda rng: rng.randint(-60, 60)),
+    "decimal": Kind(_NUMBER, _decimal),
+    "number": Kind(_NUMBER, lambda rng: rng.randint(2, 900) if rng.random() < 0.5 else _decimal(rng)),
+    "signed_decimal": Kind(_NUMBER, lambda rng: round(rng.uniform(-180, 180), rng.choice((1, 2, 3, 4)))),
+    "price": Kind(_NUMBER, lambda rng: round(rng.uniform(1, 900), 2)),
+    "percent": Kind(_NUMBER, lambda rng: round(rng.uniform(0.5, 60), rng.choice((0, 1, 1, 2)))),
+    "rate": Kind(_NUMBER, lambda rng: round(rng.uniform(0.01, 0.99), rng.choice((2, 3)))),
+    "code": Kind(_TEXT, _code),
+    "version": Kind(_TEXT, lambda rng: ".".join(str(rng.randint(0, 29)) for _ in range(rng.choice((2, 3))))),
+    "ticker": Kind(_TEXT, lambda rng: _letters(rng, 3, 4)),
+    "account": Kind(_TEXT, lambda rng: _digits(rng, 6, 8, 10)),
+    "room": Kind(_TEXT, lambda rng: f"{rng.choice('ABCDEFGH')}{rng.randint(10, 499)}"),
+    "user": Kind(_TEXT, lambda rng: f"{pseudo_word(rng, 2)}{rng.choice(('', '_', '-'))}{_digits(rng, 1, 2, 3)}"),
+    "title": Kind(_TEXT, _title),
+    "firm": Kind(_TEXT, _firm),
+    "message": Kind(_TEXT, _message),
+    "topic": Kind(_TEXT, _topic),
+    "thing": Kind(_TEXT, _thing),
+    "word": Kind(_TEXT, lambda rng: pseudo_word(rng, 2)),
+    "tag": Kind(_TEXT, lambda rng: f"{pseudo_word(rng, 2)}"),
+    "email": Kind(_TEXT, _email),
+    "phone": Kind(_TEXT, _phone),
+    "path": Kind(_TEXT, _path),
+    "url": Kind(_TEXT, _url),
+    "measure": Kind(_TEXT, _measure),
+    "formula": Kind(_TEXT, _formula),
+    "sum": Kind(_TEXT, _sum),
+    "sequence": Kind(_TEXT, lambda rng: "".join(rng.choice("ACGT") for _ in range(rng.randint(6, 14)))),
+    "hex": Kind(_TEXT, lambda rng: "#" + "".join(rng.choice("0123456789ABCDEF") for _ in range(6))),
+    "ip": Kind(_TEXT, lambda rng: ".".join(str(rng.randint(1, 254)) for _ in range(4))),
+    "substance": Kind(_TEXT, lambda rng: rng.choice(_SUBSTANCES)),
+    "species": Kind(_TEXT, lambda rng: rng.choice(_SPECIES)),
+    "ingredient": Kind(_TEXT, lambda rng: rng.choice(_INGREDIENTS)),
+    "currency": Kind(_TEXT, lambda rng: rng.choice(_CURRENCIES), open=False),
+    "language": Kind(_TEXT, lambda rng: rng.choice(_LANGUAGES), open=False),
+    "country": Kind(_TEXT, lambda rng: rng.choice(_COUNTRIES), open=False),
+    "colour": Kind(_TEXT, lambda rng: rng.choice(_COLOURS), open=False),
+}  # fmt: skip
+"""Every kind by its name."""
+
+_CHINESE: dict[str, Callable[[random.Random], str]] = {
+    "person": lambda rng: rng.choice(_CHINESE_SURNAMES) + "".join(rng.sample(_CHINESE_NAMES, rng.choice((1, 2)))),
+    "city": lambda rng: rng.choice(_CHINESE_CITIES),
+}
+
+
+def is_held_out(value: Any) -> bool:
+    """Return whether a value of an open kind is kept for held-out requests, by its text alone."""
+    return zlib.crc32(str(value).encode()) % _HELD_OUT_SHARE == 0
+
+
+def draw(rng: random.Random, kind: str, split: Split, *, chinese: bool = False) -> Any:
+    """Draw a value of a kind from a split; closed kinds have no split."""
+    found = KINDS[kind]
+    while True:
+        value = _CHINESE[kind](rng) if chinese and kind in _CHINESE and rng.random() < 0.8 else found.draw(rng)
+        if not found.open or is_held_out(value) == (split == "held_out"):
+            return value
+
+
+def spoken(rng: random.Random, kind: str, value: Any) -> str:
+    """Return a value as people write it in a request: large numbers with commas, small ones in words, texts in
+    quotes, now and then.
+    """
+    match value:
+        case int() if kind in ("amount", "big") and value >= 1000 and rng.random() < 0.3:
+            return f"{value:,}"
+        case int() if kind == "count" and value < len(_NUMBER_WORDS) and rng.random() < 0.4:
+            return _NUMBER_WORDS[value]
+        case str() if kind in ("title", "message", "formula", "sum") and rng.random() < 0.5:
+            quote = rng.choice("'\"")
+            return f"{quote}{value}{quote}"
+        case _:
+            return str(value)
