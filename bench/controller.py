@@ -30,6 +30,7 @@ import yaml
 from callwright import spec
 from callwright.controller.cluster import FINE_TUNE, Cluster, Kind, KindMissing
 from callwright.controller.config import ControllerConfig, Images, PodSize, RunPods
+from callwright.controller.watch import follow
 from callwright.server.preflight import free_ports
 from callwright.spec.status import Condition, Status
 
@@ -93,23 +94,14 @@ def controller(folder: Path) -> Iterator[psutil.Process]:
 class Looks(threading.Thread):
     """Notes when the controller has first looked at each document's newest generation."""
 
-    def __init__(self, api: kubernetes.client.ApiClient) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         super().__init__(daemon=True)
-        self._api = kubernetes.client.CustomObjectsApi(api)
+        self._cluster = cluster
         self.seen: dict[tuple[str, int], float] = {}
         self.start()
 
     def run(self) -> None:
-        while True:
-            with suppress(kubernetes.client.ApiException):  # the server's cache of watches may lag: begin anew
-                self._watch()
-
-    def _watch(self) -> None:
-        group, version = spec.API_VERSION.split("/")
-        for event in kubernetes.watch.Watch().stream(
-            self._api.list_namespaced_custom_object, group, version, NAMESPACE, FINE_TUNE.plural
-        ):
-            found = event["object"]
+        for found, _ in follow(self._cluster, FINE_TUNE, NAMESPACE, stop=threading.Event()):
             generation = found.get("status", {}).get("observedGeneration", 0)
             self.seen.setdefault((found["metadata"]["name"], generation), time.monotonic())
 
@@ -173,8 +165,10 @@ def measure(total: int, changed: int) -> dict[str, Any]:
     with ThreadPoolExecutor(16) as pool, tempfile.TemporaryDirectory() as folder:
         list(pool.map(put, made))
         with controller(Path(folder)) as process:
+            looks = Looks(cluster)
+            wait(lambda: len(looks.seen) >= total, "hear of every document")  # which costs the server seconds of CPU
             settle(api)
-            resting, looks = process.memory_info().rss, Looks(api)
+            resting = process.memory_info().rss
             before, began = requests(api), time.monotonic()
             changes = list(pool.map(change, made[:changed]))
             wait(

@@ -141,9 +141,9 @@ def _start(context: Context, stage: Stage) -> None:
     if stage.name == "evaluate":
         beside = promoted_to_serve(run.finetune, context.store.registry, other_than=run.version)
         run = replace(run, standing=beside)
-    context.cluster.apply(CONFIG_MAP, run.config_map())
+    context.cluster.put(CONFIG_MAP, run.config_map())
     if run.config.pods.network_policy:
-        context.cluster.apply(NETWORK_POLICY, desired.network_policy(run))
+        context.cluster.put(NETWORK_POLICY, desired.network_policy(run))
     if stage.kind is JOB:  # a Job's pods can't be changed: made once, never applied over
         context.cluster.create(stage.kind, stage.make(run))
     else:

@@ -23,6 +23,8 @@ SCRATCH_FOLDER = "/scratch"
 BASE_FOLDER = f"{SCRATCH_FOLDER}/base"
 """Where the evaluation's pod puts the base."""
 CACHE_FOLDER = f"{SCRATCH_FOLDER}/cache"
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""libyaml's where there is one, four times as fast."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ class Run:
         document = self.finetune.model_dump(mode="json", by_alias=True, exclude_none=True)
         server = self.trial.server.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
         texts = {"finetune.yaml": document, "server.yaml": server}
-        data = {name: yaml.safe_dump(each, sort_keys=False, allow_unicode=True) for name, each in texts.items()}
+        data = {
+            name: yaml.dump(each, Dumper=_DUMPER, sort_keys=False, allow_unicode=True) for name, each in texts.items()
+        }
         return self.manifest("v1", "ConfigMap", name=self.name, stage="spec") | {"data": data}
 
     def manifest(self, api_version: str, kind: str, *, name: str, stage: str) -> Manifest:
