@@ -1,6 +1,7 @@
 """Asks a served model for tool calls and for long streams until /tmp/stop is there; prints what came of the requests.
 
-Runs in a pod of the cluster: python load.py HOST THREADS STREAMS. The host's address, a Service's, is looked up once:
+Runs in a pod of the cluster: python load.py HOST SECONDS THREADS STREAMS; a request waits for its answer for so many
+seconds, and /tmp/answered is there from the first answer on. The host's address, a Service's, is looked up once:
 what is counted is what serving did, and not the cluster's DNS. The seconds are those from the first to the last request
 that failed, when they began.
 """
@@ -16,7 +17,7 @@ from collections.abc import Callable
 
 import httpx
 
-STOP = pathlib.Path("/tmp/stop")
+STOP, ANSWERED = pathlib.Path("/tmp/stop"), pathlib.Path("/tmp/answered")
 TOOL = {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 QUESTION = {
     "model": "m",
@@ -35,38 +36,40 @@ outcomes: collections.Counter[str] = collections.Counter()
 failed_at: list[float] = []
 
 
-def call(url: str) -> str:
-    answer = httpx.post(f"{url}/v1/chat/completions", json=QUESTION, timeout=60)
+def call(url: str, seconds: float) -> str:
+    answer = httpx.post(f"{url}/v1/chat/completions", json=QUESTION, timeout=seconds)
     called = answer.status_code == 200 and answer.json()["choices"][0]["finish_reason"] == "tool_calls"
     return "called" if called else f"HTTP {answer.status_code}: {answer.text[:200]}"
 
 
-def stream(url: str) -> str:
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=LONG, timeout=60) as answer:
+def stream(url: str, seconds: float) -> str:
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=LONG, timeout=seconds) as answer:
         if answer.status_code != 200:
             return f"HTTP {answer.status_code}: {answer.read().decode()[:200]}"
         lines = [line for line in answer.iter_lines() if line]
     return "streamed" if lines[-1] == "data: [DONE]" and any('"length"' in line for line in lines) else "cut"
 
 
-def ask_on(ask: Callable[[str], str], url: str) -> None:
+def ask_on(ask: Callable[[str, float], str], url: str, seconds: float) -> None:
     while not STOP.exists():
         began = time.monotonic()
         try:
-            outcome = ask(url)
+            outcome = ask(url, seconds)
         except httpx.HTTPError as error:
             outcome = f"{type(error).__name__} of a {ask.__name__}: {error}"
         outcomes[outcome] += 1
-        if outcome not in ("called", "streamed"):
+        if outcome in ("called", "streamed"):
+            ANSWERED.touch()
+        else:
             failed_at.append(began)
         time.sleep(0.2)
 
 
 if __name__ == "__main__":
-    host, *numbers = sys.argv[1:]
+    host, seconds, *numbers = sys.argv[1:]
     url = f"http://{socket.gethostbyname(host)}"
     asking = [ask for ask, number in zip((call, stream), numbers, strict=True) for _ in range(int(number))]
-    threads = [threading.Thread(target=ask_on, args=(ask, url)) for ask in asking]
+    threads = [threading.Thread(target=ask_on, args=(ask, url, float(seconds))) for ask in asking]
     for thread in threads:
         thread.start()
     for thread in threads:

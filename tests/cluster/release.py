@@ -96,18 +96,26 @@ class Serving:
         """Let the controller promote it."""
         self.namespace.kubectl("apply", "-f", "-", stdin=document.replace("promote: manual", "promote: auto"))
 
+    def wait_answered(self, seconds: float = 600) -> None:
+        """Wait until a request of the load has been answered."""
+        ls = ("exec", "load", "--", "ls", "/tmp")
+        kube.wait_until(lambda: "answered" in self.namespace.kubectl(*ls), what=self.namespace.state, seconds=seconds)
+
     @contextmanager
-    def load(self, what: str) -> Iterator[Counter[str]]:
-        """Ask for tool calls all the while, from a pod; what came of them is counted at the end."""
+    def load(self, what: str, *, patience: int = 60) -> Iterator[Counter[str]]:
+        """Ask for tool calls all the while, from a pod whose requests wait for so many seconds; what came of them is
+        counted at the end.
+        """
         kubectl, outcomes = self.namespace.kubectl, Counter[str]()
         image = f"localhost/callwright-evaluator:{callwright.__version__}"
         kubectl("create", "configmap", "load", f"--from-file={HERE / 'load.py'}")
-        kubectl("apply", "-f", "-", stdin=(HERE / "load.yaml").read_text().replace("IMAGE", image))
+        pod = (HERE / "load.yaml").read_text().replace("IMAGE", image).replace("PATIENCE", str(patience))
+        kubectl("apply", "-f", "-", stdin=pod)
         try:
             self.namespace.wait("condition=Ready", "pod/load", seconds=60)
             yield outcomes
             kubectl("exec", "load", "--", "touch", "/tmp/stop")
-            self.namespace.wait("jsonpath={.status.phase}=Succeeded", "pod/load", seconds=120)
+            self.namespace.wait("jsonpath={.status.phase}=Succeeded", "pod/load", seconds=60 + patience)
             told = json.loads(kubectl("logs", "load"))
             outcomes.update(told["outcomes"])
             self.figures[f"requests while {what}"] = dict(outcomes)
