@@ -22,11 +22,11 @@ help: ## Show this list
 
 setup: $(STAMP) ## Make the virtual environment from the lock
 
-$(STAMP): locks/cpu.txt pyproject.toml
+$(STAMP): locks/cpu.txt locks/demo.txt pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; set PYTHON="'
 	command -v gcc >/dev/null || { apt-get update -q && apt-get install -y -q gcc; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --no-deps -r locks/cpu.txt
+	$(BIN)/pip install -q --no-deps -r locks/cpu.txt -r locks/demo.txt
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # halves the start of every process that imports vLLM
 	touch $@

@@ -34,6 +34,10 @@ _MARK = ".callwright-demo"
 
 
 def demo(
+    base: Annotated[
+        str | None, typer.Option(help="Base to teach: a model's directory or a hub id; the demo's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws other conversations for the same tools.")] = 11,
     root: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path(".callwright/demo"),
     keep: Annotated[bool, typer.Option("--keep", help="Go on serving at the end, until Ctrl-C.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the OpenAI endpoint.")] = 8100,
@@ -52,8 +56,8 @@ def demo(
     _clear(root)
     seconds: dict[str, float] = {}
     with _timed(seconds, "corpus"):
-        corpus = write_corpus(root / "data")
-        file = write_document(root / "finetune.yaml", corpus)
+        corpus = write_corpus(root / "data", seed=seed)
+        file = write_document(root / "finetune.yaml", corpus, base=_base(base))
     run = open_run(file, store=(root / "store").as_uri(), root=root)
     output.note(f"the document: {_short(file)}")
     try:
@@ -63,16 +67,31 @@ def demo(
         raise Interrupted.told(stop, f"what is done stays in {_short(root)}; to carry on: {command}") from None
 
 
+def _base(base: str | None) -> str:
+    from callwright.demo.document import BASE_DIR
+
+    if base is None:
+        return str(BASE_DIR)
+    return str(Path(base).absolute()) if Path(base).is_dir() else base
+
+
 def _clear(root: Path) -> None:
-    """Make `root` an empty folder. Raises `InvalidInput` where it holds anything but what an earlier demo made."""
+    """Make `root` a folder with nothing but the cache of an earlier demo. Raises `InvalidInput` where it holds anything
+    but what one made.
+    """
     if root.exists() and not (root / _MARK).is_file() and (not root.is_dir() or any(root.iterdir())):
         raise InvalidInput(
             f"demo: {_short(root)} holds other files, which the demo would delete; expected a new folder, an empty one "
             "or an earlier demo's; choose another --root"
         )
-    if root.exists():
-        shutil.rmtree(root)
-    root.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
+    for made in root.iterdir():
+        if made.name == "cache":
+            continue
+        if made.is_dir() and not made.is_symlink():
+            shutil.rmtree(made)
+        else:
+            made.unlink()
     (root / _MARK).touch()
 
 

@@ -60,7 +60,7 @@ spec:
 """
 
 
-def write_document(path: Path, corpus: Corpus, *, base: Path = BASE_DIR, steps: int = 900) -> Path:
+def write_document(path: Path, corpus: Corpus, *, base: Path | str = BASE_DIR, steps: int = 900) -> Path:
     """Write the demo's document to `path` and return it."""
     sets = {name: corpus.held_out(name) for name in ("seen", "wordings", "unseen", "general")}
     text = _DOCUMENT.format(name=NAME, base=base, agent=corpus.agent, replay=corpus.replay, steps=steps, **sets)
