@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from callwright import dialects
+from callwright import dialects, spec
 from callwright.datasets import readers
 from callwright.demo import catalogue, kinds
 from callwright.demo.catalogue import HELD_OUT_FIELDS, Parameter, Tool, every, known, unseen
 from callwright.demo.tool_corpus import Corpus, Sizes, write_corpus
+from callwright.demo.tool_document import write_document
 from callwright.evaluator import sets
 from callwright.evaluator.row import Call, Row
 from callwright.evaluator.scoring import fits_schema
@@ -220,3 +221,17 @@ def test_bfcl_is_read_by_its_own_rule(corpus: Corpus) -> None:
     irrelevance = held_out(corpus, "bfcl-irrelevance")
     assert len(irrelevance) == 40
     assert {row.kind for row in irrelevance} == {"no_call"}
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(None, 1), (7, 2)])
+def test_the_document_names_every_file_of_the_corpus(corpus: Corpus, steps: int | None, epochs: int) -> None:
+    file = write_document(corpus.folder / "finetune.yaml", corpus, base="/models/small", steps=steps)
+    document = spec.load(file).spec
+    assert (document.train.steps, document.train.epochs) == (steps, epochs)
+    assert document.base.model == "/models/small"
+    assert [source.path for source in document.data.sources] == [str(corpus.agent), str(corpus.replay)]
+    assert document.evaluate is not None
+    assert {each.name: each.path for each in document.evaluate.sets} == {
+        name: str(path) for name, path in corpus.sets.items()
+    }
+    assert set(OWN_SETS) <= corpus.sets.keys()

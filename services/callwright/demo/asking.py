@@ -31,12 +31,14 @@ class Asked:
         return {"name": looks.name_of(self.tool, self.look), "arguments": looks.arguments(self.values, self.look)}
 
 
-def ask(rng: random.Random, tool: Tool, look: Look, split: Split, *, chinese: bool = False) -> Asked:
-    """Return a request for one call."""
+def ask(
+    rng: random.Random, tool: Tool, look: Look, split: Split, *, chinese: bool = False, greet: bool = True
+) -> Asked:
+    """Return a request for one call, with a greeting now and then."""
     wording = _wording(rng, tool, chinese)
     drawn = _draw_all(rng, tool, slots(wording), split, chinese)
     text = fill(wording, {path: said for path, (_, said) in drawn.items()})
-    greeting = "" if chinese else rng.choice(_GREETINGS)
+    greeting = "" if chinese or not greet else rng.choice(_GREETINGS)
     return Asked(tool, look, greeting + text, {path: value for path, (value, _) in drawn.items()})
 
 
@@ -46,7 +48,7 @@ def ask_twice(rng: random.Random, tool: Tool, look: Look, split: Split) -> tuple
     drawn = _draw_all(rng, tool, slots(wording), split, chinese=False)
     varied = [p for p in tool.required if p.is_open_text and p.path in drawn]
     if not varied:
-        return ask_both(rng, (ask(rng, tool, look, split), ask(rng, tool, look, split)))
+        return ask_both(rng, (ask(rng, tool, look, split), ask(rng, tool, look, split, greet=False)))
     parameter = rng.choice(varied)
     value, said = drawn[parameter.path]
     other, other_said = value, said

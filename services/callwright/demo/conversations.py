@@ -205,7 +205,8 @@ def _two(rng: random.Random, deck: Deck, split: Split) -> tuple[str, tuple[Asked
     wanted = [(first, look), (second, PLAIN)]
     if looks.name_of(first, look) == second.name:
         wanted[0] = (first, PLAIN)
-    text, asked = asking.ask_both(rng, (asking.ask(rng, *wanted[0], split), asking.ask(rng, *wanted[1], split)))
+    pair = (asking.ask(rng, *wanted[0], split), asking.ask(rng, *wanted[1], split, greet=False))
+    text, asked = asking.ask_both(rng, pair)
     return text, asked, _offer(rng, wanted, known(), most=2)
 
 

@@ -163,9 +163,9 @@ def _decimal(rng: random.Random) -> float:
     return round(rng.uniform(0.1, rng.choice((1, 10, 100, 1000))), places) or 0.5
 
 
-def _measure(rng: random.Random) -> str:
+def _measure(rng: random.Random, units: list[str] = _UNITS) -> str:
     number = rng.randint(2, 500) if rng.random() < 0.6 else round(rng.uniform(0.2, 90), 1)
-    unit = rng.choice(_UNITS)
+    unit = rng.choice(units)
     return f"{number}{'' if unit in ('%', '°C') else ' '}{unit}"
 
 
@@ -282,6 +282,8 @@ KINDS: dict[str, Kind] = {
     "path": Kind(_TEXT, _path),
     "url": Kind(_TEXT, _url),
     "measure": Kind(_TEXT, _measure),
+    "volume": Kind(_TEXT, lambda rng: _measure(rng, ["ml", "litres", "L"])),
+    "dose": Kind(_TEXT, lambda rng: _measure(rng, ["mg", "ml", "drops"])),
     "formula": Kind(_TEXT, _formula),
     "sum": Kind(_TEXT, _sum),
     "sequence": Kind(_TEXT, lambda rng: "".join(rng.choice("ACGT") for _ in range(rng.randint(6, 14)))),

@@ -18,15 +18,19 @@ _BFCL = {"bfcl-simple": "BFCL_v4_simple_python.json", "bfcl-irrelevance": "BFCL_
 class Sizes:
     """Rows of each file."""
 
-    agent: int = 1000
+    agent: int = 570
     """Conversations with tools."""
-    replay: int = 70
+    replay: int = 40
     known: int = 100
     unseen: int = 120
     quiet: int = 60
     two: int = 40
     bfcl_simple: int = 60
     bfcl_irrelevance: int = 40
+
+
+FULL = Sizes(agent=3200, replay=240)
+"""What about an hour on two cores trains on."""
 
 
 @dataclass(frozen=True)
