@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from callwright.errors import InvalidInput, NotFound
-from callwright.store import Store, keep_base, kept_base, resolve_base
-from hub import COMMIT, serving_hub
+from callwright.store import Store, resolve_base
 
 
 def test_a_directory_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,41 +71,3 @@ def test_the_hub_is_asked_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(Unavailable, match="the hub does not answer: offline"):
         resolve_base("no/model")
-
-
-def test_a_base_of_the_hub_is_kept_once_and_found_by_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the commit that the first run saw; one that is cleared away comes from the hub again."""
-    from huggingface_hub import constants
-
-    folder, store = tmp_path / "hub", Store.open((tmp_path / "store").as_uri())
-    folder.mkdir()
-    for name, text in (("config.json", "{}"), ("model.safetensors", "weights"), ("code.py", "print()")):
-        (folder / name).write_text(text)
-    with serving_hub("owner/model", folder) as (url, asked):
-        monkeypatch.setattr(constants, "ENDPOINT", url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
-        settings = resolve_base("owner/model", None, tmp_path / "settings", weights=False)
-        assert [path.name for path in settings.iterdir()] == ["config.json"]
-        keep_base(store, "one", "owner/model", None, tmp_path / "cache")
-        keep_base(store, "two", "owner/model", None, tmp_path / "cache")
-        downloads = [each for each in asked if each == f"GET /owner/model/resolve/{COMMIT}/model.safetensors"]
-        assert len(downloads) == 1
-    key = f"bases/owner/model/{COMMIT}"
-    assert [entry.key for entry in store.list(key)] == [f"{key}/config.json", f"{key}/model.safetensors"]
-    kept = kept_base(store, "two", "owner/model", "main")
-    assert kept == (f"{store.url}/{key}", None)
-    found = resolve_base(*kept, tmp_path / "pod")
-    assert (found / "model.safetensors").read_text() == "weights"
-    few = resolve_base(*kept, tmp_path / "pod", weights=False)
-    assert [path.name for path in few.iterdir()] == ["config.json"]
-    assert kept_base(store, "three", "owner/model", "main") == ("owner/model", "main")
-    store.delete(key)
-    assert kept_base(store, "two", "owner/model", "main") == ("owner/model", "main")
-
-
-@pytest.mark.parametrize("base", ["s3://bucket/base", "/models/base", "./base"])
-def test_what_is_no_hub_s_stays_where_it_is(tmp_path: Path, base: str) -> None:
-    store = Store.open((tmp_path / "store").as_uri())
-    keep_base(store, "one", base, None, tmp_path / "cache")
-    assert store.list() == []
-    assert kept_base(store, "one", base, None) == (base, None)

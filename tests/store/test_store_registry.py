@@ -192,43 +192,6 @@ def test_clearing_what_was_promoted_meanwhile_is_refused(folder: Store) -> None:
     assert registry.verify("m", "v1") == []
 
 
-@pytest.mark.parametrize("first", ["v1", None])
-def test_a_race_between_clearing_and_promoting_leaves_no_pointer_to_nothing(
-    folder: Store, monkeypatch: pytest.MonkeyPatch, first: str | None
-) -> None:
-    registry = Registry(folder)
-    for day, version in enumerate(("v1", "v2"), start=1):
-        made(folder, version, day=day)
-    aged(folder)
-    if first:
-        registry.promote("m", first)
-    removals = [removal for removal in registry.plan_gc("m", keep=0) if removal.version == "v2"]
-
-    def meanwhile(method: str, act: Callable[[], object]) -> None:
-        """Does `act` right before the next call of a store's method."""
-        real = getattr(Store, method)
-
-        def once(self: Store, *arguments: Any, **options: Any) -> Any:
-            monkeypatch.setattr(Store, method, real)
-            act()
-            return real(self, *arguments, **options)
-
-        monkeypatch.setattr(Store, method, once)
-
-    meanwhile("delete_keys", lambda: Registry(folder).promote("m", "v2"))
-    with pytest.raises(Conflict, match="promoted meanwhile"):
-        registry.gc("m", removals)
-    assert (registry.promoted("m"), registry.verify("m", "v2")) == ("v2", [])
-    if first:
-        registry.rollback("m")
-    else:
-        folder.delete_keys(["models/m/promoted.json"])
-    meanwhile("put_bytes", lambda: Registry(folder).gc("m", removals))
-    with pytest.raises(Conflict, match="cleared away meanwhile"):
-        registry.promote("m", "v2")
-    assert registry.promoted("m") == first
-
-
 class Turns:
     """Two threads' requests to a store, one at a time, in an order that is given: `gp` is `g`'s first, then `p`'s."""
 
@@ -255,25 +218,66 @@ class Turns:
         return self._order
 
 
-class Taking:
-    """A store's backend whose every request waits for its turn."""
+class DeadError(BaseException):
+    """The process is gone: nothing of it is done any more."""
 
-    def __init__(self, backend: Any, turns: Turns) -> None:
-        self._backend, self._turns = backend, turns
+
+class Taking:
+    """A store's backend whose every request waits for its turn, and whose process may die after one of them."""
+
+    def __init__(self, backend: Any, turns: Turns, *, lives: int | None = None) -> None:
+        self._backend, self._turns, self._lives = backend, turns, lives
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._backend, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
             self._turns.wait()
-            return real(*arguments, **options)
+            answer = real(*arguments, **options)
+            answer = [*answer] if isinstance(answer, Iterator) else answer
+            if self._lives is not None:
+                self._lives -= 1
+                if self._lives <= 0:
+                    raise DeadError
+            return answer
 
         return call
 
 
+def raced(opened: Callable[[], Store], name: str, order: str, first: str | None, **lives: int) -> tuple[bool, bool]:
+    """Clear and promote the version v2 of a new model at once; returns whether each has done it."""
+    store, turns = opened(), Turns(order)
+    for day, version in enumerate(("v1", "v2"), start=1):
+        made(store, version, name=name, day=day)
+    if first:
+        Registry(store).promote(name, first)
+    done: dict[str, bool] = {}
+
+    def act(work: Callable[[Registry], object]) -> None:
+        mine, me = opened(), threading.current_thread().name
+        done[me] = False
+        try:
+            backend: Any = Taking(mine.backend, turns, lives=lives.get(me))
+            work(Registry(Store(mine.url, backend)))
+            done[me] = True
+        except (Conflict, NotFound, DeadError):
+            pass
+        finally:
+            turns.end()
+
+    clear = partial(Registry.gc, name=name, removals=[Removal("v2", "old", 1)])
+    promote = partial(Registry.promote, name=name, version="v2")
+    threads = [threading.Thread(name=me, target=act, args=[work]) for me, work in (("g", clear), ("p", promote))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return done["g"], done["p"]
+
+
 def orders() -> Iterator[str]:
     """Some requests of each, some of each, and the rest: `g` clears, `p` promotes."""
-    for first, second in product(range(11), range(7)):
+    for first, second in product(range(11), range(8)):
         yield "g" * first + "p" * second + "g" * 20 + "p" * 20
         yield "g" * first + "p" * second + "g" * 2 + "p" * 2 + "g" * 20 + "p" * 20
 
@@ -285,38 +289,57 @@ def test_no_order_of_a_promotion_s_and_a_clearing_s_requests_leaves_a_pointer_to
     """Over the store's own protocol, every seventh order; in memory, which is quick, every one."""
     outcomes, every = Counter[tuple[bool, bool]](), 1 if opened().url.startswith("memory") else 7
     for number, order in enumerate(islice(orders(), 0, None, every)):
-        name, store = f"m{number}", opened()
-        for day, version in enumerate(("v1", "v2"), start=1):
-            made(store, version, name=name, day=day)
-        registry, turns = Registry(store), Turns(order)
-        if first:
-            registry.promote(name, first)
-        removals = [Removal("v2", "old", 1)]
-        done: dict[str, bool] = {}
-
-        def act(work: Callable[[Registry], object], turns: Turns = turns, done: dict[str, bool] = done) -> None:
-            mine = opened()
-            try:
-                work(Registry(Store(mine.url, Taking(mine.backend, turns))))  # type: ignore[arg-type]
-                done[threading.current_thread().name] = True
-            except (Conflict, NotFound):
-                done[threading.current_thread().name] = False
-            finally:
-                turns.end()
-
-        clearing = threading.Thread(name="g", target=act, args=[partial(Registry.gc, name=name, removals=removals)])
-        promoting = threading.Thread(name="p", target=act, args=[partial(Registry.promote, name=name, version="v2")])
-        for thread in (clearing, promoting):
-            thread.start()
-        for thread in (clearing, promoting):
-            thread.join(60)
+        name, registry = f"m{number}", Registry(opened())
+        cleared, promotes = raced(opened, name, order, first)
         promoted = registry.promoted(name)
-        assert done["p"] == (promoted == "v2"), order
+        assert promotes == (promoted == "v2"), order
         assert promoted in ("v2", first), order
         assert promoted is None or registry.verify(name, promoted) == [], order
-        outcomes[done["g"], done["p"]] += 1
+        outcomes[cleared, promotes] += 1
     assert outcomes.keys() >= {(True, False), (False, True)}, outcomes
     assert (True, True) not in outcomes
+
+
+def deaths() -> Iterator[tuple[str, dict[str, int]]]:
+    """Orders in which one of the two dies after a few requests, before or behind some of the other's."""
+    for dying, other, most in (("g", "p", 5), ("p", "g", 7)):
+        for first, second, between in product(range(most), range(1, most), range(1, 8)):
+            yield dying * first + other * between + dying * second + other * 20, {dying: first + second}
+
+
+@pytest.mark.parametrize("first", ["v1", None])
+def test_a_process_that_dies_while_it_promotes_or_clears_leaves_no_pointer_to_nothing(
+    monkeypatch: pytest.MonkeyPatch, first: str | None
+) -> None:
+    """And what it was about is done by whoever comes an hour later."""
+    store = Store.open("memory://")
+    for number, (order, lives) in enumerate(islice(deaths(), 0, None, 2)):
+        name, registry = f"m{number}", Registry(store)
+        raced(lambda: store, name, order, first, **lives)
+        promoted = registry.promoted(name)
+        assert promoted in ("v2", first), (order, lives)
+        assert promoted is None or registry.verify(name, promoted) == [], (order, lives)
+        with monkeypatch.context() as later:
+            later.setattr("callwright.store.registry._INTENT_AGE", timedelta(0))
+            if promoted != "v2":
+                registry.gc(name, [Removal("v2", "old", 1)])
+                assert not store.list(f"models/{name}/versions/v2")
+
+
+def test_what_a_process_that_died_was_about_is_waited_for(folder: Store) -> None:
+    registry = Registry(folder)
+    for version in ("v1", "v2"):
+        made(folder, version)
+    folder.put_bytes("models/m/versions/v1/promoting/0.json", b"{}")
+    folder.put_bytes("models/m/versions/v2/clearing/0.json", b"{}")
+    with pytest.raises(Conflict, match="v1 has been promoted meanwhile, or is being"):
+        registry.gc("m", [Removal("v1", "old", 1)])
+    with pytest.raises(Conflict, match="v2: the version is being cleared away, or has been"):
+        registry.promote("m", "v2")
+    aged(folder)
+    assert registry.promote("m", "v2").version == "v2"
+    registry.gc("m", [Removal("v1", "old", 1)])
+    assert not folder.list("models/m/versions/v1")
 
 
 @pytest.mark.parametrize("name", ["", "promoted", "a/b", "..", ".a", "a b", "a#0", "x" * 129])

@@ -1,5 +1,6 @@
 """`callwright models …`: list, show, verify and clear the model versions of a store."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from callwright.cli import output
 from callwright.cli.options import DryRunOption, JsonOption, NameArgument, StoreOption, open_registry
 from callwright.errors import StageFailed
 from callwright.progress import in_bytes
-from callwright.store import Manifest
+from callwright.store import Manifest, delete_bases, unused_bases
 
 app = typer.Typer(no_args_is_help=True, help="List, show, verify and clear model versions.")
 
@@ -79,22 +80,32 @@ def gc(
     name: Annotated[str | None, typer.Argument(help="Model; all when absent.")] = None,
     keep: Annotated[int, typer.Option(min=0, help="Newest versions to keep.")] = 5,
     grace_minutes: Annotated[float, typer.Option(min=0, help="Leave what was written within this time.")] = 60.0,
+    base_days: Annotated[
+        int, typer.Option(min=1, help="Without NAME: leave bases that a run was prepared with in so many days.")
+    ] = 30,
     store: StoreOption = None,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Delete old versions and what broken merges left; never the promoted version or the one before it."""
-    registry = open_registry(store)
+    """Delete old versions and what broken merges left; never the promoted version or the one before it.
+
+    Without NAME also a cluster's copies of bases that no run uses any more, which come from the hub again.
+    """
+    registry, grace = open_registry(store), timedelta(minutes=grace_minutes)
     rows: list[dict[str, Any]] = []
     for model in [name] if name else registry.names():
-        removals = registry.plan_gc(model, keep=keep, grace=timedelta(minutes=grace_minutes))
+        removals = registry.plan_gc(model, keep=keep, grace=grace)
         if not dry_run:
             registry.gc(model, removals)
         rows += [{"name": model, "version": r.version, "why": r.why, "bytes": r.bytes} for r in removals]
+    bases = [] if name else unused_bases(registry.store, unused=timedelta(days=base_days), grace=grace)
+    if not dry_run:
+        delete_bases(registry.store, bases)
     word = "would delete" if dry_run else "deleted"
     lines = [f"{word} {row['name']} {row['version']}: {row['why']}, {row['bytes'] / 1e6:.1f} MB" for row in rows]
-    output.emit(json, {"removed": rows, "dry_run": dry_run}, lines)
-    if not rows:
+    lines += [f"{word} base {base.base} {base.commit}: {base.why}, {base.bytes / 1e6:.1f} MB" for base in bases]
+    output.emit(json, {"removed": rows, "bases": [asdict(base) for base in bases], "dry_run": dry_run}, lines)
+    if not lines:
         output.note("nothing to delete")
 
 

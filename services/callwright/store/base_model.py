@@ -1,24 +1,17 @@
 """Finds a base model's files: turns a local directory, a store URL or a Hugging Face id into a local directory.
 
-Trainer, merger and server load their bases by it. On a cluster a base of the hub is kept in the store, so that it is
-downloaded once, before anything waits for it. Knows nothing of what is in the files.
+Trainer, merger and server load their bases by it. Knows nothing of what is in the files.
 """
 
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from callwright.errors import Conflict, InvalidInput, NotFound, Unavailable
-from callwright.progress import Advance, silent
-from callwright.store.claim import claimed
-from callwright.store.documents import read_object
+from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.store.fetch import WEIGHTS, fetch_folder
-from callwright.store.model_folder import PATTERNS, check_folder, is_taken
+from callwright.store.model_folder import PATTERNS, check_folder
 from callwright.store.storage import Store
 
 _CONFIG = "config.json"
-_PAUSE_SECONDS = 5.0
 
 
 def resolve_base(
@@ -52,52 +45,6 @@ def is_hub_id(base: str) -> bool:
     """Return whether `base` can be a Hugging Face id, and is neither a store URL nor a local directory."""
     is_path = base.startswith((".", "/", "~")) or base.count("/") != 1
     return "://" not in base and not is_path and not Path(base).is_dir()
-
-
-def keep_base(
-    store: Store, run: str, base: str, revision: str | None, cache_dir: Path, *, on_progress: Advance = silent
-) -> None:
-    """Put a base of the hub into `store`, once for all runs of it, and note at the run which one it is.
-
-    `bases/<id>/<commit>/` holds it, `config.json` last. What is no hub id stays where it is. Raises as `resolve_base`
-    does.
-    """
-    if not is_hub_id(base):
-        return
-    folder = resolve_base(base, revision, cache_dir)
-    key = f"bases/{base}/{folder.resolve().name}"
-    while not store.exists(f"{key}/{_CONFIG}"):
-        try:
-            with claimed(store, f"{key}.claim.json"):
-                _put(store, key, folder, on_progress)
-        except Conflict:  # another run's preparation is at it
-            time.sleep(_PAUSE_SECONDS)
-    store.put_bytes(_note(run), json.dumps({"base": base, "revision": revision, "key": key}).encode())
-
-
-def kept_base(store: Store, run: str, base: str, revision: str | None) -> tuple[str, str | None]:
-    """Return base and revision for `resolve_base`: where `keep_base` has put the run's, else as they are given."""
-    if not is_hub_id(base):
-        return base, revision
-    try:
-        key = read_object(store.get_bytes(_note(run)), _note(run)).get("key")
-    except NotFound:
-        return base, revision
-    if not store.exists(f"{key}/{_CONFIG}"):  # cleared away
-        return base, revision
-    return f"{store.url.rstrip('/')}/{key}", None
-
-
-def _note(run: str) -> str:
-    return f"runs/{run}/base.json"
-
-
-def _put(store: Store, key: str, folder: Path, on_progress: Advance) -> None:
-    paths = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-    taken = sorted((path for path in paths if is_taken(path)), key=lambda path: path == _CONFIG)
-    for done, path in enumerate(taken, start=1):
-        store.put_file(f"{key}/{path}", folder / path)
-        on_progress(done, len(taken), f"files of the base in the store: {path}")
 
 
 def _checked(path: Path, base: str) -> Path:

@@ -6,13 +6,15 @@ Does not know how a version's files are made or served.
 
 import contextlib
 import hashlib
+import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from callwright.errors import Conflict, GateFailed, InvalidInput, NotFound, StageFailed
+from callwright.errors import CallwrightError, Conflict, GateFailed, InvalidInput, NotFound, StageFailed
 from callwright.progress import Advance, silent
 from callwright.store.backend import Entry
 from callwright.store.claim import is_claimed
@@ -35,6 +37,8 @@ HISTORY = 50
 """Promotions remembered."""
 CLAIM = "claim.json"
 """Claim below a version's prefix, held by the process that writes the version."""
+_INTENT_AGE = timedelta(hours=1)
+"""An older intent is of a process that has died: there are a few requests between its first and its last."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -135,7 +139,7 @@ class Registry:
         if now is not None and current == manifest.version:
             return now
         history = (*now.history, now.version)[-HISTORY:] if now else ()
-        return self._point(name, Promotion(version=manifest.version, history=history, promoted_at=_now()), now, etag)
+        return self._point(name, Promotion(version=manifest.version, history=history, promoted_at=_now()), etag)
 
     def promotable(self, name: str, version: str) -> Manifest:
         """Return the manifest of a version that may be promoted.
@@ -164,7 +168,7 @@ class Registry:
             version = history.pop()
             if version != now.version and self.store.exists(manifest_key(name, version)):
                 before = Promotion(version=version, history=tuple(history), promoted_at=_now())
-                return before if dry_run else self._point(name, before, now, etag)
+                return before if dry_run else self._point(name, before, etag)
         raise NotFound(f"rolling back {name}: no version was promoted before {now.version}")
 
     def verify(self, name: str, version: str, *, on_bytes: Advance = silent) -> list[str]:
@@ -206,22 +210,43 @@ class Registry:
     def gc(self, name: str, removals: list[Removal]) -> None:
         """Delete what `plan_gc` found; a version's manifest goes first, so that no partial version is ever visible.
 
-        Raises `Conflict`, and leaves the version whole, where one has been promoted meanwhile. Whoever promotes looks
-        for the manifest once the pointer is written, and this for the pointer once the manifest is gone: of a race
-        between them no pointer to nothing can come.
+        Raises `Conflict`, and leaves the version whole, where somebody has promoted it meanwhile, or is about to.
         """
         for removal in removals:
-            if self.promoted(name) == removal.version:  # looked at before, a plan of long ago takes nothing away
-                raise Conflict(f"clearing {name}: {removal.version} has been promoted meanwhile; plan again")
-            key = manifest_key(name, removal.version)
-            manifest = self.store.get_bytes(key) if self.store.exists(key) else None
-            self.store.delete_keys([key])
-            if self.promoted(name) == removal.version:
-                if manifest is not None:
-                    self.store.put_bytes(key, manifest)
-                raise Conflict(f"clearing {name}: {removal.version} has been promoted meanwhile; plan again")
+            with self._intent(name, removal.version, "clearing"):
+                # In this order: who promotes takes the intent away once the pointer is written.
+                if self._is_meant(name, removal.version, "promoting") or self.promoted(name) == removal.version:
+                    raise Conflict(
+                        f"clearing {name}: {removal.version} has been promoted meanwhile, or is being; plan again"
+                    )
+                self.store.delete_keys([manifest_key(name, removal.version)])
             self.store.delete_keys([evaluation_key(name, removal.version)])
             self.store.delete(version_prefix(name, removal.version))
+
+    @contextlib.contextmanager
+    def _intent(self, name: str, version: str, what: Literal["promoting", "clearing"]) -> Iterator[None]:
+        """Say at a version what is about to be done with it, during the block.
+
+        Whoever clears says so before looking for those who promote, and they before looking for those who clear: of two
+        at once one sees the other at least, and does nothing. So a process that dies at any point leaves no pointer to
+        a version that is gone. What it has said counts for a while, as where a request's outcome is not known.
+        """
+        key = f"{version_prefix(name, version)}/{what}/{secrets.token_hex(8)}.json"
+        self.store.put_bytes(key, b"{}\n")
+        try:
+            yield
+        except Conflict:
+            self._take_back(key)
+            raise
+        self._take_back(key)
+
+    def _take_back(self, intent: str) -> None:
+        with contextlib.suppress(CallwrightError):  # what was to be done is done, or is told as it is
+            self.store.delete_keys([intent])
+
+    def _is_meant(self, name: str, version: str, what: Literal["promoting", "clearing"]) -> bool:
+        entries = self.store.list(f"{version_prefix(name, version)}/{what}")
+        return any(_now() - entry.modified < _INTENT_AGE for entry in entries)
 
     def _prefixes(self, name: str) -> dict[str, list[Entry]]:
         """Return the objects of every version, complete or not."""
@@ -265,22 +290,18 @@ class Registry:
             return None, None
         return _parsed(Promotion, stored.data, key), stored.etag
 
-    def _point(self, name: str, promotion: Promotion, before: Promotion | None, etag: str | None) -> Promotion:
-        key = promotion_key(name)
-        try:
-            written = self.store.put_bytes(key, _dumped(promotion), if_match=etag, if_absent=etag is None)
-        except Conflict:
-            raise Conflict(
-                f"promoting {name} {promotion.version}: somebody else promoted just now; look again"
-            ) from None
-        if self.store.exists(manifest_key(name, promotion.version)):
-            return promotion
-        if before is None:
-            self.store.delete_keys([key])
-        else:
-            with contextlib.suppress(Conflict):  # somebody else has moved it on
-                self.store.put_bytes(key, _dumped(before), if_match=written)
-        raise Conflict(f"promoting {name} {promotion.version}: the version has been cleared away meanwhile")
+    def _point(self, name: str, promotion: Promotion, etag: str | None) -> Promotion:
+        version = promotion.version
+        with self._intent(name, version, "promoting"):
+            if self._is_meant(name, version, "clearing") or not self.store.exists(manifest_key(name, version)):
+                raise Conflict(
+                    f"promoting {name} {version}: the version is being cleared away, or has been; look again"
+                )
+            try:
+                self.store.put_bytes(promotion_key(name), _dumped(promotion), if_match=etag, if_absent=etag is None)
+            except Conflict:
+                raise Conflict(f"promoting {name} {version}: somebody else promoted just now; look again") from None
+        return promotion
 
 
 def same_version(one: Manifest, other: Manifest) -> bool:
