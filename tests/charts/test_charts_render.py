@@ -319,6 +319,14 @@ def test_alerts_ask_for_metrics_that_there_are_and_say_what_to_do(chart: str) ->
     assert len(group["rules"]) >= 4
 
 
+@pytest.mark.parametrize("least", [0, 1])
+def test_no_replica_is_an_alert_unless_all_may_go(least: int) -> None:
+    made = render("serving", SERVING | {"serve": {"minReplicas": least}, "metrics": {"rules": {"enabled": True}}})
+    (group,) = only(made, "PrometheusRule")["spec"]["groups"]
+    (rule,) = [each for each in group["rules"] if each["alert"] == "CallwrightNoEngine"]
+    assert ("absent(" in rule["expr"]) is bool(least)
+
+
 def test_who_may_edit_a_namespace_may_edit_its_documents() -> None:
     made = [each for each in render("callwright", {"store": {"url": "s3://b"}}) if each["kind"] == "ClusterRole"]
     granted = {

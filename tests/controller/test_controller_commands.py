@@ -55,9 +55,10 @@ def test_submit_hands_over_what_was_written_and_no_more(
     (entry,) = [each for each in found["metadata"]["managedFields"] if each["manager"] == "callwright-submit"]
     assert set(entry["fieldsV1"]["f:spec"]) == {"f:base", "f:data"}
     status.status("weather", namespace=play.namespace, context=None, watch=False, json=False)
+    status.status(None, namespace=play.namespace, context=None, watch=False, json=False)
     said = " ".join(capsys.readouterr().err.split())
     told = "no controller has looked at it yet: does one run, and watch the namespace"
-    assert said.count(f"{told} {play.namespace}?") == 2
+    assert said.count(f"{told} {play.namespace}?") == 3
 
 
 def test_submit_refuses_a_wrong_document_before_it_is_sent(file: Path, play: Play) -> None:
@@ -342,6 +343,11 @@ def test_doctor_knows_operators_and_gpus(play: Play, cluster: Cluster) -> None:
         found = examined(play)
         assert found["KubeRay operator"].found == f"kuberay:v1 in {play.namespace}"
         assert found["GPUs"].found == "8 nvidia.com/gpu"
+        for tag, mend in (("v1.5.0", "upgrade it to 1.5.1 or newer"), ("v1.5.1", ""), ("v1.10.0", "")):
+            containers = [{"name": "operator", "image": f"a.example/operator:{tag}"}]
+            newer = {"spec": {"template": {"spec": {"containers": containers}}}}
+            cluster.merge(deployments, play.namespace, "kuberay-operator", newer)
+            assert examined(play)["KubeRay operator"].mend == mend
     finally:
         cluster.delete(NODE, "", play.namespace)
         cluster.delete(deployments, play.namespace, "kuberay-operator")

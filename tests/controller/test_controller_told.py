@@ -4,7 +4,8 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import pytest
 
 import kube
 from callwright.controller.app import Controller
-from callwright.controller.cluster import EVENT, FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster, Kind, KindMissing
+from callwright.controller.cluster import EVENT, FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster, Kind
 from callwright.controller.health import start_health_server
 from callwright.controller.metrics import Metrics
 from callwright.controller.reconcile import Reconciler
 from callwright.controller.run_store import RunStore
+from callwright.controller.store_breakers import StoreBreakers
 from callwright.errors import InvalidInput, Unavailable
 from callwright.server.preflight import free_ports
 from callwright.store import Store
@@ -86,9 +88,36 @@ def test_a_role_that_does_not_allow_it_is_told(play: Play, controller: None, clu
     assert "check the chart's RBAC" in said
 
 
-def test_a_kind_that_is_missing_is_an_error_of_its_own(cluster: Cluster) -> None:
-    with pytest.raises(KindMissing, match="install its CustomResourceDefinition"):
-        cluster.find(Kind("nowhere.example/v1", "things"), "default")
+class WithoutRayJobs(Cluster):
+    """An API server that knows no RayJobs."""
+
+    def _call(self, method: str, path: str, **more: Any) -> dict[str, Any] | None:
+        return super()._call(method, path.replace("/rayjobs", "/nosuchjobs"), **more)
+
+
+def test_a_kind_that_is_missing_is_told(play: Play, reconciler: Reconciler, cluster: Cluster) -> None:
+    """In the document, and where the controller says what it cannot watch."""
+    with at_work(play, replace(reconciler, cluster=WithoutRayJobs(cluster._api))) as (said, metrics):
+        play.apply(play.document())
+        assert "install its CustomResourceDefinition" in wait_for_reason(play, "KindMissing")
+        wanted = f"watching {play.namespace}/rayjobs: GET "
+        kube.wait_until(lambda: wanted in said(), what=said)
+        assert metrics.registry.get_sample_value("callwright_failed_looks_total", {"error": "KindMissing"})
+    assert warnings(play, "KindMissing") == 1
+
+
+def test_documents_that_may_not_be_watched_are_told(play: Play, reconciler: Reconciler, cluster: Cluster) -> None:
+    """Where no document can say it, as none is seen."""
+    role = cluster.get(ROLE, play.namespace, "callwright")
+    assert role is not None
+    fewer = [rule for rule in role["rules"] if "finetunes" not in rule["resources"]]
+    cluster.merge(ROLE, play.namespace, "callwright", {"rules": fewer})
+    with at_work(play, reconciler) as (said, metrics):
+        kube.wait_until(lambda: 'cannot list resource "finetunes"' in said(), what=said)
+        assert metrics.registry.get_sample_value("callwright_failed_looks_total", {"error": "Forbidden"})
+        cluster.merge(ROLE, play.namespace, "callwright", {"rules": role["rules"]})
+        play.apply(play.document())
+        play.wait_for("Preparing")
 
 
 @pytest.fixture
@@ -122,6 +151,25 @@ class TestSilentStore:
         assert ready(play.wait_for("Promoted"))[0] == "True"
         assert "s3://silent" in wait_for_reason(play, "Unavailable", waiting[0])
         assert play.status(waiting[0])["phase"] == "Preparing"
+
+
+def test_stores_that_do_not_answer_leave_workers_for_those_that_do() -> None:
+    """However many they are."""
+    stores, silent = StoreBreakers(), [f"s3://silent-{number}/prefix" for number in range(9)]
+    for url in silent:
+        with pytest.raises(Unavailable, match="connection refused"), stores.asking(url):
+            raise Unavailable("connection refused")
+    with ExitStack() as asked:
+        for url in silent[:3]:
+            asked.enter_context(stores.asking(url))
+        for url in silent:
+            with pytest.raises(Unavailable, match=f"asking the store {url}: it does not answer"), stores.asking(url):
+                pass
+        with stores.asking("s3://well"):
+            pass
+    for url in silent:
+        with stores.asking(url):
+            pass
 
 
 def test_what_fails_is_written_once_however_long_it_took(play: Play, reconciler: Reconciler) -> None:
@@ -242,13 +290,15 @@ def test_pods_of_a_service_that_do_not_start_are_told(play: Play, reconciler: Re
     assert deployed["reason"] == "Waiting"
 
 
-def test_health_and_metrics_name_what_cannot_be_looked_at(play: Play, reconciler: Reconciler) -> None:
+@contextmanager
+def at_work(play: Play, reconciler: Reconciler) -> Iterator[tuple[Callable[[], str], Metrics]]:
+    """A controller in threads of its own: what it says of its health, and its metrics."""
     metrics, stop, (port,) = Metrics(), threading.Event(), free_ports(1)
     watching = reconciler.config.model_copy(update={"namespaces": (play.namespace,)})
-    made = Controller(replace(reconciler, config=watching, open_store=refuse_to_open), metrics)
-    threading.Thread(target=made.run, args=[stop], daemon=True).start()
+    made = Controller(replace(reconciler, config=watching), metrics)
+    running = threading.Thread(target=made.run, args=[stop], daemon=True)
+    running.start()
     start_health_server(port, made.healthy, made.troubles)
-    play.apply(play.document())
 
     def said() -> str:
         try:
@@ -258,11 +308,18 @@ def test_health_and_metrics_name_what_cannot_be_looked_at(play: Play, reconciler
             return str(starting)
 
     try:
+        yield said, metrics
+    finally:
+        stop.set()
+        running.join(60)
+
+
+def test_health_and_metrics_name_what_cannot_be_looked_at(play: Play, reconciler: Reconciler) -> None:
+    with at_work(play, replace(reconciler, open_store=refuse_to_open)) as (said, metrics):
+        play.apply(play.document())
         wanted = f"looking at {play.namespace}/weather: reading s3://bucket/key: refused"
         kube.wait_until(lambda: wanted in said(), what=said, seconds=40)
         assert metrics.registry.get_sample_value("callwright_failed_looks_total", {"error": "InvalidInput"})
-    finally:
-        stop.set()
 
 
 def refuse_to_open(url: str, credentials: Path | None) -> RunStore:

@@ -47,6 +47,8 @@ def status(
         found = cluster.find(FINE_TUNE, namespace)
         listed = [{"name": each["metadata"]["name"], **each.get("status", {})} for each in found]
         output.emit(json, listed, [_overview(listed)])
+        if not all(each.get("conditions") for each in listed):
+            output.note(nobody_looks(namespace))
         return
     looks = _looks(cluster, namespace, name)
     last = _follow(name, looks) if watch else next(looks)
@@ -62,7 +64,7 @@ def status(
 
 
 def nobody_looks(namespace: str) -> str:
-    """Return what to do about a document that no controller has looked at."""
+    """Return what to do about documents that no controller has looked at."""
     return (
         f"no controller has looked at it yet: does one run, and watch the namespace {namespace}? See `helm get values` "
         "of charts/callwright: controller.namespaces, controller.clusterWide"

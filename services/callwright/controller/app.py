@@ -67,8 +67,8 @@ class Controller:
         return all(thread.is_alive() for thread in self._threads)
 
     def troubles(self) -> list[str]:
-        """Return why documents and services cannot be looked at, a line each."""
-        return [patience.trouble for patience in list(self._patience.values())]
+        """Return what cannot be watched, and why documents and services cannot be looked at, a line each."""
+        return [patience.trouble for patience in list(self._patience.values()) if patience.trouble]
 
     def _thread(self, work: Callable[[], None], *, name: str) -> threading.Thread:
         return threading.Thread(target=work, name=name, daemon=True)  # a watch may last longer than the process
@@ -81,7 +81,11 @@ class Controller:
         see: Callable[[Object, bool], None],
         stop: threading.Event,
     ) -> None:
-        for found, there in follow(self._reconciler.cluster, kind, namespace, selector=selector, stop=stop):
+        cluster, patience = (
+            self._reconciler.cluster,
+            self._patience_with("watch", (namespace or "", kind.plural), "watching"),
+        )
+        for found, there in follow(cluster, kind, namespace, selector=selector, patience=patience, stop=stop):
             see(found, there)
 
     def _see_document(self, document: Object, there: bool) -> None:
@@ -121,8 +125,9 @@ class Controller:
         self._patience.pop(("rayservice", key), None)
         return None
 
-    def _patience_with(self, kind: str, key: Key) -> Patience:
-        return self._patience.setdefault((kind, key), Patience(f"looking at {key[0]}/{key[1]}"))
+    def _patience_with(self, kind: str, key: Key, doing: str = "looking at") -> Patience:
+        made = Patience(f"{doing} {'/'.join(filter(None, key))}", self._metrics.count_failed)
+        return self._patience.setdefault((kind, key), made)
 
     def _look(self, key: Key) -> float | None:
         """Look at the document; returns the seconds until it is due again, if it is."""

@@ -290,7 +290,7 @@ def _status(data: bytes) -> Object:
 
 def _failure(method: str, path: str, status: int, data: bytes, headers: Mapping[str, str]) -> CallwrightError:
     """Return the error of an HTTP failure, in the API server's own words."""
-    words = _status(data).get("message") or data[:200].decode(errors="replace")
+    words = _status(data).get("message") or data[:200].decode(errors="replace").strip()
     message = f"{method} {path}: {status} {words}"
     later = headers.get("Retry-After", "")
     if status in (429, 503) and later.isdecimal():

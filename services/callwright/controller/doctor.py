@@ -16,6 +16,8 @@ from callwright.store import Store
 _OLDEST = (1, 29)
 """Native sidecar containers, in the evaluation's pods."""
 _OLDEST_KUEUE = "v1beta2"
+_OLDEST_KUBERAY = (1, 5, 1)
+"""A Ray cluster's `authOptions`, which an older one does not know."""
 _DEPLOYMENT = Kind("apps/v1", "deployments")
 _NODE = Kind("v1", "nodes", namespaced=False)
 _MAY_I = Kind("authorization.k8s.io/v1", "selfsubjectaccessreviews", namespaced=False)
@@ -50,7 +52,7 @@ def examine(cluster: Cluster, namespace: str, *, store: str | None) -> Iterator[
     yield _operator(cluster, "controller", {_NAME: "callwright", "app.kubernetes.io/component": "controller"}, _INSTALL)
     for plural in ("rayjobs", "rayservices"):
         yield _kind(cluster, "ray.io/v1", plural, mend=_KUBERAY)
-    yield _operator(cluster, "KubeRay operator", {_NAME: "kuberay-operator"}, _KUBERAY)
+    yield _operator(cluster, "KubeRay operator", {_NAME: "kuberay-operator"}, _KUBERAY, oldest=_OLDEST_KUBERAY)
     yield _kind(cluster, f"kueue.x-k8s.io/{_OLDEST_KUEUE}", "workloads", mend=_KUEUE, needed=False)
     yield _operator(cluster, "Kueue", {_NAME: "kueue"}, _KUEUE, needed=False)
     for verb, group, resource in (
@@ -77,7 +79,15 @@ def _kind(cluster: Cluster, api: str, plural: str, *, mend: str, needed: bool = 
     return Finding(f"kind {plural}.{api}", "served" if found else "missing", "" if found else mend, needed)
 
 
-def _operator(cluster: Cluster, what: str, labels: dict[str, str], mend: str, needed: bool = True) -> Finding:
+def _operator(
+    cluster: Cluster,
+    what: str,
+    labels: dict[str, str],
+    mend: str,
+    *,
+    needed: bool = True,
+    oldest: tuple[int, ...] = (),
+) -> Finding:
     try:
         deployments = cluster.find(_DEPLOYMENT, None, labels=labels)
     except Forbidden:
@@ -92,7 +102,15 @@ def _operator(cluster: Cluster, what: str, labels: dict[str, str], mend: str, ne
         look = f"kubectl describe deployment {metadata['name']} -n {metadata['namespace']}"
         return Finding(what, f"{_image(deployments[0])}, no pod of it is ready", look, needed)
     places = ", ".join(f"{_image(each)} in {each['metadata']['namespace']}" for each in ready)
+    if any(_is_older(_image(each), oldest) for each in ready):
+        return Finding(what, places, f"upgrade it to {'.'.join(map(str, oldest))} or newer", needed)
     return Finding(what, places)
+
+
+def _is_older(image: str, oldest: tuple[int, ...]) -> bool:
+    """Return whether an image's tag is a version before `oldest`; one that is no version may be any."""
+    tag = re.search(r":v?(\d+)\.(\d+)\.(\d+)", image)
+    return tag is not None and tuple(map(int, tag.groups())) < oldest
 
 
 def _image(deployment: Object) -> str:

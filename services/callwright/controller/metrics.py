@@ -42,20 +42,20 @@ class Metrics:
         )
         self._failures = Counter(
             "callwright_failed_looks",
-            "Looks that will be made again soon, by the error.",
+            "Looks and watches that have failed and will be made again, by the error.",
             error,
             registry=self.registry,
         )
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Time a reconciliation, and count it when it raises."""
+        """Time a reconciliation."""
         with self._seconds.time():
-            try:
-                yield
-            except BaseException as error:
-                self._failures.labels(type(error).__name__).inc()
-                raise
+            yield
+
+    def count_failed(self, error: Exception) -> None:
+        """A look or a watch has failed of `error`."""
+        self._failures.labels(type(error).__name__).inc()
 
     def see(self, key: Key, phase: str | None, *, held_up: bool = False) -> None:
         """The document at `key` is in `phase`, None when it is gone, and waits for somebody or does not."""

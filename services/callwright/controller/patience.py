@@ -1,6 +1,7 @@
 """`Patience`: how long to wait after a failure before the next try. Knows nothing of what is tried."""
 
 import logging
+from collections.abc import Callable
 
 from callwright.controller.cluster import TooManyRequests
 from callwright.errors import CallwrightError, Conflict, Permanent
@@ -13,12 +14,12 @@ _logger = logging.getLogger("callwright.controller")
 class Patience:
     """The failures in a row of one thing that is tried again until it succeeds."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, count: Callable[[Exception], None] = lambda error: None) -> None:
+        self._name, self._count_failed = name, count
         self._failed = ""
         self._count = 0
         self.trouble = ""
-        """What fails, and of what."""
+        """What fails, and of what; empty while nothing does."""
 
     def after(self, error: Exception) -> float:
         """Return the seconds to wait after `error`, which is logged.
@@ -26,6 +27,7 @@ class Patience:
         They grow while the same call fails: a try that fails at another one has got on. An API server that says when
         to come back is not asked before.
         """
+        self._count_failed(error)
         failed = str(error).partition(": ")[0]
         self._count = self._count + 1 if failed == self._failed else 1
         self._failed = failed
@@ -43,4 +45,4 @@ class Patience:
 
     def renew(self) -> None:
         """A try has succeeded."""
-        self._failed, self._count = "", 0
+        self._failed, self._count, self.trouble = "", 0, ""

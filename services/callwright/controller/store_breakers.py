@@ -1,6 +1,7 @@
 """`StoreBreakers`: a store that does not answer is asked for one document at a time, so that it holds up no other's.
 
-One worker waits for it; every other document of the store, in whichever folder of its bucket, is told so at once.
+One worker waits for it; every other document of the store, in whichever folder of its bucket, is told so at once. So
+are those of further stores that do not answer where several workers wait already.
 """
 
 import threading
@@ -10,6 +11,9 @@ from contextlib import contextmanager
 from callwright.controller.cluster import NoAnswer
 from callwright.errors import Temporary, Unavailable
 from callwright.store.url import StoreURL
+
+_MOST_TRIED = 3
+"""Stores that do not answer and are asked at once; the other workers are there for the stores that do."""
 
 
 class StoreBreakers:
@@ -28,7 +32,7 @@ class StoreBreakers:
         bucket = f"{place.scheme}://{place.host or place.path}"
         with self._lock:
             broken = bucket in self._broken
-            if broken and bucket in self._tried:
+            if broken and (bucket in self._tried or len(self._tried) == _MOST_TRIED):
                 raise Unavailable(f"asking the store {url}: it does not answer; it is asked again until it does")
             if broken:
                 self._tried.add(bucket)

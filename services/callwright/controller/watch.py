@@ -1,6 +1,6 @@
 """Follows the objects of a kind: a list of them, then every change, for ever, whatever becomes of single requests.
 
-    for change in follow(cluster, FINE_TUNE, "team-a", stop=stop): ...
+    for change in follow(cluster, FINE_TUNE, "team-a", patience=patience, stop=stop): ...
 
 What changed while nobody watched is found in the next list, so nothing is missed. Knows nothing of documents.
 """
@@ -18,14 +18,19 @@ _PAUSE_SECONDS = 0.2
 
 
 def follow(
-    cluster: Cluster, kind: Kind, namespace: str | None, *, selector: str = "", stop: threading.Event
+    cluster: Cluster,
+    kind: Kind,
+    namespace: str | None,
+    *,
+    selector: str = "",
+    patience: Patience,
+    stop: threading.Event,
 ) -> Iterator[tuple[Object, bool]]:
     """Yield each object and whether it is there; those that the list has are told again with every list.
 
-    A failed request is made again by `Patience`, from the list on. A watch lasts a minute, a list ten.
+    A failed request is made again by `patience`, from the list on. A watch lasts a minute, a list ten.
     """
     known: dict[tuple[str, str], Object] = {}
-    patience = Patience(f"watching {kind.plural} in {namespace or 'every namespace'}")
     while not stop.is_set():
         try:
             found, version = cluster.list(kind, namespace, selector=selector)
