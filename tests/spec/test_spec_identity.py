@@ -13,6 +13,8 @@ from callwright.spec.model import DialectName, SpecModel, Train
 
 DOCUMENTS = Path(__file__).parent / "documents"
 """Documents as users wrote them, and as an API server of the first release stored them, with the names they had."""
+LATER = DOCUMENTS / "without-dialect"
+"""Of a later release, which takes the base's own dialect where none is named."""
 _FIRST = {"dialect": "ms_agent"}
 """What an API server of the first release wrote into a document that names no dialect."""
 SHORT: dict[str, Any] = {
@@ -43,6 +45,20 @@ def test_a_stored_document_keeps_its_names(path: Path):
         assert names(document)[0] != stored["names"][0]
         document = FineTune.model_validate(stored["document"] | {"spec": stored["document"]["spec"] | _FIRST})
     assert names(document) == stored["names"]
+
+
+@pytest.mark.parametrize("path", sorted(LATER.glob("*.json")), ids=lambda path: path.stem)
+def test_a_document_that_a_later_release_stored_keeps_its_names(path: Path):
+    stored = json.loads(path.read_text())
+    assert names(FineTune.model_validate(stored["document"])) == stored["names"]
+
+
+def test_a_stored_document_holds_every_default_that_names_depend_on():
+    """So that changing one is seen by its names. Write a field that is added into it; the names stay."""
+    stored = json.loads((LATER / "every-field-stored.json").read_text())["document"]
+    parts = {*identity.TRAINING, *identity.MERGE, *identity.MEASUREMENT}
+    full = FineTune.model_validate(stored).model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert {part: full["spec"].get(part) for part in parts} == {part: stored["spec"].get(part) for part in parts}
 
 
 def test_a_document_has_the_same_names_once_all_defaults_are_written_into_it():
