@@ -140,22 +140,31 @@ def _held_out(id: str, text: str, offer: Offer, calls: list[Row]) -> Row:
 
 
 def _row(rng: random.Random, deck: Deck) -> Row:
-    draw_row = rng.random()
-    if draw_row < 0.16:
+    """Return a conversation of one to three requests about the same tools."""
+    asked: tuple[Asked, ...]
+    drawn = rng.random()
+    if drawn < 0.16:
         text, asked, offer = _two(rng, deck, "train")
-        return _conversation(offer, _called(text, asked) + (_ending(rng, asked) if rng.random() < 0.2 else []))
-    tool = deck.deal()
-    offer = _offer(rng, [(tool, looks.some_look(rng, tool))], known(), looks_too=True)
-    if draw_row < 0.38:
-        messages = _quiet(rng, offer)
-        if rng.random() < 0.5:
-            messages += _one_call(rng, offer, tool, told=0.1)
-        return _conversation(offer, messages)
-    if draw_row < 0.46 and _may_lack(tool):
-        return _conversation(offer, _asked_back(rng, offer, tool))
-    messages = _one_call(rng, offer, tool, told=0.45)
-    if messages[-1].get("tool_calls") is None and rng.random() < 0.6:
-        messages += _quiet(rng, offer) if rng.random() < 0.4 else _one_call(rng, offer, rng.choice(offer)[0], told=0)
+        messages = _called(text, asked)
+    else:
+        tool = deck.deal()
+        offer = _offer(rng, [(tool, looks.some_look(rng, tool))], known(), looks_too=True)
+        if drawn < 0.38:
+            asked, messages = (), _quiet(rng, offer)
+        elif drawn < 0.46 and _may_lack(tool):
+            asked, messages = _asked_back(rng, offer, tool)
+        else:
+            asked, messages = _one_call(rng, offer, tool)
+    for _ in range(rng.choice((0, 0, 1, 1, 2))):
+        if asked:
+            messages += _ending(rng, asked)
+        if rng.random() < 0.35:
+            asked, more = (), _quiet(rng, offer)
+        else:
+            asked, more = _one_call(rng, offer, rng.choice(offer)[0])
+        messages += more
+    if asked and rng.random() < 0.15:
+        messages += _ending(rng, asked)
     return _conversation(offer, messages)
 
 
@@ -223,26 +232,26 @@ def _quiet(rng: random.Random, offer: Offer) -> list[Message]:
     return _told(asking.ask(rng, tool, PLAIN, "train").text, rng.choice(_REFUSALS))
 
 
-def _one_call(rng: random.Random, offer: Offer, tool: Tool, *, told: float) -> list[Message]:
-    """Return a request for a call, and the call; its result is told in the share `told`."""
+def _one_call(rng: random.Random, offer: Offer, tool: Tool) -> tuple[tuple[Asked, ...], list[Message]]:
+    """Return a request for a call, and the call."""
     asked = asking.ask(rng, tool, dict(offer)[tool], "train")
-    return _called(asked.text, (asked,)) + (_ending(rng, (asked,)) if rng.random() < told else [])
+    return (asked,), _called(asked.text, (asked,))
 
 
 def _may_lack(tool: Tool) -> bool:
     return bool(tool.required) and not any(parameter.words or parameter.many for parameter in tool.required)
 
 
-def _asked_back(rng: random.Random, offer: Offer, tool: Tool) -> list[Message]:
+def _asked_back(rng: random.Random, offer: Offer, tool: Tool) -> tuple[tuple[Asked, ...], list[Message]]:
     """Return a request without values, the question for them, their values in half of the cases, and the call."""
     look = dict(offer)[tool]
     names = [asking.spoken_name(parameter, look) for parameter in tool.required]
     question = _ASK_BACK.format(" and the ".join([", the ".join(names[:-1]), names[-1]] if len(names) > 1 else names))
     messages = _told(asking.ask_bare(rng, tool), question)
     if rng.random() < 0.5:
-        return messages
+        return (), messages
     asked = asking.tell_values(rng, tool, look, "train")
-    return messages + _called(asked.text, (asked,))
+    return (asked,), messages + _called(asked.text, (asked,))
 
 
 def _told(question: str, answer: str) -> list[Message]:
