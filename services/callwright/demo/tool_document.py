@@ -42,13 +42,13 @@ spec:
     evalSteps: 200
     saveSteps: 200
   resources:
-    workers: 1
+    workers: 2
   evaluate:
     sets:
 {sets}
     maxTokens: 160
     gate:
-      minAccuracy: 0.5
+      minAccuracy: 0.4
   deploy:
     engine:
       dtype: bfloat16
