@@ -151,7 +151,7 @@ def _row(rng: random.Random, deck: Deck) -> Row:
         offer = _offer(rng, [(tool, looks.some_look(rng, tool))], known(), looks_too=True)
         if drawn < 0.38:
             asked, messages = (), _quiet(rng, offer)
-        elif drawn < 0.46 and _may_lack(tool):
+        elif drawn < 0.49 and _may_lack(tool):
             asked, messages = _asked_back(rng, offer, tool)
         else:
             asked, messages = _one_call(rng, offer, tool)

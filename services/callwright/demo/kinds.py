@@ -112,7 +112,7 @@ def pseudo_word(rng: random.Random, syllables: int = 0) -> str:
     )
 
 
-def _name(rng: random.Random, known: list[str], share: float = 0.6) -> str:
+def _name(rng: random.Random, known: list[str], share: float = 0.75) -> str:
     return rng.choice(known) if rng.random() < share else pseudo_word(rng, 2).capitalize()
 
 
@@ -125,11 +125,11 @@ def _digits(rng: random.Random, *counts: int) -> str:
 
 
 def _person(rng: random.Random) -> str:
-    return f"{_name(rng, _FIRST)} {_name(rng, _LAST, 0.5)}"
+    return f"{_name(rng, _FIRST)} {_name(rng, _LAST)}"
 
 
 def _city(rng: random.Random) -> str:
-    return _name(rng, _CITIES, 0.65)
+    return _name(rng, _CITIES)
 
 
 def _code(rng: random.Random) -> str:
