@@ -1,8 +1,8 @@
 """vLLM's plugin for processors with AMX: asks the kernel for it.
 
-vLLM's attention on CPUs takes AMX's instructions where the processor has them, though Linux grants them only to processes
-that ask: https://docs.kernel.org/arch/x86/xstate.html. oneDNN asks before its first large product of matrices; in a
-small model attention comes first, and SIGILL ends the engine. vLLM calls plugins in each of its processes.
+vLLM's attention on CPUs takes AMX's instructions where the processor has them, though Linux grants them to none but
+processes that ask (https://docs.kernel.org/arch/x86/xstate.html). oneDNN asks before its first large product of
+matrices; in a small model attention comes first, and SIGILL ends the engine. vLLM calls plugins in each process.
 """
 
 import ctypes
