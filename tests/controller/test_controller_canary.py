@@ -427,3 +427,16 @@ def test_a_document_that_asks_for_its_canary_no_more_leaves_none(
         assert tried(play, reconciler) == run
         assert stands(play, registry) == ("v1", "v1", run)
         assert condition(play.status(), "Canary")[:2] == ("Unknown", "Trying")
+
+
+def test_a_document_that_goes_while_no_controller_watches_leaves_none(
+    play: Play, reconciler: Reconciler, registry: Registry, sidecars: Sidecars, request: pytest.FixtureRequest
+) -> None:
+    """The next controller finds what it has left, from the RayService."""
+    play.apply(play.document(deploy={"service": SERVICE, "canary": BOUNDS}))
+    run = tried(play, reconciler)
+    assert stands(play, registry) == ("v1", "v1", run)
+    play.cluster.delete(FINE_TUNE, play.namespace, "weather")
+    request.getfixturevalue("controller")
+    play.wait_until(lambda: stands(play, registry) == ("v1", "v1", None), "no canary")
+    assert rollout.rollouts(play.service())["weather"].outcome == "Superseded"

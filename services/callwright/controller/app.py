@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
+from callwright.controller import promotion
 from callwright.controller.cluster import FINE_TUNE, JOB, RAY_JOB, RAY_SERVICE, Kind, Object
 from callwright.controller.desired import FINE_TUNE_LABEL
 from callwright.controller.metrics import Metrics
@@ -46,7 +47,7 @@ class Controller:
             (FINE_TUNE, "", self._see_document),
             (RAY_JOB, FINE_TUNE_LABEL, self._see_child),
             (JOB, FINE_TUNE_LABEL, self._see_child),
-            (RAY_SERVICE, SERVE_CONFIG, self._see_service),
+            (RAY_SERVICE, "", self._see_service),
         )
         watchers = [
             self._thread(partial(self._watch, kind, namespace, selector, see, stop), name=f"watch {kind.plural}")
@@ -109,8 +110,12 @@ class Controller:
             self._queue.add(key)
 
     def _see_service(self, service: Object, there: bool) -> None:
-        if there:
-            self._services.add((service["metadata"]["namespace"], service["metadata"]["name"]))
+        metadata = service["metadata"]
+        if there and SERVE_CONFIG in (metadata.get("labels") or {}):
+            self._services.add((metadata["namespace"], metadata["name"]))
+        for name in promotion.tried_in(service) if there else ():
+            if (metadata["namespace"], name) not in self._documents:  # it may have gone while nobody watched
+                self._queue.add((metadata["namespace"], name))
 
     def _work(self, queue: WorkQueue, look: Callable[[Key], float | None]) -> None:
         while (key := queue.take()) is not None:

@@ -12,6 +12,8 @@ from callwright.spec.status import Status
 
 _BEGUN = ("Updating", "Waiting")
 """Reasons of the condition Deployed while the RayService takes the version."""
+_FINE_TUNE = "FineTune "
+"""What stands before a FineTune's name where it is who brings a version."""
 
 
 def promote(context: Context, status: Status) -> Status:
@@ -55,7 +57,13 @@ def promote(context: Context, status: Status) -> Status:
 
 def name_of(finetune: str) -> str:
     """Return what a FineTune is called as who brings a version into a RayService."""
-    return f"FineTune {finetune}"
+    return f"{_FINE_TUNE}{finetune}"
+
+
+def tried_in(service: Object) -> list[str]:
+    """Return the FineTunes whose canaries are under way in a RayService."""
+    tried = [last.by for last in rollout.rollouts(service).values() if last.is_tried]
+    return [by.removeprefix(_FINE_TUNE) for by in tried if by.startswith(_FINE_TUNE)]
 
 
 def _roll_out(context: Context, status: Status, found: Object) -> Status:
