@@ -6,6 +6,7 @@ Commands out of the rendered pods run here as processes, against a sidecar.
 import base64
 import copy
 import hashlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -543,6 +544,13 @@ def test_dashboard_shows_what_the_sidecar_counts(production: list[Object], sidec
     names = {word for word in asked.replace("(", " ").replace("{", " ").split() if word.startswith("callwright_")}
     assert {"callwright_breaker", "callwright_requests_total", "callwright_foreign_tokens_total"} <= names
     assert names <= known | {f"{name}_bucket" for name in known} | {f"{name}_total" for name in known}
+    vllm = importlib.util.find_spec("vllm")
+    assert vllm is not None
+    assert vllm.origin is not None
+    loggers = Path(vllm.origin).with_name("v1") / "metrics/loggers.py"
+    told = re.findall(r'name="vllm:(\w+)"', loggers.read_text(encoding="utf-8"))
+    shown = set(re.findall(r"ray_vllm_\w+", asked))
+    assert {"ray_vllm_num_requests_waiting"} <= shown <= {f"ray_vllm_{name}" for name in told}, "as Ray exports them"
 
 
 def test_ray_lets_requests_in_as_on_one_machine(production: list[Object]) -> None:

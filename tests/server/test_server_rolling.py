@@ -206,6 +206,17 @@ def test_a_version_that_takes_over_has_as_many_replicas_as_the_one_before(stack:
     assert stack.ask() == "v3"
 
 
+def test_where_no_replica_is_left_a_version_starts_one_before_it_is_taken_for_served(stack: Stack) -> None:
+    """So one that cannot start is told, though nobody asks for it."""
+    stack.deploy("v2", replicas=0, scale_down_seconds=0)
+    while stack.replicas():
+        time.sleep(0.1)
+    stack.deploy("missing", replicas=0, until="DEPLOY_FAILED")
+    stack.deploy("v3", replicas=0)
+    assert stack.replicas() == 1
+    assert stack.ask() == "v3"
+
+
 def test_a_replica_killed_in_a_stream_ends_that_stream_alone(stack: Stack) -> None:
     stack.deploy("v3", replicas=2)
     with contextlib.ExitStack() as streams:
