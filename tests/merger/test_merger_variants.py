@@ -110,6 +110,8 @@ def test_plain_lora_is_exact(case: Case, tmp_path: Path, merged: Merged) -> None
     assert manifest.verification is not None
     assert manifest.verification.max_difference <= manifest.verification.tolerance
     assert manifest.verification.top1_agreement > 0.9
+    if case.family == "qwen2":
+        assert manifest.verification.max_difference < 1e-4  # base + adapter is rounded alike
 
 
 @pytest.mark.parametrize("case", OTHER, ids=str)

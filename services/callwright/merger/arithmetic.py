@@ -13,7 +13,7 @@ from callwright.merger.adapter import LowRank
 from callwright.merger.checkpoint import BLOCK_BYTES, SIZES, Read, TensorRef, read_local
 from callwright.merger.plan import OutputTensor
 
-_TORCH = {
+TORCH = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
@@ -34,7 +34,7 @@ def merged_blocks(tensor: OutputTensor) -> Iterator[memoryview]:
     for first, end in _spans(tensor.source):
         values = rows(tensor.source, first, end).float()
         change(values, first, end)
-        result = values.to(_TORCH[tensor.dtype])
+        result = values.to(TORCH[tensor.dtype])
         if tensor.dtype == "F16" and not torch.isfinite(result).all():
             raise StageFailed(f"merging: {tensor.name} has values beyond float16; choose bfloat16 or float32")
         yield result.flatten().view(torch.uint8).numpy().data
@@ -45,7 +45,7 @@ def rows(tensor: TensorRef, first: int, end: int, read: Read = read_local) -> to
     width = math.prod(tensor.shape[1:])
     size = width * SIZES[tensor.dtype]
     data = read(tensor.file, tensor.start + first * size, (end - first) * size)
-    return torch.frombuffer(data, dtype=_TORCH[tensor.dtype]).view(end - first, width)
+    return torch.frombuffer(data, dtype=TORCH[tensor.dtype]).view(end - first, width)
 
 
 def load(tensor: TensorRef, read: Read = read_local) -> torch.Tensor:

@@ -7,11 +7,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
-from callwright.merger.arithmetic import rows
+from callwright.merger.arithmetic import TORCH, rows
 from callwright.merger.checkpoint import Read, TensorRef, same_bytes
 from callwright.merger.plan import located
 
@@ -25,18 +26,33 @@ class UnmappedError(Exception):
 class Stream:
     """Lets a model without weights compute, reading each weight when it is needed."""
 
-    def __init__(self, tensors: Mapping[str, TensorRef], read: Read, tied: Mapping[str, str]) -> None:
-        """`tied` has the parameters that the model says share another one's weight, by name."""
+    def __init__(
+        self,
+        tensors: Mapping[str, TensorRef],
+        read: Read,
+        tied: Mapping[str, str],
+        rounded: Mapping[str, TensorRef] | None = None,
+    ) -> None:
+        """`tied` has the parameters that the model says share another one's weight, by name.
+
+        A weight computes as if it, with the LoRA that PEFT adds to it, were rounded to the dtype of the tensor of its
+        name in `rounded`. What DoRA scales and what is added to anything but a linear layer stays exact.
+        """
         self._tensors = tensors
         self._read = read
         self._tied = tied
+        self._rounded = rounded or {}
         self._holders: dict[str, str | None] = {}
         self.used: set[str] = set()
         """Tensors that the model has a place for."""
+        self.exact: set[str] = set()
+        """Dtypes that what stays exact would have been rounded to."""
 
     def attach(self, model: nn.Module) -> None:
         """Let every module of `model` that lacks weights read them. Raises `UnmappedError`."""
         real = {plain(name): parameter.data for name, parameter in model.named_parameters() if not parameter.is_meta}
+        if any("lora_" not in name for name in real):  # trained whole
+            self.exact |= {ref.dtype for ref in self._rounded.values() if _is_low(ref)}
         # DoRA's forward pass looks at the weight itself; everything else asks its layer for the product.
         dora = {
             path: module for path, module in model.named_modules() if getattr(module, "lora_magnitude_vector", None)
@@ -46,6 +62,9 @@ class Stream:
             if not lacking or path.endswith("original_module"):
                 continue
             values = {name: self._values(plain(f"{path}.{name}"), real) for name in lacking}
+            if "weight" in values:
+                layer = model.get_submodule(path.rpartition(".")[0])
+                values["weight"] = self._rounded_to(values["weight"], module, layer, plain(f"{path}.weight"))
             above = dora.get(path.rpartition(".")[0])
             if above is not None or not _compute_by_rows(module, values):
                 _load_around(above or module, module, values)
@@ -60,6 +79,15 @@ class Stream:
             return _Values(tuple(own.shape), lambda first, end: own[first:end].float())
         ref = self._tensors[found]
         return _Values(ref.shape, lambda first, end: rows(ref, first, end, self._read).float())
+
+    def _rounded_to(self, weight: "_Values", module: nn.Module, layer: nn.Module, name: str) -> "_Values":
+        ref = self._rounded.get(located(name, self._rounded))
+        if ref is None or not _is_low(ref):
+            return weight
+        made = _rounded(weight, module, layer, TORCH[ref.dtype])
+        if made is None:
+            self.exact.add(ref.dtype)
+        return made or weight
 
     def _holder(self, name: str) -> str | None:
         """Return the tensor that gives a parameter its values when transformers loads the model; None where there is
@@ -98,6 +126,30 @@ class _Values:
         for first in range(0, count, stride):
             end = min(first + stride, count)
             yield first, end, self.rows(first, end)
+
+
+def _is_low(ref: TensorRef) -> bool:
+    """Return whether float32 has values that the tensor can't hold."""
+    return ref.is_float and TORCH[ref.dtype].itemsize < torch.float32.itemsize
+
+
+def _rounded(weight: _Values, module: nn.Module, above: nn.Module, dtype: torch.dtype) -> _Values | None:
+    """Return the weight whose sum with what PEFT's layer `above` adds to it is one that `dtype` holds; None where that
+    is no sum, or of no linear layer.
+    """
+    if getattr(above, "base_layer", None) is not module:
+        return _Values(weight.shape, lambda first, end: weight.rows(first, end).to(dtype).float())
+    lora: Any = above
+    if type(module) is not nn.Linear or lora.lora_magnitude_vector:
+        return None
+    (name,) = lora.lora_A  # the one adapter
+    a, b, scale = lora.lora_A[name].weight, lora.lora_B[name].weight, lora.scaling[name]
+
+    def rows(first: int, end: int) -> torch.Tensor:
+        added: torch.Tensor = scale * (b[first:end] @ a)
+        return (weight.rows(first, end) + added).to(dtype).float() - added
+
+    return _Values(weight.shape, rows)
 
 
 def _compute_by_rows(module: nn.Module, values: Mapping[str, _Values]) -> bool:
