@@ -156,6 +156,20 @@ def test_the_page_is_whole_and_a_models_words_stay_words(found: Findings, tmp_pa
     assert "+65.0 points" in markdown
 
 
+def test_the_page_shows_what_each_model_made_of_the_same_requests(found: Findings):
+    base, tuned = found.reports.values()
+    assert len(tuned.samples) == 10
+    assert [(row.set, row.id) for row in base.samples] == [(row.set, row.id) for row in tuned.samples]
+    assert {bool(row.what) for row in tuned.samples} == {False, True}
+    page = pages.html(found, {"curve.png": b"\x89PNG"})
+    reader = Reader()
+    reader.feed(page)
+    _, _, table = reader.text.partition("The same requests")
+    assert "expectedbasefine-tuned" in table.replace("\n", "")
+    assert reader.images == ["data:image/png;base64,iVBORw=="]
+    assert "script" not in reader.tags
+
+
 def test_half_surrogates_and_formulas_can_be_written_and_read(tmp_path: Path):
     asked = [row("\ud800", "Oslo", set=r"a $\x$"), row("1", "Rome", set="b"), small_talk("\udfff")]
     answer = completion("\ud83d odd", calls=[("weather", {"city": "\ud800", "\udc00": 1})])

@@ -21,12 +21,13 @@ from callwright.errors import InvalidInput, Unavailable
 from callwright.evaluator import asking
 from callwright.evaluator.endpoint import Endpoint
 from callwright.evaluator.journal import Journal, Outcome
-from callwright.evaluator.measures import Judged, failed_row, judged, measure
-from callwright.evaluator.report import FailedRow, Report
+from callwright.evaluator.measures import Judged, judged, measure, shown_row
+from callwright.evaluator.report import Report, ShownRow
 from callwright.evaluator.row import Row
 from callwright.progress import Advance
 
 _PROGRESS_SECONDS = 0.2
+_SAMPLES = 10
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,10 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.results: list[Judged] = []
-        self.worst: list[tuple[float, int, FailedRow]] = []
+        self.worst: list[tuple[float, int, ShownRow]] = []
         """Severity, minus the row's place (so that concurrency changes nothing), and the row as the report shows it."""
+        self.samples: list[tuple[str, int, ShownRow]] = []
+        """Digest of the row, its place, and the row."""
         self.errors = self.resumed = self.unanswered_in_a_row = 0
         self.gives_logprobs = True
         self.started, self.told = time.monotonic(), 0.0
@@ -162,9 +165,11 @@ class _Run:
         self.results.append(result)
         self.errors += outcome.error is not None
         if result.fault.severity:
-            shown = failed_row(row, outcome, result.fault.words)
-            entry = (result.fault.severity, -place, shown)
+            entry = (result.fault.severity, -place, shown_row(row, outcome, result.fault.words))
             self.worst = heapq.nlargest(self.worst_count, [*self.worst, entry])
+        if result.kind in ("call", "no_call"):
+            sample = (row.digest, place, shown_row(row, outcome, result.fault.words))
+            self.samples = heapq.nsmallest(_SAMPLES, [*self.samples, sample])
 
     def _tell(self, count: int, last: bool = False) -> None:
         now, done = time.monotonic(), len(self.results)
@@ -193,6 +198,7 @@ class _Run:
             total=measure(results),
             sets={name: measure([r for r in results if r.set == name]) for name in sorted({r.set for r in results})},
             failures=tuple(shown for _, _, shown in self.worst),
+            samples=tuple(shown for _, _, shown in self.samples),
             notes=tuple(notes),
             calls={r.key: r.correct for r in results if r.kind == "call"},
             no_calls={r.key: r.correct for r in results if r.kind == "no_call"},

@@ -17,7 +17,7 @@ import numpy
 
 from callwright.dialects.literals import encodable
 from callwright.evaluator.journal import Outcome
-from callwright.evaluator.report import FailedRow, Measures
+from callwright.evaluator.report import Measures, ShownRow
 from callwright.evaluator.row import Call, Kind, Row
 from callwright.evaluator.scoring import Verdict
 
@@ -169,9 +169,9 @@ def wilson(successes: int, count: int) -> tuple[float, float] | None:
     return 0.0 if not successes else middle - half, 1.0 if successes == count else middle + half
 
 
-def failed_row(row: Row, outcome: Outcome, what: str) -> FailedRow:
-    """Return a wrong answer as the report shows it, cut where it is long."""
-    return FailedRow(
+def shown_row(row: Row, outcome: Outcome, what: str) -> ShownRow:
+    """Return an answer as the report shows it, cut where it is long."""
+    return ShownRow(
         set=row.set,
         id=encodable(row.id),
         what=what,

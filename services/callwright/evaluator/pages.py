@@ -15,9 +15,10 @@ from callwright.errors import InvalidInput
 from callwright.evaluator import charts, figures
 from callwright.evaluator.figures import Line
 from callwright.evaluator.findings import Findings
-from callwright.evaluator.report import FailedRow
+from callwright.evaluator.report import ShownRow
 
-_CHARTS = {"accuracy.png": "Accuracy", "faults.png": "What came", "differences.png": "Differences"}
+_CHARTS = {"accuracy.png": "Accuracy", "faults.png": "What came", "differences.png": "Differences",
+           "curve.png": "The training"}  # fmt: skip
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|#~!])")
 _STYLE = """
 :root { color-scheme: light dark; --ink: #22303c; --quiet: #66737f; --line: #dde3e8; --good: #1b6b57; --bad: #b3402a;
@@ -29,7 +30,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } h3 { font-size: 1rem; margin-bottom: 0;
        border-top: 1px solid var(--line); padding-top: .6rem; }
 table { border-collapse: collapse; margin: .8rem 0; } th, td { padding: .25rem .9rem .25rem 0;
-       border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
+       border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; vertical-align: top;
+       overflow-wrap: anywhere; }
 img { width: 100%; max-width: 48rem; height: auto; }
 h1 + p, blockquote, h3 ~ p { color: var(--quiet); } blockquote { margin: 0; }
 .passed p > strong { color: var(--good); } .failed p > strong { color: var(--bad); }
@@ -82,6 +84,7 @@ def markdown(findings: Findings, links: Mapping[str, str]) -> str:
     names = list(dict.fromkeys(name for report in findings.reports.values() for name in report.sets))
     for name in names if len(names) > 1 else ():
         parts += [f"## Set {_text(name)}", _table(headings, figures.of_set(findings.reports, name))]
+    parts += _samples(findings)
     if candidate.failures:
         parts.append(f"## Worst answers of {_text(headings[-1])}")
         parts += map(_failed_row, candidate.failures)
@@ -93,13 +96,32 @@ def _title(findings: Findings) -> str:
     return f"Evaluation of {candidate.model}" + (f" {candidate.version}" if candidate.version else "")
 
 
-def _table(headings: Sequence[str], lines: Sequence[Line]) -> str:
+def _table(headings: Sequence[str], lines: Sequence[Line], *, align: str = "---:") -> str:
     rows = [("", *headings), *((line.words, *(cell or "–" for cell in line.cells)) for line in lines)]
     head, *body = ("".join(f"| {_text(cell)} " for cell in row) + "|" for row in rows)
-    return "\n".join([head, "|---|" + "---:|" * len(headings), *body])
+    return "\n".join([head, "|---|" + f"{align}|" * len(headings), *body])
 
 
-def _failed_row(row: FailedRow) -> str:
+def _samples(findings: Findings) -> list[str]:
+    """Return a table of what every model made of the same few requests, if there are any."""
+    answers = {
+        heading: {(row.set, row.id): row for row in report.samples} for heading, report in findings.reports.items()
+    }
+    asked = [row for row in findings.candidate.samples if all((row.set, row.id) in each for each in answers.values())]
+    if not asked:
+        return []
+    lines = [
+        Line(f"{row.set}: {row.prompt}", (row.expected, *(_answer(each[row.set, row.id]) for each in answers.values())))
+        for row in asked
+    ]
+    return ["## The same requests", _table(["expected", *answers], lines, align="---")]
+
+
+def _answer(row: ShownRow) -> str:
+    return f"{row.got} ({row.what or 'right'})"
+
+
+def _failed_row(row: ShownRow) -> str:
     blocks = (("prompt", row.prompt), ("expected", row.expected), ("got", row.got))
     return "\n\n".join(
         [f"### {_text(f'{row.set}/{row.id}: {row.what}')}", *(f"{word}\n\n{_code(text)}" for word, text in blocks)]

@@ -85,15 +85,15 @@ class Measures(ReportModel):
     """Tokens written."""
 
 
-class FailedRow(ReportModel):
-    """One wrong answer."""
+class ShownRow(ReportModel):
+    """One answer, as a report shows it."""
 
     set: str
     """Set that the request is from."""
     id: str
     """The request's id in it."""
     what: str
-    """What is wrong with the answer."""
+    """What is wrong with the answer; empty where it is right."""
     prompt: str
     """End of the conversation that was put."""
     expected: str
@@ -121,8 +121,10 @@ class Report(ReportModel):
     """Over every set."""
     sets: dict[str, Measures]
     """Per set."""
-    failures: tuple[FailedRow, ...] = ()
+    failures: tuple[ShownRow, ...] = ()
     """The worst answers, worst first."""
+    samples: tuple[ShownRow, ...] = ()
+    """Answers to a few requests, right and wrong: of the same rows always to the same ones."""
     notes: tuple[str, ...] = ()
     """What a reader must know to trust the numbers."""
     calls: dict[str, bool] = Field(default_factory=dict)
@@ -134,4 +136,4 @@ class Report(ReportModel):
 
     def summary(self) -> dict[str, Any]:
         """Return the figures without rows: for a manifest, or to print."""
-        return self.model_dump(mode="json", exclude={"failures", "calls", "no_calls", "losses"})
+        return self.model_dump(mode="json", exclude={"failures", "samples", "calls", "no_calls", "losses"})
