@@ -28,7 +28,9 @@ _LABEL_KEY = (
 )
 LabelKey = Annotated[str, Field(pattern=_LABEL_KEY, max_length=317)]
 LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$", max_length=63)]
-StoreURL = Annotated[str, Field(pattern=r"^(file|s3|gs|az|memory)://[^?#]*$")]
+StoreURL = Annotated[
+    str, Field(pattern=r"^(file://(localhost)?/[^?#]*|(s3|gs|az)://[^/?#]+(/[^?#]*)?|memory://[^?#]*)$")
+]
 _UNIT = r"(k|[MGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?"
 Quantity = Annotated[str, Field(pattern=rf"^[0-9]+(\.[0-9]+)?(m|{_UNIT})$")]
 """A quantity of Kubernetes, such as `500m` or `8Gi`."""
