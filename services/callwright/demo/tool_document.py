@@ -33,6 +33,7 @@ spec:
   train:
     learningRate: 6.0e-4
     {length}
+    seed: {seed}
     batchSize: 2
     sequencesPerStep: 4
     maxGradNorm: 1.0
@@ -65,13 +66,14 @@ _MEANINGS = {
 }
 
 
-def write_document(path: Path, corpus: Corpus, *, base: Path | str, steps: int | None = None) -> Path:
+def write_document(path: Path, corpus: Corpus, *, base: Path | str, steps: int | None = None, seed: int = 11) -> Path:
     """Write the demo's document to `path` and return it; it trains for `steps`, or once over the corpus."""
     text = _DOCUMENT.format(
         name=NAME,
         base=base,
         agent=corpus.agent,
         replay=corpus.replay,
+        seed=seed,
         length=f"steps: {steps}" if steps else "epochs: 1",
         sets="\n".join(_set_line(name, file) for name, file in corpus.sets.items()),
     )
