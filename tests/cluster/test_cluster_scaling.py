@@ -11,7 +11,10 @@ from release import SERVED, Serving
 import kube
 
 pytestmark = pytest.mark.timeout(1200)
-QUICKLY = ("serve.autoscaling.downscale_to_zero_delay_s=10", "serve.scaleDownSeconds=10", "serve.scaleUpSeconds=1")
+QUICKLY = (
+    "serve.autoscaling.downscale_to_zero_delay_s=10", "serve.scaleUpSeconds=1", "serve.scaleDownSeconds=10",
+    "serve.replacementSeconds=5", "serve.drainSeconds=20",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
