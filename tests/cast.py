@@ -199,6 +199,10 @@ class Play:
         report = {"step": step, "steps": 120, "loss": loss}
         self.store.put_bytes(f"runs/{run}/report.json", json.dumps(report).encode())
 
+    def refused(self, run: str, why: str) -> None:
+        """The report of a trainer that can't do what is asked for, however often it is tried."""
+        self.store.put_bytes(f"runs/{run}/report.json", json.dumps({"status": "refused", "message": why}).encode())
+
     def publish(self, model: str, version: str, **fields: Any) -> None:
         """A version as the merge leaves it."""
         publish_version(self.store, version, {"config.json": b"{}"}, name=model, **fields)

@@ -34,6 +34,13 @@ from callwright.store import Store, kept_base, resolve_base
 from callwright.store.documents import read_object
 
 T = TypeVar("T", bound="StageConfig")
+REFUSALS = "CALLWRIGHT_REFUSALS"
+"""Variable of the environment, `report` where whoever started the trainer reads in the run's report what it refuses.
+
+KubeRay tries again whatever does not exit 0, on a Ray cluster of its own each time.
+"""
+REFUSED = "refused"
+"""Status in the report of a run whose training would fail however often it is tried."""
 
 
 @dataclass(frozen=True)

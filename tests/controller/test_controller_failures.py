@@ -97,6 +97,28 @@ def test_a_wrong_input_is_told_from_the_preparation_s_pod(play: Play, reconciler
     assert "nothing was trained yet" in status["message"]
 
 
+def test_a_training_that_is_refused_is_not_tried_again(play: Play, reconciler: Reconciler) -> None:
+    """KubeRay makes a Ray cluster anew for what does not exit 0: so the trainer does, and its report says why."""
+    play.apply(play.document())
+    run = play.live(reconciler, until="Training", but="train")["run"]
+    head = play.child(RAY_JOB, "train")["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert {"name": "CALLWRIGHT_REFUSALS", "value": "report"} in head["env"]
+    play.refused(run, "loading the base: no file named model.safetensors")
+    play.ray_job("Complete", "SUCCEEDED")
+    status = look(reconciler, play)
+    assert (status["phase"], condition(status, "Trained")) == ("Failed", ("False", "InvalidInput"))
+    assert "train failed: InvalidInput: loading the base: no file named model.safetensors" in status["message"]
+    assert look(reconciler, play) == status
+    assert len(play.cluster.find(RAY_JOB, play.namespace)) == 1
+    play.change(resources={"memoryPerWorker": "64Gi"})
+    play.live(reconciler, until="Training", but="train")
+    play.ray_job("Running", "RUNNING")
+    assert look(reconciler, play)["phase"] == "Training", "an earlier refusal is none of this try's"
+    play.trained(run)
+    play.ray_job("Complete", "SUCCEEDED")
+    assert play.live(reconciler)["attempt"] == 1
+
+
 def test_an_evaluation_without_a_record_has_failed(play: Play, reconciler: Reconciler) -> None:
     play.apply(play.document())
     play.live(reconciler, until="Evaluating", but="evaluate")

@@ -22,7 +22,7 @@ from callwright.controller.run_store import RunStore
 from callwright.controller.store_breakers import StoreBreakers
 from callwright.errors import InvalidInput, Unavailable
 from callwright.server.preflight import free_ports
-from callwright.store import Store
+from callwright.store import Registry, Store
 from cast import NOW, SERVICE, Play
 
 QUOTA = Kind("v1", "resourcequotas")
@@ -203,20 +203,70 @@ def test_a_pod_that_works_before_it_is_ready_runs(play: Play, reconciler: Reconc
     assert merged["reason"] == "Running"
 
 
+REFUSAL = "reading s3://bucket/key: refused: AccessDenied"
+
+
+def refused(*_: Any) -> bytes:
+    raise InvalidInput(REFUSAL)
+
+
+def refused_look(play: Play, reconciler: Reconciler, kind: type, method: str) -> None:
+    """A look at which the store refuses a read: nothing is decided, and the status says why."""
+    before = play.status()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, method, refused)
+        with pytest.raises(InvalidInput, match="AccessDenied") as raised:
+            reconciler.reconcile(play.namespace, "weather")
+    assert play.status() == before
+    reconciler.tell(play.namespace, "weather", raised.value)
+    assert ready(play.status()) == ("False", "InvalidInput", REFUSAL)
+
+
+STAGES = {"prepare": "Preparing", "train": "Training", "merge": "Merging", "evaluate": "Evaluating"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_store_that_refuses_is_told_and_asked_again(play: Play, reconciler: Reconciler, stage: str) -> None:
+    """Also where a stage has ended well: what may not be read is not absent."""
+    play.apply(play.document())
+    play.live(reconciler, until=STAGES[stage], but=stage)
+    play.turn()
+    refused_look(play, reconciler, Store, "get_bytes")
+    assert play.live(reconciler)["attempt"] == 0
+
+
+def test_a_pointer_that_may_not_be_read_fails_no_evaluation(play: Play, reconciler: Reconciler) -> None:
+    play.apply(play.document())
+    play.live(reconciler, until="Merging", but="merge")
+    play.turn()
+    refused_look(play, reconciler, Registry, "promoted")
+    assert play.live(reconciler)["attempt"] == 0
+
+
+def test_reports_that_may_not_be_read_are_not_measured_anew(play: Play, reconciler: Reconciler) -> None:
+    play.apply(play.document())
+    play.evaluated(play.live(reconciler, until="Evaluating", but="evaluate")["run"], passed=False)
+    play.job("evaluate")
+    play.live(reconciler, until="Rejected")
+    play.change(evaluate={"gate": {"minAccuracy": 0.5}})
+    refused_look(play, reconciler, Store, "get_bytes")
+    assert play.live(reconciler)["attempt"] == 0
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_run_that_failed_is_told_though_the_store_refuses(
-    play: Play, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+    play: Play, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     play.apply(play.document())
-    play.live(reconciler, until="Training", but="train")
-    play.ray_job("Failed", "FAILED", reason="AppFailed", message="Job has ended")
+    play.live(reconciler, until=STAGES[stage], but=stage)
+    if stage == "train":
+        play.ray_job("Failed", "FAILED", reason="AppFailed", message="Job has ended")
+    else:
+        play.job(stage, "Failed", "AppFailed", "Job has ended")
     monkeypatch.setattr(Store, "get_bytes", refused)
     reconciler.reconcile(play.namespace, "weather")
     assert play.status()["phase"] == "Failed"
     assert ready(play.status())[:2] == ("False", "AppFailed")
-
-
-def refused(*_: Any) -> bytes:
-    raise InvalidInput("reading s3://bucket/key: refused: AccessDenied")
 
 
 def warned(play: Play, kind: str, name: str, reason: str, message: str) -> None:

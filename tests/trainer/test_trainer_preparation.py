@@ -15,7 +15,7 @@ from callwright import spec
 from callwright.errors import InvalidInput
 from callwright.run import Run
 from callwright.store import Store
-from callwright.trainer.stage import prepare_training, train_run
+from callwright.trainer.stage import keep_refusal, prepare_training, train_run
 from callwright.trainer.worker import fetch_data
 from hub import COMMIT, serving_hub
 from models import tiny_model
@@ -130,6 +130,35 @@ def test_a_wrong_input_is_told_before_gpus_are_asked_for(
     assert not store.exists("runs/tiny-1/prepared.json")
 
 
+@pytest.mark.parametrize("starter", ["report", ""])
+def test_a_training_that_is_refused_ends_as_its_starter_reads_it(
+    tmp_path: Path, document: Callable[..., dict[str, Any]], starter: str
+) -> None:
+    """A RayJob that does not exit 0 is tried again; who reads no report, as earlier releases, gets the exit code."""
+    store, file = Store.open((tmp_path / "store").as_uri()), tmp_path / "finetune.yaml"
+    file.write_text(json.dumps(document(base={"model": str(tiny_model(tmp_path / "base"))}, lora={"rank": 4096})))
+    command = [sys.executable, "-m", "callwright.trainer", "--spec", file, "--run", "tiny-1", "--store", store.url]
+    environment = os.environ | {"CALLWRIGHT_REFUSALS": starter}
+    done = subprocess.run([*command, "--workdir", tmp_path], env=environment, capture_output=True, text=True)
+    assert "lora.rank" in done.stderr
+    assert (done.returncode, store.exists("runs/tiny-1/report.json")) == ((0, True) if starter else (2, False))
+    if starter:
+        report = json.loads(store.get_bytes("runs/tiny-1/report.json"))
+        assert report["status"] == "refused"
+        assert "lora.rank" in report["message"]
+
+
+def test_a_refusal_that_cannot_be_kept_is_known_by_the_exit_code(
+    tmp_path: Path, document: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise InvalidInput("writing s3://bucket/key: refused: AccessDenied")
+
+    monkeypatch.setattr(Store, "put_bytes", refuse)
+    run = run_of(document(), Store.open((tmp_path / "store").as_uri()), tmp_path)
+    assert not keep_refusal(run, InvalidInput("lora.rank"))
+
+
 def test_a_preparation_is_made_once_and_its_data_are_trained_on(
     tmp_path: Path, document: Callable[..., dict[str, Any]], rows: Path
 ) -> None:
@@ -141,6 +170,8 @@ def test_a_preparation_is_made_once_and_its_data_are_trained_on(
     rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:4]))
     assert prepare_training(run_of(document(base=base), store, tmp_path / "other")) == first
     notes: list[str] = []
+    assert keep_refusal(run, InvalidInput("of an earlier try"))
     train_run(run_of(document(base=base), store, tmp_path / "third"), on_note=notes.append)
+    assert json.loads(store.get_bytes("runs/tiny-1/report.json"))["status"] == "completed"
     assert any(f"{first['rows']} sequences" in note for note in notes)
     assert not (tmp_path / "store/bases").exists(), "a folder is used where it is"

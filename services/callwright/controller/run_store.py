@@ -1,6 +1,6 @@
 """`RunStore`: what the controller reads from a run's store, and the promoted pointer, which it moves.
 
-A report that does not exist yet or is no JSON counts as empty.
+A report that does not exist yet or is no JSON counts as empty; one that the store refuses to show does not.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from callwright.errors import InvalidInput, NotFound
 from callwright.evaluator.decision import decide_again, stored_at
+from callwright.run import REFUSED
 from callwright.spec import FineTune
 from callwright.store import Registry, Store
 from callwright.store.documents import read_object
@@ -48,10 +49,18 @@ class RunStore:
 
     def progress(self, run: str) -> tuple[str | None, float | None]:
         """Steps as `done/total` and the newest loss from `runs/<run>/report.json`; None for what is not known."""
-        report = self._json(f"runs/{run}/report.json")
+        try:
+            report = self._json(f"runs/{run}/report.json")
+        except InvalidInput:  # a run goes on without; how it ends is told by what the store is asked then
+            return None, None
         done, total = _whole(report.get("step")), _whole(report.get("steps"))
         loss = _real(report.get("loss"))
         return None if done is None else f"{done}/{total or '?'}", None if loss is None else round(loss, 4)
+
+    def refusal(self, run: str) -> str | None:
+        """Return why the trainer would not train, by `runs/<run>/report.json`; None where it has."""
+        report = self._json(f"runs/{run}/report.json")
+        return str(report.get("message", "")) if report.get("status") == REFUSED else None
 
     def evaluation(self, run: str) -> Evaluation | None:
         """Return the gate's decision from `runs/<run>/evaluation.json`; None where none was written."""
@@ -83,9 +92,14 @@ class RunStore:
             self.registry.promote(model, version, expect=standing)
 
     def _json(self, key: str) -> dict[str, Any]:
+        """Raises what the store refuses with."""
         try:
-            return read_object(self._store.get_bytes(key), key)
-        except (NotFound, InvalidInput):
+            data = self._store.get_bytes(key)
+        except NotFound:
+            return {}
+        try:
+            return read_object(data, key)
+        except InvalidInput:
             return {}
 
 

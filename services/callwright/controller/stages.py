@@ -21,6 +21,7 @@ from callwright.controller.cluster import (
 )
 from callwright.controller.context import Context
 from callwright.controller.desired import Manifest, Run
+from callwright.controller.run_store import Evaluation
 from callwright.errors import CallwrightError, InvalidInput
 from callwright.evaluator.decision import stored_at
 from callwright.server.trial import promoted_to_serve
@@ -80,6 +81,8 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
     if context.run.finetune.spec.suspend and (found is None or stage.see(found).state in ("waiting", "running")):
         return _hold(context, stage, found, status)
     if found is None:
+        if stage.name == "evaluate":
+            context = _beside_promoted(context)
         try:
             _start(context, stage)
         except InvalidInput as error:
@@ -136,11 +139,15 @@ def _ours(context: Context, found: Object) -> bool:
     return context.run.uid in owners and "deletionTimestamp" not in found["metadata"]
 
 
+def _beside_promoted(context: Context) -> Context:
+    """Return the context of a run whose candidate is measured beside the promoted version. Raises as the store does."""
+    run = context.run
+    beside = promoted_to_serve(run.finetune, context.store.registry, other_than=run.version)
+    return replace(context, run=replace(run, standing=beside))
+
+
 def _start(context: Context, stage: Stage) -> None:
     run = context.run
-    if stage.name == "evaluate":
-        beside = promoted_to_serve(run.finetune, context.store.registry, other_than=run.version)
-        run = replace(run, standing=beside)
     context.cluster.put(CONFIG_MAP, run.config_map())
     if run.config.pods.network_policy:
         context.cluster.put(NETWORK_POLICY, desired.network_policy(run))
@@ -210,19 +217,26 @@ def _warned(context: Context, found: Object, pods: list[Object]) -> str:
 
 
 def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) -> Status:
-    """Judge the stage's object, which has ended: what it left in the store decides whether the stage is done, too."""
+    """Judge the stage's object, which has ended: what it left in the store decides whether the stage is done, too.
+
+    Raises as the store does, which is asked again then; a failure is told without it where it refuses.
+    """
     run, store = context.run, context.store
-    evaluation = store.evaluation(run.name) if stage.name == "evaluate" else None
-    prepared = store.prepared(run.name) if stage.name == "prepare" else None
+    succeeded = seen.state == "succeeded"
+    evaluation = _evaluation(context, seen) if stage.name == "evaluate" else None
+    prepared = store.prepared(run.name) if succeeded and stage.name == "prepare" else None
+    refusal = store.refusal(run.name) if succeeded and stage.name == "train" else None
     if evaluation is not None and not evaluation.passed:  # an earlier release's evaluator failed its Job, too
         return _reject(context, status.model_copy(update={"accuracy": evaluation.accuracy}), evaluation.message)
-    if seen.state == "succeeded" and stage.name == "prepare" and prepared is None:
+    if refusal is not None:
+        seen = observed.Seen("failed", refusal[:_MESSAGE_LENGTH], InvalidInput.__name__)
+    if succeeded and stage.name == "prepare" and prepared is None:
         missing = f"runs/{run.name}/prepared.json"
         seen = observed.Seen("failed", f"the preparation ended without {missing} in {run.store}", "NotPrepared")
-    if seen.state == "succeeded" and stage.name == "merge" and not store.published(run.model, run.version):
+    if succeeded and stage.name == "merge" and not store.published(run.model, run.version):
         missing = f"models/{run.model}/versions/{run.version}/manifest.json"
         seen = observed.Seen("failed", f"the merge ended without {missing} in {run.store}", "NotPublished")
-    if seen.state == "succeeded" and stage.name == "evaluate" and evaluation is None:
+    if succeeded and stage.name == "evaluate" and evaluation is None:
         missing = stored_at(run.name)
         seen = observed.Seen("failed", f"the evaluation ended without {missing} in {run.store}", "NoReport")
     if seen.state == "failed":
@@ -236,6 +250,15 @@ def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) ->
         status = status.model_copy(update={"accuracy": evaluation.accuracy})
     status = transitions.condition(status, stage.done, "True", "Succeeded", prepared or "", now=context.now)
     return transitions.enter(status, stage.phase, now=context.now)
+
+
+def _evaluation(context: Context, seen: observed.Seen) -> Evaluation | None:
+    try:
+        return context.store.evaluation(context.run.name)
+    except InvalidInput:
+        if seen.state == "failed":
+            return None
+        raise
 
 
 def _reject(context: Context, status: Status, why: str) -> Status:

@@ -36,14 +36,19 @@ def decide_again(store: Store, finetune: FineTune, *, run: str, version: str) ->
     """Hold the stored reports of a run's version against the document's gate as it is now, and record the decision.
 
     Returns None where the store has no reports, those of other requests, too few answers for what the gate asks, or the
-    promoted version is another than the one that they were held against: then the version has to be measured.
+    promoted version is another than the one that they were held against: then the version has to be measured. Raises as
+    the store does.
     """
     key = stored_at(run)
     try:
-        found = read_object(store.get_bytes(key), key)
+        stored = store.get_bytes(key)
+    except NotFound:
+        return None
+    try:
+        found = read_object(stored, key)
         reports = {heading: Report.model_validate(report) for heading, report in found["reports"].items()}
         candidate = reports["candidate"]
-    except (NotFound, InvalidInput, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+    except (InvalidInput, ValueError, KeyError, TypeError, AttributeError, ValidationError):
         return None
     if found.get("measurement") not in (None, measurement(finetune, version)):  # None: an older release's
         return None

@@ -4,11 +4,13 @@ Example: `python -m callwright.trainer --spec finetune.yaml --run weather-0123ab
 """
 
 import logging
+import os
 
+from callwright.errors import InvalidInput, NotFound
 from callwright.progress import logged
-from callwright.run import Run, stage_main
+from callwright.run import REFUSALS, Run, stage_main
 from callwright.trainer.config import TrainerConfig
-from callwright.trainer.stage import prepare_training, train_run
+from callwright.trainer.stage import keep_refusal, prepare_training, train_run
 
 
 def _work(run: Run, config: TrainerConfig, log: logging.Logger) -> None:
@@ -16,8 +18,17 @@ def _work(run: Run, config: TrainerConfig, log: logging.Logger) -> None:
         case "prepare":
             prepare_training(run, on_progress=logged(log, every_seconds=5.0), on_note=log.info)
         case "train":
-            # Metric lines come every half second at most.
-            train_run(run, on_progress=logged(log, every_seconds=0.0), on_note=log.info)
+            _train(run, log)
+
+
+def _train(run: Run, log: logging.Logger) -> None:
+    try:
+        # Metric lines come every half second at most.
+        train_run(run, on_progress=logged(log, every_seconds=0.0), on_note=log.info)
+    except (InvalidInput, NotFound) as error:
+        if os.environ.get(REFUSALS) != "report" or not keep_refusal(run, error):
+            raise
+        log.error("%s", error)
 
 
 if __name__ == "__main__":

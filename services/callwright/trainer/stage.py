@@ -20,7 +20,7 @@ import callwright
 from callwright.datasets.prepare import prepare_run
 from callwright.errors import CallwrightError, Interrupted, InvalidInput, Temporary
 from callwright.progress import Advance, silent
-from callwright.run import Run
+from callwright.run import REFUSED, Run
 from callwright.store import keep_base
 from callwright.trainer.checkpoints import Checkpoint, Checkpoints
 from callwright.trainer.config import WorkerConfig
@@ -116,6 +116,18 @@ def train_run(
         run.store.put_file(run.key(name), run.workdir / name)
     write_report(run, report)
     return report
+
+
+def keep_refusal(run: Run, error: CallwrightError) -> bool:
+    """Write into the run's report why its training is refused, and return whether it is there.
+
+    A training that comes to its end writes the report anew.
+    """
+    try:
+        write_report(run, run.read_json("report.json") | {"status": REFUSED, "message": str(error)})
+    except CallwrightError:
+        return False
+    return True
 
 
 def is_trained(run: Run) -> bool:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from callwright.controller.config import PodSize
 from callwright.controller.desired import pods
 from callwright.controller.desired.run import Manifest, Run
+from callwright.run import REFUSALS
 
 STAGE = "train"
 
@@ -40,6 +41,7 @@ def ray_job(run: Run) -> Manifest:
 
 def _head(run: Run) -> Manifest:
     container = pods.container(run, "ray-head", run.config.images.trainer, run.config.pods.head)
+    container["env"].append({"name": REFUSALS, "value": "report"})  # the trainer's process is started here
     container["ports"] = [
         {"name": "gcs", "containerPort": 6379},
         {"name": "dashboard", "containerPort": 8265},
