@@ -111,7 +111,7 @@ def run_of(document: dict[str, Any], store: Store, root: Path) -> Run:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"lora": {"rank": 4096}}, "lora.rank"),
+        ({"lora": {"rank": 1024}}, "lora.rank is 1024, larger"),
         ({"lora": {"targets": ["nowhere"]}}, "lora.targets"),
         ({"data": {"sources": [{"path": "FILE"}], "strict": "fail"}}, "line 9"),
     ],
@@ -136,7 +136,7 @@ def test_a_training_that_is_refused_ends_as_its_starter_reads_it(
 ) -> None:
     """A RayJob that does not exit 0 is tried again; who reads no report, as earlier releases, gets the exit code."""
     store, file = Store.open((tmp_path / "store").as_uri()), tmp_path / "finetune.yaml"
-    file.write_text(json.dumps(document(base={"model": str(tiny_model(tmp_path / "base"))}, lora={"rank": 4096})))
+    file.write_text(json.dumps(document(base={"model": str(tiny_model(tmp_path / "base"))}, lora={"rank": 1024})))
     command = [sys.executable, "-m", "callwright.trainer", "--spec", file, "--run", "tiny-1", "--store", store.url]
     environment = os.environ | {"CALLWRIGHT_REFUSALS": starter}
     done = subprocess.run([*command, "--workdir", tmp_path], env=environment, capture_output=True, text=True)
