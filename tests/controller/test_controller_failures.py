@@ -114,9 +114,6 @@ def test_a_training_that_is_refused_is_not_tried_again(play: Play, reconciler: R
     play.live(reconciler, until="Training", but="train")
     play.ray_job("Running", "RUNNING")
     assert look(reconciler, play)["phase"] == "Training", "an earlier refusal is none of this try's"
-    play.trained(run)
-    play.ray_job("Complete", "SUCCEEDED")
-    assert play.live(reconciler)["attempt"] == 1
 
 
 def test_an_evaluation_without_a_record_has_failed(play: Play, reconciler: Reconciler) -> None:
