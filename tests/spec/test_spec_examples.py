@@ -7,8 +7,8 @@ import yaml
 
 from callwright import spec
 from callwright.demo.base import NAME
-from callwright.demo.tool_corpus import Sizes, write_corpus
-from callwright.demo.tool_document import write_document
+from callwright.demo.corpus import Sizes, write_corpus
+from callwright.demo.document import write_document
 from callwright.evaluator import sets
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -38,7 +38,7 @@ def demo(
     base: Annotated[
         str | None, typer.Option(help="Base to teach: a model's directory or a hub id; the demo's own.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Train on four times as many conversations.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Train on six times as many conversations.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws other conversations for the same tools.")] = 11,
     root: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path(".callwright/demo"),
     only_write: Annotated[
@@ -52,8 +52,8 @@ def demo(
 
     Trains afresh every time; the model and the report stay in the folder.
     """
-    from callwright.demo.tool_corpus import FULL, Sizes, write_corpus
-    from callwright.demo.tool_document import write_document
+    from callwright.demo.corpus import FULL, Sizes, write_corpus
+    from callwright.demo.document import write_document
 
     for each in (port, engine_port):
         check_port("127.0.0.1", each)

@@ -13,8 +13,8 @@ from callwright import dialects, spec
 from callwright.datasets import readers
 from callwright.demo import catalogue, kinds
 from callwright.demo.catalogue import HELD_OUT_FIELDS, Parameter, Tool, every, known, unseen
-from callwright.demo.tool_corpus import Corpus, Sizes, write_corpus
-from callwright.demo.tool_document import write_document
+from callwright.demo.corpus import Corpus, Sizes, write_corpus
+from callwright.demo.document import write_document
 from callwright.evaluator import sets
 from callwright.evaluator.row import Call, Row
 from callwright.evaluator.scoring import fits_schema

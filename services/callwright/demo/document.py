@@ -5,7 +5,7 @@ Owns the demo's settings. Small models learn with higher learning rates than the
 
 from pathlib import Path
 
-from callwright.demo.tool_corpus import Corpus
+from callwright.demo.corpus import Corpus
 
 NAME = "demo"
 """Name of the run and of the served model."""

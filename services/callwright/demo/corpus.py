@@ -33,10 +33,6 @@ FULL = Sizes(agent=3200, replay=240)
 """What about an hour on two cores trains on."""
 
 
-FULL = Sizes(agent=4000, replay=280)
-"""What an hour is enough for."""
-
-
 @dataclass(frozen=True)
 class Corpus:
     """The files of the demo."""
