@@ -102,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self._relay(body, fault=fault)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - the base's names
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the base's names
 
     def _relay(self, body: bytes, *, fault: str | None = None) -> None:
         """Ask the API server, and pass on what it says, as it comes, or break it."""

@@ -181,16 +181,6 @@ class Cluster:
         path = kind.path(manifest["metadata"].get("namespace"))
         return self._call("POST", path, body=manifest, query=query, existing_ok=True)
 
-    def put(self, kind: Kind, manifest: Object) -> None:
-        """Create the object, or replace the whole of it: for what nobody else sets fields of.
-
-        It costs the server less than `apply`, which keeps count of who owns which field.
-        """
-        if self.create(kind, manifest) is None:
-            metadata = manifest["metadata"]
-            query = {"fieldManager": FIELD_MANAGER}
-            self._call("PUT", kind.path(metadata["namespace"], metadata["name"]), body=manifest, query=query)
-
     def merge(self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = "") -> Object | None:
         """JSON merge patch; None where the object is gone. A `resourceVersion` in it makes it a compare-and-swap."""
         path = "/".join(part for part in (kind.path(namespace, name), subresource) if part)

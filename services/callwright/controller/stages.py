@@ -148,9 +148,9 @@ def _beside_promoted(context: Context) -> Context:
 
 def _start(context: Context, stage: Stage) -> None:
     run = context.run
-    context.cluster.put(CONFIG_MAP, run.config_map())
+    context.cluster.apply(CONFIG_MAP, run.config_map())
     if run.config.pods.network_policy:
-        context.cluster.put(NETWORK_POLICY, desired.network_policy(run))
+        context.cluster.apply(NETWORK_POLICY, desired.network_policy(run))
     if stage.kind is JOB:  # a Job's pods can't be changed: made once, never applied over
         context.cluster.create(stage.kind, stage.make(run))
     else:
