@@ -82,10 +82,8 @@ class Controller:
         see: Callable[[Object, bool], None],
         stop: threading.Event,
     ) -> None:
-        cluster, patience = (
-            self._reconciler.cluster,
-            self._patience_with("watch", (namespace or "", kind.plural), "watching"),
-        )
+        cluster = self._reconciler.cluster
+        patience = self._patience_with("watch", (namespace or "", kind.plural), "watching")
         for found, there in follow(cluster, kind, namespace, selector=selector, patience=patience, stop=stop):
             see(found, there)
 
