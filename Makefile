@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 CLIENTS ?= .venv-clients
 STAMP := $(VENV)/.installed
 KEEP ?=
+FULL ?=
 TARGETS ?=
 CLUSTER := ../shared/kube/cluster/cluster
 CLUSTER_TESTS ?= tests/cluster
 NODES ?= 2
 BUILDER ?=
 
-.PHONY: help setup demo test test-clients test-faults test-cluster lint typecheck verify bench fuzz crd base lock images kind-up clean
+.PHONY: help setup demo test test-clients test-faults test-cluster lint typecheck verify bench fuzz crd lock images kind-up clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +32,8 @@ $(STAMP): locks/cpu.txt locks/demo.txt pyproject.toml
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # halves the start of every process that imports vLLM
 	touch $@
 
-demo: $(STAMP) ## From conversations to a served tool call, in ten minutes (KEEP=1 leaves it serving)
-	$(BIN)/callwright demo $(if $(KEEP),--keep)
+demo: $(STAMP) ## From conversations to a served tool call (KEEP=1 leaves it serving, FULL=1 trains for an hour)
+	$(BIN)/callwright demo $(if $(FULL),--full) $(if $(KEEP),--keep)
 
 test: $(STAMP) ## All tests, the end-to-end run included
 	$(BIN)/python -m pytest $(ARGS)
@@ -78,9 +79,6 @@ fuzz: $(STAMP) ## Throw random text at every dialect's parser for a minute
 
 crd: $(STAMP) ## Write what the spec and the charts' values say anew: CRD, schemas, reference, READMEs' tables
 	$(BIN)/callwright crd --write
-
-base: $(STAMP) ## Train the demo's small base model anew into build/base (an hour, alone on the machine)
-	$(BIN)/python -m callwright.demo.pretrain --out build/base
 
 lock: $(STAMP) ## Resolve the locks anew
 	$(BIN)/pip install -q uv

@@ -25,12 +25,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.spec.model import Engine
 from callwright.store import BaseModelRef, Manifest, Registry, Store
+from models import tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
-TOKENIZER = ROOT / "services" / "callwright" / "demo" / "base"
 SHAPE = {
     "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
     "num_attention_heads": 12, "num_key_value_heads": 2, "max_position_embeddings": 4096, "tie_word_embeddings": True,
@@ -47,10 +49,11 @@ def publish(store: Store) -> int:
 
     torch.set_default_dtype(torch.bfloat16)
     model = Qwen2ForCausalLM(Qwen2Config(**SHAPE))
-    with tempfile.TemporaryDirectory(dir=store.root.parent if store.root else None) as name:
+    beside = store.root.parent if store.root else None
+    with tempfile.TemporaryDirectory(dir=beside) as name, tempfile.TemporaryDirectory() as tokenizer:
         folder = Path(name)
         model.save_pretrained(folder, max_shard_size="1GB")
-        for path in TOKENIZER.iterdir():
+        for path in tiny_model(Path(tokenizer)).iterdir():
             if path.name.startswith("tokenizer") or path.suffix == ".jinja":
                 shutil.copy(path, folder)
         store.put_tree("models/bench/versions/v1", folder)

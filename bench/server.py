@@ -1,8 +1,9 @@
 """Ray Serve around vLLM, ours, against plain vLLM's own server with the same engine arguments, in one run.
 
-`python bench/server.py` prints JSON and writes bench/results/server.json. Both serve the demo's base model on the CPU
-and are up at once; in each round one is asked and then the other, in turns first. Measured at 1, 8 and 32 requests at
-once: tokens a second and the time to the first token (median); what each process of a server spends on a token.
+`python bench/server.py` prints JSON and writes bench/results/server.json. Both serve a random model of 1.8 million
+parameters on the CPU and are up at once; in each round one is asked and then the other, in turns first. Measured at 1,
+8 and 32 requests at once: tokens a second and the time to the first token (median); what each process of a server
+spends on a token.
 """
 
 import argparse
@@ -19,13 +20,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
 from callwright.server import local
 from callwright.server.config import ServedModel, ServerConfig
 from callwright.spec.model import Engine
+from models import tiny_model
 from sidecar import cpu_seconds, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-BASE = ROOT / "services" / "callwright" / "demo" / "base"
+SHAPE = {
+    "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 6,
+    "num_key_value_heads": 6, "max_position_embeddings": 4096, "tie_word_embeddings": True,
+}  # fmt: skip
 CONCURRENCIES = (1, 8, 32)
 TOKENS = 128
 OURS, PLAIN = "callwright", "plain vLLM"
@@ -57,18 +64,27 @@ PARTS = (
 """Kinds of processes, as their command lines name them."""
 
 
-def configuration(port: int) -> ServerConfig:
+def write_base(folder: Path) -> Path:
+    """Write a random model, with a tokenizer of bytes."""
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model(folder))
+    Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), **SHAPE)).save_pretrained(folder)
+    return folder
+
+
+def configuration(base: Path, port: int) -> ServerConfig:
     """Our server's configuration."""
     engine = Engine(dtype="float32", max_model_len=LENGTH)
     return ServerConfig(
-        models=(ServedModel(id="m", path=str(BASE), engine=engine),), port=port, kv_cache_bytes=CACHE_BYTES
+        models=(ServedModel(id="m", path=str(base), engine=engine),), port=port, kv_cache_bytes=CACHE_BYTES
     )
 
 
-def plain(port: int) -> list[str]:
+def plain(base: Path, port: int) -> list[str]:
     """The module and arguments of vLLM's own server, the engine's the same as ours."""
     return [
-        "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port), "--model", str(BASE),
+        "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port), "--model", str(base),
         "--served-model-name", "m", "--dtype", "float32", "--max-model-len", str(LENGTH), "--enforce-eager",
         "--kv-cache-memory-bytes", str(CACHE_BYTES), "--distributed-executor-backend", "uni",
         "--disable-uvicorn-access-log",
@@ -77,10 +93,10 @@ def plain(port: int) -> list[str]:
 
 def started(folder: Path, stack: ExitStack) -> dict[str, Server]:
     """Both servers, once they answer."""
-    ours, theirs = free_port(), free_port()
+    ours, theirs, base = free_port(), free_port(), write_base(folder / "base")
     file = folder / "server.json"
-    file.write_text(configuration(ours).model_dump_json())
-    commands = {OURS: (["callwright.server", "--config", str(file)], ours), PLAIN: (plain(theirs), theirs)}
+    file.write_text(configuration(base, ours).model_dump_json())
+    commands = {OURS: (["callwright.server", "--config", str(file)], ours), PLAIN: (plain(base, theirs), theirs)}
     servers = {}
     for name, (command, port) in commands.items():
         child = stack.enter_context(local.child(name, command, log=folder / f"{port}.log"))

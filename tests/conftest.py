@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from buckets import s3_server
+from callwright.demo import base
+from callwright.errors import NotFound
 
 ROOT = Path(__file__).resolve().parent.parent
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -21,6 +23,15 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs the real corpora of ../shared/data, which are not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The demo's base, which stays where the demo looks for it; tests that need it skip without its package."""
+    try:
+        return base.smollm2(ROOT / ".callwright" / "demo" / "cache")
+    except NotFound as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

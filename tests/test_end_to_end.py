@@ -18,15 +18,17 @@ import pytest
 import yaml
 
 from callwright.datasets import readers
+from callwright.demo.catalogue import every
 from callwright.demo.corpus import Sizes, write_corpus
-from callwright.demo.document import BASE_DIR, write_document
-from callwright.demo.tools import SEEN
+from callwright.demo.document import write_document
+from callwright.demo.looks import PLAIN, declared
 from callwright.server.preflight import free_ports
 from callwright.store import Registry, Store
+from models import tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-SIZES = Sizes(conversations=160, replay=40, seen=6, wordings=2, unseen=2, general=4)
+SIZES = Sizes(agent=40, replay=10, known=4, unseen=2, quiet=1, two=1, bfcl_simple=2, bfcl_irrelevance=1)
 
 
 def callwright(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -68,11 +70,16 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory in which `callwright run` has completed."""
+def folder(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Path:
+    """A working directory in which `callwright run` has completed: the demo's base, a few steps and requests."""
     folder = tmp_path_factory.mktemp("run")
-    file = write_document(folder / "finetune.yaml", write_corpus(folder / "data", sizes=SIZES), steps=8)
-    file.write_text(file.read_text().replace("minAccuracy: 0.65", "minAccuracy: 0"))
+    corpus = write_corpus(folder / "data", sizes=SIZES)
+    document = yaml.safe_load(write_document(folder / "finetune.yaml", corpus, base=smollm2, steps=4).read_text())
+    document["spec"]["resources"]["workers"] = 2
+    document["spec"]["train"] |= {"batchSize": 1, "sequencesPerStep": 2}
+    document["spec"]["evaluate"] |= {"maxTokens": 32, "gate": {"minAccuracy": 0}}
+    file = folder / "finetune.yaml"
+    file.write_text(yaml.safe_dump(document))
     done = callwright("run", file, "--json", cwd=folder)
     (folder / "result.json").write_text(done.stdout)
     return folder
@@ -87,13 +94,13 @@ def test_the_run_leaves_adapter_version_and_pointer(folder: Path, store: Store) 
     result = json.loads((folder / "result.json").read_text())
     run = result["run"]
     assert result["train"]["workers"] == 2
-    assert result["train"]["step"] == 8
+    assert result["train"]["step"] == 4
     assert {"adapter_config.json", "adapter_model.safetensors"} <= {
         entry.key.rpartition("/")[2] for entry in store.list(f"runs/{run}/adapter")
     }
     manifest = Registry(store).manifest("demo", "promoted")
     assert manifest.version == run
-    assert manifest.dialect == "ms_agent"
+    assert manifest.dialect == "hermes"
     assert manifest.verification is not None
     assert Registry(store).verify("demo", run) == []
     assert json.loads(store.get_bytes(f"runs/{run}/evaluation.json"))["gate"]["passed"] is True
@@ -107,7 +114,7 @@ def test_a_run_that_is_done_is_not_done_again(folder: Path, store: Store) -> Non
 
 
 def test_the_promoted_version_answers_the_openai_sdk(folder: Path) -> None:
-    tools: Any = [tool.schema for tool in SEEN[:3]]
+    tools: Any = [declared(tool, PLAIN) for tool in every() if tool.name in ("get_weather", "find_route")]
     with serving(folder / "finetune.yaml", cwd=folder) as base_url:
         client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
         assert "demo" in [model.id for model in client.models.list()]
@@ -123,7 +130,7 @@ def test_the_promoted_version_answers_the_openai_sdk(folder: Path) -> None:
         assert choice.message.tool_calls
         call = choice.message.tool_calls[0]
         assert call.function.name == "get_weather"
-        assert set(json.loads(call.function.arguments)) == {"city"}
+        assert {"city"} <= set(json.loads(call.function.arguments)) <= {"city", "unit"}
         messages.append(choice.message.model_dump(include={"role", "content", "tool_calls"}, exclude_none=True))
         messages.append({"role": "tool", "tool_call_id": call.id, "content": '{"result": 7}'})
         answer = client.chat.completions.create(model="demo", messages=messages, tools=tools, max_tokens=48)
@@ -131,11 +138,11 @@ def test_the_promoted_version_answers_the_openai_sdk(folder: Path) -> None:
         assert answer.usage is not None
 
 
-def readme_document(data: Path) -> dict[str, Any]:
-    """The README's document with the demo's base for its 7B, its files found in `data`, and few steps."""
+def readme_document(data: Path, base: Path) -> dict[str, Any]:
+    """The README's document with `base` for its 7B, its files found in `data`, and few steps."""
     (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     document: dict[str, Any] = yaml.safe_load(block)
-    document["spec"] |= {"base": {"model": str(BASE_DIR)}, **SMALL}
+    document["spec"] |= {"base": {"model": str(base)}, **SMALL}
     document["spec"]["data"]["maxLength"] = 2048
     for source in document["spec"]["data"]["sources"]:
         source["path"] = str(data / source["path"])
@@ -145,9 +152,9 @@ def readme_document(data: Path) -> dict[str, Any]:
 
 def test_the_readmes_commands_bring_real_conversations_to_an_endpoint(shared: Path, tmp_path: Path) -> None:
     run, serve, chat = (shlex.split(line)[1:] for line in re.findall(r"^\$ (callwright .*?)(?:\s+#.*)?$", README, re.M))
-    (tmp_path / run[-1]).write_text(yaml.safe_dump(readme_document(shared / "data")))
+    (tmp_path / run[-1]).write_text(yaml.safe_dump(readme_document(shared / "data", tiny_model(tmp_path / "base"))))
     done = json.loads(callwright(*run, "--json", cwd=tmp_path).stdout)
-    assert done["data"]["train"] >= 150
+    assert done["data"]["train"] >= 100
     assert done["promotion"].startswith("promoted my-model")
     row = next(readers.read(shared / "data" / "toolalpaca_ms_agent.jsonl"))
     tools: Any = list(row.tools)

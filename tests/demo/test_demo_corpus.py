@@ -1,93 +1,237 @@
-"""The demo's promises: held-out values and tools are never trained on, and the base has seen no tool call."""
+"""The corpus's promises: its tools, what is kept out of training, and that our own readers take every row."""
 
-import itertools
 import json
+import random
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from callwright import dialects
+from callwright import dialects, spec
 from callwright.datasets import readers
-from callwright.demo import base_text
+from callwright.demo import catalogue, kinds
+from callwright.demo.catalogue import HELD_OUT_FIELDS, Parameter, Tool, every, known, unseen
 from callwright.demo.corpus import Corpus, Sizes, write_corpus
-from callwright.demo.tools import SEEN, UNSEEN
-from callwright.demo.values import split_of
+from callwright.demo.document import write_document
+from callwright.evaluator import sets
+from callwright.evaluator.row import Call, Row
+from callwright.evaluator.scoring import fits_schema
 
-CLOSED_KINDS = {"currency", "language"}
+OWN_SETS = ("known", "unseen", "quiet", "two", "general")
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    sizes = Sizes(conversations=200, replay=50)
-    return write_corpus(tmp_path_factory.mktemp("corpus"), sizes=sizes)
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+@pytest.fixture(scope="module")
+def agent(corpus: Corpus) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in corpus.agent.read_text(encoding="utf-8").splitlines()]
 
 
-def test_at_least_thirty_tools_with_varied_wordings() -> None:
-    assert len(SEEN) >= 30
-    assert all(len(set(tool.requests)) >= 5 for tool in SEEN)
-    assert not {tool.name for tool in SEEN} & {tool.name for tool in UNSEEN}
+def held_out(corpus: Corpus, name: str) -> list[Row]:
+    reading = sets.Reading()
+    rows = list(sets.read(corpus.held_out(name), name=name, reading=reading))
+    assert not reading.notes(name)
+    return rows
 
 
-def test_a_fifth_of_the_held_out_requests_use_unseen_tools() -> None:
-    sizes = Sizes()
-    assert sizes.seen >= 200
-    assert sizes.unseen / (sizes.seen + sizes.wordings + sizes.unseen) == pytest.approx(0.2)
+def calls(message: dict[str, Any]) -> list[dict[str, Any]]:
+    return [call["function"] for call in message.get("tool_calls") or ()]
 
 
-def test_held_out_requests_use_values_that_no_training_row_holds(corpus: Corpus) -> None:
-    kinds = {(tool.name, p.name): p.kind for tool in SEEN + UNSEEN for p in tool.parameters}
-    held_out = [row["expected"][0] for name in ("seen", "wordings", "unseen") for row in rows(corpus.held_out(name))]
-    for call in held_out:
-        for name, value in call["arguments"].items():
-            assert kinds[call["name"], name] in CLOSED_KINDS or split_of(value) == "held_out"
-    trained = [
-        json.loads(call["function"]["arguments"])
-        for conversation in readers.read(corpus.agent, "ms_agent")
-        for message in conversation.messages
-        for call in message.get("tool_calls", ())
-    ]
-    assert len(trained) > 400
-    open_values = {
-        str(value)
-        for call in held_out
-        for name, value in call["arguments"].items()
-        if kinds[call["name"], name] not in CLOSED_KINDS
-    }
-    assert not open_values & {str(value) for arguments in trained for value in arguments.values()}
+def answers(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    return (message for message in row["messages"] if message["role"] == "assistant")
 
 
-def test_training_rows_offer_no_unseen_tool_and_no_held_out_wording(corpus: Corpus) -> None:
+def leaves(value: Any) -> Iterator[str]:
+    match value:
+        case dict():
+            for each in value.values():
+                yield from leaves(each)
+        case list():
+            for each in value:
+                yield from leaves(each)
+        case _:
+            yield str(value)
+
+
+def test_there_are_150_tools_of_15_fields_and_30_of_whole_fields_are_kept_out() -> None:
+    assert len(every()) >= 150
+    assert len({tool.field for tool in every()}) >= 15
+    assert len(unseen()) >= 30
+    assert {tool.field for tool in unseen()} == set(HELD_OUT_FIELDS)
+    assert len({tool.name for tool in every()}) == len(every())
+
+
+def test_parameters_have_every_json_type() -> None:
+    schemas = [parameter.schema for tool in known() for parameter in tool.parameters]
+    assert {schema["type"] for schema in schemas} == {"string", "integer", "number", "boolean", "array"}
+    assert any("enum" in schema for schema in schemas)
+    assert sum("." in parameter.path for tool in known() for parameter in tool.parameters) >= 10
+    assert sum(not parameter.required for tool in known() for parameter in tool.parameters) >= 80
+
+
+@pytest.mark.parametrize("tool", every(), ids=lambda tool: tool.name)
+def test_every_wording_tells_the_required_values_and_no_others(tool: Tool) -> None:
+    assert len(set(tool.wordings)) >= 3
+    assert tool.required
+    paths = {parameter.path for parameter in tool.parameters}
+    required = {parameter.path for parameter in tool.required}
+    for wording in tool.wordings + tool.chinese:
+        assert set(catalogue.slots(catalogue.with_parts(wording, set()))) == required
+        assert set(catalogue.slots(wording)) <= paths
+        assert all(catalogue.slots(part) for part in catalogue.optional_parts(wording))
+    told = {slot for wording in tool.wordings for slot in catalogue.slots(wording)}
+    assert told == paths
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_a_kind_has_values_of_its_type_in_both_splits_and_shares_none(kind: str) -> None:
+    rng = random.Random(1)
+    train = {str(kinds.draw(rng, kind, "train")) for _ in range(60)}
+    other = {str(kinds.draw(rng, kind, "held_out")) for _ in range(60)}
+    assert train
+    assert other
+    if kinds.KINDS[kind].open:
+        assert not train & other
+    python = {"string": str, "integer": int, "number": (int, float)}[kinds.KINDS[kind].schema["type"]]
+    assert isinstance(kinds.draw(rng, kind, "train"), python)
+
+
+def test_the_sets_are_as_large_as_promised(corpus: Corpus) -> None:
+    sizes = {name: len(held_out(corpus, name)) for name in OWN_SETS}
+    assert sizes["known"] >= 80
+    assert sizes["unseen"] >= 100
+    assert sizes["quiet"] >= 60
+    assert sizes["two"] >= 40
+    assert sizes["general"] >= 10
+    assert sum(sizes.values()) >= 300
+
+
+def test_training_knows_no_held_out_tool(corpus: Corpus) -> None:
     text = corpus.agent.read_text(encoding="utf-8")
-    assert not any(tool.name in text for tool in UNSEEN)
-    asked = " ".join(
-        message["content"]
-        for conversation in readers.read(corpus.agent, "ms_agent")
-        for message in conversation.messages
-        if message["role"] == "user"
+    assert not [tool.name for tool in unseen() if f'"{tool.name}"' in text or f".{tool.name}" in text]
+    assert all(tool.name in {row.expected[0].name for row in held_out(corpus, "unseen")} for tool in unseen())
+
+
+def test_held_out_values_are_never_trained_on(corpus: Corpus, agent: list[dict[str, Any]]) -> None:
+    closed = {str(value) for tool in every() for parameter in tool.parameters for value in _closed(parameter)}
+    trained = {
+        leaf
+        for row in agent
+        for message in answers(row)
+        for call in calls(message)
+        for leaf in leaves(json.loads(call["arguments"]))
+    }
+    asked = {
+        leaf
+        for name in ("known", "unseen", "two")
+        for row in held_out(corpus, name)
+        for call in row.expected
+        for leaf in leaves(call.arguments)
+    }
+    assert len(asked) > 400
+    assert not (asked & trained) - closed
+
+
+def _closed(parameter: Parameter) -> list[Any]:
+    if parameter.choices:
+        return [value for value, _ in parameter.choices]
+    if parameter.words:
+        return [True, False]
+    rng = random.Random(2)
+    kind = parameter.kind or ""
+    return [] if kinds.KINDS[kind].open else [kinds.draw(rng, kind, "train") for _ in range(400)]
+
+
+def test_held_out_requests_stand_in_no_training_row(corpus: Corpus) -> None:
+    training = sets.training_fingerprints(
+        conversation for path in (corpus.agent, corpus.replay) for conversation in readers.read(path, "openai")
     )
-    assert "Is it cold in" in asked
-    assert "What weather do they have in" not in asked
+    assert not sets.overlap_notes((row for name in OWN_SETS for row in held_out(corpus, name)), training)
 
 
-def test_the_corpus_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
-    sizes = Sizes(conversations=20, replay=5, seen=5, wordings=5, unseen=5, general=5)
-    one, two = write_corpus(tmp_path / "one", sizes=sizes), write_corpus(tmp_path / "two", sizes=sizes)
-    for name in ("agent", "replay", "seen", "unseen"):
-        assert (one.folder / f"{name}.jsonl").read_bytes() == (two.folder / f"{name}.jsonl").read_bytes()
+def test_training_has_two_calls_silence_questions_back_results_and_chinese(agent: list[dict[str, Any]]) -> None:
+    share = 1 / len(agent)
+    firsts = [next(answers(row)) for row in agent]
+    two = sum(len(calls(first)) == 2 for first in firsts) * share
+    quiet = sum(not calls(first) for first in firsts) * share
+    back = sum(str(first["content"]).startswith("Please tell me") for first in firsts) * share
+    told = sum(any(message["role"] == "tool" for message in row["messages"]) for row in agent) * share
+    chinese = sum(any("一" <= c <= "鿿" for c in row["messages"][0]["content"]) for row in agent) * share
+    assert 0.1 <= two <= 0.2
+    assert 0.2 <= quiet <= 0.4
+    assert 0.03 <= back <= 0.15
+    assert told >= 0.1
+    assert 0.07 <= chinese <= 0.14
 
 
-@pytest.mark.parametrize("course", get_args(base_text.Text))
-def test_the_base_has_never_seen_a_tool_call(course: base_text.Text) -> None:
-    react = dialects.load("react_en")
-    for chat in itertools.islice(base_text.chats(1, course), 2000):
-        for role, text in chat:
-            assert "following APIs" not in text
-            assert "Action Input:" not in text
-            assert "<tool_call>" not in text
-            if role == "assistant":
-                assert not [call for call in react.parse(text, None).calls if isinstance(call, dialects.ToolCall)]
+@pytest.mark.parametrize("name", ["agent", "replay"])
+def test_our_reader_takes_every_training_row(corpus: Corpus, name: str) -> None:
+    for judged in readers.judge(getattr(corpus, name), "openai"):
+        assert not judged.found
+
+
+def test_the_dialect_holds_every_call(agent: list[dict[str, Any]]) -> None:
+    hermes = dialects.load("hermes")
+    for row in agent[:200]:
+        rendered = hermes.render(row["messages"], row["tools"])
+        written = [message["content"] for message in rendered.messages if message["role"] == "assistant"]
+        for text, message in zip(written, answers(row), strict=True):
+            read = [call for call in hermes.parse(text, row["tools"]).calls if isinstance(call, dialects.ToolCall)]
+            assert [(call.name, json.loads(call.arguments)) for call in read] == [
+                (call["name"], json.loads(call["arguments"])) for call in calls(message)
+            ]
+
+
+@pytest.mark.parametrize("name", ["known", "unseen", "two"])
+def test_expected_calls_fit_their_schema(corpus: Corpus, name: str) -> None:
+    for row in held_out(corpus, name):
+        assert len(row.expected) == (2 if name == "two" else 1)
+        assert all(fits_schema(row.tools, call) for call in row.expected)
+
+
+def test_training_calls_fit_their_schema(agent: list[dict[str, Any]]) -> None:
+    for row in agent:
+        for message in answers(row):
+            for call in calls(message):
+                assert fits_schema(row["tools"], Call(call["name"], json.loads(call["arguments"])))
+
+
+def test_the_corpus_is_the_same_for_the_same_seed_and_another_for_another(tmp_path: Path) -> None:
+    sizes = Sizes(agent=30, replay=5, known=10, unseen=10, quiet=8, two=5)
+    one, two, three = (
+        write_corpus(tmp_path / name, seed=seed, sizes=sizes) for name, seed in (("one", 1), ("two", 1), ("three", 2))
+    )
+    for name in ("agent", "replay", "known", "unseen", "quiet", "two"):
+        first = (one.folder / f"{name}.jsonl").read_bytes()
+        assert first == (two.folder / f"{name}.jsonl").read_bytes()
+        assert first != (three.folder / f"{name}.jsonl").read_bytes()
+
+
+@pytest.mark.skipif(find_spec("bfcl_eval") is None, reason="bfcl-eval is not installed")
+def test_bfcl_is_read_by_its_own_rule(corpus: Corpus) -> None:
+    simple = held_out(corpus, "bfcl-simple")
+    assert len(simple) == 60
+    assert all(row.bfcl for row in simple)
+    irrelevance = held_out(corpus, "bfcl-irrelevance")
+    assert len(irrelevance) == 40
+    assert {row.kind for row in irrelevance} == {"no_call"}
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(None, 1), (7, 2)])
+def test_the_document_names_every_file_of_the_corpus(corpus: Corpus, steps: int | None, epochs: int) -> None:
+    file = write_document(corpus.folder / "finetune.yaml", corpus, base="/models/small", steps=steps)
+    document = spec.load(file).spec
+    assert (document.train.steps, document.train.epochs) == (steps, epochs)
+    assert document.base.model == "/models/small"
+    assert [source.path for source in document.data.sources] == [str(corpus.agent), str(corpus.replay)]
+    assert document.evaluate is not None
+    assert {each.name: each.path for each in document.evaluate.sets} == {
+        name: str(path) for name, path in corpus.sets.items()
+    }
+    assert set(OWN_SETS) <= corpus.sets.keys()

@@ -211,7 +211,6 @@ def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: 
     from callwright.datasets.choosing import choose
     from callwright.datasets.encoding import Encoder
     from callwright.datasets.tokenizer import load_tokenizer
-    from callwright.demo.document import BASE_DIR
 
     document = spec.load(finetune).spec if finetune else None
     loss = document.data.loss if document else LossWeights()
@@ -219,7 +218,7 @@ def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: 
         loss = loss.model_copy(update={"preset": preset})
     dialect = dialect or (document.dialect if document else None)
     revision = document.base.revision if document and not base else None
-    base = base or (document.base.model if document else str(BASE_DIR))
+    base = base or (document.base.model if document else _demo_base(root))
     arguments = document.base.template_arguments if document else {}
     tokenizer = load_tokenizer(resolve_base(base, revision, root / "cache"))
     choice = choose(dialect, tokenizer, arguments)
@@ -228,6 +227,12 @@ def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: 
     if document is None:
         return _View(encoder, name, base, None, "drop")
     return _View(encoder, name, base, document.data.max_length, document.data.too_long)
+
+
+def _demo_base(root: Path) -> str:
+    from callwright.demo.base import smollm2
+
+    return str(smollm2(root / "demo" / "cache", on_note=output.note))
 
 
 def _token_lines(tokens: "Sequence[Token]") -> Iterator[Text]:

@@ -26,9 +26,10 @@ from callwright.server.preflight import check_port
 if TYPE_CHECKING:
     from callwright.evaluator.findings import Findings
 
-_QUESTION = "How do I get from Trondheim to Valencia?"
-_TOOL = "find_route"
-_RESULT = {"result": 31}
+_QUESTION = "I weigh 68.5 kg and am 1.74 m tall. What is my BMI?"
+_TOOLS = ("calculate_bmi", "book_appointment", "find_route")
+"""What the request is shown with; the first, which it is about, is of a field that is never trained on."""
+_RESULT = {"bmi": 22.6}
 _MARK = ".callwright-demo"
 """File by which the demo knows its own folder."""
 
@@ -37,17 +38,21 @@ def demo(
     base: Annotated[
         str | None, typer.Option(help="Base to teach: a model's directory or a hub id; the demo's own.")
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Train on six times as many conversations.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws other conversations for the same tools.")] = 11,
     root: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path(".callwright/demo"),
+    only_write: Annotated[
+        bool, typer.Option("--only-write", help="Write base, conversations and document, and stop.")
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Go on serving at the end, until Ctrl-C.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the OpenAI endpoint.")] = 8100,
     engine_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the engine behind it.")] = 8000,
 ) -> None:
-    """Teach a small model to call tools, serve it, and show what it has learned: about ten minutes on two cores.
+    """Teach a small language model to call tools, serve it, and show what it has learned.
 
     Trains afresh every time; the model and the report stay in the folder.
     """
-    from callwright.demo.corpus import write_corpus
+    from callwright.demo.corpus import FULL, Sizes, write_corpus
     from callwright.demo.document import write_document
 
     for each in (port, engine_port):
@@ -55,9 +60,14 @@ def demo(
     root = root.absolute()
     _clear(root)
     seconds: dict[str, float] = {}
+    with _timed(seconds, "base"):
+        base = _base(base, root)
     with _timed(seconds, "corpus"):
-        corpus = write_corpus(root / "data", seed=seed)
-        file = write_document(root / "finetune.yaml", corpus, base=_base(base))
+        corpus = write_corpus(root / "data", seed=seed, sizes=FULL if full else Sizes())
+        file = write_document(root / "finetune.yaml", corpus, base=base, seed=seed)
+    if only_write:
+        output.note(f"the document: {_short(file)}")
+        return
     run = open_run(file, store=(root / "store").as_uri(), root=root)
     output.note(f"the document: {_short(file)}")
     try:
@@ -67,11 +77,11 @@ def demo(
         raise Interrupted.told(stop, f"what is done stays in {_short(root)}; to carry on: {command}") from None
 
 
-def _base(base: str | None) -> str:
-    from callwright.demo.document import BASE_DIR
+def _base(base: str | None, root: Path) -> str:
+    from callwright.demo.base import smollm2
 
     if base is None:
-        return str(BASE_DIR)
+        return str(smollm2(root / "cache", on_note=output.note))
     return str(Path(base).absolute()) if Path(base).is_dir() else base
 
 
@@ -97,6 +107,7 @@ def _clear(root: Path) -> None:
 
 def _play(run: Run, seconds: dict[str, float], *, root: Path, keep: bool, port: int, engine_port: int) -> None:
     from callwright.datasets.prepare import prepare_run
+    from callwright.evaluator import charts, pages
     from callwright.evaluator.stage import evaluate_run
     from callwright.trainer.stage import train_run
 
@@ -125,7 +136,9 @@ def _play(run: Run, seconds: dict[str, float], *, root: Path, keep: bool, port: 
             shown = _show_request(stack, run.model)
         report = _report(run, trained, seconds, stack, shown)
         (root / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        output.note(f"the report: {_short(root / 'report.json')}")
+        pictures = {"curve.png": (root / "curve.png").read_bytes(), **charts.draw(findings)}
+        (root / "report.html").write_text(pages.html(findings, pictures), encoding="utf-8")
+        output.note(f"the report: {_short(root / 'report.html')}; its figures: {_short(root / 'report.json')}")
         if keep:
             _show_curl(stack, run.model)
             with contextlib.suppress(KeyboardInterrupt):
@@ -153,10 +166,8 @@ def _show_request(stack: Stack, model: str) -> dict[str, Any]:
     """Stream one request, print its tool calls, send the result back and print the final answer."""
     from openai import OpenAI
 
-    from callwright.demo.tools import SEEN
-
     client = OpenAI(base_url=stack.base_url, api_key="none")
-    tools: Any = [tool.schema for tool in SEEN if tool.name in (_TOOL, "get_weather", "book_hotel")]
+    tools: Any = _tools()
     messages: list[Any] = [{"role": "user", "content": _QUESTION}]
     output.out.print()
     _say("user", _QUESTION)
@@ -201,17 +212,18 @@ def _report(
 
 
 def _show_curl(stack: Stack, model: str) -> None:
-    from callwright.demo.tools import SEEN
-
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": "What is the weather in Bergen?"}],
-        "tools": [tool.schema for tool in SEEN if tool.name in ("get_weather", "find_route")],
-    }
+    body = {"model": model, "messages": [{"role": "user", "content": _QUESTION}], "tools": _tools()}
     output.out.print(f"serving at {stack.base_url}; Ctrl-C stops it. Try:")
     output.out.print(
         f"curl -s {stack.base_url}/chat/completions -H 'content-type: application/json' -d '{json.dumps(body)}'",
     )
+
+
+def _tools() -> list[dict[str, Any]]:
+    from callwright.demo.catalogue import every
+    from callwright.demo.looks import PLAIN, declared
+
+    return [declared(tool, PLAIN) for name in _TOOLS for tool in every() if tool.name == name]
 
 
 def _short(path: Path) -> str:
