@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import kube
-from callwright.controller.cluster import CONFIG_MAP, FINE_TUNE, JOB, RAY_JOB, Cluster, Kind
+from callwright.controller.cluster import CONFIG_MAP, EVENT, FINE_TUNE, JOB, RAY_JOB, Cluster, Kind
 from callwright.controller.reconcile import Reconciler
-from callwright.errors import Conflict
+from callwright.errors import Conflict, Unavailable
 from callwright.store import Registry, Store
 from cast import SERVICE, Play, reconciler_of
 
@@ -37,6 +37,18 @@ class Mortal(Cluster):
         return answer
 
 
+class Mute(Cluster):
+    """An API server that takes events and no status that says `Promoted`."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster._api)
+
+    def merge(self, kind: Kind, namespace: str, name: str, patch: Object, **more: Any) -> Object | None:
+        if patch.get("status", {}).get("phase") == "Promoted":
+            raise Unavailable("the API server answers nothing")
+        return super().merge(kind, namespace, name, patch, **more)
+
+
 def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster: Cluster) -> None:
     """The whole way, the RayService's update included; each killing is of a document and a run of its own."""
     undisturbed = Mortal(cluster, 10**6)
@@ -60,6 +72,23 @@ def test_killed_after_any_write_it_carries_on(play: Play, store: Store, cluster:
         assert Registry(store).promoted("weather") == status["version"] == status["run"]
         assert status["attempt"] == 0
         assert play.served() == [status["run"]]
+        owners = {each["manager"] for each in play.service()["metadata"]["managedFields"] if "subresource" not in each}
+        assert owners == {"helm"}, f"given back, killed after write {lives}"
+
+
+def test_an_end_whose_status_cannot_be_written_at_first_is_told_once(
+    play: Play, store: Store, cluster: Cluster
+) -> None:
+    """The event of it has been made; meanwhile the status says what failed."""
+    play.apply(play.document())
+    reconciler = reconciler_of(cluster, store, play.namespace)
+    play.live(reconciler, until="Evaluating")
+    cut_off = reconciler_of(Mute(cluster), store, play.namespace)
+    with pytest.raises(Unavailable):
+        play.live(cut_off, until="Promoted")
+    reconciler.tell(play.namespace, "weather", Unavailable("no status today"))
+    play.live(reconciler, until="Promoted")
+    assert [each["reason"] for each in cluster.find(EVENT, play.namespace)].count("Promoted") == 1
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def advance(cluster: Cluster, service: Object, target: Target, registry: Registr
     if last is not None and (last.version, last.by) == (target.version, target.by):
         if last.outcome is None:
             return _go_on(cluster, service, target, last, registry, promoted=promoted, now=now)
+        _hand_over(cluster, service)  # in case the request for it failed after the last write
         if begun and last.outcome != "Succeeded":
             return _seen(last, "failed", last.message, last.outcome or "")
     if promoted == target.version and is_there:

@@ -153,12 +153,13 @@ def _told(status: Status) -> tuple[str, str | None, int, str]:
 
 def event(metadata: dict[str, Any], before: Status, after: Status, *, now: str) -> dict[str, Any]:
     """Return the Event for the document of `metadata`; its name is derived from what happened, so that it is told
-    once.
+    once, also where the status could not be written after it and the document was held up meanwhile.
     """
-    what = (metadata["uid"], _told(before), _told(after), after.observed_generation)
+    *stood, held_up_by = _told(before)
+    *stands, reason = _told(after)
+    what = (metadata["uid"], stood, held_up_by if stood == stands else "", stands, reason, after.observed_generation)
     digest = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
-    *_, reason = _told(after)
-    held_up = _told(before)[:3] == _told(after)[:3] and reason != after.phase
+    held_up = stood == stands and reason != after.phase
     named = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion")}
     return {
         "apiVersion": "v1",
