@@ -1,4 +1,4 @@
-"""A model that is really trained, merged and served: the demo's base, which learns one task by heart in a minute.
+"""A model that is really trained, merged and served: the demo's base, which learns two tasks by heart in a minute.
 
 `callwright run` and `callwright serve` are those of the environment beside the clients', which has Ray and vLLM.
 """
@@ -38,7 +38,7 @@ _DOCUMENT: dict[str, Any] = {
             "learningRate": 1e-3, "steps": 16, "batchSize": 2, "sequencesPerStep": 2, "maxGradNorm": 1.0,
             "weightDecay": 0, "gradientCheckpointing": False, "evalSteps": 1000, "saveSteps": 1000,
         },
-        "resources": {"workers": 1},
+        "resources": {"workers": 2},
         "deploy": {"engine": {"dtype": "bfloat16", "maxModelLen": 4096}},
     },
 }  # fmt: skip
@@ -85,7 +85,7 @@ def learned(folder: Path) -> Iterator[str]:
 
 
 def _base() -> Path:
-    """The demo's base where the demo has it; it is converted by the environment that has torch."""
+    """The demo's base where the demo has it; converted by the environment that has torch."""
     code = "import pathlib, sys; from callwright.demo import base; print(base.smollm2(pathlib.Path(sys.argv[1])))"
     command = [ROOT / ".venv/bin/python", "-c", code, ROOT / ".callwright/demo/cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
