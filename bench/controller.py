@@ -30,6 +30,7 @@ import yaml
 from callwright import spec
 from callwright.controller.cluster import FINE_TUNE, Cluster, Kind, KindMissing
 from callwright.controller.config import ControllerConfig, Images, PodSize, RunPods
+from callwright.controller.patience import Patience
 from callwright.controller.watch import follow
 from callwright.server.preflight import free_ports
 from callwright.spec.status import Condition, Status
@@ -101,7 +102,10 @@ class Looks(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        for found, _ in follow(self._cluster, FINE_TUNE, NAMESPACE, stop=threading.Event()):
+        told = follow(
+            self._cluster, FINE_TUNE, NAMESPACE, patience=Patience("the bench's watch"), stop=threading.Event()
+        )
+        for found, _ in told:
             generation = found.get("status", {}).get("observedGeneration", 0)
             self.seen.setdefault((found["metadata"]["name"], generation), time.monotonic())
 

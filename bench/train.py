@@ -91,7 +91,7 @@ def run_callwright(work: Path, steps: int, checkpointing: bool) -> None:
     for _ in range(steps):
         turns.wait()
         result = learner.advance()
-        result.decisive()
+        result.health()
         turns.tell(result.metrics()["loss"])
 
 
