@@ -1,5 +1,6 @@
 """The corpus's promises: its tools, what is kept out of training, and that our own readers take every row."""
 
+import itertools
 import json
 import random
 from collections.abc import Iterator
@@ -11,10 +12,11 @@ import pytest
 
 from callwright import dialects, spec
 from callwright.datasets import readers
-from callwright.demo import catalogue, kinds
+from callwright.demo import asking, catalogue, kinds
 from callwright.demo.catalogue import HELD_OUT_FIELDS, Parameter, Tool, every, known, unseen
 from callwright.demo.corpus import Corpus, Sizes, write_corpus
 from callwright.demo.document import write_document
+from callwright.demo.looks import PLAIN, some_look
 from callwright.evaluator import sets
 from callwright.evaluator.row import Call, Row
 from callwright.evaluator.scoring import fits_schema
@@ -89,6 +91,94 @@ def test_every_wording_tells_the_required_values_and_no_others(tool: Tool) -> No
     assert told == paths
 
 
+@pytest.mark.parametrize("tool", every(), ids=lambda tool: tool.name)
+def test_every_value_of_a_call_can_be_read_from_the_request(tool: Tool) -> None:
+    rng = random.Random(3)
+    for number in range(8):
+        split: kinds.Split = "train" if number % 2 else "held_out"
+        look = some_look(rng, tool)
+        request = asking.request(rng, tool, look, split, chinese=number % 4 == 3, followed=number > 5)
+        both, pair = asking.request_twice(rng, tool, look, split)
+        for text, each in ((request.text, request), *((both, one) for one in pair)):
+            assert_told(text, each)
+        assert pair[0].call != pair[1].call
+        if len(tool.required) > 1:
+            gap, missing, told = asking.request_with_gap(rng, tool, look, split)
+            assert_told(f"{gap} {told.text}", told)
+            assert f"the {asking.spoken_name(missing, look)} is" not in gap.lower()
+
+
+def assert_told(text: str, request: asking.Request) -> None:
+    for parameter in request.tool.parameters:
+        for value in as_list(request.values.get(parameter.path, [])):
+            words = told_as(parameter, value)
+            as_it_is = parameter.path in request.look.as_text
+            assert any(word.casefold() in text.casefold() for word in words[: 1 if as_it_is else None]), (text, value)
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def told_as(parameter: Parameter, value: Any) -> list[str]:
+    """Ways to tell a value, as it stands in the call first."""
+    if parameter.words:
+        return [parameter.words[0 if value else 1]]
+    said = [str(value), *(words for choice, words in parameter.choices if choice == value)]
+    return [*said, f"{value:,}", *NUMBER_WORDS.get(value, ())] if isinstance(value, int) else said
+
+
+NUMBER_WORDS = {
+    number: (word,)
+    for number, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+}
+
+
+def tool_named(name: str) -> Tool:
+    return next(tool for tool in every() if tool.name == name)
+
+
+def test_the_same_for_another_value_is_asked_only_where_its_looks_tell_whose_it_is() -> None:
+    rng = random.Random(4)
+    texts = {
+        name: [asking.request_twice(rng, tool_named(name), PLAIN, "train")[0] for _ in range(60)]
+        for name in ("get_train_times", "set_storm_alert")
+    }
+    again = {name: sum("same" in text for text in found) for name, found in texts.items()}
+    assert again["get_train_times"] == 0
+    assert again["set_storm_alert"] > 10
+
+
+def test_a_sentence_that_is_followed_has_an_end_and_names_keep_their_capitals() -> None:
+    rng = random.Random(5)
+    sms, lyrics = (tool_named(name) for name in ("send_sms", "get_lyrics"))
+    for _ in range(60):
+        text, (first, second) = asking.request_both(rng, (sms, PLAIN), (lyrics, PLAIN), "train")
+        message, song = first.values["text"], second.values["song"]
+        assert f"'{message}'." in text or f'"{message}".' in text
+        assert song in text
+        assert second.values["artist"] in text
+
+
+def test_values_that_make_no_sense_together_are_not_drawn() -> None:
+    rng = random.Random(6)
+    for _ in range(60):
+        money, leave, points = (
+            asking.request(rng, tool_named(name), PLAIN, "train").values
+            for name in ("exchange_money", "request_leave", "midpoint")
+        )
+        assert money["from_currency"] != money["to_currency"]
+        assert leave["start"] < leave["end"]
+        assert [len(points["point1"]), len(points["point2"])] == [2, 2]
+
+
+@pytest.mark.parametrize("kind", ["ingredient", "vegetable", "medicine", "substance", "species", "topic"])
+def test_one_in_five_of_a_small_pool_is_held_out(kind: str) -> None:
+    rng = random.Random(7)
+    train, held_out = ({kinds.draw(rng, kind, split) for _ in range(500)} for split in ("train", "held_out"))
+    assert len(held_out) / len(train | held_out) == pytest.approx(0.2, abs=0.02)
+
+
 @pytest.mark.parametrize("kind", kinds.KINDS)
 def test_a_kind_has_values_of_its_type_in_both_splits_and_shares_none(kind: str) -> None:
     rng = random.Random(1)
@@ -116,6 +206,14 @@ def test_training_knows_no_held_out_tool(corpus: Corpus) -> None:
     text = corpus.agent.read_text(encoding="utf-8")
     assert not [tool.name for tool in unseen() if f'"{tool.name}"' in text or f".{tool.name}" in text]
     assert all(tool.name in {row.expected[0].name for row in held_out(corpus, "unseen")} for tool in unseen())
+
+
+def test_calls_are_numbered_through_a_conversation(agent: list[dict[str, Any]]) -> None:
+    for row in agent:
+        called = [call["id"] for message in row["messages"] for call in message.get("tool_calls", ())]
+        answered = [message["tool_call_id"] for message in row["messages"] if message["role"] == "tool"]
+        assert called == [f"call_{number}" for number in range(len(called))]
+        assert answered == called[: len(answered)]
 
 
 def test_held_out_values_are_never_trained_on(corpus: Corpus, agent: list[dict[str, Any]]) -> None:
@@ -213,7 +311,10 @@ def test_the_corpus_is_the_same_for_the_same_seed_and_another_for_another(tmp_pa
         assert first != (three.folder / f"{name}.jsonl").read_bytes()
 
 
-@pytest.mark.skipif(find_spec("bfcl_eval") is None, reason="bfcl-eval is not installed")
+needs_bfcl = pytest.mark.skipif(find_spec("bfcl_eval") is None, reason="bfcl-eval is not installed")
+
+
+@needs_bfcl
 def test_bfcl_is_read_by_its_own_rule(corpus: Corpus) -> None:
     simple = held_out(corpus, "bfcl-simple")
     assert len(simple) == 60
@@ -221,6 +322,40 @@ def test_bfcl_is_read_by_its_own_rule(corpus: Corpus) -> None:
     irrelevance = held_out(corpus, "bfcl-irrelevance")
     assert len(irrelevance) == 40
     assert {row.kind for row in irrelevance} == {"no_call"}
+
+
+@needs_bfcl
+def test_bfcls_rows_are_spread_over_its_file_and_have_their_answers(corpus: Corpus) -> None:
+    file = "BFCL_v4_simple_python.json"
+    asked, answered = (
+        [json.loads(line)["id"] for line in (folder / file).read_text(encoding="utf-8").splitlines()]
+        for folder in (corpus.folder, corpus.folder / "possible_answer")
+    )
+    assert asked == answered
+    numbers = [int(id.rsplit("_", 1)[1]) for id in asked]
+    assert numbers[0] == 0
+    assert numbers[-1] > 380
+    assert {later - earlier for earlier, later in itertools.pairwise(numbers)} == {6, 7}
+
+
+@needs_bfcl
+def test_no_trained_tool_has_the_name_of_one_of_bfcls(agent: list[dict[str, Any]]) -> None:
+    package = find_spec("bfcl_eval")
+    assert package
+    assert package.origin
+    theirs = {
+        plain_name(function["name"])
+        for set_name in ("simple_python", "irrelevance")
+        for line in (Path(package.origin).parent / "data" / f"BFCL_v4_{set_name}.json").read_text().splitlines()
+        for function in json.loads(line)["function"]
+    }
+    assert len(theirs) > 400
+    ours = {tool.name for tool in known()} | {tool["function"]["name"] for row in agent for tool in row["tools"]}
+    assert not theirs & {plain_name(name) for name in ours}
+
+
+def plain_name(name: str) -> str:
+    return name.rsplit(".", 1)[-1].replace("_", "").lower()
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(None, 1), (7, 2)])

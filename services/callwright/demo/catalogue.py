@@ -2,8 +2,9 @@
 
 Tools stand in `fields/*.yaml`, a file for each field. `takes` maps a parameter's name to `KIND | description`: the name
 is followed by `?` where it is optional, by `/other names`, and has dots where it is inside an object; KIND is one of
-`kinds.KINDS`, `= a, b as words for b` for an enum, `bool words for true / words for false`, each with `*` for a list.
-In a wording `{name}` is a parameter's value, and a part in brackets stands where its optional parameters are given.
+`kinds.KINDS`, `= a, b as words for b` for an enum, `bool words for true / words for false`, each with `*` for a list
+and `*2` for one of two. In a wording `{name}` is a parameter's value, and a part in brackets stands where its optional
+parameters are given.
 """
 
 import re
@@ -14,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from callwright.demo.kinds import KINDS
+from callwright.demo.kinds import KINDS, LIKENESS
 
 HELD_OUT_FIELDS = ("health", "law", "sport")
 """Fields whose tools are never trained on, nor offered in training."""
@@ -39,6 +40,8 @@ class Parameter:
     """What is said for true and for false."""
     many: bool = False
     """Whether it is a list."""
+    length: int | None = None
+    """Items of the list, where their number is fixed."""
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -48,6 +51,11 @@ class Parameter:
         else:
             item = {"type": "boolean"} if self.words else KINDS[self.kind or ""].schema
         return {"type": "array", "items": item} if self.many else dict(item)
+
+    @property
+    def likeness(self) -> str:
+        """What its values look like: parameters of one likeness are told apart by their names alone."""
+        return LIKENESS.get(self.kind or "", self.kind or self.path)
 
     @property
     def is_open(self) -> bool:
@@ -154,8 +162,8 @@ def _lines(text: str) -> tuple[str, ...]:
 def _parameter(names: str, line: str) -> Parameter:
     path, *others = names.replace("?", "").split("/")
     kind, description = (part.strip() for part in line.split("|"))
-    many = kind.endswith("*")
-    kind = kind.removesuffix("*").strip()
+    kind, star, length = kind.partition("*")
+    kind = kind.strip()
     choices: tuple[tuple[str, str], ...] = ()
     words = None
     if kind.startswith("="):
@@ -172,5 +180,6 @@ def _parameter(names: str, line: str) -> Parameter:
         kind=None if choices or words else kind,
         choices=choices,
         words=words,
-        many=many,
+        many=bool(star),
+        length=int(length) if length else None,
     )

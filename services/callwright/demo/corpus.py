@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from callwright.demo import conversations as rows
+from callwright.demo import conversations
 from callwright.demo.catalogue import every, known, unseen
 
 _BFCL = {"bfcl-simple": "BFCL_v4_simple_python.json", "bfcl-irrelevance": "BFCL_v4_irrelevance.json"}
@@ -67,20 +67,20 @@ def write_corpus(folder: Path, *, seed: int = 11, sizes: Sizes = Sizes()) -> Cor
     folder.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(folder)
     rng = random.Random(seed)
-    _write(corpus.agent, rows.training_rows(rng, sizes.agent))
-    _write(corpus.replay, rows.replay_rows(rng, sizes.replay))
+    _write(corpus.agent, conversations.training_rows(rng, sizes.agent))
+    _write(corpus.replay, conversations.replay_rows(rng, sizes.replay))
     rng = random.Random(seed + 1)
-    _write(corpus.held_out("known"), rows.call_rows(rng, "known", sizes.known, known(), known()))
-    _write(corpus.held_out("unseen"), rows.call_rows(rng, "unseen", sizes.unseen, unseen(), every()))
-    _write(corpus.held_out("quiet"), rows.quiet_rows(rng, "quiet", sizes.quiet, unseen(), every()))
-    _write(corpus.held_out("two"), rows.two_call_rows(rng, "two", sizes.two, known()))
-    _write(corpus.held_out("general"), rows.general_rows("general"))
+    _write(corpus.held_out("known"), conversations.call_rows(rng, "known", sizes.known, known(), known()))
+    _write(corpus.held_out("unseen"), conversations.call_rows(rng, "unseen", sizes.unseen, unseen(), every()))
+    _write(corpus.held_out("quiet"), conversations.quiet_rows(rng, "quiet", sizes.quiet, unseen(), every()))
+    _write(corpus.held_out("two"), conversations.two_call_rows(rng, "two", sizes.two, known()))
+    _write(corpus.held_out("general"), conversations.general_rows("general"))
     _copy_bfcl(corpus, sizes)
     return corpus
 
 
 def _copy_bfcl(corpus: Corpus, sizes: Sizes) -> None:
-    """Copy the first rows of BFCL's files, with their possible answers, from the package `bfcl-eval`."""
+    """Copy rows spread over BFCL's files, with their possible answers, from the package `bfcl-eval`."""
     package = find_spec("bfcl_eval")
     if package is None or package.origin is None:
         return
@@ -95,7 +95,7 @@ def _copy_bfcl(corpus: Corpus, sizes: Sizes) -> None:
 
 def _copy_lines(source: Path, target: Path, count: int) -> None:
     lines = source.read_text(encoding="utf-8").splitlines(keepends=True)
-    target.write_text("".join(lines[:count]), encoding="utf-8")
+    target.write_text("".join(lines[number * len(lines) // count] for number in range(count)), encoding="utf-8")
 
 
 def _write(path: Path, found: Iterable[dict[str, Any]]) -> None:

@@ -1,17 +1,17 @@
 """Kinds of values that a request holds (names, dates, codes, formulas …), in two splits that share none.
 
-A value is held out when the CRC-32 of its text says so: no training row holds a value that a held-out request asks
-with. Knows nothing of tools.
+One value in five is held out, by its place in a small pool and else by the CRC-32 of its text: no training row holds a
+value that a held-out request asks with. Knows nothing of tools.
 """
 
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 Split = Literal["train", "held_out"]
 
-_HELD_OUT_SHARE = 5
+_ONE_HELD_OUT_IN = 5
 _CAPITALS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 _DIGITS = "0123456789"
 
@@ -61,9 +61,9 @@ I will be late by|The meeting moved to|Please bring|Do not forget|We ran out of|
 Happy birthday and enjoy|Could you check|Your order includes
 """)
 _THINGS = """
-apples bread milk batteries candles tickets notebooks blankets headphones olives coffee sugar pencils gloves towels
-umbrellas screws envelopes flour rice lamps brushes cables chairs vases helmets magnets mirrors ropes buckets
-keyboards monitors scarves boots kettles pillows ladders drills markers tomatoes onions carrots cheese honey salt
+batteries candles tickets notebooks blankets headphones pencils gloves towels umbrellas screws envelopes lamps brushes
+cables chairs vases helmets magnets mirrors ropes buckets keyboards monitors scarves boots kettles pillows ladders
+drills markers backpacks curtains teapots plates jackets baskets clocks hammers tents bowls sandals
 """.split()
 _COLOURS = "red green blue yellow black white orange purple pink grey brown turquoise silver gold".split()
 _TOPICS = _phrases("""
@@ -74,15 +74,23 @@ vaccine research|space telescopes|silk production|wild mushrooms|public transpor
 """)
 _SUBSTANCES = """
 water ethanol methane benzene glucose ammonia acetone propane butane nitrogen helium argon copper iron aluminium
-zinc nickel titanium silicon graphite quartz toluene glycerol urea caffeine aspirin insulin sulfur chlorine neon
+zinc nickel titanium silicon graphite quartz toluene glycerol urea sulfur chlorine neon hydrogen oxygen lithium
+""".split()
+_MEDICINES = """
+ibuprofen aspirin insulin amoxicillin paracetamol metformin cortisone penicillin codeine morphine warfarin naproxen
+lisinopril omeprazole cetirizine diazepam melatonin prednisone statins heparin
 """.split()
 _SPECIES = """
 lion tiger wolf otter badger falcon eagle salmon trout octopus dolphin elephant giraffe koala penguin lynx bison
 heron robin sparrow beetle honeybee dragonfly oak maple birch lavender orchid sunflower tortoise gecko iguana
 """.split()
-_INGREDIENTS = """
-chicken lentils spinach mushrooms potatoes salmon tofu chickpeas aubergine rice noodles pumpkin beans garlic ginger
-shrimp beef lamb peppers courgette cauliflower eggs leeks cabbage
+_VEGETABLES = """
+spinach pumpkin garlic courgette cauliflower leeks cabbage peppers potatoes carrots tomatoes onions lettuce radishes
+beetroot broccoli celery cucumbers peas aubergine
+""".split()
+_FOODS = """
+chicken lentils mushrooms tofu chickpeas rice noodles beans ginger shrimp beef lamb eggs cheese olives bread butter
+honey walnuts yogurt sausages apples lemons tuna
 """.split()
 _UNITS = "kg,g,km,m,cm,miles,feet,litres,ml,hours,minutes,days,GB,MB,kW,V,psi,°C,%,km/h".split(",")
 _CURRENCIES = "USD EUR GBP JPY CHF SEK NOK CAD AUD INR BRL CNY".split()
@@ -182,7 +190,7 @@ def _formula(rng: random.Random) -> str:
         f"({x} + {a})/({x} - {b})",
         f"{a}{x}^{n % 6 + 2}",
         f"sqrt({x} + {a})",
-        f"{a}{x} + {b} = {c}",
+        f"{a}{x}^3 - {b}{x} + {c}",
         f"log({a}*{x}) * {b}",
         f"{x}**{n % 5 + 2} - {a}*{x} + {b}",
         f"cos({x})^2 - {a}",
@@ -204,10 +212,6 @@ def _thing(rng: random.Random) -> str:
     return rng.choice(_THINGS) if rng.random() < 0.5 else f"{rng.choice(_COLOURS)} {rng.choice(_THINGS)}"
 
 
-def _topic(rng: random.Random) -> str:
-    return rng.choice(_TOPICS) if rng.random() < 0.9 else f"{pseudo_word(rng, 2)} theory"
-
-
 def _phone(rng: random.Random) -> str:
     forms = (
         f"+{rng.randint(1, 99)} {_digits(rng, 3)} {_digits(rng, 4)}",
@@ -226,9 +230,34 @@ def _message(rng: random.Random) -> str:
     return f"{rng.choice(_SENTENCE_HEADS)} {tail}{rng.choice(('', '', f' for {rng.choice(_FIRST)}'))}"
 
 
-def _path(rng: random.Random) -> str:
-    folder = rng.choice(("data", "docs", "home", "reports", "tmp", "images", "backup"))
-    return f"/{folder}/{pseudo_word(rng)}_{rng.randint(1, 99)}.{rng.choice(('csv', 'txt', 'pdf', 'json', 'png'))}"
+def _folder(rng: random.Random) -> str:
+    parts = [rng.choice(("data", "docs", "home", "reports", "tmp", "backup")), pseudo_word(rng, 2)]
+    return "/" + "/".join([*parts, pseudo_word(rng)] if rng.random() < 0.3 else parts)
+
+
+def _file(rng: random.Random, folder: str, *endings: str) -> str:
+    return f"/{folder}/{pseudo_word(rng)}_{rng.randint(1, 99)}.{rng.choice(endings)}"
+
+
+def _document(rng: random.Random) -> str:
+    return _file(rng, rng.choice(("data", "docs", "home", "reports")), "csv", "txt", "pdf", "docx")
+
+
+def _picture(rng: random.Random) -> str:
+    return _file(rng, rng.choice(("images", "photos", "home", "scans")), "png", "jpg", "webp")
+
+
+def _between(low: int, high: int) -> Callable[[random.Random], int]:
+    return lambda rng: rng.randint(low, high)
+
+
+def _decimal_between(low: float, high: float, places: int) -> Callable[[random.Random], float]:
+    return lambda rng: round(rng.uniform(low, high), rng.randint(1, places))
+
+
+def _one_of(*pools: Sequence[str]) -> Callable[[random.Random], str]:
+    pool = [value for values in pools for value in values]
+    return lambda rng: rng.choice(pool)
 
 
 def _email(rng: random.Random) -> str:
@@ -247,22 +276,43 @@ _NUMBER: dict[str, Any] = {"type": "number"}
 KINDS: dict[str, Kind] = {
     "person": Kind(_TEXT, _person),
     "first": Kind(_TEXT, lambda rng: _name(rng, _FIRST, 0.5)),
+    "last": Kind(_TEXT, lambda rng: _name(rng, _LAST, 0.5)),
     "city": Kind(_TEXT, _city),
     "place": Kind(_TEXT, lambda rng: f"{_name(rng, _CITIES, 0.5)} {rng.choice(_PLACES.split(','))}"),
     "street": Kind(_TEXT, _street),
     "zip": Kind(_TEXT, lambda rng: _digits(rng, 5)),
     "date": Kind(_TEXT, _date),
     "time": Kind(_TEXT, lambda rng: f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}"),
-    "year": Kind(_INTEGER, lambda rng: rng.randint(1850, 2035)),
-    "count": Kind(_INTEGER, lambda rng: rng.randint(2, 99)),
+    "year": Kind(_INTEGER, _between(1850, 2035)),
+    "count": Kind(_INTEGER, _between(2, 99)),
+    "few": Kind(_INTEGER, _between(2, 14), open=False),
+    "age": Kind(_INTEGER, _between(18, 92), open=False),
+    "share": Kind(_INTEGER, _between(1, 100), open=False),
+    "oven": Kind(_INTEGER, _between(60, 280)),
+    "kelvin": Kind(_INTEGER, _between(180, 900)),
+    "pixels": Kind(_INTEGER, _between(16, 4096)),
+    "port": Kind(_INTEGER, _between(1024, 65535)),
+    "minutes": Kind(_INTEGER, _between(5, 240)),
+    "lap": Kind(_INTEGER, _between(4, 120)),
+    "pressure": Kind(_INTEGER, _between(95, 190)),
+    "low_pressure": Kind(_INTEGER, _between(50, 95)),
+    "speed": Kind(_INTEGER, _between(70, 240)),
+    "limit": Kind(_INTEGER, lambda rng: rng.randint(3, 6) * 10, open=False),
     "amount": Kind(_INTEGER, lambda rng: rng.choice((rng.randint(10, 999), rng.randint(1000, 99999)))),
     "big": Kind(_INTEGER, lambda rng: rng.choice((rng.randint(1, 99) * 1000, rng.randint(100000, 9999999)))),
-    "signed": Kind(_INTEGER, lambda rng: rng.randint(-60, 60)),
+    "below_zero": Kind(_INTEGER, _between(-60, -1)),
+    "signed": Kind(_INTEGER, _between(-60, 60)),
     "decimal": Kind(_NUMBER, _decimal),
     "number": Kind(_NUMBER, lambda rng: rng.randint(2, 900) if rng.random() < 0.5 else _decimal(rng)),
-    "signed_decimal": Kind(_NUMBER, lambda rng: round(rng.uniform(-180, 180), rng.choice((1, 2, 3, 4)))),
+    "signed_decimal": Kind(_NUMBER, lambda rng: round(rng.uniform(-99, 99), rng.choice((1, 2, 3, 4)))),
+    "latitude": Kind(_NUMBER, lambda rng: round(rng.uniform(-90, 90), rng.choice((2, 3, 4)))),
+    "longitude": Kind(_NUMBER, lambda rng: round(rng.uniform(-180, 180), rng.choice((2, 3, 4)))),
+    "celsius": Kind(_NUMBER, _decimal_between(14, 28, 1)),
+    "kilograms": Kind(_NUMBER, _decimal_between(35, 140, 2)),
+    "metres_tall": Kind(_NUMBER, lambda rng: round(rng.uniform(1.2, 2.1), 2)),
+    "kilometres": Kind(_NUMBER, _decimal_between(0.5, 60, 2)),
     "price": Kind(_NUMBER, lambda rng: round(rng.uniform(1, 900), 2)),
-    "percent": Kind(_NUMBER, lambda rng: round(rng.uniform(0.5, 60), rng.choice((0, 1, 1, 2)))),
+    "percent": Kind(_NUMBER, lambda rng: round(rng.uniform(0.5, 60), rng.choice((1, 1, 2)))),
     "rate": Kind(_NUMBER, lambda rng: round(rng.uniform(0.01, 0.99), rng.choice((2, 3)))),
     "code": Kind(_TEXT, _code),
     "version": Kind(_TEXT, lambda rng: ".".join(str(rng.randint(0, 29)) for _ in range(rng.choice((2, 3))))),
@@ -273,13 +323,14 @@ KINDS: dict[str, Kind] = {
     "title": Kind(_TEXT, _title),
     "firm": Kind(_TEXT, _firm),
     "message": Kind(_TEXT, _message),
-    "topic": Kind(_TEXT, _topic),
+    "topic": Kind(_TEXT, _one_of(_TOPICS)),
     "thing": Kind(_TEXT, _thing),
     "word": Kind(_TEXT, lambda rng: pseudo_word(rng, 2)),
-    "tag": Kind(_TEXT, lambda rng: f"{pseudo_word(rng, 2)}"),
     "email": Kind(_TEXT, _email),
     "phone": Kind(_TEXT, _phone),
-    "path": Kind(_TEXT, _path),
+    "document": Kind(_TEXT, _document),
+    "picture": Kind(_TEXT, _picture),
+    "folder": Kind(_TEXT, _folder),
     "url": Kind(_TEXT, _url),
     "measure": Kind(_TEXT, _measure),
     "volume": Kind(_TEXT, lambda rng: _measure(rng, ["ml", "litres", "L"])),
@@ -289,15 +340,27 @@ KINDS: dict[str, Kind] = {
     "sequence": Kind(_TEXT, lambda rng: "".join(rng.choice("ACGT") for _ in range(rng.randint(6, 14)))),
     "hex": Kind(_TEXT, lambda rng: "#" + "".join(rng.choice("0123456789ABCDEF") for _ in range(6))),
     "ip": Kind(_TEXT, lambda rng: ".".join(str(rng.randint(1, 254)) for _ in range(4))),
-    "substance": Kind(_TEXT, lambda rng: rng.choice(_SUBSTANCES)),
-    "species": Kind(_TEXT, lambda rng: rng.choice(_SPECIES)),
-    "ingredient": Kind(_TEXT, lambda rng: rng.choice(_INGREDIENTS)),
-    "currency": Kind(_TEXT, lambda rng: rng.choice(_CURRENCIES), open=False),
-    "language": Kind(_TEXT, lambda rng: rng.choice(_LANGUAGES), open=False),
-    "country": Kind(_TEXT, lambda rng: rng.choice(_COUNTRIES), open=False),
-    "colour": Kind(_TEXT, lambda rng: rng.choice(_COLOURS), open=False),
+    "substance": Kind(_TEXT, _one_of(_SUBSTANCES)),
+    "medicine": Kind(_TEXT, _one_of(_MEDICINES)),
+    "species": Kind(_TEXT, _one_of(_SPECIES)),
+    "vegetable": Kind(_TEXT, _one_of(_VEGETABLES)),
+    "ingredient": Kind(_TEXT, _one_of(_VEGETABLES, _FOODS)),
+    "currency": Kind(_TEXT, _one_of(_CURRENCIES), open=False),
+    "language": Kind(_TEXT, _one_of(_LANGUAGES), open=False),
+    "country": Kind(_TEXT, _one_of(_COUNTRIES), open=False),
 }  # fmt: skip
 """Every kind by its name."""
+
+LIKENESS = {
+    **dict.fromkeys(("title", "firm", "place", "topic", "thing", "message"), "words"),
+    **dict.fromkeys(("person", "first", "last"), "name"),
+    **dict.fromkeys(("word", "user"), "word"),
+    **dict.fromkeys(("code", "room", "account", "zip", "ticker", "version"), "code"),
+    **dict.fromkeys(("document", "picture", "folder"), "path"),
+    **dict.fromkeys(("vegetable", "ingredient"), "food"),
+    **dict.fromkeys(("formula", "sum"), "formula"),
+}
+"""What values of a kind look like, where several kinds look the same."""
 
 _CHINESE: dict[str, Callable[[random.Random], str]] = {
     "person": lambda rng: rng.choice(_CHINESE_SURNAMES) + "".join(rng.sample(_CHINESE_NAMES, rng.choice((1, 2)))),
@@ -305,9 +368,16 @@ _CHINESE: dict[str, Callable[[random.Random], str]] = {
 }
 
 
+_POOLS = (_TOPICS, _SUBSTANCES, _MEDICINES, _SPECIES, _VEGETABLES, _FOODS, _CHINESE_CITIES)
+_HELD_OUT_BY_PLACE = {
+    value: place % _ONE_HELD_OUT_IN == 0 for pool in _POOLS for place, value in enumerate(pool, start=1)
+}
+
+
 def is_held_out(value: Any) -> bool:
-    """Return whether a value of an open kind is kept for held-out requests, by its text alone."""
-    return zlib.crc32(str(value).encode()) % _HELD_OUT_SHARE == 0
+    """Return whether a value of an open kind is kept for held-out requests."""
+    text = str(value)
+    return _HELD_OUT_BY_PLACE.get(text, zlib.crc32(text.encode()) % _ONE_HELD_OUT_IN == 0)
 
 
 def draw(rng: random.Random, kind: str, split: Split, *, chinese: bool = False) -> Any:
@@ -326,10 +396,15 @@ def spoken(rng: random.Random, kind: str, value: Any) -> str:
     match value:
         case int() if kind in ("amount", "big") and value >= 1000 and rng.random() < 0.3:
             return f"{value:,}"
-        case int() if kind == "count" and value < len(_NUMBER_WORDS) and rng.random() < 0.4:
+        case int() if kind in ("count", "few") and value < len(_NUMBER_WORDS) and rng.random() < 0.4:
             return _NUMBER_WORDS[value]
         case str() if kind in ("title", "message", "formula", "sum") and rng.random() < 0.5:
-            quote = rng.choice("'\"")
-            return f"{quote}{value}{quote}"
+            return in_quotes(rng, value)
         case _:
             return str(value)
+
+
+def in_quotes(rng: random.Random, text: str) -> str:
+    """Return a text in quotes of one kind or another, once."""
+    quote = rng.choice("'\"")
+    return text if text[0] in "'\"" else f"{quote}{text}{quote}"
