@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,9 +123,10 @@ def as_list(value: Any) -> list[Any]:
 
 def told_as(parameter: Parameter, value: Any) -> list[str]:
     """Ways to tell a value, as it stands in the call first."""
-    if parameter.words:
-        return [parameter.words[0 if value else 1]]
-    said = [str(value), *(words for choice, words in parameter.choices if choice == value)]
+    words = [word for choice in parameter.choices if choice.value == value for word in (choice.said, choice.chinese)]
+    if parameter.is_boolean:
+        return words
+    said = [str(value), *words]
     return [*said, f"{value:,}", *NUMBER_WORDS.get(value, ())] if isinstance(value, int) else said
 
 
@@ -198,7 +200,7 @@ def test_the_sets_are_as_large_as_promised(corpus: Corpus) -> None:
     assert sizes["unseen"] >= 100
     assert sizes["quiet"] >= 60
     assert sizes["two"] >= 40
-    assert sizes["general"] >= 10
+    assert sizes["general"] >= 30
     assert sum(sizes.values()) >= 300
 
 
@@ -206,6 +208,24 @@ def test_training_knows_no_held_out_tool(corpus: Corpus) -> None:
     text = corpus.agent.read_text(encoding="utf-8")
     assert not [tool.name for tool in unseen() if f'"{tool.name}"' in text or f".{tool.name}" in text]
     assert all(tool.name in {row.expected[0].name for row in held_out(corpus, "unseen")} for tool in unseen())
+
+
+def test_general_questions_have_long_answers_and_are_asked_nowhere_else(corpus: Corpus) -> None:
+    general, replay, agent, quiet = (
+        [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for file in (corpus.held_out("general"), corpus.replay, corpus.agent, corpus.held_out("quiet"))
+    )
+    asked = {row["messages"][0]["content"] for row in general}
+    elsewhere = {
+        message["content"]
+        for row in (*replay, *agent, *quiet)
+        for message in row["messages"]
+        if message["role"] == "user"
+    }
+    assert not asked & elsewhere
+    assert all(len(re.findall("[.。?]", row["messages"][1]["content"])) >= 3 for row in general)
+    replayed = [message["content"] for row in replay for message in row["messages"] if message["role"] == "user"]
+    assert len(set(replayed)) == len(replayed)
 
 
 def test_calls_are_numbered_through_a_conversation(agent: list[dict[str, Any]]) -> None:
@@ -238,9 +258,7 @@ def test_held_out_values_are_never_trained_on(corpus: Corpus, agent: list[dict[s
 
 def _closed(parameter: Parameter) -> list[Any]:
     if parameter.choices:
-        return [value for value, _ in parameter.choices]
-    if parameter.words:
-        return [True, False]
+        return [choice.value for choice in parameter.choices]
     rng = random.Random(2)
     kind = parameter.kind or ""
     return [] if kinds.KINDS[kind].open else [kinds.draw(rng, kind, "train") for _ in range(400)]

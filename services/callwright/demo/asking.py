@@ -188,7 +188,8 @@ def _draw_value(rng: random.Random, parameter: Parameter, look: Look, split: Spl
         return _draw_item(rng, parameter, look, split, chinese)
     if parameter.choices:
         chosen = rng.sample(parameter.choices, rng.randint(1, min(3, len(parameter.choices))))
-        return [value for value, _ in chosen], _listed(rng, [said for _, said in chosen], chinese)
+        words = [choice.chinese if chinese else choice.said for choice in chosen]
+        return [choice.value for choice in chosen], _listed(rng, words, chinese)
     count = parameter.length or rng.choice((2, 2, 3, 3, 4))
     items: dict[str, tuple[Any, str]] = {}
     while len(items) < count:
@@ -199,10 +200,8 @@ def _draw_value(rng: random.Random, parameter: Parameter, look: Look, split: Spl
 
 def _draw_item(rng: random.Random, parameter: Parameter, look: Look, split: Split, chinese: bool) -> tuple[Any, str]:
     if parameter.choices:
-        return rng.choice(parameter.choices)
-    if parameter.words:
-        value = rng.random() < 0.5
-        return value, parameter.words[0 if value else 1]
+        choice = rng.choice(parameter.choices)
+        return choice.value, choice.chinese if chinese else choice.said
     kind = parameter.kind or ""
     found = draw(rng, kind, split, chinese=chinese)
     is_plain = parameter.many or chinese or parameter.path in look.as_text

@@ -2,16 +2,16 @@
 
 Tools stand in `fields/*.yaml`, a file for each field. `takes` maps a parameter's name to `KIND | description`: the name
 is followed by `?` where it is optional, by `/other names`, and has dots where it is inside an object; KIND is one of
-`kinds.KINDS`, `= a, b as words for b` for an enum, `bool words for true / words for false`, each with `*` for a list
-and `*2` for one of two. In a wording `{name}` is a parameter's value, and a part in brackets stands where its optional
-parameters are given.
+`kinds.KINDS`, `= a, b as words for b` for an enum, `bool words for true / words for false`, where Chinese words follow
+on `zh`, each with `*` for a list and `*2` for one of two. In a wording `{name}` is a parameter's value, and a part in
+brackets stands where its optional parameters are given.
 """
 
 import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -24,9 +24,17 @@ _SLOT = re.compile(r"\{([^}]*)\}")
 _PART = re.compile(r"\[([^\[\]]*)\]")
 
 
+class Choice(NamedTuple):
+    """A value with the words for it."""
+
+    value: Any
+    said: str
+    chinese: str
+
+
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a tool; of `kind`, `choices` and `words` one is given."""
+    """A parameter of a tool; either its `kind` or its `choices` are given."""
 
     path: str
     """Name, with dots where it is inside an object."""
@@ -34,10 +42,8 @@ class Parameter:
     required: bool
     description: str
     kind: str | None = None
-    choices: tuple[tuple[str, str], ...] = ()
-    """Values of an enum, each with the words for it."""
-    words: tuple[str, str] | None = None
-    """What is said for true and for false."""
+    choices: tuple[Choice, ...] = ()
+    """Values of an enum, or true and false."""
     many: bool = False
     """Whether it is a list."""
     length: int | None = None
@@ -46,11 +52,19 @@ class Parameter:
     @property
     def schema(self) -> dict[str, Any]:
         """JSON schema of the values."""
-        if self.choices:
-            item: dict[str, Any] = {"type": "string", "enum": [value for value, _ in self.choices]}
+        item: dict[str, Any]
+        if self.is_boolean:
+            item = {"type": "boolean"}
+        elif self.choices:
+            item = {"type": "string", "enum": [choice.value for choice in self.choices]}
         else:
-            item = {"type": "boolean"} if self.words else KINDS[self.kind or ""].schema
+            item = KINDS[self.kind or ""].schema
         return {"type": "array", "items": item} if self.many else dict(item)
+
+    @property
+    def is_boolean(self) -> bool:
+        """Whether its value is true or false."""
+        return bool(self.choices) and self.choices[0].value is True
 
     @property
     def likeness(self) -> str:
@@ -164,22 +178,25 @@ def _parameter(names: str, line: str) -> Parameter:
     kind, description = (part.strip() for part in line.split("|"))
     kind, star, length = kind.partition("*")
     kind = kind.strip()
-    choices: tuple[tuple[str, str], ...] = ()
-    words = None
+    choices: tuple[Choice, ...] = ()
     if kind.startswith("="):
-        pairs = (part.strip().partition(" as ") for part in kind.removeprefix("=").split(","))
-        choices = tuple((value, said or value) for value, _, said in pairs)
+        choices = tuple(_choice(part) for part in kind.removeprefix("=").split(","))
     elif kind.startswith("bool "):
-        yes, no = (part.strip() for part in kind.removeprefix("bool ").split(" / "))
-        words = (yes, no)
+        told = kind.removeprefix("bool ").split(" / ")
+        choices = tuple(_choice(part, value) for part, value in zip(told, (True, False), strict=True))
     return Parameter(
         path=path,
         other_names=tuple(others),
         required="?" not in names,
         description=description,
-        kind=None if choices or words else kind,
+        kind=None if choices else kind,
         choices=choices,
-        words=words,
         many=bool(star),
         length=int(length) if length else None,
     )
+
+
+def _choice(part: str, value: Any = None) -> Choice:
+    english, _, chinese = part.strip().partition(" zh ")
+    name, _, said = english.partition(" as ")
+    return Choice(name if value is None else value, said or name, chinese or said or name)

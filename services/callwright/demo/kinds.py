@@ -92,12 +92,28 @@ _FOODS = """
 chicken lentils mushrooms tofu chickpeas rice noodles beans ginger shrimp beef lamb eggs cheese olives bread butter
 honey walnuts yogurt sausages apples lemons tuna
 """.split()
-_UNITS = "kg,g,km,m,cm,miles,feet,litres,ml,hours,minutes,days,GB,MB,kW,V,psi,°C,%,km/h".split(",")
 _CURRENCIES = "USD EUR GBP JPY CHF SEK NOK CAD AUD INR BRL CNY".split()
 _LANGUAGES = "French German Spanish Italian Polish Danish Greek Turkish Korean Hindi Dutch Czech Finnish Welsh".split()
 _COUNTRIES = """
 France Germany Spain Italy Poland Denmark Greece Turkey Japan India Brazil Canada Mexico Kenya Egypt Norway Chile Peru
 Portugal Austria Ireland Vietnam Thailand Morocco
+""".split()
+_CHINESE_FOODS = (
+    "鸡肉 牛肉 豆腐 土豆 番茄 鸡蛋 米饭 面条 青椒 茄子 白菜 黄瓜 蘑菇 虾仁 胡萝卜 洋葱 菠菜 南瓜 玉米 大蒜".split()
+)
+_CHINESE_ANIMALS = "狮子 老虎 大象 企鹅 海豚 熊猫 狼 猫头鹰 长颈鹿 考拉 麻雀 蜜蜂 乌龟 橡树 薰衣草".split()
+_CHINESE_SUBSTANCES = "水 乙醇 甲烷 丙酮 氨 铜 铁 铝 锌 石英 甘油 尿素 氯 氦 氮".split()
+_CHINESE_TITLES = _phrases("""
+夏天的风|蓝色的海|月亮河|春天的信|夜空中的星|回家的路|雨后的城市|金色的秋天|沉默的山|远方的灯|小城故事|最后一班车
+红色的门|风中的叶子|早安北京
+""")
+_CHINESE_THINGS = "台灯 雨伞 手套 毛巾 耳机 椅子 花瓶 窗帘 水壶 背包 键盘 镜子 蜡烛 围巾 枕头".split()
+_CHINESE_MESSAGES = _phrases("""
+我会晚到十分钟|会议改到明天下午|请带上蓝色的雨伞|别忘了买牛奶|钥匙在门口的盒子里|谢谢你的礼物|今晚一起吃饭吧
+请把报告发给我|火车晚点了半小时|周末去爬山吗|生日快乐|我已经到车站了|快递放在前台|明天不用来接我|记得关窗户
+""")
+_CHINESE_TOPICS = """
+太阳能 国际象棋 机器翻译 公共交通 电动汽车 深海鱼类 黑洞 现代诗歌 股票市场 垂直农业 野生蘑菇 古埃及 疫苗 珊瑚礁 茶道
 """.split()
 _CHINESE_SURNAMES, _CHINESE_NAMES = "王李张刘陈杨赵黄周吴", "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超霞平刚"
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
@@ -171,10 +187,9 @@ def _decimal(rng: random.Random) -> float:
     return round(rng.uniform(0.1, rng.choice((1, 10, 100, 1000))), places) or 0.5
 
 
-def _measure(rng: random.Random, units: list[str] = _UNITS) -> str:
+def _measure(rng: random.Random, units: list[str]) -> str:
     number = rng.randint(2, 500) if rng.random() < 0.6 else round(rng.uniform(0.2, 90), 1)
-    unit = rng.choice(units)
-    return f"{number}{'' if unit in ('%', '°C') else ' '}{unit}"
+    return f"{number} {rng.choice(units)}"
 
 
 def _formula(rng: random.Random) -> str:
@@ -294,6 +309,7 @@ KINDS: dict[str, Kind] = {
     "port": Kind(_INTEGER, _between(1024, 65535)),
     "minutes": Kind(_INTEGER, _between(5, 240)),
     "lap": Kind(_INTEGER, _between(4, 120)),
+    "grams": Kind(_INTEGER, _between(20, 950)),
     "pressure": Kind(_INTEGER, _between(95, 190)),
     "low_pressure": Kind(_INTEGER, _between(50, 95)),
     "speed": Kind(_INTEGER, _between(70, 240)),
@@ -332,7 +348,7 @@ KINDS: dict[str, Kind] = {
     "picture": Kind(_TEXT, _picture),
     "folder": Kind(_TEXT, _folder),
     "url": Kind(_TEXT, _url),
-    "measure": Kind(_TEXT, _measure),
+    "length": Kind(_TEXT, lambda rng: _measure(rng, ["m", "cm", "nautical miles", "light years", "fathoms"])),
     "volume": Kind(_TEXT, lambda rng: _measure(rng, ["ml", "litres", "L"])),
     "dose": Kind(_TEXT, lambda rng: _measure(rng, ["mg", "ml", "drops"])),
     "formula": Kind(_TEXT, _formula),
@@ -364,11 +380,22 @@ LIKENESS = {
 
 _CHINESE: dict[str, Callable[[random.Random], str]] = {
     "person": lambda rng: rng.choice(_CHINESE_SURNAMES) + "".join(rng.sample(_CHINESE_NAMES, rng.choice((1, 2)))),
-    "city": lambda rng: rng.choice(_CHINESE_CITIES),
+    "city": _one_of(_CHINESE_CITIES),
+    "ingredient": _one_of(_CHINESE_FOODS),
+    "species": _one_of(_CHINESE_ANIMALS),
+    "substance": _one_of(_CHINESE_SUBSTANCES),
+    "title": _one_of(_CHINESE_TITLES),
+    "thing": _one_of(_CHINESE_THINGS),
+    "message": _one_of(_CHINESE_MESSAGES),
+    "topic": _one_of(_CHINESE_TOPICS),
 }
+"""Who draws the values of a kind in a Chinese request."""
+_CHINESE_POOLS = (
+    _CHINESE_CITIES, _CHINESE_FOODS, _CHINESE_ANIMALS, _CHINESE_SUBSTANCES, _CHINESE_TITLES, _CHINESE_THINGS,
+    _CHINESE_MESSAGES, _CHINESE_TOPICS,
+)  # fmt: skip
 
-
-_POOLS = (_TOPICS, _SUBSTANCES, _MEDICINES, _SPECIES, _VEGETABLES, _FOODS, _CHINESE_CITIES)
+_POOLS = (_TOPICS, _SUBSTANCES, _MEDICINES, _SPECIES, _VEGETABLES, _FOODS, *_CHINESE_POOLS)
 _HELD_OUT_BY_PLACE = {
     value: place % _ONE_HELD_OUT_IN == 0 for pool in _POOLS for place, value in enumerate(pool, start=1)
 }
@@ -384,7 +411,7 @@ def draw(rng: random.Random, kind: str, split: Split, *, chinese: bool = False) 
     """Draw a value of a kind from a split; closed kinds have no split."""
     found = KINDS[kind]
     while True:
-        value = _CHINESE[kind](rng) if chinese and kind in _CHINESE and rng.random() < 0.8 else found.draw(rng)
+        value = _CHINESE[kind](rng) if chinese and kind in _CHINESE else found.draw(rng)
         if not found.open or is_held_out(value) == (split == "held_out"):
             return value
 

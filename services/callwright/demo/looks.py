@@ -132,8 +132,9 @@ def _camel(name: str) -> str:
 
 
 def _remark(rng: random.Random, parameter: Parameter) -> str:
-    if parameter.choices and not parameter.many:
-        return rng.choice((f". Default is '{parameter.choices[0][0]}'", f" (default {parameter.choices[0][0]})"))
-    if parameter.words:
+    if parameter.is_boolean:
         return rng.choice((". Default is false", " (optional, default False)"))
+    if parameter.choices and not parameter.many:
+        default = parameter.choices[0].value
+        return rng.choice((f". Default is '{default}'", f" (default {default})"))
     return rng.choice((" (optional)", ". Optional"))
