@@ -76,6 +76,15 @@ def test_the_demo_deletes_nothing_but_an_earlier_demo(theirs: str, tmp_path: Pat
     assert kept.read_text() == "years of work"
 
 
+def test_the_demo_begins_beside_the_base_that_another_command_has_put_there(tmp_path: Path) -> None:
+    kept = tmp_path / "demo" / "cache" / "base"
+    kept.mkdir(parents=True)
+    done = callwright("demo", "--root", tmp_path / "demo", "--base", kept, "--only-write", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert kept.is_dir()
+    assert (tmp_path / "demo" / "finetune.yaml").is_file()
+
+
 @pytest.mark.parametrize("command", ["run", "train", "merge", "evaluate", "promote", "serve", "demo", "data", "models"])
 def test_help_teaches_every_command(command: str, tmp_path: Path) -> None:
     done = callwright(command, "--help", cwd=tmp_path)

@@ -32,14 +32,16 @@ _TOOLS = ("calculate_bmi", "book_appointment", "find_route")
 _RESULT = {"bmi": 22.6}
 _MARK = ".callwright-demo"
 """File by which the demo knows its own folder."""
+_CACHE = "cache"
+"""Folder in it that outlives a demo: the converted base, which other commands put there too."""
 
 
 def demo(
     base: Annotated[
         str | None, typer.Option(help="Base to teach: a model's directory or a hub id; the demo's own.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Train on six times as many conversations.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Draws other conversations for the same tools.")] = 11,
+    full: Annotated[bool, typer.Option("--full", help="Train on more than five times as many conversations.")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws other conversations for the same tools.")] = 11,
     root: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path(".callwright/demo"),
     only_write: Annotated[
         bool, typer.Option("--only-write", help="Write base, conversations and document, and stop.")
@@ -81,22 +83,23 @@ def _base(base: str | None, root: Path) -> str:
     from callwright.demo.base import smollm2
 
     if base is None:
-        return str(smollm2(root / "cache", on_note=output.note))
+        return str(smollm2(root / _CACHE, on_note=output.note))
     return str(Path(base).absolute()) if Path(base).is_dir() else base
 
 
 def _clear(root: Path) -> None:
-    """Make `root` a folder with nothing but the cache of an earlier demo. Raises `InvalidInput` where it holds anything
+    """Make `root` a folder with nothing but the cache of earlier demos. Raises `InvalidInput` where it holds anything
     but what one made.
     """
-    if root.exists() and not (root / _MARK).is_file() and (not root.is_dir() or any(root.iterdir())):
+    others = root.exists() and (not root.is_dir() or any(each.name != _CACHE for each in root.iterdir()))
+    if others and not (root / _MARK).is_file():
         raise InvalidInput(
             f"demo: {_short(root)} holds other files, which the demo would delete; expected a new folder, an empty one "
             "or an earlier demo's; choose another --root"
         )
     root.mkdir(parents=True, exist_ok=True)
     for made in root.iterdir():
-        if made.name == "cache":
+        if made.name == _CACHE:
             continue
         if made.is_dir() and not made.is_symlink():
             shutil.rmtree(made)
