@@ -138,8 +138,9 @@ def _values(drawn: Drawn) -> dict[str, Any]:
 def _values_told(rng: random.Random, parameters: Sequence[Parameter], look: Look, drawn: Drawn) -> str:
     told = []
     for p in parameters:
-        said = drawn[p.path][1]
-        told.append(f"the {spoken_name(p, look)} is {in_quotes(rng, said) if p.kind == 'message' else said}")
+        name, said = spoken_name(p, look), drawn[p.path][1]
+        verb = "are" if name.endswith("s") and not name.endswith(("ss", "us")) else "is"
+        told.append(f"the {name} {verb} {in_quotes(rng, said) if p.kind == 'message' else said}")
     text = " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
     return f"{text[0].upper()}{text[1:]}."
 

@@ -26,6 +26,10 @@ _CHINESE_SHARE = 0.1
 """Share of conversations in Chinese."""
 _TWO_CALLS, _NO_CALL, _QUESTION_BACK = 0.16, 0.22, 0.11
 """Shares of conversations that begin with two calls, with none, and with a question for values that are missing."""
+_LATER_NO_CALL = 0.35
+"""Share of the later requests of a conversation that no call is due to."""
+_ENDS_WITH_ANSWER = 0.15
+"""Share of the conversations whose last call is followed by its result and the answer."""
 _CHAT_SHARE = 0.3
 """Share of the requests without a call that are general questions, which are answered."""
 _NEAR_SHARE = 0.35
@@ -191,12 +195,12 @@ def _row(rng: random.Random, deck: Deck[Tool]) -> Fields:
     for _ in range(rng.choice((0, 0, 1, 1, 2))):
         if requests:
             messages += _ending(rng, requests)
-        if rng.random() < 0.35:
+        if rng.random() < _LATER_NO_CALL:
             requests, more = (), _quiet(rng, offer)
         else:
             requests, more = _one_call(rng, offer, rng.choice(offer)[0])
         messages += more
-    if requests and rng.random() < 0.15:
+    if requests and rng.random() < _ENDS_WITH_ANSWER:
         messages += _ending(rng, requests)
     return _conversation(offer, messages)
 

@@ -308,6 +308,7 @@ KINDS: dict[str, Kind] = {
     "pixels": Kind(_INTEGER, _between(16, 4096)),
     "port": Kind(_INTEGER, _between(1024, 65535)),
     "minutes": Kind(_INTEGER, _between(5, 240)),
+    "steps": Kind(_INTEGER, lambda rng: rng.randint(30, 300) * 100),
     "lap": Kind(_INTEGER, _between(4, 120)),
     "grams": Kind(_INTEGER, _between(20, 950)),
     "pressure": Kind(_INTEGER, _between(95, 190)),
@@ -421,7 +422,7 @@ def spoken(rng: random.Random, kind: str, value: Any) -> str:
     quotes, now and then.
     """
     match value:
-        case int() if kind in ("amount", "big") and value >= 1000 and rng.random() < 0.3:
+        case int() if kind in ("amount", "big", "steps") and value >= 1000 and rng.random() < 0.3:
             return f"{value:,}"
         case int() if kind in ("count", "few") and value < len(_NUMBER_WORDS) and rng.random() < 0.4:
             return _NUMBER_WORDS[value]
