@@ -15,6 +15,7 @@ from callwright import spec
 from callwright.controller.cluster import FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster, Kind
 from callwright.controller.config import ControllerConfig, Images
 from callwright.controller.reconcile import Reconciler
+from callwright.evaluator.gate import decide
 from callwright.evaluator.measures import measure
 from callwright.evaluator.report import Report
 from callwright.store import Store
@@ -207,16 +208,16 @@ class Play:
         """A version as the merge leaves it."""
         publish_version(self.store, version, {"config.json": b"{}"}, name=model, **fields)
 
-    def evaluated(self, run: str, *, passed: bool = True, name: str = "weather") -> None:
-        """The record that the evaluator leaves."""
-        measured = {"name": "minAccuracy", "got": 0.93, "allowed": 0.9 if passed else 0.95, "passed": passed}
+    def evaluated(self, run: str, *, name: str = "weather") -> None:
+        """The record that the evaluator leaves, of an accuracy of 0.93."""
+        document = self.parsed(name)
         total = measure([]).model_copy(update={"requests": 100, "calls_due": 100, "accuracy": 0.93})
         report = Report(model="m", base_url="u", dialect=None, created_at=NOW, seconds=1, total=total, sets={})
         found = {
             "accuracy": 0.93,
             "reports": {"candidate": report.model_dump(mode="json")},
-            "gate": {"passed": passed, "measures": [measured]},
-            "measurement": spec.measurement(self.parsed(name), spec.version_name(self.parsed(name), run)),
+            "gate": decide(document.spec.evaluate.gate, report).model_dump(mode="json"),
+            "measurement": spec.measurement(document, spec.version_name(document, run)),
         }
         self.store.put_bytes(f"runs/{run}/evaluation.json", json.dumps(found).encode())
 
@@ -241,9 +242,9 @@ class Play:
         self.publish("weather", self.wait_for("Merging")["run"], **fields)
         self.job("merge")
 
-    def evaluate(self, **how: Any) -> None:
+    def evaluate(self) -> None:
         """Plays the evaluation to its end."""
-        self.evaluated(self.wait_for("Evaluating")["run"], **how)
+        self.evaluated(self.wait_for("Evaluating")["run"])
         self.job("evaluate")
 
     def finish(self) -> str:

@@ -9,7 +9,7 @@ from callwright.controller import desired
 from callwright.controller.cluster import JOB, RAY_JOB, Cluster
 from callwright.controller.reconcile import Reconciler
 from callwright.errors import InvalidInput
-from callwright.store import Store
+from callwright.store import Registry, Store
 from cast import Play, reconciler_of
 
 
@@ -48,9 +48,6 @@ def test_what_shapes_no_result_does_nothing_again(play: Play, reconciler: Reconc
 
 def test_a_changed_gate_is_decided_over_the_reports_without_a_pod(play: Play, reconciler: Reconciler):
     play.apply(play.document(evaluate={"gate": {"minAccuracy": 0.95}}))
-    play.live(reconciler, but="evaluate", until="Evaluating")
-    play.evaluated(play.status()["run"], passed=False)
-    play.job("evaluate")
     rejected = play.live(reconciler, until="Rejected")
     play.change(evaluate={"gate": {"minAccuracy": 0.94}})
     again = play.live(reconciler, until="Rejected")
@@ -61,14 +58,15 @@ def test_a_changed_gate_is_decided_over_the_reports_without_a_pod(play: Play, re
     assert started(play) == {"prepare": 1, "train": 1, "merge": 1, "evaluate": 1}
 
 
+SETS: dict[str, Any] = {"evaluate": {"sets": [{"name": "s", "path": "hf://datasets/owner/sets/s.jsonl"}]}}
+DTYPE: dict[str, Any] = {"merge": {"dtype": "float16"}}
+
+
 @pytest.mark.parametrize(
     ("changed", "anew"),
     [
-        (
-            {"evaluate": {"sets": [{"name": "s", "path": "hf://datasets/owner/sets/s.jsonl"}]}},
-            {"prepare": 1, "train": 1, "merge": 1, "evaluate": 2},
-        ),
-        ({"merge": {"dtype": "float16"}}, {"prepare": 1, "train": 1, "merge": 2, "evaluate": 2}),
+        (SETS, {"prepare": 1, "train": 1, "merge": 1, "evaluate": 2}),
+        (DTYPE, {"prepare": 1, "train": 1, "merge": 2, "evaluate": 2}),
     ],
 )
 def test_what_depends_on_a_change_is_done_anew(play: Play, reconciler: Reconciler, changed: Any, anew: dict[str, int]):
@@ -80,6 +78,59 @@ def test_what_depends_on_a_change_is_done_anew(play: Play, reconciler: Reconcile
     assert after["run"] == before["run"]
     assert (after["version"] == before["version"]) is ("evaluate" in changed)
     assert started(play) == anew
+
+
+@pytest.mark.parametrize(
+    ("phase", "stage", "changed", "has_ended"),
+    [
+        ("Merging", "merge", DTYPE, False),
+        ("Merging", "merge", DTYPE, True),
+        ("Evaluating", "evaluate", DTYPE, False),
+        ("Evaluating", "evaluate", SETS, False),
+        ("Evaluating", "evaluate", SETS, True),
+    ],
+)
+def test_what_changes_while_it_is_made_is_made_anew(
+    play: Play, reconciler: Reconciler, phase: str, stage: str, changed: Any, has_ended: bool
+):
+    """Also where the controller has not seen the end of what was asked for before."""
+    play.apply(play.document())
+    run = play.live(reconciler, until=phase, but=stage)["run"]
+    before = play.child(JOB, stage)["metadata"]["uid"]
+    if has_ended:
+        play.turn()
+    play.change(**changed)
+    after = play.live(reconciler)
+    assert (after["run"], after["version"]) == (run, spec.version_name(play.parsed(), run))
+    left = play.cluster.find(JOB, play.namespace, labels={desired.STAGE_LABEL: stage})
+    assert before not in {each["metadata"]["uid"] for each in left}, "it would hold its GPUs"
+    assert started(play)["evaluate"] == 1
+
+
+def test_a_gate_that_changes_during_the_evaluation_counts(play: Play, reconciler: Reconciler):
+    """Though the evaluation's own decision is by the one that it began with."""
+    play.apply(play.document(evaluate={"gate": {"minAccuracy": 0.9}}))
+    play.live(reconciler, until="Evaluating", but="evaluate")
+    play.turn()
+    play.change(evaluate={"gate": {"minAccuracy": 0.95}})
+    assert "got 0.93; expected at least 0.95" in play.live(reconciler, until="Rejected")["message"]
+    assert started(play) == {"prepare": 1, "train": 1, "merge": 1, "evaluate": 1}
+
+
+def test_a_version_that_is_promoted_during_the_evaluation_is_measured_beside(
+    play: Play, store: Store, reconciler: Reconciler
+):
+    """Where the gate asks how much is lost against it."""
+    play.apply(play.document(evaluate={"gate": {"maxRegression": 0.1}}))
+    play.live(reconciler, until="Evaluating", but="evaluate")
+    play.turn()
+    play.publish("weather", "other")
+    Registry(store).promote("weather", "other")
+    play.live(reconciler, until="Evaluating", but="evaluate")
+    reconciler.reconcile(play.namespace, "weather")
+    reconciler.reconcile(play.namespace, "weather")
+    again = play.child(JOB, "evaluate")["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert again[-2:] == ["--promoted-id", "weather@other"]
 
 
 def test_a_dialect_that_a_document_names_after_its_end_is_trained(play: Play, reconciler: Reconciler):

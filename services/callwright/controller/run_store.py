@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from callwright.errors import InvalidInput, NotFound
-from callwright.evaluator.decision import decide_again, stored_at
+from callwright.evaluator.decision import decide_again, reports, stored_at
 from callwright.run import REFUSED
 from callwright.spec import FineTune
 from callwright.store import Registry, Store
@@ -62,13 +62,9 @@ class RunStore:
         report = self._json(f"runs/{run}/report.json")
         return str(report.get("message", "")) if report.get("status") == REFUSED else None
 
-    def evaluation(self, run: str) -> Evaluation | None:
-        """Return the gate's decision from `runs/<run>/evaluation.json`; None where none was written."""
-        report = self._json(stored_at(run))
-        gate = report.get("gate")
-        if not isinstance(gate, dict) or not isinstance(gate.get("passed"), bool):
-            return None
-        return Evaluation(gate["passed"], _failed_measures(gate), _real(report.get("accuracy")))
+    def measured(self, run: str) -> bool:
+        """Return whether the store has reports of the run's evaluation."""
+        return reports(self._json(stored_at(run))) is not None
 
     def decide_again(self, finetune: FineTune, run: str, version: str) -> Evaluation | None:
         """Return the document's gate over the stored reports; None where the version has to be measured first."""
@@ -101,11 +97,6 @@ class RunStore:
             return read_object(data, key)
         except InvalidInput:
             return {}
-
-
-def _failed_measures(gate: dict[str, Any]) -> str:
-    failed = [each for each in gate.get("measures", ()) if isinstance(each, dict) and not each.get("passed")]
-    return "; ".join(f"{each.get('name')}: got {each.get('got')}; expected {each.get('allowed')}" for each in failed)
 
 
 def _whole(value: object) -> int | None:

@@ -76,6 +76,11 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
     if found is not None and not _ours(context, found):
         message = f"{stage.name}: waiting until an earlier {found['kind']} is gone"
         return transitions.enter(status, status.phase, message, now=context.now)
+    if found is not None and _is_outdated(context, stage, found):
+        context.cluster.delete(stage.kind, context.run.namespace, found["metadata"]["name"])
+        message = f"{stage.name}: the document has changed, it is begun anew"
+        status = gpu_hours.let_go(status, at=context.now)
+        return context.under_way(status, stage.done, stage.phase, "Restarted", message)
     if found is None:
         status = gpu_hours.let_go(status, at=context.now)
     if context.run.finetune.spec.suspend and (found is None or stage.see(found).state in ("waiting", "running")):
@@ -125,7 +130,7 @@ def revisit(context: Context, status: Status) -> Status:
     """
     run = context.run
     if status.holds("Merged") and status.version != run.version:
-        return transitions.redo(status, "Merged")
+        return transitions.redo(_without_evaluation(context, status), "Merged")
     if not status.holds("Evaluated") or status.holds("Promoted"):
         return status
     decision = context.store.decide_again(run.finetune, run.name, run.version)
@@ -137,6 +142,21 @@ def revisit(context: Context, status: Status) -> Status:
 def _ours(context: Context, found: Object) -> bool:
     owners = {owner["uid"] for owner in found["metadata"].get("ownerReferences", ())}
     return context.run.uid in owners and "deletionTimestamp" not in found["metadata"]
+
+
+def _is_outdated(context: Context, stage: Stage, found: Object) -> bool:
+    """Return whether the object makes what the document has asked for before; one of an earlier release may be any."""
+    makes = found["metadata"].get("annotations", {}).get(desired.MAKES)
+    return makes is not None and makes != context.run.makes(stage.name)
+
+
+def _without_evaluation(context: Context, status: Status) -> Status:
+    """End an evaluation of a version that is not asked for any more; return the status after it."""
+    namespace, name = context.run.namespace, context.run.child("evaluate")
+    found = context.cluster.get(JOB, namespace, name)
+    if found is not None and observed.see_job(found).state in ("waiting", "running"):
+        context.cluster.delete(JOB, namespace, name)
+    return gpu_hours.let_go(status, at=context.now)
 
 
 def _beside_promoted(context: Context) -> Context:
@@ -237,8 +257,10 @@ def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) ->
         missing = f"models/{run.model}/versions/{run.version}/manifest.json"
         seen = observed.Seen("failed", f"the merge ended without {missing} in {run.store}", "NotPublished")
     if succeeded and stage.name == "evaluate" and evaluation is None:
+        if store.measured(run.name):  # beside another promoted version, or with too few answers for the gate of now
+            return transitions.redo(status, "Evaluated")
         missing = stored_at(run.name)
-        seen = observed.Seen("failed", f"the evaluation ended without {missing} in {run.store}", "NoReport")
+        seen = observed.Seen("failed", f"the evaluation ended without a report in {run.store}/{missing}", "NoReport")
     if seen.state == "failed":
         words = observed.last_words(_pods(context, stage))
         what = f"{stage.name} failed: {seen.reason}: {seen.message}".rstrip(": ")
@@ -253,8 +275,10 @@ def _end(context: Context, stage: Stage, status: Status, seen: observed.Seen) ->
 
 
 def _evaluation(context: Context, seen: observed.Seen) -> Evaluation | None:
+    """Return the document's gate, as it is now, over what the evaluation has stored."""
+    run = context.run
     try:
-        return context.store.evaluation(context.run.name)
+        return context.store.decide_again(run.finetune, run.name, run.version)
     except InvalidInput:
         if seen.state == "failed":
             return None

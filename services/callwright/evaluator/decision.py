@@ -8,8 +8,7 @@ So a changed gate is a decision, and nothing is measured anew.
 
 import json
 from dataclasses import dataclass
-
-from pydantic import ValidationError
+from typing import Any
 
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.evaluator.gate import GateResult, decide
@@ -32,6 +31,20 @@ def stored_at(run: str) -> str:
     return f"runs/{run}/evaluation.json"
 
 
+def reports(found: dict[str, Any]) -> dict[str, Report] | None:
+    """Return the reports of a run's findings; None where they are not to be read, or none is the candidate's."""
+    try:
+        read = {heading: Report.model_validate(report) for heading, report in found["reports"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):  # pydantic's is a ValueError
+        return None
+    return read if "candidate" in read else None
+
+
+def _beside_one(found: dict[str, Any]) -> bool:
+    """Return whether a version was promoted when the findings were made, be it one without a report."""
+    return "maxRegression" in str(found.get("gate"))
+
+
 def decide_again(store: Store, finetune: FineTune, *, run: str, version: str) -> Decision | None:
     """Hold the stored reports of a run's version against the document's gate as it is now, and record the decision.
 
@@ -46,18 +59,23 @@ def decide_again(store: Store, finetune: FineTune, *, run: str, version: str) ->
         return None
     try:
         found = read_object(stored, key)
-        reports = {heading: Report.model_validate(report) for heading, report in found["reports"].items()}
-        candidate = reports["candidate"]
-    except (InvalidInput, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+    except InvalidInput:
+        return None
+    measured = reports(found)
+    if measured is None:
         return None
     if found.get("measurement") not in (None, measurement(finetune, version)):  # None: an older release's
         return None
-    promoted, standing = reports.get("promoted"), Registry(store).promoted(finetune.model_name)
+    candidate, base = measured["candidate"], measured.get("base")
+    asked = finetune.spec.evaluate.gate
+    promoted, standing = measured.get("promoted"), Registry(store).promoted(finetune.model_name)
     if standing == version:
         promoted = standing = None
-    elif promoted is not None and promoted.version not in (None, standing):
+    elif promoted is None:
+        if standing is not None and asked.max_regression < 1 and not _beside_one(found):
+            return None
+    elif promoted.version not in (None, standing):
         return None
-    asked, base = finetune.spec.evaluate.gate, reports.get("base")
     try:
         result = decide(asked, candidate, promoted=promoted, expects_promoted=standing is not None, base=base)
     except Unavailable:

@@ -7,10 +7,10 @@ objects are made.
 
 from callwright.controller.desired.jobs import evaluation_job, merge_job, preparation_job
 from callwright.controller.desired.network import network_policy
-from callwright.controller.desired.run import FINE_TUNE_LABEL, RUN_LABEL, STAGE_LABEL, Manifest, Run
+from callwright.controller.desired.run import FINE_TUNE_LABEL, MAKES, RUN_LABEL, STAGE_LABEL, Manifest, Run
 from callwright.controller.desired.train import ray_job
 
 __all__ = [
-    "FINE_TUNE_LABEL", "RUN_LABEL", "STAGE_LABEL", "Manifest", "Run", "evaluation_job", "merge_job", "network_policy",
-    "preparation_job", "ray_job",
+    "FINE_TUNE_LABEL", "MAKES", "RUN_LABEL", "STAGE_LABEL", "Manifest", "Run", "evaluation_job", "merge_job",
+    "network_policy", "preparation_job", "ray_job",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ Knows nothing of stages.
 from typing import Any, Literal
 
 from callwright.controller.config import PodPart, PodSize
-from callwright.controller.desired.run import SCRATCH_FOLDER, SPEC_FOLDER, Manifest, Run
+from callwright.controller.desired.run import MAKES, SCRATCH_FOLDER, SPEC_FOLDER, Manifest, Run
 from callwright.errors import InvalidInput
 from callwright.machine import CPUS
 
@@ -37,7 +37,10 @@ def job(run: Run, stage: Literal["prepare", "merge", "evaluate"], pod: Manifest)
         "ttlSecondsAfterFinished": run.config.pods.ttl_seconds_after_finished,
         "template": with_own(run, stage, pod),
     }
-    return run.manifest("batch/v1", "Job", name=run.child(stage), stage=stage) | {"spec": spec}
+    made = run.manifest("batch/v1", "Job", name=run.child(stage), stage=stage)
+    if makes := run.makes(stage):
+        made["metadata"]["annotations"] = {MAKES: makes}
+    return made | {"spec": spec}
 
 
 def pod(run: Run, stage: str, containers: list[Manifest]) -> Manifest:

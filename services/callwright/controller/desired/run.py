@@ -8,13 +8,15 @@ import yaml
 
 from callwright.controller.config import ControllerConfig
 from callwright.server.trial import Trial, plan_trial
-from callwright.spec import API_VERSION, FineTune, version_name
+from callwright.spec import API_VERSION, FineTune, measurement, version_name
 
 Manifest = dict[str, Any]
 
 FINE_TUNE_LABEL = "callwright.io/finetune"
 RUN_LABEL = "callwright.io/run"
 STAGE_LABEL = "callwright.io/stage"
+MAKES = "callwright.io/makes"
+"""Annotation of a Job: what comes of it, see `Run.makes`."""
 _QUEUE_LABELS = "kueue.x-k8s.io/"
 SPEC_FOLDER = "/etc/callwright"
 """Where pods find the run's ConfigMap."""
@@ -64,6 +66,18 @@ class Run:
     def child(self, stage: str) -> str:
         """Return the name of the object of `stage`; a new attempt has new names, so nothing waits for deletions."""
         return f"{self.name}-{stage}" if self.attempt == 0 else f"{self.name}-{stage}-{self.attempt}"
+
+    def makes(self, stage: str) -> str | None:
+        """Return what a Job of `stage` comes to, which an edit of the document changes; None where none of the same run
+        does.
+        """
+        match stage:
+            case "merge":
+                return self.version
+            case "evaluate":
+                return measurement(self.finetune, self.version)
+            case _:
+                return None
 
     def labels(self, stage: str) -> dict[str, str]:
         """Labels of an object: those of the document that Kueue goes by, and those of its pods.
