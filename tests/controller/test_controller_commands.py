@@ -15,11 +15,12 @@ from rich.console import Console
 
 import kube
 from callwright.cli import app, doctor, logs, output, promote, status, submit
+from callwright.controller import transitions
 from callwright.controller.cluster import FINE_TUNE, POD, Cluster, Kind
 from callwright.controller.doctor import Finding, examine
 from callwright.errors import Conflict, Interrupted, InvalidInput, NotFound, StageFailed
 from callwright.store import Registry, Store
-from cast import SERVICE, Play
+from cast import NOW, SERVICE, Play
 
 NODE = Kind("v1", "nodes", namespaced=False)
 
@@ -59,6 +60,35 @@ def test_submit_hands_over_what_was_written_and_no_more(
     said = " ".join(capsys.readouterr().err.split())
     told = "no controller has looked at it yet: does one run, and watch the namespace"
     assert said.count(f"{told} {play.namespace}?") == 3
+
+
+@pytest.mark.parametrize(
+    ("seen", "held_up_by", "is_said"), [(2, None, False), (1, None, True), (1, "Unavailable", False)]
+)
+def test_a_change_that_nobody_looks_at_is_told(
+    file: Path,
+    play: Play,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seen: int,
+    held_up_by: str | None,
+    is_said: bool,
+) -> None:
+    """A controller that says what holds it up does look."""
+    monkeypatch.setattr(submit, "_LOOK_SECONDS", 0)
+    play.apply(play.document())
+    stands = transitions.finish(
+        transitions.begin(run="weather-1", generation=seen, now=NOW), "Completed", "R", "m", now=NOW
+    )
+    stands = transitions.judge(stands, now=NOW)
+    if held_up_by:
+        stands = transitions.hold_up(stands, held_up_by, "m", now=NOW)
+    report(play, **stands.model_dump(mode="json", by_alias=True))
+    play.change(train={"steps": 3})
+    submit.submit(file, namespace=play.namespace, context=None, watch=False, dry_run=False)
+    for name in ("weather", None):
+        status.status(name, namespace=play.namespace, context=None, watch=False, json=False)
+    assert capsys.readouterr().err.count("no controller has looked at it yet") == 3 * is_said
 
 
 def test_submit_refuses_a_wrong_document_before_it_is_sent(file: Path, play: Play) -> None:
@@ -316,7 +346,9 @@ def test_doctor_says_what_is_missing_and_what_mends_it(play: Play, capsys: pytes
     assert found["Kubernetes"].mend == ""
     assert found[f"may you create finetunes in {play.namespace}"].found == "yes"
     assert (found["KubeRay operator"].found, found["KubeRay operator"].failed) == ("not installed", True)
-    assert "kuberay-operator.enabled=true" in found["KubeRay operator"].mend
+    for what in ("controller", "KubeRay operator", "Kueue", "GPUs"):
+        assert "helm " in found[what].mend
+        assert " -n " in found[what].mend
     assert (found["Kueue"].failed, found["GPUs"].failed) == (False, False), "runs go without"
     with pytest.raises(StageFailed, match="controller, KubeRay operator"):
         doctor.doctor(namespace=play.namespace, context=None, store=None, json=False)
@@ -343,7 +375,9 @@ def test_doctor_knows_operators_and_gpus(play: Play, cluster: Cluster) -> None:
         found = examined(play)
         assert found["KubeRay operator"].found == f"kuberay:v1 in {play.namespace}"
         assert found["GPUs"].found == "8 nvidia.com/gpu"
-        for tag, mend in (("v1.5.0", "upgrade it to 1.5.1 or newer"), ("v1.5.1", ""), ("v1.10.0", "")):
+        upgrade = "helm upgrade kuberay-operator kuberay-operator --repo https://ray-project.github.io/kuberay-helm/"
+        upgrade += f" -n {play.namespace} --version 1.5.1"
+        for tag, mend in (("v1.5.0", upgrade), ("v1.5.1", ""), ("v1.10.0", "")):
             containers = [{"name": "operator", "image": f"a.example/operator:{tag}"}]
             newer = {"spec": {"template": {"spec": {"containers": containers}}}}
             cluster.merge(deployments, play.namespace, "kuberay-operator", newer)
@@ -351,6 +385,16 @@ def test_doctor_knows_operators_and_gpus(play: Play, cluster: Cluster) -> None:
     finally:
         cluster.delete(NODE, "", play.namespace)
         cluster.delete(deployments, play.namespace, "kuberay-operator")
+
+
+def test_doctor_says_what_whoever_runs_it_may_not_do(play: Play, kubeconfig: Path) -> None:
+    """Such as the controller, which hands nothing in."""
+    found = {each.what: each for each in examine(kube.connect(kubeconfig), play.namespace, store=None)}
+    create = found[f"may you create finetunes in {play.namespace}"]
+    assert (create.found, create.failed) == ("no", True)
+    assert create.mend.startswith(f"kubectl create rolebinding NAME-edit -n {play.namespace} ")
+    assert found[f"may you list pods in {play.namespace}"].found == "yes"
+    assert found["GPUs"].mend == "ask an administrator to run `callwright doctor`"
 
 
 def test_doctor_tries_the_writes_that_a_promotion_needs(

@@ -47,13 +47,13 @@ def status(
         found = cluster.find(FINE_TUNE, namespace)
         listed = [{"name": each["metadata"]["name"], **each.get("status", {})} for each in found]
         output.emit(json, listed, [_overview(listed)])
-        if not all(each.get("conditions") for each in listed):
+        if not all(map(is_looked_at, found)):
             output.note(nobody_looks(namespace))
         return
+    if not is_looked_at(_found(cluster, namespace, name)):
+        output.note(nobody_looks(namespace))
     looks = _looks(cluster, namespace, name)
     last = _follow(name, looks) if watch else next(looks)
-    if not (last.run or last.conditions):
-        output.note(nobody_looks(namespace))
     shown = {"name": name, **last.model_dump(mode="json", by_alias=True, exclude_none=True)}
     output.emit(json, shown, [] if watch else [_stages(name, last)])
     match last.phase:
@@ -61,6 +61,16 @@ def status(
             raise StageFailed(last.message or f"{name} has failed")
         case "Rejected":
             raise GateFailed(last.message or f"{name} was rejected")
+
+
+def is_looked_at(document: dict[str, Any]) -> bool:
+    """Return whether a controller has looked at the document as it is now, or says what keeps it from that."""
+    from callwright.controller import transitions
+
+    told = Status.model_validate(document.get("status") or {})
+    ready, else_ready = told.condition("Ready"), transitions.judge(told, now="").condition("Ready")
+    is_held_up = ready is not None and else_ready is not None and ready.reason != else_ready.reason
+    return told.observed_generation == document["metadata"]["generation"] or is_held_up
 
 
 def nobody_looks(namespace: str) -> str:
@@ -71,13 +81,18 @@ def nobody_looks(namespace: str) -> str:
     )
 
 
-def _looks(cluster: "Cluster", namespace: str, name: str) -> Iterator[Status]:
+def _found(cluster: "Cluster", namespace: str, name: str) -> dict[str, Any]:
     from callwright.controller.cluster import FINE_TUNE
 
+    found = cluster.get(FINE_TUNE, namespace, name)
+    if found is None:
+        raise NotFound(f"no FineTune {name} in the namespace {namespace}; see `callwright status`")
+    return found
+
+
+def _looks(cluster: "Cluster", namespace: str, name: str) -> Iterator[Status]:
     while True:
-        found = cluster.get(FINE_TUNE, namespace, name)
-        if found is None:
-            raise NotFound(f"no FineTune {name} in the namespace {namespace}; see `callwright status`")
+        found = _found(cluster, namespace, name)
         seen = Status.model_validate(found.get("status") or {})
         yield seen
         if seen.phase in FINAL and seen.observed_generation == found["metadata"]["generation"]:

@@ -39,23 +39,24 @@ def submit(
         output.note(f"{namespace}/{name} would be accepted")
         return
     output.note(f"{namespace}/{name} submitted: run {spec.run_name(document)}")
-    if not _looked_at(cluster, namespace, name):
+    looked_at = _looked_at(cluster, namespace, name)
+    if not (looked_at or watch):
         output.note(status.nobody_looks(namespace))
-    if watch:
+    if watch:  # says it, too
         status.status(name, namespace=namespace, context=context, watch=True, json=False)
 
 
 def _looked_at(cluster: "Cluster", namespace: str, name: str) -> bool:
-    """Return whether a controller looks at the document within a few seconds."""
+    """Return whether a controller looks at the document, as it is now, within a few seconds."""
     from callwright.controller.cluster import FINE_TUNE
 
     deadline = time.monotonic() + _LOOK_SECONDS
     while True:
         try:
-            found = cluster.get(FINE_TUNE, namespace, name) or {}
+            found = cluster.get(FINE_TUNE, namespace, name)
         except CallwrightError:
             return True  # it is submitted; who may not look can't tell
-        if found.get("status", {}).get("conditions"):
+        if found is None or status.is_looked_at(found):
             return True
         if time.monotonic() > deadline:
             return False

@@ -22,9 +22,19 @@ _DEPLOYMENT = Kind("apps/v1", "deployments")
 _NODE = Kind("v1", "nodes", namespaced=False)
 _MAY_I = Kind("authorization.k8s.io/v1", "selfsubjectaccessreviews", namespaced=False)
 _INSTALL = "helm upgrade --install callwright charts/callwright -n callwright --create-namespace --set store.url=s3://…"
-_KUBERAY = "helm upgrade callwright charts/callwright --reset-then-reuse-values --set kuberay-operator.enabled=true"
-_KUEUE = "install Kueue 0.15 or newer, if runs shall wait in its queues"
-_ASK = "ask an administrator to run this"
+_KUBERAY = (
+    "helm upgrade callwright charts/callwright -n callwright --reset-then-reuse-values "
+    "--set kuberay-operator.enabled=true"
+)
+_KUEUE = (
+    "if runs shall wait in queues: helm install kueue oci://registry.k8s.io/kueue/charts/kueue --version 0.15.0 "
+    "-n kueue-system --create-namespace"
+)
+_DEVICE_PLUGIN = (
+    "for NVIDIA's, whose driver is on the nodes: helm upgrade --install nvdp nvidia-device-plugin "
+    "--repo https://nvidia.github.io/k8s-device-plugin -n nvidia-device-plugin --create-namespace"
+)
+_ASK = "ask an administrator to run `callwright doctor`"
 _NAME = "app.kubernetes.io/name"
 
 
@@ -68,7 +78,9 @@ def _api_server(cluster: Cluster) -> Finding:
     version = str(cluster.version().get("gitVersion", ""))
     numbers = re.match(r"v(\d+)\.(\d+)", version)
     old = numbers is None or (int(numbers[1]), int(numbers[2])) < _OLDEST
-    return Finding("Kubernetes", version or "unknown", "upgrade to 1.29 or newer" if old else "")
+    return Finding(
+        "Kubernetes", version or "unknown", "upgrade it to 1.29 or newer: kubeadm upgrade plan" if old else ""
+    )
 
 
 def _kind(cluster: Cluster, api: str, plural: str, *, mend: str, needed: bool = True) -> Finding:
@@ -91,9 +103,7 @@ def _operator(
     try:
         deployments = cluster.find(_DEPLOYMENT, None, labels=labels)
     except Forbidden:
-        return Finding(
-            what, "unknown: your role lists no Deployments", "ask an administrator to run this", needed=False
-        )
+        return Finding(what, "unknown: your role lists no Deployments", _ASK, needed=False)
     if not deployments:
         return Finding(what, "not installed", mend, needed)
     ready = [each for each in deployments if each.get("status", {}).get("readyReplicas")]
@@ -102,9 +112,19 @@ def _operator(
         look = f"kubectl describe deployment {metadata['name']} -n {metadata['namespace']}"
         return Finding(what, f"{_image(deployments[0])}, no pod of it is ready", look, needed)
     places = ", ".join(f"{_image(each)} in {each['metadata']['namespace']}" for each in ready)
-    if any(_is_older(_image(each), oldest) for each in ready):
-        return Finding(what, places, f"upgrade it to {'.'.join(map(str, oldest))} or newer", needed)
+    for each in ready:
+        if _is_older(_image(each), oldest):
+            return Finding(what, places, _upgrade(each["metadata"], ".".join(map(str, oldest))), needed)
     return Finding(what, places)
+
+
+def _upgrade(metadata: Object, oldest: str) -> str:
+    """Return the command that brings KubeRay's operator, installed by its own chart, to the oldest version that will
+    do.
+    """
+    release = metadata.get("labels", {}).get("app.kubernetes.io/instance", metadata["name"])
+    chart = "kuberay-operator --repo https://ray-project.github.io/kuberay-helm/"
+    return f"helm upgrade {release} {chart} -n {metadata['namespace']} --version {oldest}"
 
 
 def _is_older(image: str, oldest: tuple[int, ...]) -> bool:
@@ -140,15 +160,17 @@ def _gpus(cluster: Cluster) -> Finding:
             if resource.endswith("/gpu"):
                 counted[resource] = counted.get(resource, 0) + int(count)
     if not any(counted.values()):
-        missing = "install the device plugin, or the operator, of the GPUs' maker"
-        return Finding("GPUs", f"none on {len(nodes)} nodes", missing, needed=False)
+        return Finding("GPUs", f"none on {len(nodes)} nodes", _DEVICE_PLUGIN, needed=False)
     return Finding("GPUs", ", ".join(f"{count} {resource}" for resource, count in sorted(counted.items())))
 
 
 def _store(url: str) -> Iterator[Finding]:
     """Yield what the credentials here may do in the store: what a promotion needs."""
     where = without_secrets(url)
-    mend = "give these credentials list, get, put and delete below it; its server must heed If-Match and If-None-Match"
+    mend = (
+        "give these credentials list, get, put and delete below it, on a server that heeds If-Match and If-None-Match; "
+        f"then: callwright doctor --store {where}"
+    )
     try:
         store = Store.open(url, patience_seconds=10)
         store.list("models")
