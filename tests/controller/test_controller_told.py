@@ -14,7 +14,7 @@ import pytest
 
 import kube
 from callwright.controller.app import Controller
-from callwright.controller.cluster import EVENT, FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster, Kind
+from callwright.controller.cluster import EVENT, FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster, Kind, NotAdmitted
 from callwright.controller.health import start_health_server
 from callwright.controller.metrics import Metrics
 from callwright.controller.reconcile import Reconciler
@@ -26,6 +26,8 @@ from callwright.store import Registry, Store
 from cast import NOW, SERVICE, Play
 
 QUOTA = Kind("v1", "resourcequotas")
+POLICY = Kind("admissionregistration.k8s.io/v1", "validatingadmissionpolicies", namespaced=False)
+BINDING = Kind("admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings", namespaced=False)
 ROLE = Kind("rbac.authorization.k8s.io/v1", "roles")
 
 
@@ -72,6 +74,44 @@ def test_a_quota_that_refuses_is_told_and_raised_the_run_goes_on(play: Play, con
     play.finish()
     assert ready(play.wait_for("Promoted"))[:2] == ("True", "Promoted")
     assert warnings(play, "NotAdmitted") == 1
+
+
+def test_a_policy_that_refuses_as_invalid_is_told_and_without_it_the_run_goes_on(
+    play: Play, reconciler: Reconciler, cluster: Cluster
+) -> None:
+    """Nothing is wrong with the document then."""
+    name = f"{play.namespace}-policy"
+    matched = {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}
+    here = {"matchLabels": {"kubernetes.io/metadata.name": play.namespace}}
+    policy = {
+        "matchConstraints": {"resourceRules": [matched]},
+        "validations": [{"expression": "false", "message": "no team is named", "reason": "Invalid"}],
+    }
+    binding = {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector": here}}
+    tried = {"name": "tried", "namespace": play.namespace}
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "none"}]}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": tried, "spec": {"template": {"spec": pod}}}
+
+    def refused() -> bool:
+        try:
+            cluster.create(JOB, job, dry_run=True)
+        except NotAdmitted:
+            return True
+        return False
+
+    made = ((POLICY, "ValidatingAdmissionPolicy", policy), (BINDING, "ValidatingAdmissionPolicyBinding", binding))
+    for kind, word, spec in made:
+        cluster.create(kind, {"apiVersion": kind.api, "kind": word, "metadata": {"name": name}, "spec": spec})
+    try:
+        kube.wait_until(refused, what=lambda: "a policy that is heeded")
+        play.apply(play.document())
+        with pytest.raises(NotAdmitted, match="no team is named; change what the webhook or policy objects to"):
+            reconciler.reconcile(play.namespace, "weather")
+    finally:
+        for kind in (BINDING, POLICY):
+            cluster.delete(kind, "", name)
+    kube.wait_until(lambda: not refused(), what=lambda: "no policy")
+    assert play.live(reconciler)["attempt"] == 0
 
 
 def test_a_role_that_does_not_allow_it_is_told(play: Play, controller: None, cluster: Cluster) -> None:

@@ -28,6 +28,8 @@ _BUSY_SECONDS = 300
 _BROKEN = (HTTPError, OSError, client.ApiException)  # the last one for TLS alone
 _BY_ROLE = re.compile(r'User "[^"]*" cannot ')
 """How RBAC words its refusal, as opposed to admission, which also answers 403."""
+_BY_ADMISSION = re.compile(r'admission webhook "[^"]*" denied the request|AdmissionPolicy \'[^\']*\' with binding')
+"""How a webhook or a policy is quoted, which chooses the status itself."""
 _AGAIN = Retry(
     2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, backoff_factor=0.1, raise_on_status=False,
     respect_retry_after_header=False,
@@ -288,6 +290,8 @@ def _failure(method: str, path: str, status: int, data: bytes, headers: Mapping[
     match status:
         case 409:
             return Conflict(message)
+        case 400 | 403 | 422 if _BY_ADMISSION.search(message):
+            return NotAdmitted(f"{message}; change what the webhook or policy objects to, or ask whoever installed it")
         case 400 | 422:
             return InvalidInput(message)
         case 408 | 410 | 429:
@@ -296,9 +300,10 @@ def _failure(method: str, path: str, status: int, data: bytes, headers: Mapping[
             return NoAnswer(message)
         case 403:
             if not _BY_ROLE.search(message):
-                return NotAdmitted(f"{message}; raise the quota, or change what the policy objects to")
+                return NotAdmitted(f"{message}; ask whoever administers the namespace to raise the quota")
             return Forbidden(
-                f"{message}; expected a role that allows it: check the chart's RBAC and watched namespaces"
+                f"{message}; expected a role that allows it: check the chart's RBAC and watched namespaces, or ask "
+                "whoever installed the release"
             )
         case 404:
             return KindMissing(f"{message}; expected the kind to be known: install its CustomResourceDefinition")

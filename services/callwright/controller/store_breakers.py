@@ -43,7 +43,7 @@ class StoreBreakers:
                 raise
             with self._lock:
                 self._broken.add(bucket)
-            raise Unavailable(f"asking the store {url}: {error}") from error
+            raise Unavailable(f"asking the store {url}: {error}; whoever runs it can tell more") from error
         else:
             with self._lock:
                 self._broken.discard(bucket)
