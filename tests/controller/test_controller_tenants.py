@@ -22,7 +22,7 @@ from callwright.controller.reconcile import Reconciler
 from callwright.errors import InvalidInput
 from callwright.spec.status import Status
 from callwright.store import Registry, Store
-from cast import SERVICE, Play, config_of
+from cast import SERVICE, Play, config_of, reconciler_of
 
 
 @pytest.fixture
@@ -203,6 +203,8 @@ class _Guard(Front):
     upstream: str
     asked: set[tuple[str, str]] = field(default_factory=set)
     """Access keys and the buckets that they asked for."""
+    hides: bool = False
+    """Refuses what is not there, as S3 does without the right to list the bucket."""
 
     def __post_init__(self) -> None:
         super().__init__(self.upstream)
@@ -216,6 +218,8 @@ class _Guard(Front):
             return answer(request, 403, b"<Error><Code>AccessDenied</Code></Error>", {})
         sent = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
         status, headers, data = self.forward(request, request.path, body, sent)
+        if status == 404 and self.hides:
+            return answer(request, 403, b"<Error><Code>AccessDenied</Code></Error>", {})
         answer(request, status, data, {name: headers[name] for name in headers if name not in ("connection", "date")})
 
 
@@ -262,6 +266,25 @@ def test_a_tenant_s_store_is_opened_by_its_own_credentials(
     assert guarded.asked == {("team-a", "team-a"), ("team-b", "team-b")}
     tried = {what: problem for what, problem in check(cluster, config, namespace=namespace) if "list models" in what}
     assert [problem is None for problem in tried.values()] == [False, True, True], "a session's token of its own"
+
+
+def test_a_store_without_the_right_to_list_is_told(
+    cluster: Cluster, guarded: _Guard, namespace: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("AWS_SESSION_TOKEN")
+    guarded.hides = True
+    play = Play(cluster, namespace, Store.open(f"s3://{BUCKET}"))
+    reconciler = reconciler_of(cluster, play.store, namespace)
+    play.apply(play.document())
+    play.live(reconciler, until="Preparing", but="prepare")
+    play.job("prepare")
+    with pytest.raises(InvalidInput) as caught:
+        reconciler.reconcile(namespace, "weather")
+    reconciler.tell(namespace, "weather", caught.value)
+    (ready,) = [each for each in play.status()["conditions"] if each["type"] == "Ready"]
+    assert "s3:ListBucket, without which S3 refuses what is not there" in ready["message"]
+    play.prepared(play.status()["run"])
+    play.live(reconciler, until="Training", but="train")
 
 
 @pytest.mark.parametrize("keys", [{}, {"AWS_ACCESS_KEY_ID": BUCKET}])

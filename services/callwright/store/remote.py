@@ -58,6 +58,14 @@ _CLIENT_ERROR = re.compile(r"status code: 4(?!08|09|12|29)\d\d")
 """What obstore says of an answer that will be the same next time."""
 
 
+_RIGHTS = {
+    "s3": "s3:GetObject, s3:PutObject, s3:DeleteObject, and s3:ListBucket, without which S3 refuses what is not there",
+    "gs": "the role roles/storage.objectUser",
+    "az": "the role Storage Blob Data Contributor",
+}
+"""What the credentials must allow, by a URL's scheme."""
+
+
 class RemoteBackend:
     """Objects in a bucket below a prefix. Keeps trying a request for `patience_seconds`."""
 
@@ -334,7 +342,8 @@ def _explained(doing: str, where: str) -> Iterator[None]:
     except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
         raise _changed(where) from None
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        advice = "check the credentials in the environment"
+        rights = _RIGHTS.get(where.partition(":")[0], "reading, writing, listing and deleting")
+        advice = f"expected credentials that allow {rights}; the bucket's owner can grant it"
         raise InvalidInput(f"{doing} {where}: refused: {_first_line(error)}; {advice}") from None
     except (exceptions.InvalidPathError, exceptions.UnknownConfigurationKeyError, ValueError) as error:
         raise InvalidInput(f"{doing} {where}: {_said(error)}") from None
