@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from callwright.controller import observed, serving, transitions
+from callwright.controller.metrics import Metrics
 from callwright.controller.observed import Seen
 from callwright.errors import InvalidInput
 
@@ -141,6 +142,44 @@ def test_what_holds_pods_up_is_said() -> None:
     assert "no such image" in observed.stuck([{"metadata": {"name": "p"}, "status": {"containerStatuses": [pulling]}}])
     assert "nvidia.com/gpu" in observed.stuck([{"metadata": {"name": "p"}, "status": {"conditions": [unscheduled]}}])
     assert observed.stuck([{"metadata": {"name": "p"}}]) == ""
+
+
+@pytest.mark.parametrize(
+    ("phase", "told", "is_held_up"),
+    [
+        ("Pending", {}, True),
+        ("Training", {"Trained": "Running", "Ready": "Training"}, False),
+        ("Training", {"Trained": "Waiting", "Ready": "Training"}, True),
+        ("Training", {"Trained": "Running", "Ready": "Unavailable"}, True),
+        ("Deploying", {"Deployed": "NotInstalled", "Ready": "Deploying"}, True),
+        ("AwaitingPromotion", {"Promoted": "AwaitingPromotion", "Ready": "AwaitingPromotion"}, False),
+        ("Failed", {"Trained": "Waiting", "Ready": "Unavailable"}, False),
+    ],
+)
+def test_who_waits_for_somebody(phase: str, told: dict[str, str], is_held_up: bool) -> None:
+    conditions = [{"type": kind, "reason": reason} for kind, reason in told.items()]
+    assert observed.is_held_up(phase, {"conditions": conditions}) is is_held_up
+
+
+def test_failures_and_waits_are_counted_by_document() -> None:
+    """Several waits one after another are none that lasts; what had failed at the first sight is no failure of now."""
+    metrics = Metrics()
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"callwright_{name}", {"namespace": "team-a"} | labels)
+
+    metrics.see(("team-a", "weather"), "Pending", held_up=True)
+    assert value("held_up_finetunes", name="weather") == 1
+    metrics.see(("team-a", "weather"), "Training")
+    assert value("failed_runs_total", phase="Failed") == 0, "so that a rise is seen"
+    metrics.see(("team-a", "other"), "Failed", held_up=True)
+    assert value("held_up_finetunes", name="weather") is None
+    assert value("held_up_finetunes", name="other") == 1
+    for _ in range(2):
+        metrics.see(("team-a", "weather"), "Failed")
+    assert value("failed_runs_total", phase="Failed") == 1
+    metrics.see(("team-a", "weather"), None)
+    assert (value("finetunes", phase="Failed"), value("finetunes", phase="Training")) == (1, 0)
 
 
 def test_condition_keeps_its_time_until_its_truth_changes() -> None:

@@ -19,7 +19,6 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._phases: dict[Key, str] = {}
-        self._held_up: set[Key] = set()
         labels, error = ("namespace", "phase"), ("error",)
         self._finetunes = Gauge(
             "callwright_finetunes", "FineTunes by namespace and phase.", labels, registry=self.registry
@@ -29,7 +28,7 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self._waiting = Gauge(
-            "callwright_held_up_finetunes", "FineTunes that wait for somebody, by namespace.", ("namespace",),
+            "callwright_held_up_finetunes", "1 for each FineTune that waits for somebody.", ("namespace", "name"),
             registry=self.registry,
         )  # fmt: skip
         self._counted: dict[Key, tuple[str | None, float]] = {}
@@ -59,9 +58,10 @@ class Metrics:
 
     def see(self, key: Key, phase: str | None, *, held_up: bool = False) -> None:
         """The document at `key` is in `phase`, None when it is gone, and waits for somebody or does not."""
-        if held_up != (key in self._held_up):
-            self._held_up ^= {key}
-            self._waiting.labels(key[0]).inc(1 if held_up else -1)
+        if held_up:
+            self._waiting.labels(*key).set(1)
+        else:
+            self._waiting.remove(*key)
         for failure in _FAILURES:
             self._ended.labels(key[0], failure)  # there before the first, so that a rise is seen
         before = self._phases.pop(key, None)
