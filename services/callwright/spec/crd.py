@@ -21,6 +21,7 @@ _COPIED = "type description enum pattern minLength maxLength minItems maxItems m
 # What `kubectl get` prints: title, type, path, and 1 for those that only `-o wide` shows.
 _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Phase", "string", ".status.phase", 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0),
     ("Progress", "string", ".status.progress", 0),
     ("Loss", "number", ".status.loss", 0),
     ("Accuracy", "number", ".status.accuracy", 0),
