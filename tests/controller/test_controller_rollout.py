@@ -6,6 +6,7 @@ Against the real API server; KubeRay is played.
 import json
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sidecar_pods import Sidecars
@@ -15,6 +16,7 @@ from callwright.controller import rollout
 from callwright.controller.cluster import RAY_SERVICE, Cluster
 from callwright.controller.observed import Seen
 from callwright.controller.reconcile import Reconciler
+from callwright.spec.model import Canary
 from callwright.store import Registry, Store
 from cast import NOW, SERVICE, Play, reconciler_of
 
@@ -33,12 +35,22 @@ def registry(play: Play, store: Store) -> Registry:
     return found
 
 
-def look(play: Play, registry: Registry, version: str, *, begun: bool = True, by: str = "a test") -> Seen:
+def look(
+    play: Play,
+    registry: Registry,
+    version: str,
+    *,
+    begun: bool = True,
+    by: str = "a test",
+    now: str = LATER,
+    **more: Any,
+) -> Seen:
     """Do the next thing for a rollout of that version."""
     target = rollout.Target(
-        "weather", version, registry.store.url, by, lambda expect: registry.promote("weather", version, expect=expect)
-    )
-    return rollout.advance(play.cluster, play.service(), target, registry, begun=begun, now=LATER)
+        "weather", version, registry.store.url, by,
+        lambda expect: registry.promote("weather", version, expect=expect), **more,
+    )  # fmt: skip
+    return rollout.advance(play.cluster, play.service(), target, registry, begun=begun, now=now)
 
 
 def stands(play: Play, registry: Registry) -> tuple[str | None, str]:
@@ -60,7 +72,8 @@ def test_the_pointer_moves_once_the_version_is_healthy(play: Play, registry: Reg
     assert look(play, registry, "v2").state == "succeeded", "also when it is asked again"
     kept = json.loads(play.service()["metadata"]["annotations"]["callwright.io/rollouts"])
     assert kept["weather"] == {
-        "version": "v2", "by": "a test", "before": {"llm": "v1"}, "pointer": "v1", "outcome": "Succeeded",
+        "version": "v2", "by": "a test", "before": {"llm": "v1"}, "pointer": "v1", "since": LATER,
+        "outcome": "Succeeded",
     }  # fmt: skip
 
 
@@ -112,6 +125,22 @@ def test_a_version_that_does_not_start_is_taken_back(play: Play, registry: Regis
     play.rolled_out("RUNNING")
     look(play, registry, "v2")
     assert stands(play, registry) == ("v2", "v2")
+
+
+def test_a_version_that_is_not_served_in_time_is_taken_back(play: Play, registry: Registry) -> None:
+    """Also one that is not tried in time; a trial itself has time of its own."""
+    begun, last, over = (f"2026-01-01T{time}Z" for time in ("02:00:00", "02:59:59", "03:00:00"))
+    for canary, says in ((None, "version v1 is back in its place"), (Canary(), "its canary is")):
+        hour: dict[str, Any] = {"deadline_seconds": 3600, "canary": canary}
+        look(play, registry, "v2", begun=False, now=begun, **hour)
+        play.rolled_out("DEPLOYING")
+        assert look(play, registry, "v2", now=last, **hour).state == "running"
+        for _ in range(2):
+            seen = look(play, registry, "v2", now=over, **hour)
+            assert (seen.state, seen.reason) == ("failed", "DeadlineExceeded")
+            assert says in seen.message
+            assert "not served within 3600 seconds: llm" in seen.message or canary
+            assert stands(play, registry) == ("v1", "v1")
 
 
 def test_another_model_of_the_service_is_nobody_s_business(play: Play, registry: Registry) -> None:

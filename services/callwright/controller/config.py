@@ -68,6 +68,8 @@ class DeadlineSeconds(SpecModel):
     """Of the merge Job."""
     evaluate: int = Field(default=12 * 3600, ge=60)
     """Of the evaluation Job."""
+    deploy: int = Field(default=2 * 3600, ge=60)
+    """Of a RayService that takes the version, which is taken back then; a canary's minutes come on top."""
 
 
 class Rdma(SpecModel):

@@ -172,7 +172,7 @@ def see_service(service: Object, applications: Collection[str], *, now: str) -> 
     told = (pending if is_prepared else status.get("activeServiceStatus") or {}).get("applicationStatuses") or {}
     found = {name: told.get(name, {}) for name in sorted(applications)}
     words = ", ".join(f"{name} {app.get('status', 'is not there yet')}" for name, app in found.items())
-    settled = _seconds_between(status.get("lastUpdateTime"), now) >= _SETTLED_SECONDS
+    settled = seconds_between(status.get("lastUpdateTime"), now) >= _SETTLED_SECONDS
     if settled and (failed := {name: app for name, app in found.items() if app.get("status") == "DEPLOY_FAILED"}):
         return Seen("failed", "; ".join(_why_failed(name, app) for name, app in failed.items()), "DeployFailed")
     if settled and not is_prepared and all(app.get("status") == "RUNNING" for app in found.values()):
@@ -196,7 +196,7 @@ def _why_failed(name: str, application: Object) -> str:
     return f"{name} is {application['status']}: {' '.join(said)}".rstrip(": ")
 
 
-def _seconds_between(then: str | None, now: str) -> float:
+def seconds_between(then: str | None, now: str) -> float:
     """Return the seconds from one time to another, as Kubernetes writes them; 0 where the first is not known."""
     return (datetime.fromisoformat(now) - datetime.fromisoformat(then)).total_seconds() if then else 0.0
 

@@ -77,6 +77,7 @@ def _roll_out(context: Context, status: Status, found: Object) -> Status:
         by=name_of(run.finetune.metadata.name),
         move_pointer=lambda expect: registry.promote(model, version, expect=expect),
         canary=run.finetune.spec.deploy.canary,
+        deadline_seconds=run.config.pods.deadline_seconds.deploy,
     )
     try:
         seen = rollout.advance(context.cluster, found, target, registry, begun=_has_begun(status), now=context.now)

@@ -27,7 +27,7 @@ ROLLOUTS = "callwright.io/rollouts"
 """Annotation of a RayService: the last rollout of each model, as JSON."""
 SERVE_CONFIG = "callwright.io/serve-config"
 """Annotation of a RayService whose `serveConfigV2` the controller alone writes: what Git has in its place."""
-Outcome = Literal["Succeeded", "DeployFailed", "CanaryFailed", "Superseded"]
+Outcome = Literal["Succeeded", "DeployFailed", "DeadlineExceeded", "CanaryFailed", "Superseded"]
 
 
 class Rollout(SpecModel):
@@ -39,6 +39,8 @@ class Rollout(SpecModel):
     """Version that each Serve application had before."""
     pointer: str | None = None
     """Promoted version when it began."""
+    since: str | None = None
+    """When the service, or the canary's application, was given the version; none where an earlier release did it."""
     trial: canary.Trial | None = None
     """How its canary stands, or ended."""
     outcome: Outcome | None = None
@@ -67,13 +69,17 @@ class Target:
     """Moves the promoted pointer to the version if it is at this one. Raises `Conflict` where it is not."""
     canary: Canary | None = None
     """The trial that goes before."""
+    deadline_seconds: float | None = None
+    """Seconds after which a version that is not served yet is taken back, those of the trial not counted; none when
+    absent."""
 
 
 def advance(cluster: Cluster, service: Object, target: Target, registry: Registry, *, begun: bool, now: str) -> Seen:
     """Do the next thing for the rollout, and return how it stands; `begun` where an earlier call has begun it.
 
-    It has failed as `DeployFailed`, as `CanaryFailed`, or as `Superseded` by what somebody else did meanwhile. Raises
-    `InvalidInput` where the service can't take the version, and `Conflict` when somebody changed it since it was read.
+    It has failed as `DeployFailed`, as `DeadlineExceeded`, as `CanaryFailed`, or as `Superseded` by what somebody else
+    did meanwhile. Raises `InvalidInput` where the service can't take the version, and `Conflict` when somebody changed
+    it since it was read.
     """
     check(service, model=target.model, version=target.version, store=target.store)
     last, promoted = rollouts(service).get(target.model), registry.promoted(target.model)
@@ -93,9 +99,9 @@ def advance(cluster: Cluster, service: Object, target: Target, registry: Registr
     if last is not None and begun:
         return Seen("failed", f"{last.by} has brought version {last.version} meanwhile", "Superseded")
     before = last.before if last is not None and last.outcome is None else applications
-    rollout = Rollout(version=target.version, by=target.by, before=before, pointer=promoted)
+    rollout = Rollout(version=target.version, by=target.by, before=before, pointer=promoted, since=now)
     if target.canary is None or promoted is None or is_there:
-        return _take(cluster, service, target, rollout)
+        return _take(cluster, service, target, rollout, now=now)
     if (other := serving.canary(_text(service))) is not None and other.model != target.model:
         return Seen("waiting", f"waits for the end of the canary of {other.model} {other.version}", "CanaryOfAnother")
     rollout = rollout.model_copy(update={"trial": canary.Trial(weight=target.canary.weight)})
@@ -181,17 +187,18 @@ def _go_on(
         return _supersede(cluster, service, target, last, promoted)
     if last.trial is not None and last.is_tried:
         if target.canary is None or promoted == target.version:  # nobody asks for it any more
-            return _take(cluster, service, target, _tried(last, last.trial, "NotAsked", ""))
+            return _take(cluster, service, target, _tried(last, last.trial, "NotAsked", ""), now=now)
         return _go_on_trying(cluster, service, target, last, last.trial, target.canary, now=now)
     seen = observed.see_service(service, applications.keys(), now=now)
     if seen.state == "succeeded" and (lag := _lag(cluster, service, target)):
         seen = Seen("running", lag)
-    match seen.state:
-        case "failed":
-            said = f"version {', '.join(sorted(set(last.before.values())))} is back in its place: {seen.message}"
-            return _end(cluster, service, target, _back(text, target, last), last, "DeployFailed", said)
-        case "succeeded":
-            return _succeed(cluster, service, target, last, registry)
+    if seen.state == "succeeded":
+        return _succeed(cluster, service, target, last, registry)
+    late = _late(target, last, now=now)
+    if seen.state == "failed" or late:
+        outcome: Outcome = "DeployFailed" if seen.state == "failed" else "DeadlineExceeded"
+        said = f"version {', '.join(sorted(set(last.before.values())))} is back in its place: {late}{seen.message}"
+        return _end(cluster, service, target, _back(text, target, last), last, outcome, said)
     _hand_over(cluster, service)
     return seen
 
@@ -212,8 +219,17 @@ def _lag(cluster: Cluster, service: Object, target: Target) -> str:
     return ""
 
 
-def _take(cluster: Cluster, service: Object, target: Target, rollout: Rollout) -> Seen:
+def _late(target: Target, last: Rollout, *, now: str) -> str:
+    """Return that the version's time is over; empty while it is not."""
+    seconds = target.deadline_seconds
+    if seconds is None or observed.seconds_between(last.since, now) < seconds:
+        return ""
+    return f"not served within {seconds:g} seconds: "
+
+
+def _take(cluster: Cluster, service: Object, target: Target, rollout: Rollout, *, now: str) -> Seen:
     """Have the version served in place of the one before, without a canary."""
+    rollout = rollout.model_copy(update={"since": now})
     text = _without_canary(_text(service), target.model)
     text = serving.set_version(text, model=target.model, version=target.version, store=target.store)
     _write(cluster, service, text, {target.model: rollout})
@@ -240,12 +256,17 @@ def _go_on_trying(
     seen = observed.see_service(service, [found.application], now=now)
     if seen.state == "failed":
         return _end(cluster, service, target, text, last, "DeployFailed", f"its canary does not start: {seen.message}")
+    late = _late(target, last, now=now)
     if trial.since is None and seen.state != "succeeded":
+        if late:
+            return _end(cluster, service, target, text, last, "DeadlineExceeded", f"its canary is {late}{seen.message}")
         _hand_over(cluster, service)
         return _seen(last, seen.state, f"canary: {seen.message}")
     if trial.is_due(now=now):
         pods = sidecars.read(cluster, service, serving.names(text, target.model))
         trial = canary.count(trial, pods, version, now=now)
+    if late and trial.since is None:
+        return _end(cluster, service, target, text, last, "DeadlineExceeded", f"its canary is {late}{trial.problem}")
     is_healthy = not observed.ails(service, found.application)
     match canary.judge(asked, trial, is_healthy=is_healthy, now=now):
         case None:
@@ -253,7 +274,7 @@ def _go_on_trying(
             _write(cluster, service, text, {target.model: last})
             return _seen(last, "running", canary.told(asked, trial))
         case verdict if verdict.is_kept:
-            return _take(cluster, service, target, _tried(last, trial, verdict.reason, verdict.message))
+            return _take(cluster, service, target, _tried(last, trial, verdict.reason, verdict.message), now=now)
         case verdict:
             ended = _tried(last, trial, verdict.reason, verdict.message)
             said = f"{verdict.reason}: {verdict.message}"
