@@ -133,6 +133,18 @@ def test_a_version_that_is_promoted_during_the_evaluation_is_measured_beside(
     assert again[-2:] == ["--promoted-id", "weather@other"]
 
 
+@pytest.mark.parametrize(("promote", "phase"), [("never", "Completed"), ("manual", "AwaitingPromotion")])
+def test_a_promotion_that_is_asked_for_later_starts_nothing(
+    play: Play, store: Store, reconciler: Reconciler, promote: str, phase: str
+):
+    play.apply(play.document(evaluate={"promote": promote}))
+    before = play.live(reconciler, until=phase)
+    play.change(evaluate={"promote": "auto"})
+    assert play.live(reconciler)["run"] == before["run"]
+    assert Registry(store).promoted("weather") == before["version"]
+    assert started(play) == {"prepare": 1, "train": 1, "merge": 1, "evaluate": 1}
+
+
 def test_a_dialect_that_a_document_names_after_its_end_is_trained(play: Play, reconciler: Reconciler):
     """Also the one that an older release took where none was named."""
     runs = []
