@@ -165,8 +165,8 @@ def test_failures_and_waits_are_counted_by_document() -> None:
     """Several waits one after another are none that lasts; what had failed at the first sight is no failure of now."""
     metrics = Metrics()
 
-    def value(name: str, **labels: str) -> float | None:
-        return metrics.registry.get_sample_value(f"callwright_{name}", {"namespace": "team-a"} | labels)
+    def value(metric: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"callwright_{metric}", {"namespace": "team-a"} | labels)
 
     metrics.see(("team-a", "weather"), "Pending", held_up=True)
     assert value("held_up_finetunes", name="weather") == 1
