@@ -35,8 +35,8 @@ $(STAMP): locks/cpu.txt locks/demo.txt pyproject.toml
 demo: $(STAMP) ## From conversations to a served tool call (KEEP=1 leaves it serving, FULL=1 trains for an hour)
 	$(BIN)/callwright demo $(if $(FULL),--full) $(if $(KEEP),--keep)
 
-test: $(STAMP) ## All tests, the end-to-end run included
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## All tests, the end-to-end run included, by two processes beside each other
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-clients: $(STAMP) $(CLIENTS)/.installed ## The sidecar with real clients, and a model that is trained and served: docs/clients.md
 	CALLWRIGHT_CLIENTS=1 $(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)

@@ -81,8 +81,11 @@ def scripted_model(
     return folder
 
 
-def tiny_adapter(folder: Path, base: Path, *, rank: int = 4) -> Path:
-    """Write a LoRA adapter for `base` with random factors, strong enough to change what it says; return `folder`."""
+def tiny_adapter(folder: Path, base: Path, *, rank: int = 4, spread: float = 1.0) -> Path:
+    """Write a LoRA adapter for `base` with random factors, strong enough to change what it says; return `folder`.
+
+    With a `spread` of 0 it changes nothing.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import Qwen2ForCausalLM
@@ -94,7 +97,7 @@ def tiny_adapter(folder: Path, base: Path, *, rank: int = 4) -> Path:
     )
     for name, parameter in model.named_parameters():
         if "lora_" in name:
-            torch.nn.init.normal_(parameter)
+            torch.nn.init.normal_(parameter, std=spread)
     model.save_pretrained(folder)
     return folder
 

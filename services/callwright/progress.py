@@ -5,7 +5,8 @@ Knows no terminal: bars are drawn by `callwright.cli.output`.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 Advance = Callable[[int, int, str], None]
 """Called with (done, total, a few words); the unit is the work's own."""
@@ -23,6 +24,18 @@ def in_bytes(advance: Advance) -> Advance:
         advance(-(-total // size) if done >= total else done // size, -(-total // size), f"{unit} {words}")
 
     return report
+
+
+def beside(advance: Advance, totals: Mapping[str, int]) -> dict[str, Advance]:
+    """Return an `Advance` for each of several works that go on beside each other, by name, all reported as one."""
+    told = {name: (0, total, "") for name, total in totals.items()}
+
+    def report(name: str, done: int, total: int, words: str) -> None:
+        told[name] = (done, total, f"{name}: {words}")
+        counts, totals, said = zip(*told.values(), strict=True)
+        advance(sum(counts), sum(totals), ", ".join(filter(None, said)))
+
+    return {name: partial(report, name) for name in told}
 
 
 def logged(log: logging.Logger, *, every_seconds: float) -> Advance:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from callwright import spec
 from callwright.cli import evaluate as command
-from callwright.errors import GateFailed, InvalidInput, NotFound
+from callwright.errors import GateFailed, InvalidInput
 from callwright.evaluator import findings, sets
 from callwright.evaluator.decision import decide_again
 from callwright.evaluator.findings import Findings
@@ -187,34 +188,63 @@ def test_other_requests_or_another_promoted_version_are_measured_again(tmp_path:
     assert decided(finetune, store, "v2") is True
 
 
-def test_an_interrupted_evaluation_asks_no_model_twice(tmp_path: Path, store: Store):
-    publish(store, "v1")
-    finetune = document(tmp_path)
-    with OpenAIServer(knowing(9), models=("base",)) as server, pytest.raises(NotFound):
-        run(finetune, server, store, base_id="base")
-    with OpenAIServer(knowing(9), models=("m", "base")) as server:
-        findings = run(finetune, server, store, base_id="base")
-        assert {body["model"] for body in server.requests} == {"m"}
-    assert list(findings.reports) == ["base", "candidate"]
-    with OpenAIServer(knowing(0), models=("m", "base")) as server:
-        assert run(finetune, server, store, base_id="base").accuracy == findings.accuracy == 0.9
-        assert server.requests == []
+def one_by_one(finetune: spec.FineTune) -> spec.FineTune:
+    """The same, with one request of each model under way at once."""
+    told = finetune.model_dump(by_alias=True)
+    told["spec"]["evaluate"]["concurrency"] = 1
+    return spec.FineTune.model_validate(told)
 
 
-def test_an_evaluation_that_goes_on_in_another_pod_measures_neither_base_nor_promoted_again(
-    tmp_path: Path, store: Store
-):
+def refusing_after(count: int) -> Any:
+    """Answers so many requests, of whatever model, and refuses the key of all others."""
+    left = iter(range(count))
+    return lambda body: knowing(9)(body) if next(left, None) is not None else Raw("", 401)
+
+
+def kept_answers(store: Store) -> int:
+    """How many answers an evaluation has kept in the store."""
+    journals = [each.key for each in store.list("runs") if "/evaluation/" in each.key]
+    return sum(store.get_bytes(key).count(b'"row"') for key in journals)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_an_interrupted_evaluation_asks_no_model_twice(elsewhere: bool, tmp_path: Path, store: Store):
+    """Also one that goes on in another pod."""
     publish(store, "v1")
     publish(store, "v0")
     Registry(store).promote("m", "v0")
-    finetune, beside = document(tmp_path), {"base_id": "base", "promoted_id": "m@v0"}
-    with OpenAIServer(knowing(9), models=("base", "m@v0")) as server, pytest.raises(NotFound):
+    finetune, beside = one_by_one(document(tmp_path)), {"base_id": "base", "promoted_id": "m@v0"}
+    models = ("m", "base", "m@v0")
+    with OpenAIServer(refusing_after(15), models=models) as server, pytest.raises(InvalidInput, match="key"):
         run(finetune, server, store, **beside)
-    shutil.rmtree(tmp_path / "runs")  # a pod's scratch folder goes with it
-    with OpenAIServer(knowing(9), models=("m", "base", "m@v0")) as server:
+    kept = kept_answers(store)
+    assert kept >= 12
+    if elsewhere:
+        shutil.rmtree(tmp_path / "runs")  # a pod's scratch folder goes with it
+    with OpenAIServer(knowing(9), models=models) as server:
         findings = run(finetune, server, store, **beside)
-        assert {body["model"] for body in server.requests} == {"m"}
+        assert len(server.requests) == 30 - kept
     assert list(findings.reports) == ["base", "promoted", "candidate"]
+    with OpenAIServer(knowing(0), models=models) as server:
+        assert run(finetune, server, store, **beside).accuracy == findings.accuracy == 0.9
+        assert server.requests == []
+
+
+def test_models_are_asked_beside_each_other(tmp_path: Path, store: Store):
+    """The base's first answer comes after the candidate's first question."""
+    publish(store, "v1")
+    asked = threading.Event()
+
+    def answer(body: dict[str, Any]) -> Any:
+        if body["model"] == "m":
+            asked.set()
+        assert asked.wait(30)
+        return knowing(9)(body)
+
+    told: list[tuple[int, int, str]] = []
+    with OpenAIServer(answer, models=("m", "base")) as server:
+        run(document(tmp_path), server, store, base_id="base", on_progress=lambda *words: told.append(words))
+    assert told[-1] == (20, 20, "base: 0.0% right, candidate: 90.0% right")
 
 
 def test_without_sets_the_runs_own_test_split_is_measured(tmp_path: Path, store: Store):

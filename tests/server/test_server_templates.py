@@ -1,10 +1,10 @@
-"""Real chat templates of six families end to end: a tiny model of each is trained, merged and served by vLLM, all in
-one process, and gets at every turn the very tokens that it was trained after; two questions, tools, results, thoughts.
+"""Real chat templates of six families end to end: a tiny model of each has its conversations prepared, is merged and
+served by vLLM, all in one process, and gets at every turn the very tokens that its training has; two questions, tools,
+results, thoughts. One is trained, measured and promoted.
 """
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import pytest
 import yaml
 from native_bases import ANSWER, BASES, THOUGHT, Base, templates
 
-from callwright.cli.run import do_stages, open_run
+from callwright.cli.run import do_stages, open_run, promote
 from callwright.datasets import parity
+from callwright.evaluator.stage import evaluate_run
+from callwright.merger.stage import merge_run
 from callwright.run import Run
 from callwright.server import local
 from callwright.server.config import ServedModel, ServerConfig
@@ -27,12 +29,15 @@ from callwright.sidecar.models import named_dialect
 from callwright.sidecar.plan import make_plan
 from callwright.spec.model import Engine
 from callwright.store import Manifest, Registry
-from models import WEATHER
+from callwright.trainer.stage import prepare_training
+from models import WEATHER, tiny_adapter
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 NATIVE = [base for base in BASES if base.dialect in (None, "native")]
 EVALUATED = next(base for base in BASES if base.spoken == "gemma")
-"""The base whose run goes to its end."""
+"""The base whose run is trained and goes to its end."""
+AS_IT_IS = "as-it-is"
+"""That base, served beside the versions."""
 every_base = pytest.mark.parametrize("base", BASES, ids=lambda base: base.name)
 
 
@@ -61,26 +66,9 @@ def questions() -> Iterator[dict[str, Any]]:
         yield {"messages": [{"role": "user", "content": f"Weather {number} in {city}?"}, turn], "tools": [WEATHER]}
 
 
-@contextmanager
-def one_ray() -> Iterator[None]:
-    """A Ray for all runs in the block, each of which starts one of its own otherwise."""
-    import ray
-    from ray._private import ray_constants
-
-    ray_constants.ENABLE_RAY_CLUSTER = False  # as `trainer.driver` starts one
-    ray.init(
-        "local", num_cpus=3, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1",
-        object_store_memory=200_000_000,
-    )  # fmt: skip
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 @pytest.fixture(scope="module")
 def runs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Base, Run]:
-    """A run of each base, trained and merged."""
+    """A run of each base, merged: that of `EVALUATED` is trained, the others' adapters change nothing."""
     folder, texts = tmp_path_factory.mktemp("templates"), templates(shared)
     corpus, asked = folder / "rows.jsonl", folder / "questions.jsonl"
     for file, made in ((corpus, rows()), (asked, questions())):
@@ -107,9 +95,12 @@ def runs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Base, R
         file = folder / f"{base.name}.yaml"
         file.write_text(yaml.safe_dump(document))
         opened[base] = open_run(file, store=(folder / "store").as_uri(), root=folder / "root")
-    with one_ray():
-        for run in opened.values():
+    for base, run in opened.items():
+        if base is EVALUATED:
             do_stages(run, "merge")
+        else:
+            prepare_training(run)
+            merge_run(run, adapter_dir=tiny_adapter(folder / f"{base.name}-adapter", run.base_dir, spread=0))
     return opened
 
 
@@ -119,10 +110,10 @@ def stack(runs: dict[Base, Run], tmp_path_factory: pytest.TempPathFactory) -> It
     port, engine_port = free_ports(2)
     engine = Engine(dtype="float32", max_model_len=4096)
     [store] = {run.store.url for run in runs.values()}
-    base = str(runs[NATIVE[0]].base_dir)
+    base = str(runs[EVALUATED].base_dir)
     versions = [ServedModel(id=run.model, name=run.model, version=run.version, engine=engine) for run in runs.values()]
     config = ServerConfig(
-        models=(*versions, ServedModel(id="as-it-is", path=base, engine=engine)),
+        models=(*versions, ServedModel(id=AS_IT_IS, path=base, engine=engine)),
         port=engine_port,
         store=store,
         cache_dir=str(tmp_path_factory.mktemp("cache")),
@@ -218,11 +209,13 @@ def test_messages_get_the_call_and_the_answer(base: Base, runs: dict[Base, Run],
     assert [(block["type"], block["text"]) for block in answered["content"]] == [("text", ANSWER)]
 
 
-def test_a_run_of_a_native_dialect_is_measured_and_promoted(runs: dict[Base, Run]) -> None:
+def test_a_run_of_a_native_dialect_is_measured_and_promoted(runs: dict[Base, Run], stack: local.Stack) -> None:
     """Beside its base, which speaks as its template does."""
     run = runs[EVALUATED]
-    do_stages(run, "promote")
+    evaluate_run(run, base_url=stack.base_url, base_id=AS_IT_IS)
+    promote(run)
     found = run.read_json("evaluation.json")
+    assert list(found["reports"]) == ["base", "candidate"]
     assert found["accuracy"] == 0.75
     assert found["gate"]["passed"]
     assert Registry(run.store).promoted(run.model) == run.version
@@ -270,7 +263,7 @@ def test_a_strict_tool_is_called_in_the_models_own_tokens(
 def test_a_base_as_it_is_speaks_what_its_template_writes(client: openai.OpenAI) -> None:
     """Nothing names its dialect."""
     made = client.chat.completions.create(
-        model="as-it-is", messages=[{"role": "user", "content": "Weather?"}], tools=[WEATHER], temperature=0,
+        model=AS_IT_IS, messages=[{"role": "user", "content": "Weather?"}], tools=[WEATHER], temperature=0,
         max_tokens=64,
     )  # type: ignore[call-overload]  # fmt: skip
     [call] = made.choices[0].message.tool_calls or []

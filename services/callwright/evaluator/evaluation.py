@@ -9,12 +9,13 @@ The walk of a row: an earlier result or `asking` -> `journal` -> `measures` -> `
 import asyncio
 import heapq
 import time
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence, Sized
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from callwright import dialects
 from callwright.errors import InvalidInput, Unavailable
@@ -28,6 +29,7 @@ from callwright.progress import Advance
 
 _PROGRESS_SECONDS = 0.2
 _SAMPLES = 10
+_P = ParamSpec("_P")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Judge:
     api_key: str | None = None
 
 
-def evaluate(
+async def evaluate_async(
     *,
     base_url: str,
     model: str,
@@ -75,19 +77,28 @@ def evaluate(
         settings["judge"] = judge.model
     options: dict[str, Any] = {"timeout_seconds": timeout_seconds, "retries": retries, "retry_seconds": retry_seconds}
 
-    async def work() -> Report:
-        async with AsyncExitStack() as stack:
-            endpoint = Endpoint(base_url, model, dialect=dialect, api_key=api_key, **options)
-            grader = Endpoint(judge.base_url, judge.model, api_key=judge.api_key, **options) if judge else None
-            for each in filter(None, (endpoint, grader)):
-                await stack.enter_async_context(each)
-                await each.check()
-            journal = stack.enter_context(Journal(results_path, settings, keep_finished=keep_finished))
-            run = _Run(endpoint, grader, journal, dialect, max_tokens, concurrency, on_progress, worst)
-            await run.all(iter(rows), len(rows) if isinstance(rows, Sized) else 0)
-            return run.report(version, notes)
+    async with AsyncExitStack() as stack:
+        endpoint = Endpoint(base_url, model, dialect=dialect, api_key=api_key, **options)
+        grader = Endpoint(judge.base_url, judge.model, api_key=judge.api_key, **options) if judge else None
+        for each in filter(None, (endpoint, grader)):
+            await stack.enter_async_context(each)
+            await each.check()
+        journal = stack.enter_context(Journal(results_path, settings, keep_finished=keep_finished))
+        run = _Run(endpoint, grader, journal, dialect, max_tokens, concurrency, on_progress, worst)
+        await run.all(iter(rows), len(rows) if isinstance(rows, Sized) else 0)
+        return run.report(version, notes)
 
-    return asyncio.run(work())
+
+def _blocking(function: Callable[_P, Coroutine[Any, Any, Report]]) -> Callable[_P, Report]:
+    @wraps(function)
+    def call(*args: _P.args, **options: _P.kwargs) -> Report:
+        return asyncio.run(function(*args, **options))
+
+    return call
+
+
+evaluate = _blocking(evaluate_async)
+"""The same for callers without an event loop."""
 
 
 @dataclass

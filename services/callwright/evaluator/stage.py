@@ -6,6 +6,7 @@
 The same on a laptop and on a cluster. The caller serves the models and promotes.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,13 +17,13 @@ from callwright.datasets.formats.row import RowError
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.evaluator import findings, sets
 from callwright.evaluator.decision import stored_at
-from callwright.evaluator.evaluation import evaluate
+from callwright.evaluator.evaluation import evaluate_async
 from callwright.evaluator.findings import Findings
 from callwright.evaluator.formats import split
 from callwright.evaluator.gate import decide
 from callwright.evaluator.report import Report
 from callwright.evaluator.row import Row
-from callwright.progress import Advance, silent
+from callwright.progress import Advance, beside, silent
 from callwright.run import Run
 from callwright.spec import measurement
 from callwright.spec.model import EvaluationSet
@@ -50,10 +51,10 @@ def evaluate_run(
 
     The endpoint serves the candidate under the model's name; `version` defaults to the run's own. Base and promoted
     version are measured beside it where they are served, under `base_id` and `promoted_id`; the promoted version's
-    report is otherwise taken from the store. What an interrupted evaluation carries on from is kept in `run.workdir`
-    and, of each model, in the store, for another machine. `rows` replaces the document's sets. The caller promotes, or
-    raises `GateFailed` with `findings.gate.message`. Raises `Unavailable` where the endpoint answered too little for a
-    decision.
+    report is otherwise taken from the store. All models are asked beside each other. What an interrupted evaluation
+    carries on from is kept in `run.workdir` and, of each model, in the store, for another machine. `rows` replaces the
+    document's sets. The caller promotes, or raises `GateFailed` with `findings.gate.message`. Raises `Unavailable`
+    where the endpoint answered too little for a decision.
     """
     finetune, store, version = run.finetune, run.store, version or run.version
     store.delete_keys([stored_at(run.name)])  # an earlier decision is not this one's, should it not be reached
@@ -67,14 +68,24 @@ def evaluate_run(
     rows = list(rows) if rows is not None else _rows(run, note)
 
     measured = measurement(finetune, version)
+    standing, promoted = findings.promoted_report(store, finetune.model_name, other_than=version)
+    models: dict[str, tuple[str, str | None]] = {}
+    if spec.compare_base and base_id:
+        models["base"] = (base_id, None)
+    elif spec.compare_base:
+        on_note("the base is not served here: the candidate is not compared with it")
+    if standing and promoted_id:
+        models["promoted"] = (promoted_id, standing)
+    models["candidate"] = (run.model, version)
+    advances = beside(on_progress, dict.fromkeys(models, len(rows)))
 
-    def measure(heading: str, model: str, *, version: str | None = None) -> Report:
+    async def measure(heading: str, model: str, version: str | None) -> Report:
         journal = f"{JOURNALS}/{measured}-{heading}{f'-{version}' if version else ''}.jsonl"
         here = run.workdir / journal
         if not here.exists() and store.exists(run.key(journal)):
             store.get_file(run.key(journal), here)
         try:
-            return evaluate(
+            return await evaluate_async(
                 base_url=base_url,
                 model=model,
                 rows=rows,
@@ -84,7 +95,7 @@ def evaluate_run(
                 api_key=api_key,
                 timeout_seconds=timeout_seconds,
                 version=version,
-                on_progress=lambda done, total, words: on_progress(done, total, f"{heading}: {words}"),
+                on_progress=advances[heading],
                 results_path=here,
                 keep_finished=True,
             )
@@ -92,17 +103,13 @@ def evaluate_run(
             if here.is_file():
                 store.put_file(run.key(journal), here)
 
-    reports: dict[str, Report] = {}
-    if spec.compare_base and base_id:
-        reports["base"] = measure("base", base_id)
-    elif spec.compare_base:
-        on_note("the base is not served here: the candidate is not compared with it")
-    standing, promoted = findings.promoted_report(store, finetune.model_name, other_than=version)
-    if standing and promoted_id:
-        promoted = measure("promoted", promoted_id, version=standing)
-    if promoted:
-        reports["promoted"] = promoted
-    candidate = reports["candidate"] = measure("candidate", run.model, version=version)
+    async def measure_all() -> list[Report]:
+        return await asyncio.gather(*(measure(heading, *model) for heading, model in models.items()))
+
+    made = dict(zip(models, asyncio.run(measure_all()), strict=True))
+    candidate, promoted = made["candidate"], made.get("promoted", promoted)
+    in_order = {"base": made.get("base"), "promoted": promoted, "candidate": candidate}
+    reports = {heading: report for heading, report in in_order.items() if report}
     gate = decide(spec.gate, candidate, promoted=promoted, expects_promoted=bool(standing), base=reports.get("base"))
     found = findings.gather(reports, gate, measured)
     findings.store_findings(store, run.name, found)
