@@ -40,7 +40,7 @@ def demo(
     base: Annotated[
         str | None, typer.Option(help="Base to teach: a model's directory or a hub id; the demo's own.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Train on more than five times as many conversations.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Train on five times as many conversations.")] = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws other conversations for the same tools.")] = 11,
     root: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path(".callwright/demo"),
     only_write: Annotated[

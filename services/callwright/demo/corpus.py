@@ -18,18 +18,18 @@ _BFCL = {"bfcl-simple": "BFCL_v4_simple_python.json", "bfcl-irrelevance": "BFCL_
 class Sizes:
     """Rows of each file."""
 
-    agent: int = 570
+    agent: int = 440
     """Conversations with tools."""
     replay: int = 40
-    known: int = 100
-    unseen: int = 120
-    quiet: int = 60
-    two: int = 40
-    bfcl_simple: int = 60
-    bfcl_irrelevance: int = 40
+    known: int = 90
+    unseen: int = 100
+    quiet: int = 50
+    two: int = 30
+    bfcl_simple: int = 50
+    bfcl_irrelevance: int = 30
 
 
-FULL = Sizes(agent=3200, replay=240)
+FULL = Sizes(agent=2300, replay=200)
 """What about an hour on two cores trains on."""
 
 

@@ -47,9 +47,10 @@ spec:
   evaluate:
     sets:
 {sets}
-    maxTokens: 160
+    maxTokens: 128
     gate:
       minAccuracy: 0.4
+      maxMalformed: 0.05
   deploy:
     engine:
       dtype: bfloat16

@@ -348,7 +348,7 @@ class Evaluate(SpecModel):
     compare_base: bool = True
     """Measure the base model beside the candidate. Models that are measured together share GPUs and their memory."""
     concurrency: int = Field(default=16, ge=1, le=1024)
-    """Requests under way at once."""
+    """Requests of each model under way at once."""
     max_tokens: int = Field(default=512, ge=1)
     """Tokens that an answer may have."""
     gate: Gate = Gate()
