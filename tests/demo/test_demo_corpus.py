@@ -359,7 +359,8 @@ def test_bfcls_rows_are_spread_over_its_file_and_have_their_answers(corpus: Corp
     numbers = [int(id.rsplit("_", 1)[1]) for id in asked]
     assert numbers[0] == 0
     assert numbers[-1] > 380
-    assert {later - earlier for earlier, later in itertools.pairwise(numbers)} == {6, 7}
+    steps = [later - earlier for earlier, later in itertools.pairwise(numbers)]
+    assert max(steps) - min(steps) <= 1
 
 
 @needs_bfcl
