@@ -41,8 +41,8 @@ test: $(STAMP) ## All tests, the end-to-end run included, by two processes besid
 test-clients: $(STAMP) $(CLIENTS)/.installed ## The sidecar with real clients, and a model that is trained and served: docs/clients.md
 	CALLWRIGHT_CLIENTS=1 $(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
 
-test-faults: $(STAMP) ## What hostile clients, documents and networks can do, the slow variants included; prints a table of figures
-	CALLWRIGHT_SLOW=1 $(BIN)/python -m pytest tests/faults $(ARGS)
+test-faults: $(STAMP) ## What hostile clients, documents, networks and lost nodes can do, with all slow tests; prints a table of figures
+	CALLWRIGHT_SLOW=1 $(BIN)/python -m pytest tests/faults tests/trainer/test_trainer_faults.py tests/server/test_server_templates.py $(ARGS)
 
 test-cluster: $(STAMP) ## On a real cluster (CALLWRIGHT_KUBECONFIG, or one that is brought up, as root): the quick start, failures, upgrades
 	$(if $(CALLWRIGHT_KUBECONFIG),,tests/cluster/up $(NODES))

@@ -1,5 +1,6 @@
-"""Fixtures that every room's tests share."""
+"""What every room's tests share: fixtures, and which tests are left to `make test-faults`."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background jobs ignore it, and so would the processes that tests end by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what is marked as slow, unless `make test-faults` runs it."""
+    if not os.environ.get("CALLWRIGHT_SLOW"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow; `make test-faults` runs it"))
 
 
 @pytest.fixture(scope="session")

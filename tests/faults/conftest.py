@@ -1,6 +1,5 @@
 """What tests of faults share: the figures that they show, printed as one table at the end of the run."""
 
-import os
 from collections.abc import Callable
 
 import pytest
@@ -19,14 +18,6 @@ def figure() -> Callable[[str, object, object], None]:
         _FIGURES.append((fault, str(seen), str(bound)))
 
     return note
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what is marked as slow, unless `make test-faults` runs it."""
-    if not os.environ.get("CALLWRIGHT_SLOW"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="slow; `make test-faults` runs it"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -2,6 +2,7 @@
 script what a model of it would: a call, and after a result another one or the answer."""
 
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,8 @@ class Base(NamedTuple):
     """Likewise after a result; empty where the prompt ends there as it does after a question."""
     thinks: bool = True
     """The turn has a thought."""
+    slow: bool = False
+    """Left to `make test-faults`: an engine more."""
     prompts: int = 32
     """Turns of the corpus that the template keeps: thoughts beside a call are lost by some."""
 
@@ -54,10 +57,10 @@ class Base(NamedTuple):
 _XML = "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>"
 _JSON = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 _REACT = 'Action: get_weather\nAction Input: {"city": "Paris"}'
-BASES = (
-    Base("qwen3_5_think", "hermes", "hermes", ("\n", THOUGHT, _THINK_END, _JSON, EOS)),
+_ALL = (
+    Base("qwen3_5_think", "hermes", "hermes", ("\n", THOUGHT, _THINK_END, _JSON, EOS), slow=True),
     Base("qwen3_6", "react_en", "react_en", ("\n", THOUGHT, _THINK_END, _REACT, "\nObservation:"),
-         after_result=("}", "\nFinal Answer: ", ANSWER, EOS)),
+         after_result=("}", "\nFinal Answer: ", ANSWER, EOS), slow=True),
     Base("qwen3_5_think", "native", "qwen_xml", ("\n", THOUGHT, _THINK_END, _XML, EOS)),
     Base("qwen3", None, "hermes", ("\n", "<think>", f"\n{THOUGHT}", _THINK_END, _JSON, EOS)),
     Base(
@@ -69,7 +72,7 @@ BASES = (
     Base(
         "llama3_2", "native", "llama_json",
         ("\n", '{"name": "get_weather", ', '"parameters": ', '{"city": "Paris"}', "}", "<|eot_id|>"),
-        _LLAMA, thinks=False, prompts=16,
+        _LLAMA, thinks=False, slow=True, prompts=16,
     ),
     Base(
         "mistral_v13", "native", "mistral",
@@ -80,9 +83,10 @@ BASES = (
     Base(
         "lfm2_2_5", "native", "lfm2",
         ("\n", "<|tool_call_start|>", "[get_weather(", "city='Paris'", ")]", "<|tool_call_end|>", EOS),
-        _LFM2, thinks=False,
+        _LFM2, thinks=False, slow=True,
     ),
 )  # fmt: skip
+BASES = tuple(base for base in _ALL if not base.slow or os.environ.get("CALLWRIGHT_SLOW"))
 
 
 def templates(shared: Path) -> dict[str, str]:

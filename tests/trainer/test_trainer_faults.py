@@ -196,6 +196,7 @@ def training_nodes(cluster: Cluster) -> list[Any]:
     return [node for node in cluster.worker_nodes if training_workers(node.all_processes["raylet"][0].process.pid)]
 
 
+@pytest.mark.slow
 def test_a_node_that_is_lost_is_replaced_by_another(setting: Setting, tmp_path: Path) -> None:
     """With all its processes; the run goes on from the newest checkpoint, on the nodes that are left."""
     with cluster_of(1, 1, 1) as cluster, driver(setting, tmp_path, cluster=cluster.address) as process:
@@ -230,6 +231,7 @@ def test_a_killed_driver_and_a_notice_to_stop_change_nothing(setting: Setting, t
     assert completed(setting, tmp_path, process, said)["resumed_step"] == stopped_at
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_too_often_says_what_is_kept_and_goes_on_when_asked(
     setting: Setting, tmp_path: Path
 ) -> None:
