@@ -8,7 +8,7 @@ from typing import Any
 
 from callwright.demo import looks
 from callwright.demo.catalogue import Parameter, Tool, fill, optional_parts, slots, with_parts
-from callwright.demo.kinds import Split, draw, in_quotes, spoken
+from callwright.demo.kinds import SENTENCES, Split, draw, in_quotes, spoken
 from callwright.demo.looks import Look
 
 _GREETINGS = ("", "", "", "", "", "Hello. ", "Please help me. ", "Hi! ")
@@ -72,7 +72,7 @@ def request_twice(rng: random.Random, tool: Tool, look: Look, split: Split) -> t
     while _is_taken(other, drawn):
         other, other_said = _draw_value(rng, parameter, look, split, chinese=False)
     texts = {path: told for path, (_, told) in drawn.items()}
-    if parameter.kind == "message":
+    if parameter.kind in SENTENCES:
         said, other_said = in_quotes(rng, said), in_quotes(rng, other_said)
     if _is_alone(parameter, tool) and rng.random() < _AGAIN_SHARE:
         text = _told(rng, tool, wording, texts | {parameter.path: said}, followed=True)
@@ -140,14 +140,14 @@ def _values_told(rng: random.Random, parameters: Sequence[Parameter], look: Look
     for p in parameters:
         name, said = spoken_name(p, look), drawn[p.path][1]
         verb = "are" if name.endswith("s") and not name.endswith(("ss", "us")) else "is"
-        told.append(f"the {name} {verb} {in_quotes(rng, said) if p.kind == 'message' else said}")
+        told.append(f"the {name} {verb} {in_quotes(rng, said) if p.kind in SENTENCES else said}")
     text = " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
     return f"{text[0].upper()}{text[1:]}."
 
 
 def _told(rng: random.Random, tool: Tool, wording: str, said: dict[str, str], followed: bool = False) -> str:
     """Fill a wording. A message stands in quotes, but for one that nothing follows."""
-    messages = {p.path for p in tool.parameters if p.kind == "message" and p.path in said}
+    messages = {p.path for p in tool.parameters if p.kind in SENTENCES and p.path in said}
     last = "" if followed or not wording.endswith("}") else slots(wording)[-1]
     quoted = {path: in_quotes(rng, said[path]) for path in said if path in messages - {last}}
     text = fill(wording, said | quoted)
@@ -191,12 +191,14 @@ def _draw_value(rng: random.Random, parameter: Parameter, look: Look, split: Spl
         chosen = rng.sample(parameter.choices, rng.randint(1, min(3, len(parameter.choices))))
         words = [choice.chinese if chinese else choice.said for choice in chosen]
         return [choice.value for choice in chosen], _listed(rng, words, chinese)
-    count = parameter.length or rng.choice((2, 2, 3, 3, 4))
+    count = parameter.length or rng.choice((2, 2, 2, 3, 3))
     items: dict[str, tuple[Any, str]] = {}
     while len(items) < count:
         value, said = _draw_item(rng, parameter, look, split, chinese)
         items[str(value)] = (value, said)
-    return [value for value, _ in items.values()], _listed(rng, [said for _, said in items.values()], chinese)
+    words = [said for _, said in items.values()]
+    told = ", ".join(words) if parameter.length else _listed(rng, words, chinese)
+    return [value for value, _ in items.values()], told
 
 
 def _draw_item(rng: random.Random, parameter: Parameter, look: Look, split: Split, chinese: bool) -> tuple[Any, str]:
