@@ -26,14 +26,14 @@ from callwright.server.preflight import free_ports
 from callwright.store import Registry, Store
 from models import tiny_model
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 SIZES = Sizes(agent=40, replay=10, known=4, unseen=2, quiet=1, two=1, bfcl_simple=2, bfcl_irrelevance=1)
 
 
 def callwright(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "callwright.cli", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=850)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -77,7 +77,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Path:
     document = yaml.safe_load(write_document(folder / "finetune.yaml", corpus, base=smollm2, steps=4).read_text())
     document["spec"]["resources"]["workers"] = 2
     document["spec"]["train"] |= {"batchSize": 1, "sequencesPerStep": 2}
-    document["spec"]["evaluate"] |= {"maxTokens": 32, "gate": {"minAccuracy": 0}}
+    few = [each | {"limit": 4} for each in document["spec"]["evaluate"]["sets"]]
+    document["spec"]["evaluate"] |= {"maxTokens": 32, "gate": {"minAccuracy": 0}, "sets": few}
     file = folder / "finetune.yaml"
     file.write_text(yaml.safe_dump(document))
     done = callwright("run", file, "--json", cwd=folder)
