@@ -39,7 +39,7 @@ test: $(STAMP) ## All tests, the end-to-end run included, by two processes besid
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-clients: $(STAMP) $(CLIENTS)/.installed ## The sidecar with real clients, and a model that is trained and served: docs/clients.md
-	CALLWRIGHT_CLIENTS=1 $(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
+	CALLWRIGHT_CLIENTS=1 $(CLIENTS)/bin/python -m pytest --timeout 900 tests/clients $(ARGS)
 
 test-faults: $(STAMP) ## What hostile clients, documents, networks and lost nodes can do, with all slow tests; prints a table of figures
 	CALLWRIGHT_SLOW=1 $(BIN)/python -m pytest tests/faults tests/trainer/test_trainer_faults.py tests/server/test_server_templates.py $(ARGS)
