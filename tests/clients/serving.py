@@ -35,7 +35,7 @@ _DOCUMENT: dict[str, Any] = {
         "data": {"sources": [{"path": "rows.jsonl", "format": "openai"}], "testFraction": 0},
         "lora": {"rank": 16, "alpha": 32, "dropout": 0},
         "train": {
-            "learningRate": 1e-3, "steps": 16, "batchSize": 2, "sequencesPerStep": 2, "maxGradNorm": 1.0,
+            "learningRate": 1e-3, "steps": 16, "batchSize": 1, "sequencesPerStep": 2, "maxGradNorm": 1.0,
             "weightDecay": 0, "gradientCheckpointing": False, "evalSteps": 1000, "saveSteps": 1000,
         },
         "resources": {"workers": 2},
