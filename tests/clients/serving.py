@@ -51,7 +51,7 @@ def question(number: int) -> str:
 
 def answer(number: int) -> str:
     """What is to be answered then."""
-    return f"In {PLACES[number]} it is cold."
+    return TOLD.replace("Boston", PLACES[number])
 
 
 @contextmanager
