@@ -27,8 +27,8 @@ _KUBERAY = (
     "--set kuberay-operator.enabled=true"
 )
 _KUEUE = (
-    "if runs shall wait in queues: helm install kueue oci://registry.k8s.io/kueue/charts/kueue --version 0.15.0 "
-    "-n kueue-system --create-namespace"
+    "if runs shall wait in queues: helm install kueue -n kueue-system --create-namespace "
+    "https://github.com/kubernetes-sigs/kueue/releases/download/v0.15.0/kueue-0.15.0.tgz"
 )
 _DEVICE_PLUGIN = (
     "for NVIDIA's, whose driver is on the nodes: helm upgrade --install nvdp nvidia-device-plugin "
