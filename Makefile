@@ -16,7 +16,7 @@ CLUSTER_TESTS ?= tests/cluster
 NODES ?= 2
 BUILDER ?=
 
-.PHONY: help setup demo test test-clients test-faults test-cluster lint typecheck verify bench fuzz crd lock images kind-up clean
+.PHONY: help setup demo test test-clients test-faults test-slow test-cluster lint typecheck verify bench fuzz crd lock images kind-up clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +41,11 @@ test: $(STAMP) ## All tests, the end-to-end run included, by two processes besid
 test-clients: $(STAMP) $(CLIENTS)/.installed ## The sidecar with real clients, and a model that is trained and served: docs/clients.md
 	CALLWRIGHT_CLIENTS=1 $(CLIENTS)/bin/python -m pytest --timeout 900 tests/clients $(ARGS)
 
-test-faults: $(STAMP) ## What hostile clients, documents, networks and lost nodes can do, with all slow tests; prints a table of figures
-	CALLWRIGHT_SLOW=1 $(BIN)/python -m pytest tests/faults tests/trainer/test_trainer_faults.py tests/server/test_server_templates.py $(ARGS)
+test-faults: $(STAMP) ## What hostile clients, documents, networks and lost nodes can do; prints a table of figures
+	CALLWRIGHT_SLOW=1 $(BIN)/python -m pytest tests/faults tests/trainer/test_trainer_faults.py $(ARGS)
+
+test-slow: $(STAMP) ## The tests that `make test` leaves out for their time
+	CALLWRIGHT_SLOW=1 $(BIN)/python -m pytest -m slow $(ARGS)
 
 test-cluster: $(STAMP) ## On a real cluster (CALLWRIGHT_KUBECONFIG, or one that is brought up, as root): the quick start, failures, upgrades
 	$(if $(CALLWRIGHT_KUBECONFIG),,tests/cluster/up $(NODES))

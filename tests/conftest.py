@@ -1,10 +1,11 @@
-"""What every room's tests share: fixtures, and which tests are left to `make test-faults`."""
+"""What every room's tests share: fixtures, and which tests are left to `make test-slow`."""
 
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import pytest
 
 from buckets import s3_server
@@ -18,11 +19,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what is marked as slow, unless `make test-faults` runs it."""
+    """Skips what is marked as slow, unless `make test-slow` runs it."""
     if not os.environ.get("CALLWRIGHT_SLOW"):
         for item in items:
             if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="slow; `make test-faults` runs it"))
+                item.add_marker(pytest.mark.skip(reason="slow; `make test-slow` runs it"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_authorities(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One certificate authority for all clients, in place of the hundreds that each takes 20 ms and more to read."""
+    end = "-----END CERTIFICATE-----\n"
+    few = tmp_path_factory.mktemp("authorities") / "one.pem"
+    few.write_text(Path(certifi.where()).read_text().partition(end)[0] + end)
+    os.environ["SSL_CERT_FILE"] = str(few)
 
 
 @pytest.fixture(scope="session")

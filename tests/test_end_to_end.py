@@ -151,6 +151,7 @@ def readme_document(data: Path, base: Path) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 def test_the_readmes_commands_bring_real_conversations_to_an_endpoint(shared: Path, tmp_path: Path) -> None:
     run, serve, chat = (shlex.split(line)[1:] for line in re.findall(r"^\$ (callwright .*?)(?:\s+#.*)?$", README, re.M))
     (tmp_path / run[-1]).write_text(yaml.safe_dump(readme_document(shared / "data", tiny_model(tmp_path / "base"))))

@@ -16,9 +16,10 @@ from callwright.cli.app import main
 from callwright.errors import Interrupted
 from callwright.server.preflight import free_ports
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
+@pytest.mark.slow
 def test_an_interrupted_demo_says_how_to_carry_on(base_dir: Path, tmp_path: Path) -> None:
     port, engine_port = free_ports(2)
     ports = ["--port", str(port), "--engine-port", str(engine_port)]

@@ -101,6 +101,7 @@ def stale_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stale_cluster")
 def test_a_loss_that_is_no_number(write: Write, refused: Refused, tmp_path: Path) -> None:
     said = refused(write(train={"learningRate": 1.0e30, "warmupRatio": 0, "steps": 5}), code=1)

@@ -121,6 +121,7 @@ def _fetch_for_ever(seed: int, url: str, cache: Path, bound: Bound, content: dic
     os._exit(wrong)
 
 
+@pytest.mark.slow
 def test_fetches_and_evictions_of_many_processes_that_are_killed_serve_no_wrong_byte(
     store: Store, cache: Path, figure: Figure
 ) -> None:

@@ -125,6 +125,7 @@ def ask(stack: local.Stack, body: dict[str, Any], seconds: float = 60) -> httpx.
     return httpx.post(f"{stack.base_url}/chat/completions", json=body, timeout=seconds)
 
 
+@pytest.mark.slow
 def test_every_weighty_schema_is_answered_and_so_is_the_next_forced_call(stack: local.Stack, figure: Figure) -> None:
     taken = {}
     for name, schema in WEIGHTY.items():

@@ -150,9 +150,14 @@ KINDS = {
     "too large": "MemoryError",
     "crashes": "ActorDied",
 }
+OFTEN = ("weights are missing", "crashes")
+"""Kinds of which the others go the way: those are the slow tests'."""
 
 
-@pytest.mark.parametrize(("kind", "words"), KINDS.items())
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [pytest.param(*item, marks=[] if item[0] in OFTEN else [pytest.mark.slow]) for item in KINDS.items()],
+)
 def test_while_a_version_cannot_start_the_standing_one_answers_every_request(
     roll: Roll, kind: str, words: str, figure: Figure
 ) -> None:

@@ -10,6 +10,7 @@ MOST_LINES = 200_000
 """Lines of Python in one step of the loop; `bench/stalls.py` says how long that takes."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_no_request_and_no_answer_holds_the_others_up(figure: Figure) -> None:
     steps = measure("lines")

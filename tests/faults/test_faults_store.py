@@ -41,6 +41,7 @@ def _resetting(share: float, seed: int) -> tuple[Callable[[str, str], Fault | No
     return choose, counted
 
 
+@pytest.mark.slow
 def test_of_25_publishes_none_is_lost_to_resets(s3: str, monkeypatch: pytest.MonkeyPatch, figure: Figure) -> None:
     choose, counted = _resetting(0.3, seed=16)
     with FaultyProxy(s3, choose) as proxy:

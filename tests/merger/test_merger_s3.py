@@ -60,7 +60,10 @@ def test_answers_that_break_off_leave_a_whole_version_or_none(
     assert Registry(calm).verify("m", "v1") == []
 
 
-@pytest.mark.parametrize("fault", ["500", "slow down", "reset before", "upload reset"])
+@pytest.mark.parametrize(
+    "fault",
+    ["500", "upload reset", *(pytest.param(fault, marks=pytest.mark.slow) for fault in ("slow down", "reset before"))],
+)
 def test_a_store_that_stays_broken_is_an_error_and_nothing_is_visible(
     fault: Fault, pair: tuple[Path, Path], behind: Callable[[CHOOSE], Store]
 ) -> None:

@@ -39,7 +39,7 @@ class Base(NamedTuple):
     thinks: bool = True
     """The turn has a thought."""
     slow: bool = False
-    """Left to `make test-faults`: an engine more."""
+    """Left to `make test-slow`: an engine more."""
     prompts: int = 32
     """Turns of the corpus that the template keeps: thoughts beside a call are lost by some."""
 

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from callwright.server import draining
 from ray_nodes import cluster_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 NO_SIDECAR = "http://127.0.0.1:1/metrics"
 
 
@@ -52,6 +52,7 @@ def move_and_leave() -> None:
         ray.shutdown()
 
 
+@pytest.mark.slow
 def test_a_replica_moves_before_its_node_goes_and_ends_where_all_nodes_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # an earlier Ray leaves this, and more in its process
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:

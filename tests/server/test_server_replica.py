@@ -17,7 +17,7 @@ from callwright.server.scaling import FIRST_TOKEN_SECONDS
 from callwright.spec.model import Engine
 from models import scripted_model
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
 
 

@@ -23,7 +23,7 @@ from callwright.server.scaling import FIRST_TOKEN_SECONDS
 from fakes import Engine, Text
 from scripted_serve import Opened, serving
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 TOOL = {"type": "function", "function": {"name": "get", "parameters": {"type": "object", "properties": {}}}}
 
 
@@ -170,6 +170,7 @@ def test_a_version_that_fails_to_load_leaves_the_old_one_serving(stack: Stack) -
     assert stack.ask() == "v3"
 
 
+@pytest.mark.slow
 def test_a_version_whose_first_start_fails_takes_over_with_the_second(stack: Stack) -> None:
     stack.deploy("v2")
     (stack.folder / "v1" / "flake").touch()
@@ -178,6 +179,7 @@ def test_a_version_whose_first_start_fails_takes_over_with_the_second(stack: Sta
     assert not (stack.folder / "v1" / "flake").exists()
 
 
+@pytest.mark.slow
 def test_replicas_come_while_first_tokens_are_late_and_go_when_they_are_quick(stack: Stack) -> None:
     """Though hardly anybody asks."""
     told = stack.folder / "v3" / "first-token-seconds"
@@ -192,6 +194,7 @@ def test_replicas_come_while_first_tokens_are_late_and_go_when_they_are_quick(st
         told.unlink()
 
 
+@pytest.mark.slow
 def test_a_version_that_takes_over_has_as_many_replicas_as_the_one_before(stack: Stack) -> None:
     """Those that the load has asked for, though fewer would do by the settings."""
     from ray import serve
@@ -246,6 +249,7 @@ def test_on_one_machine_what_takes_requests_listens_on_loopback_alone(stack: Sta
     assert stack.ask()
 
 
+@pytest.mark.slow
 def test_a_second_replica_comes_when_one_has_too_much_to_do(stack: Stack) -> None:
     stack.deploy("v1")
     with contextlib.ExitStack() as streams:

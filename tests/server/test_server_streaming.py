@@ -56,7 +56,7 @@ def _answered(config: dict[str, Any]) -> tuple[int, list[str]]:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_engine_streams_the_weights_and_the_cache_has_the_rest(s3: str, tmp_path: Path) -> None:
     model = scripted_model(tmp_path / "model")
     store = Store.open(f"s3://{BUCKET}/streamed")

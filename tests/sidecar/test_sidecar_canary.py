@@ -127,8 +127,8 @@ def test_nobody_looks_for_a_canary_where_none_is_looked_for(tmp_path: Path) -> N
 )  # fmt: skip
 def test_a_conversation_stays_with_its_version(tmp_path: Path, fields: Json) -> None:
     with serving(tmp_path, 50) as service:
-        given = [json.loads(json.dumps(fields).replace("{}", str(number))) for number in range(24)]
-        seen = [service.ask(4, tools=False, **each) for each in given]
+        given = [json.loads(json.dumps(fields).replace("{}", str(number))) for number in range(12)]
+        seen = [service.ask(3, tools=False, **each) for each in given]
         assert all(len(each) == 1 for each in seen)
         assert {version for each in seen for version in each} == {"v1", "v2"}
 

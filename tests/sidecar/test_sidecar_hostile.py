@@ -80,6 +80,7 @@ async def ask_all(port: int, count: int, seed: str) -> list[int]:
     return statuses
 
 
+@pytest.mark.slow
 def test_ten_thousand_bad_requests() -> None:
     spoken = [flag for name in dialects.NAMES for flag in ("--dialect", f"{name}={name}")]
     with (

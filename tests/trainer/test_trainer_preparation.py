@@ -56,6 +56,7 @@ def bucket() -> Iterator[Store]:
         yield Store.open(f"s3://{BUCKET}/prepared")
 
 
+@pytest.mark.slow
 def test_a_training_needs_neither_the_hub_nor_the_corpora_any_more(
     tmp_path: Path, document: Callable[..., dict[str, Any]], rows: Path, bucket: Store
 ) -> None:
