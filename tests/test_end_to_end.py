@@ -105,7 +105,9 @@ def test_the_run_leaves_adapter_version_and_pointer(folder: Path, store: Store) 
     assert manifest.verification is not None
     assert Registry(store).verify("demo", run) == []
     assert json.loads(store.get_bytes(f"runs/{run}/evaluation.json"))["gate"]["passed"] is True
-    assert (folder / ".callwright" / "runs" / run / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    page = (folder / ".callwright" / "runs" / run / "report.html").read_text()
+    assert "requests, answered by base and candidate" in page
+    assert page.count('src="data:image/png;base64,iVBOR') == 4
 
 
 def test_a_run_that_is_done_is_not_done_again(folder: Path, store: Store) -> None:

@@ -40,7 +40,9 @@ def test_counts_right_wrong_and_missing_calls():
         "Nice": completion("Action: weather\nAction Input: {city:\n", tokens=(20, 9)),
     }
     with OpenAIServer(lambda body: answers[city_of(body)]) as server:
-        report = run(server, [row(str(n), city) for n, city in enumerate(answers)], dialect="ms_agent")
+        asked = [row(str(n), city) for n, city in enumerate(answers)]
+        report = run(server, asked, dialect="ms_agent")
+        few = run(server, asked, worst=4)
     total = report.total
     assert (total.requests, total.calls_due, total.errors) == (8, 8, 0)
     assert total.accuracy == 1 / 8
@@ -55,6 +57,7 @@ def test_counts_right_wrong_and_missing_calls():
     assert (total.prompt_tokens, total.completion_tokens) == (90, 44)
     assert [report.calls[f"seen/{n}"] for n in range(8)] == [True] + [False] * 7
     assert [failure.id for failure in report.failures] == ["3", "6", "7", "2", "4", "5", "1"]
+    assert [failure.id for failure in few.failures] == ["3", "2", "4", "1"]
     assert report.failures[0].expected == 'weather({"city": "Kyiv"})'
     assert server.headers[0]["x-callwright-dialect"] == "ms_agent"
     assert (server.requests[0]["temperature"], server.requests[0]["max_tokens"]) == (0, 512)

@@ -1,5 +1,6 @@
 """Comparisons, and what people and machines get to read: tables, Markdown, HTML, PNG, JSON."""
 
+import html
 import io
 import json
 import re
@@ -21,6 +22,7 @@ from callwright.evaluator.report import Report
 from callwright.spec.model import Gate
 from fakes import OpenAIServer, completion
 
+LONG = "Fine, and how are you? " * 20
 NASTY = '</pre><script>alert("x")</script>| `**'
 
 
@@ -33,7 +35,7 @@ def measure(knows: set[str], loss: float) -> Report:
             return completion("x", tokens=(2, 1)) | {"prompt_logprobs": entries}
         city = city_of(body)
         if city == "you":
-            return completion("Fine.")
+            return completion(LONG)
         return completion(calls=[("weather", {"city": city if city in knows else NASTY})])
 
     seen = [row(str(n), f"C{n}") for n in range(30)]
@@ -85,6 +87,7 @@ def test_the_table_for_a_terminal(found: Findings):
     assert re.search(r"accuracy, seen +│ +6\.7 % \(2/30\) +│ +93\.3 % \(28/30\)", text)
     assert re.search(r"accuracy, unseen +│ +10\.0 % \(1/10\) +│ +10\.0 % \(1/10\)", text)
     assert re.search(r"all sets +│ +7\.5 % \(3/40\) +│ +72\.5 % \(29/40\)", text)
+    assert re.search(r"no call where no tool fits, small-talk +│ +100\.0 % \(4/4\)", text)
     assert re.search(r"malformed calls +│ +0\.0 %", text)
     assert re.search(r"general loss.* 2\.000 │ +2\.250", text)
 
@@ -164,10 +167,31 @@ def test_the_page_shows_what_each_model_made_of_the_same_requests(found: Finding
     page = pages.html(found, {"curve.png": b"\x89PNG"})
     reader = Reader()
     reader.feed(page)
-    _, _, table = reader.text.partition("The same requests")
-    assert "expectedbasefine-tuned" in table.replace("\n", "")
+    table = page.partition("10 requests, answered by base and fine-tuned")[2].partition("</table>")[0]
+    assert re.findall("<th>(.*?)</th>", table) == ["request", "expected", "base", "fine-tuned"]
+    rows = [re.findall("<td>(.*?)</td>", line) for line in table.split("<tr>")[2:]]
+    assert len(rows) == 10
+    for asked, cells in zip(tuned.samples, rows, strict=True):
+        assert cells[0].startswith(f"{asked.set}: ")
+        assert cells[3].startswith(f"<em>{asked.what}</em>: " if asked.what else "<strong>right</strong>: ")
+    assert any(cells[1] == "(no call)" and cells[3].endswith("…") for cells in rows)
+    assert max(len(html.unescape(cell)) for cells in rows for cell in cells) < 300
     assert reader.images == ["data:image/png;base64,iVBORw=="]
     assert "script" not in reader.tags
+
+
+def test_the_page_counts_what_is_wrong_and_says_each_note_once(found: Findings):
+    base, tuned = found.reports.values()
+    base = base.model_copy(update={"notes": ("two rows are left out",)})
+    tuned = tuned.model_copy(update={"notes": ("two rows are left out", "nobody answered")})
+    page = pages.html(findings.gather({"base": base, "tuned": tuned}), {})
+    assert page.count("two rows are left out") == 1
+    assert "tuned: nobody answered" in page
+    assert "11 of 44 requests that a call answers or that no tool fits. All are here" in page
+    few = tuned.model_copy(update={"failures": tuned.failures[:2]})
+    assert "11 of 44 requests that a call answers or that no tool fits. 2 of every kind are here" in pages.html(
+        findings.gather({"tuned": few}), {}
+    )
 
 
 def test_half_surrogates_and_formulas_can_be_written_and_read(tmp_path: Path):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callwright.cli import output
-from callwright.cli.run import open_run, promote, serving_candidate
+from callwright.cli.run import open_run, promote, serving_candidate, write_page
 from callwright.errors import GateFailed, Interrupted, InvalidInput
 from callwright.merger.stage import merge_run
 from callwright.progress import in_bytes
@@ -110,7 +110,6 @@ def _clear(root: Path) -> None:
 
 def _play(run: Run, seconds: dict[str, float], *, root: Path, keep: bool, port: int, engine_port: int) -> None:
     from callwright.datasets.prepare import prepare_run
-    from callwright.evaluator import charts, pages
     from callwright.evaluator.stage import evaluate_run
     from callwright.trainer.stage import train_run
 
@@ -139,9 +138,8 @@ def _play(run: Run, seconds: dict[str, float], *, root: Path, keep: bool, port: 
             shown = _show_request(stack, run.model)
         report = _report(run, trained, seconds, stack, shown)
         (root / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        pictures = {"curve.png": (root / "curve.png").read_bytes(), **charts.draw(findings)}
-        (root / "report.html").write_text(pages.html(findings, pictures), encoding="utf-8")
-        output.note(f"the report: {_short(root / 'report.html')}; its figures: {_short(root / 'report.json')}")
+        page = write_page(run, root / "report.html")
+        output.note(f"the report: {_short(page)}; its figures: {_short(root / 'report.json')}")
         if keep:
             _show_curl(stack, run.model)
             with contextlib.suppress(KeyboardInterrupt):

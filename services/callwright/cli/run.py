@@ -5,7 +5,7 @@ one machine, and how the candidate is served while it is measured.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -24,6 +24,8 @@ from callwright.server.trial import Trial, plan_trial, promoted_to_serve
 from callwright.spec.identity import FIRST_DEFAULTS
 from callwright.store import Registry, Store, resolve_base
 
+_PAGE = "report.html"
+"""What was found, among the scratch files of a run."""
 Stage = Literal["data", "train", "merge", "evaluate", "promote"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -91,7 +93,7 @@ def do_stages(run: Run, until: Stage) -> dict[str, Any]:
                                 on_progress=advance, on_note=output.note,
                             )  # fmt: skip
                     result["evaluation"] = found = run.read_json("evaluation.json")
-                    said = f"accuracy {found.get('accuracy')}"
+                    said = f"accuracy {found.get('accuracy')}; the report: {write_page(run, run.workdir / _PAGE)}"
                 case "promote":
                     result["promotion"] = said = promote(run)
         output.note(f"{stage}: {said}")
@@ -147,6 +149,20 @@ def serving_candidate(
     config = trial.server.model_copy(update={"port": engine_port or first})
     with local.serving(config, workdir=run.workdir / "serving", port=port or second) as stack:
         yield stack, trial
+
+
+def write_page(run: Run, path: Path) -> Path:
+    """Write what the training and the evaluation of `run` found to `path`, as one HTML page. Returns the path."""
+    from callwright.evaluator import charts, pages
+    from callwright.evaluator.findings import Findings
+
+    findings = Findings.model_validate(run.read_json("evaluation.json"))
+    pictures = charts.draw(findings)
+    with suppress(NotFound):
+        pictures = {"curve.png": run.store.get_bytes(run.key("curve.png")), **pictures}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(pages.html(findings, pictures), encoding="utf-8")
+    return path
 
 
 def promote(run: Run) -> str:

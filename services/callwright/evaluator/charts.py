@@ -19,6 +19,8 @@ from callwright.evaluator.report import Measures, Report
 _OTHERS, _CANDIDATE = ("#a9b4bf", "#7fa9cf", "#c3a3b8"), "#4fa58a"
 _FAULTS = {"right": "#1b6b57", "arguments": "#a7c957", "tool": "#f2c14e", "no call": "#f08a4b", "malformed": "#c8553d",
            "call": "#8f2d56", "again": "#6d597a", "no answer": "#495057"}  # fmt: skip
+_WORDS = {"arguments": "wrong arguments", "tool": "wrong tool"}
+"""How the legend words a kind of answer, where the kind alone does not say it."""
 _INK, _QUIET = "#22303c", "#66737f"
 _ROW_INCHES, _WIDTH_INCHES = 0.34, 8.0
 _CHANCE = 0.05
@@ -45,7 +47,8 @@ def accuracy(reports: Mapping[str, Report]) -> bytes:
     groups: dict[str, list[Measures | None]] = {name: [r.sets.get(name) for r in reports.values()] for name in names}
     if len(groups) > 1:
         groups["all sets"] = [report.total for report in reports.values()]
-    figure, axes = _figure(len(groups) * (len(reports) + 0.6), "Tool-call accuracy: right tool and every argument")
+    title = "Tool-call accuracy: right tool and every argument (lines: 95 % interval)"
+    figure, axes = _figure(len(groups) * (len(reports) + 0.6), title)
     thickness = 0.8 / len(reports)
     for place, (heading, color) in enumerate(zip(reports, _colors(len(reports)), strict=True)):
         for group, measures in enumerate(groups.values()):
@@ -76,7 +79,7 @@ def faults(reports: Mapping[str, Report]) -> bytes:
             start += share
     for kind in FAULT_KINDS:
         if any(total.faults.get(kind) for total in totals.values()):
-            axes.barh(0, 0, color=_FAULTS[kind], label=kind)
+            axes.barh(0, 0, color=_FAULTS[kind], label=_WORDS.get(kind, kind))
     return _shares(figure, axes, list(totals), columns=len(FAULT_KINDS))
 
 

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -22,7 +23,7 @@ from callwright.errors import InvalidInput, Unavailable
 from callwright.evaluator import asking
 from callwright.evaluator.endpoint import Endpoint
 from callwright.evaluator.journal import Journal, Outcome
-from callwright.evaluator.measures import Judged, judged, measure, shown_row
+from callwright.evaluator.measures import FaultKind, Judged, judged, measure, shown_row
 from callwright.evaluator.report import Report, ShownRow
 from callwright.evaluator.row import Row
 from callwright.progress import Advance
@@ -116,7 +117,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.results: list[Judged] = []
-        self.worst: list[tuple[float, int, ShownRow]] = []
+        self.worst: dict[FaultKind, list[tuple[float, int, ShownRow]]] = {}
         """Severity, minus the row's place (so that concurrency changes nothing), and the row as the report shows it."""
         self.samples: list[tuple[str, int, ShownRow]] = []
         """Digest of the row, its place, and the row."""
@@ -177,10 +178,17 @@ class _Run:
         self.errors += outcome.error is not None
         if result.fault.severity:
             entry = (result.fault.severity, -place, shown_row(row, outcome, result.fault.words))
-            self.worst = heapq.nlargest(self.worst_count, [*self.worst, entry])
+            others = self.worst.get(result.fault.kind, ())
+            self.worst[result.fault.kind] = heapq.nlargest(self.worst_count, [*others, entry])
         if result.kind in ("call", "no_call"):
             sample = (row.digest, place, shown_row(row, outcome, result.fault.words))
             self.samples = heapq.nsmallest(_SAMPLES, [*self.samples, sample])
+
+    def _failures(self) -> tuple[ShownRow, ...]:
+        """Return the worst answers, worst first: of each kind of fault as many, as far as there are."""
+        in_turn = zip_longest(*sorted(self.worst.values(), reverse=True))
+        taken = [entry for turn in in_turn for entry in turn if entry][: self.worst_count]
+        return tuple(shown for _, _, shown in sorted(taken, reverse=True))
 
     def _tell(self, count: int, last: bool = False) -> None:
         now, done = time.monotonic(), len(self.results)
@@ -208,7 +216,7 @@ class _Run:
             seconds=time.monotonic() - self.started,
             total=measure(results),
             sets={name: measure([r for r in results if r.set == name]) for name in sorted({r.set for r in results})},
-            failures=tuple(shown for _, _, shown in self.worst),
+            failures=self._failures(),
             samples=tuple(shown for _, _, shown in self.samples),
             notes=tuple(notes),
             calls={r.key: r.correct for r in results if r.kind == "call"},

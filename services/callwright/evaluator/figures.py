@@ -23,9 +23,13 @@ class Line(NamedTuple):
 
 _Shown = Callable[[Measures], str | None]
 
+_DECIDED: tuple[tuple[str, _Shown], ...] = (
+    ("tool-call accuracy", lambda m: counted(m.accuracy, m.calls_due)),
+    ("no call where no tool fits", lambda m: counted(m.no_call_accuracy, m.no_call_due)),
+)
+"""What stands for each set by itself, too."""
 _BRIEF: tuple[tuple[str, _Shown], ...] = (
     ("malformed calls", lambda m: percent(m.malformed)),
-    ("no call where no tool fits", lambda m: percent(m.no_call_accuracy)),
     ("general loss (nats/token)", lambda m: number(m.general_loss)),
     ("requests without an answer", lambda m: str(m.errors) if m.errors else None),
 )
@@ -37,16 +41,16 @@ _FULL: tuple[tuple[str, _Shown], ...] = (
     ("arguments right", lambda m: percent(m.arguments)),
     ("several calls at once", lambda m: percent(m.parallel_accuracy)),
     ("calls that fit the schema", lambda m: percent(m.schema_valid)),
-    *_BRIEF[:2],
+    *_BRIEF[:1],
     ("the same call again", lambda m: percent(m.repeated)),
     ("answer's overlap with the reference", lambda m: number(m.answer_overlap)),
     ("answers judged right", lambda m: percent(m.judged_right)),
-    *_BRIEF[2:3],
+    *_BRIEF[1:2],
     ("general overlap with the reference", lambda m: number(m.general_overlap)),
     ("latency, median / 95 %", lambda m: _latency(m)),
     ("tokens read / written", lambda m: f"{m.prompt_tokens:,} / {m.completion_tokens:,}"),
     ("requests", lambda m: f"{m.requests:,}"),
-    *_BRIEF[3:],
+    *_BRIEF[2:],
 )
 
 
@@ -68,20 +72,21 @@ def full(reports: Mapping[str, Report]) -> list[Line]:
 
 def of_set(reports: Mapping[str, Report], name: str) -> list[Line]:
     """Every measure of one set."""
-    return _lines((("tool-call accuracy", accuracy), *_FULL), [report.sets.get(name) for report in reports.values()])
+    return _lines((*_DECIDED, *_FULL), [report.sets.get(name) for report in reports.values()])
 
 
 def _of_totals(reports: Mapping[str, Report], wanted: Iterable[tuple[str, _Shown]]) -> list[Line]:
-    """Accuracy per set, and over all of them where there is more than one; then the wanted measures."""
+    """What is decided, per set, and over all of them where there is more than one; then the wanted measures."""
     names = dict.fromkeys(name for report in reports.values() for name in report.sets)
-    lines = [
-        line
-        for name in names
-        for line in _lines([(f"tool-call accuracy, {name}", accuracy)], [r.sets.get(name) for r in reports.values()])
-    ]
     totals = [report.total for report in reports.values()]
-    if len(lines) > 1:
-        lines += _lines([("tool-call accuracy, all sets", accuracy)], totals)
+    lines: list[Line] = []
+    for words, shown in _DECIDED:
+        of_sets = [
+            line
+            for name in names
+            for line in _lines([(f"{words}, {name}", shown)], [report.sets.get(name) for report in reports.values()])
+        ]
+        lines += of_sets + (_lines([(f"{words}, all sets", shown)], totals) if len(of_sets) > 1 else [])
     return [*lines, *_lines(wanted, totals)]
 
 
@@ -119,11 +124,9 @@ def _pair(pair: Paired) -> str:
     )
 
 
-def accuracy(measures: Measures) -> str | None:
-    """`92.0 % (184/200)`, or None where no call was due."""
-    if measures.accuracy is None:
-        return None
-    return f"{percent(measures.accuracy)} ({round(measures.accuracy * measures.calls_due)}/{measures.calls_due})"
+def counted(share: float | None, of: int) -> str | None:
+    """`92.0 % (184/200)`, or None of None."""
+    return None if share is None else f"{percent(share)} ({round(share * of)}/{of})"
 
 
 def percent(share: float | None) -> str | None:

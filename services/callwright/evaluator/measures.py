@@ -176,9 +176,15 @@ def shown_row(row: Row, outcome: Outcome, what: str) -> ShownRow:
         id=encodable(row.id),
         what=what,
         prompt=_cut(str(row.messages[-1].get("content"))),
-        expected=_cut(_shown(row.expected, row.reference)),
+        expected=_cut(_gold(row)),
         got=_cut(outcome.error.text if outcome.error else _shown(outcome.calls, outcome.content)),
     )
+
+
+def _gold(row: Row) -> str:
+    if row.kind == "no_call":
+        return " ".join(filter(None, ("(no call)", row.reference)))
+    return _shown(row.expected, row.reference)
 
 
 def _shown(calls: Sequence[Call], text: str | None) -> str:

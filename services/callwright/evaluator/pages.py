@@ -5,7 +5,7 @@ What a model or a data set wrote stays text: it stands in code blocks and escape
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -15,10 +15,12 @@ from callwright.errors import InvalidInput
 from callwright.evaluator import charts, figures
 from callwright.evaluator.figures import Line
 from callwright.evaluator.findings import Findings
-from callwright.evaluator.report import ShownRow
+from callwright.evaluator.report import Report, ShownRow
 
 _CHARTS = {"accuracy.png": "Accuracy", "faults.png": "What came", "differences.png": "Differences",
            "curve.png": "The training"}  # fmt: skip
+_CELL = 240
+"""Characters of a request or an answer that a cell of a table has room for."""
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|#~!])")
 _STYLE = """
 :root { color-scheme: light dark; --ink: #22303c; --quiet: #66737f; --line: #dde3e8; --good: #1b6b57; --bad: #b3402a;
@@ -33,8 +35,10 @@ table { border-collapse: collapse; margin: .8rem 0; } th, td { padding: .25rem .
        border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; vertical-align: top;
        overflow-wrap: anywhere; }
 img { width: 100%; max-width: 48rem; height: auto; }
+table:has(th:last-child:not([style])) { table-layout: fixed; width: 100%; font-size: .85rem; }
 h1 + p, blockquote, h3 ~ p { color: var(--quiet); } blockquote { margin: 0; }
-.passed p > strong { color: var(--good); } .failed p > strong { color: var(--bad); }
+.passed p > strong, td strong { color: var(--good); } .failed p > strong, td em { color: var(--bad); }
+td em { font-style: normal; }
 pre { background: var(--block); padding: .5rem .7rem; margin: .2rem 0 .6rem; white-space: pre-wrap;
        overflow-wrap: anywhere; font-size: .85rem; }
 """
@@ -69,25 +73,24 @@ def html(findings: Findings, pictures: Mapping[str, bytes]) -> str:
 def markdown(findings: Findings, links: Mapping[str, str]) -> str:
     """Return the findings in Markdown; `links` say where each chart is, by its name."""
     candidate, headings = findings.candidate, list(findings.reports)
-    dialect = f", dialect {candidate.dialect}" if candidate.dialect else ""
-    about = f"{candidate.created_at}, {candidate.base_url}{dialect}, {candidate.total.requests:,} requests"
+    dialect = f" in the dialect {candidate.dialect}" if candidate.dialect else ""
+    about = f"{candidate.total.requests:,} requests to {candidate.base_url}{dialect}, {candidate.created_at}"
     parts = [f"# {_text(_title(findings))}", _text(about)]
     if findings.gate:
         decision = "Gate passed" if findings.gate.passed else f"Gate failed: {findings.gate.message}"
         parts.append(f"**{_text(decision)}**")
-    parts += [f"> {_text(f'{heading}: {note}')}" for heading, made in findings.reports.items() for note in made.notes]
+    parts += [f"> {_text(note)}" for note in _notes(findings)]
     parts.append(_table(headings, figures.full(findings.reports)))
     parts += [f"![{_CHARTS[name]}]({link})" for name, link in links.items()]
     for comparison in findings.comparisons:
         parts.append(f"## {_text(f'{comparison.second} against {comparison.first}')}")
         parts.append("\n".join(f"- {_text(line)}" for line in figures.compared(comparison)))
+    parts += _samples(findings)
     names = list(dict.fromkeys(name for report in findings.reports.values() for name in report.sets))
     for name in names if len(names) > 1 else ():
         parts += [f"## Set {_text(name)}", _table(headings, figures.of_set(findings.reports, name))]
-    parts += _samples(findings)
     if candidate.failures:
-        parts.append(f"## Worst answers of {_text(headings[-1])}")
-        parts += map(_failed_row, candidate.failures)
+        parts += [f"## What {_text(headings[-1])} got wrong", _wrong(candidate), *map(_failed_row, candidate.failures)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -96,10 +99,23 @@ def _title(findings: Findings) -> str:
     return f"Evaluation of {candidate.model}" + (f" {candidate.version}" if candidate.version else "")
 
 
-def _table(headings: Sequence[str], lines: Sequence[Line], *, align: str = "---:") -> str:
-    rows = [("", *headings), *((line.words, *(cell or "–" for cell in line.cells)) for line in lines)]
-    head, *body = ("".join(f"| {_text(cell)} " for cell in row) + "|" for row in rows)
-    return "\n".join([head, "|---|" + f"{align}|" * len(headings), *body])
+def _notes(findings: Findings) -> Iterator[str]:
+    """Yield each note once, with the heading of its report where not every report has it."""
+    reports = findings.reports
+    for note in dict.fromkeys(note for report in reports.values() for note in report.notes):
+        having = [heading for heading, report in reports.items() if note in report.notes]
+        yield note if len(having) == len(reports) else f"{', '.join(having)}: {note}"
+
+
+def _table(headings: Sequence[str], lines: Sequence[Line]) -> str:
+    rows = (map(_text, (line.words, *(cell or "–" for cell in line.cells))) for line in lines)
+    return _rows(["", *map(_text, headings)], rows, align="---:")
+
+
+def _rows(head: Sequence[str], rows: Iterable[Iterable[str]], *, align: str) -> str:
+    """Return a table of cells in Markdown; `align` is that of all columns but the first."""
+    first, *body = ("".join(f"| {cell} " for cell in row) + "|" for row in (head, *rows))
+    return "\n".join([first, "|---|" + f"{align}|" * (len(head) - 1), *body])
 
 
 def _samples(findings: Findings) -> list[str]:
@@ -110,19 +126,34 @@ def _samples(findings: Findings) -> list[str]:
     asked = [row for row in findings.candidate.samples if all((row.set, row.id) in each for each in answers.values())]
     if not asked:
         return []
-    lines = [
-        Line(f"{row.set}: {row.prompt}", (row.expected, *(_answer(each[row.set, row.id]) for each in answers.values())))
+    rows = (
+        [_text(f"{row.set}: {_short(row.prompt)}"), _text(_short(row.expected))]
+        + [_answer(each[row.set, row.id]) for each in answers.values()]
         for row in asked
-    ]
-    return ["## The same requests", _table(["expected", *answers], lines, align="---")]
+    )
+    heading = f"{len(asked)} requests, answered by {' and '.join(answers)}"
+    head = ["request", "expected", *map(_text, answers)]
+    return [f"## {_text(heading)}", _rows(head, rows, align="---")]
 
 
 def _answer(row: ShownRow) -> str:
-    return f"{row.got} ({row.what or 'right'})"
+    return f"{f'*{_text(row.what)}*' if row.what else '**right**'}: {_text(_short(row.got))}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _CELL else f"{text[:_CELL]}…"
+
+
+def _wrong(report: Report) -> str:
+    """Return how many answers are wrong, and whether all of them follow."""
+    verdicts = [*report.calls.values(), *report.no_calls.values()]
+    wrong, shown = verdicts.count(False), len(report.failures)
+    told = "All are here" if shown >= wrong else f"{shown:,} of every kind are here"
+    return f"{wrong:,} of {len(verdicts):,} requests that a call answers or that no tool fits. {told}, worst first."
 
 
 def _failed_row(row: ShownRow) -> str:
-    blocks = (("prompt", row.prompt), ("expected", row.expected), ("got", row.got))
+    blocks = (("request", row.prompt), ("expected", row.expected), ("answer", row.got))
     return "\n\n".join(
         [f"### {_text(f'{row.set}/{row.id}: {row.what}')}", *(f"{word}\n\n{_code(text)}" for word, text in blocks)]
     )

@@ -122,7 +122,7 @@ class Report(ReportModel):
     sets: dict[str, Measures]
     """Per set."""
     failures: tuple[ShownRow, ...] = ()
-    """The worst answers, worst first."""
+    """The worst answers, worst first: of each kind of fault as many, as far as there are."""
     samples: tuple[ShownRow, ...] = ()
     """Answers to a few requests, right and wrong: of the same rows always to the same ones."""
     notes: tuple[str, ...] = ()

@@ -150,7 +150,7 @@ def draw_curve(lines: list[dict[str, Any]], path: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    left = figure.add_subplot()
+    left = figure.add_subplot(title="The training: loss and token accuracy")
     right = left.twinx()
     series = (
         (left, "loss", "training loss", "tab:red", "-"), (left, "eval_loss", "test loss", "tab:red", "o--"),
@@ -165,6 +165,5 @@ def draw_curve(lines: list[dict[str, Any]], path: Path) -> None:
     left.set_ylim(bottom=0)
     right.set(ylabel="token accuracy", ylim=(0, 1.02))
     left.grid(alpha=0.25)
-    handles = [*left.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
-    left.legend(handles=handles, loc="center right", frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(series), frameon=False)
     figure.savefig(path)
