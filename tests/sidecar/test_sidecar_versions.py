@@ -16,7 +16,7 @@ from asking import CALL, USER, WEATHER
 from callwright.server.versioned import Versioned
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
-from callwright.store import Manifest, Store
+from callwright.store import Manifest, Registry, Store
 from fakes import Engine, Raw, Served, Text
 from versions import publish_version
 
@@ -56,11 +56,11 @@ def manifests(tmp_path: Path) -> tuple[Manifest, Manifest]:
 
 
 @contextmanager
-def sidecar(engine: Any) -> Iterator[str]:
-    """URL of a sidecar in front of `engine`; it has no store."""
+def sidecar(engine: Any, registry: Registry | None = None, **settings: Any) -> Iterator[str]:
+    """URL of a sidecar in front of `engine`; it has no store but that of the registry."""
     with (
         Served(engine) as upstream,
-        Served(create_app(SidecarConfig(upstream=upstream.url, connect_seconds=10))) as served,
+        Served(create_app(SidecarConfig(upstream=upstream.url, connect_seconds=10, **settings), registry)) as served,
     ):
         yield served.url
 
@@ -90,6 +90,32 @@ def test_the_engine_says_which_version_it_serves(manifests: tuple[Manifest, Mani
         assert plain.headers["x-callwright-version"] == "assistant@v1"
     assert engine.requests[0]["stop"][-1] == "END"
     assert [headers.get("x-callwright-version") for headers in engine.headers] == ["assistant@v1", "assistant@v1", None]
+
+
+class Unasked(Versioned):
+    """Says which version it serves to those alone who ask for an answer, as a replica that has much to do."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == "/tokenize":
+            await Engine(lambda request: Text([]))._whole(send, Raw("<html>no server</html>", 503))
+        else:
+            await super().__call__(scope, receive, send)
+
+
+@pytest.mark.parametrize("kind", [Versioned, Unasked])
+@pytest.mark.parametrize("known", ["assistant", "assistant@v2"], ids=["promoted", "pinned"])
+def test_what_the_store_says_does_not_go_over_what_the_engine_serves(
+    manifests: tuple[Manifest, Manifest], tmp_path: Path, kind: type[Versioned], known: str
+) -> None:
+    """Though another version is promoted, or the sidecar was told of another."""
+    registry = Registry(Store.open(f"file://{tmp_path}/store"))
+    registry.promote("assistant", "v2")
+    with sidecar(kind(replica("react_en"), manifests[0]), registry, models={"m": known}) as url:
+        for _ in range(3):
+            answer = httpx.post(f"{url}/v1/chat/completions", json=ASKED, timeout=30)
+            assert answer.headers["x-callwright-version"] == "assistant@v1"
+            (call,) = answer.json()["choices"][0]["message"]["tool_calls"]
+            assert call["function"]["arguments"] == '{"city": "Paris"}'
 
 
 def test_many_at_once_ask_for_the_version_once(manifests: tuple[Manifest, Manifest]) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from callwright.errors import CallwrightError
@@ -105,8 +105,7 @@ def _read(told: Mapping[str, Any]) -> Canary | None:
     if "canary_weight" not in told:
         return None
     manifest = Manifest.model_validate(told["manifest"])
-    version = f"{manifest.name}@{manifest.version}".encode()
-    return Canary(manifest.name, replace(spoken(manifest), version=version), int(told["canary_weight"]))
+    return Canary(manifest.name, spoken(manifest), int(told["canary_weight"]))
 
 
 def _key(request: Mapping[str, Any]) -> str | None:

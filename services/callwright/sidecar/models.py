@@ -46,7 +46,8 @@ class ModelDialect:
     template: Template | None = None
     """How its chat template was called in training, as its manifest says."""
     version: bytes | None = None
-    """The version that this is true of, as `name@version`, where the engine tells its version."""
+    """The version that this is true of, as `name@version`, where a manifest says it: a replica of another one refuses
+    what is written so."""
 
 
 class OtherVersion(Exception):  # noqa: N818
@@ -185,7 +186,7 @@ class Models:
             self._served.clear()
         # Whoever always followed would meet the other version again where replicas of two take turns.
         if model not in self._served or random.random() < _FOLLOWED:
-            self._served[model] = replace(told, version=f"{manifest.name}@{manifest.version}".encode())
+            self._served[model] = told
         raise OtherVersion
 
     async def _find_out(self, model: str) -> ModelDialect | None:
@@ -245,4 +246,5 @@ def spoken(manifest: Manifest) -> ModelDialect:
     """Return how the version of `manifest` writes calls. Raises `Refused` for a dialect that is not known here."""
     native = manifest.template is not None and manifest.template.tools
     read = named_dialect(manifest.dialect, manifest.stop, native=native)
-    return replace(read, special_tokens=manifest.special_tokens, template=manifest.template)
+    version = f"{manifest.name}@{manifest.version}".encode()
+    return replace(read, special_tokens=manifest.special_tokens, template=manifest.template, version=version)
