@@ -73,7 +73,7 @@ def test_of_a_streamed_version_the_cache_has_and_watches_all_but_the_weights(con
     (model,) = config.models
     folder = sources.model_directory(model, config)
     assert {path.name for path in folder.iterdir()} == {"config.json", "manifest.json"}
-    assert sources.published_files(model, config).keys() == {"config.json"}
+    assert sources.published_files(model, config, folder).keys() == {"config.json"}
     assert sources.weights_url(model, config) == f"{config.store}/models/m/versions/v1"
     sources.check_streamed(model, config)
     whole = served(str(config.store), Path(config.cache_dir), "safetensors")

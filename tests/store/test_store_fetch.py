@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from callwright.errors import InvalidInput, NotFound, StageFailed
+from buckets import BUCKET
+from callwright.errors import InvalidInput, NotFound, StageFailed, Unavailable
 from callwright.store import FileEntry, Manifest, Registry, Store, fetch
 from callwright.store.backend import Buffer
 from callwright.store.fetch import _Download
@@ -60,6 +61,27 @@ def test_a_version_made_again_is_fetched_again(store: Store, tmp_path: Path) -> 
     second = fetch(store, "m", "v1", tmp_path)
     assert second != first
     assert (second / "config.json").read_bytes() == content["config.json"]
+
+
+def test_while_the_store_does_not_answer_the_cache_has_what_it_has(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole, or not at all; of a version that was made again, the newest."""
+    store = Store.open(f"s3://{BUCKET}/{tmp_path.name}")
+    for _ in range(2):
+        store.delete("models/m/versions/v1")
+        content = publish(store, {"config.json": 10, "model.safetensors": 10})
+        folder = fetch(store, "m", "v1", tmp_path / "cache")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    away = Store.open(store.url, patience_seconds=0.1)
+    assert fetch(away, "m", "v1", tmp_path / "cache") == folder
+    assert {path: (folder / path).read_bytes() for path in content} == content
+    for version in ("v2", "promoted"):
+        with pytest.raises(Unavailable):
+            fetch(away, "m", version, tmp_path / "cache")
+    (folder / "config.json").write_bytes(b"0" * 10)
+    with pytest.raises(Unavailable):
+        fetch(away, "m", "v1", tmp_path / "cache")
 
 
 def test_a_disk_that_fills_up_is_named_and_not_taken_for_corruption(

@@ -111,8 +111,11 @@ def _ids(model: ServedModel) -> list[str]:
 def _watches(config: ServerConfig, folders: list[Path]) -> list[CacheWatch]:
     """Return a watch over each version that is served from the cache."""
     seconds = {"look_seconds": config.cache_look_seconds, "verify_seconds": config.cache_verify_seconds}
-    published = [sources.published_files(model, config) for model in config.models]
-    return [CacheWatch(folder, files, **seconds) for folder, files in zip(folders, published, strict=True) if files]
+    found = [
+        (folder, sources.published_files(model, config, folder))
+        for model, folder in zip(config.models, folders, strict=True)
+    ]
+    return [CacheWatch(folder, files, **seconds) for folder, files in found if files]
 
 
 def _engine(arguments: Any, engine_config: Any, first_tokens: "FirstTokens") -> Any:

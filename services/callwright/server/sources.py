@@ -22,6 +22,7 @@ from callwright.store import (
     Manifest,
     Registry,
     Store,
+    cached_manifest,
     check_folder,
     fetch,
     fetch_folder,
@@ -29,6 +30,7 @@ from callwright.store import (
 )  # fmt: skip
 from callwright.store.fetch import WEIGHTS
 from callwright.store.manifest import checked_name, version_prefix
+from callwright.store.storage import PATIENCE_SECONDS
 
 _RUN = "run:"
 _STREAMER = "runai_streamer"
@@ -37,20 +39,26 @@ _AS_IT_IS = "as-it-is"
 """How the version of a base in no store begins."""
 _SPOKEN = {"dialect", "stop", "special_tokens", "template"}
 """What of a manifest decides a prompt and how its answer is read."""
+_SHORT_PATIENCE_SECONDS = 20.0
+"""For a store whose answer can be done without."""
 _LOG = logging.getLogger(__name__)
 
 
 def model_directory(model: ServedModel, config: ServerConfig) -> Path:
     """Return the model's directory; a version from the store is fetched and verified, and stays while this process
-    lives or until `release`. Raises `InvalidInput`, `NotFound`, `StageFailed`.
+    lives or until `release`. One that the node's cache has is there while the store does not answer, too.
+
+    Raises `InvalidInput`, `NotFound`, `StageFailed` and `Unavailable`.
     """
     if model.path is not None:
         return check_folder(Path(model.path))
+    name, cache_dir = str(model.name), Path(config.cache_dir)
+    is_cached = cached_manifest(cache_dir, name, model.version) is not None
     return fetch(
-        _store(config),
-        str(model.name),
+        _store(config, patience_seconds=_SHORT_PATIENCE_SECONDS if is_cached else PATIENCE_SECONDS),
+        name,
         model.version,
-        Path(config.cache_dir),
+        cache_dir,
         weights=weights_url(model, config) is None,
         bound=_bound(config),
     )
@@ -93,12 +101,13 @@ def check_streamed(model: ServedModel, config: ServerConfig) -> None:
     _LOG.warning("model %s: its weights are streamed from the store; their SHA-256 is not compared", model.id)
 
 
-def published_files(model: ServedModel, config: ServerConfig) -> dict[str, FileEntry]:
-    """Return what the manifest of a version from the store says of its files; nothing of a local directory."""
+def published_files(model: ServedModel, config: ServerConfig, folder: Path) -> dict[str, FileEntry]:
+    """Return what the manifest of a version that `model_directory` has fetched says of its files; nothing of a local
+    directory.
+    """
     if model.path is not None:
         return {}
-    found = Registry(_store(config)).manifest(str(model.name), model.version)
-    return served_files(found, weights=weights_url(model, config) is None)
+    return served_files(_fetched_manifest(folder), weights=weights_url(model, config) is None)
 
 
 def manifest(model: ServedModel, config: ServerConfig, folder: Path) -> Manifest | None:
@@ -109,7 +118,7 @@ def manifest(model: ServedModel, config: ServerConfig, folder: Path) -> Manifest
     adapters, which may have been trained in any dialect.
     """
     if model.path is None:
-        return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+        return _fetched_manifest(folder)
     if model.as_version is not None:
         name, _, version = model.as_version.partition("@")
         return Registry(_store(config)).manifest(name, version)
@@ -160,11 +169,15 @@ def adapter_rank(folder: Path) -> int:
     return AdapterConfig.read(folder).max_rank
 
 
+def _fetched_manifest(folder: Path) -> Manifest:
+    return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+
+
 def _bound(config: ServerConfig) -> Bound:
     return Bound(most_bytes=config.cache_bytes, free_bytes=config.cache_free_bytes)
 
 
-def _store(config: ServerConfig) -> Store:
+def _store(config: ServerConfig, *, patience_seconds: float = PATIENCE_SECONDS) -> Store:
     if config.store is None:
         raise InvalidInput("serving: got a model or run in the store; expected the store's URL; set store")
-    return Store.open(config.store)
+    return Store.open(config.store, patience_seconds=patience_seconds)

@@ -6,6 +6,7 @@ file that arrives corrupt is fetched once more, then refused. The cache director
 """
 
 import hashlib
+import logging
 import os
 import stat
 import threading
@@ -15,13 +16,13 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from callwright.errors import CallwrightError, NotFound, StageFailed, Unavailable
+from callwright.errors import CallwrightError, NotFound, StageFailed, Temporary, Unavailable
 from callwright.progress import Advance, silent
 from callwright.store.backend import Entry
 from callwright.store.cache import MANIFEST, Cache
 from callwright.store.cache_room import Bound
 from callwright.store.documents import read_file
-from callwright.store.manifest import PROMOTED, FileEntry, Manifest, version_prefix
+from callwright.store.manifest import PROMOTED, FileEntry, Manifest, checked_name, version_prefix
 from callwright.store.model_folder import is_code, is_taken
 from callwright.store.registry import Registry
 from callwright.store.storage import Store
@@ -32,6 +33,7 @@ RANGE_BYTES = 8 * 1024 * 1024
 """Bytes of one request."""
 REQUESTS_AT_ONCE = 8
 """Requests under way at once; with their size, the bound on memory."""
+_log = logging.getLogger(__name__)
 
 
 def fetch(
@@ -47,11 +49,18 @@ def fetch(
     """Return a local directory with the files of a version and its manifest, every one verified against the manifest;
     those but its `weights`, where an engine reads these from the store.
 
-    What the cache has is compared with the manifest, and fetched anew where it differs. It stays while this process
-    lives. Raises `NotFound` for a version that is not whole, `StageFailed` for a file that is corrupt twice,
-    `InvalidInput` where it has no room, `Unavailable` when the store does not answer.
+    What the cache has is compared with the manifest, and fetched anew where it differs; while the store does not answer
+    with the manifest that lies beside it. It stays while this process lives. Raises `NotFound` for a version that is
+    not whole, `StageFailed` for a file that is corrupt twice, `InvalidInput` where it has no room, `Unavailable` when
+    the store does not answer and the cache has not all of it.
     """
-    manifest = Registry(store).manifest(name, version)
+    try:
+        manifest = Registry(store).manifest(name, version)
+    except Temporary as error:
+        if (cached := cached_manifest(cache_dir, name, version)) is None:
+            raise
+        manifest = cached
+        _log.warning("%s; %s %s is compared with its manifest in the cache %s", error, name, version, cache_dir)
     files = served_files(manifest, weights=weights)
     cache = Cache(cache_dir, bound)
 
@@ -94,6 +103,17 @@ def differing(folder: Path, files: Mapping[str, FileEntry], paths: Iterable[str]
         except OSError:
             return path
     return None
+
+
+def cached_manifest(cache_dir: Path, name: str, version: str) -> Manifest | None:
+    """Return the manifest of a version that the cache has; the newest of a version that was made again."""
+    found = []
+    for folder in cache_dir.joinpath(checked_name(name, what="model")).glob("*"):
+        with suppress(CallwrightError, ValueError):
+            manifest = Manifest.model_validate_json(read_file(folder / MANIFEST))
+            if (manifest.name, manifest.version) == (name, version):
+                found.append(manifest)
+    return max(found, key=lambda each: each.created_at, default=None)
 
 
 def cached_paths(folder: Path) -> set[str]:

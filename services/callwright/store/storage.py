@@ -17,6 +17,8 @@ from callwright.store.url import StoreURL
 
 _KEY = re.compile(r"[^/\0]+(/[^/\0]+)*")
 _BLOCK_BYTES = 8 * 1024 * 1024
+PATIENCE_SECONDS = 180.0
+"""How long a request that fails is tried again."""
 
 
 class Store:
@@ -28,7 +30,7 @@ class Store:
         self.backend = backend
 
     @classmethod
-    def open(cls, url: str, *, patience_seconds: float = 180.0, credentials: Path | None = None) -> Self:
+    def open(cls, url: str, *, patience_seconds: float = PATIENCE_SECONDS, credentials: Path | None = None) -> Self:
         """Open the store at `url`: `file:///…`, `s3://bucket/prefix`, `gs://…`, `az://…` or `memory://`.
 
         Nothing is sent or made before the first use. A request that fails for a reason that may pass is tried again
