@@ -295,11 +295,14 @@ def test_monitoring_reaches_every_pod() -> None:
     wanted = monitor["selector"]["matchLabels"].items()
     (watched,) = [each for each in services if wanted <= each["metadata"]["labels"].items()]
     assert {each["port"] for each in monitor["endpoints"]} == {each["name"] for each in watched["spec"]["ports"]}
-    cluster = only(made, "RayService")["spec"]["rayClusterConfig"]
+    cluster, named = only(made, "RayService")["spec"]["rayClusterConfig"], set[str]()
     for pod in (cluster["headGroupSpec"]["template"], cluster["workerGroupSpecs"][0]["template"]):
         assert selects(watched, pod["metadata"]["labels"].items())
-        ports = {port["name"] for each in pod["spec"]["containers"] for port in each["ports"]}
-        assert "metrics" in ports
+        containers = [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
+        ports = {port["name"] for each in containers for port in each["ports"]}
+        assert {"metrics", "haproxy"} <= ports, "Ray's own, with vLLM's, and those of the node's proxy"
+        named |= ports
+    assert {each["targetPort"] for each in watched["spec"]["ports"]} <= named, "sidecars and the head's autoscaler too"
 
 
 ALERTS = {

@@ -90,7 +90,7 @@ def test_worker_ends_once_its_sidecar_has_answered(sidecar: Served, hold: thread
         answer = pool.submit(chat, sidecar.url)
         while b"callwright_active_requests 1.0" not in urllib.request.urlopen(f"{sidecar.url}/metrics").read():
             assert not answer.done()
-        with run(command, at=sidecar.url) as waiting:
+        with run([*command, "--linger-seconds=0"], at=sidecar.url) as waiting:
             with pytest.raises(subprocess.TimeoutExpired):
                 waiting.wait(timeout=3.5)  # it has looked once and goes on waiting
             hold.set()
@@ -101,7 +101,7 @@ def test_worker_ends_once_its_sidecar_has_answered(sidecar: Served, hold: thread
 def test_worker_with_an_idle_sidecar_or_none_ends_at_once(sidecar: Served) -> None:
     pod = worker_of(render("serving", SERVING))["spec"]
     command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    ending = [run(command, at=url) for url in (sidecar.url, "http://127.0.0.1:1")]
+    ending = [run([*command, "--linger-seconds=0"], at=url) for url in (sidecar.url, "http://127.0.0.1:1")]
     assert [process.wait(timeout=60) for process in ending] == [0, 0]
 
 

@@ -124,8 +124,11 @@ def test_what_the_image_imports_is_in_its_lock(image: str, lock: str) -> None:
     assert missing == set()
 
 
-def test_vllm_takes_a_sampler_that_needs_no_compiler() -> None:
+def test_vllm_has_the_compiler_that_it_needs_and_a_sampler_that_needs_no_other() -> None:
+    """Triton compiles its launchers in C, and torch.compile kernels for the CPU in C++; FlashInfer would want nvcc."""
     assert "ENV VLLM_USE_FLASHINFER_SAMPLER=0" in whole("server")
+    (installed,) = (line for line in whole("server") if "apt-get install" in line)
+    assert "g++" in installed.split()
 
 
 def test_locks_of_gpu_images_have_cuda() -> None:

@@ -30,6 +30,9 @@ STOP_SECONDS = 15.0
 """How long Serve may take beyond what it is told to wait."""
 HEAD_SECONDS = 20.0
 """How long a head waits for workers that are deleted with it to say so."""
+LINGER_SECONDS = 10.0
+"""How long a worker stays without a replica: the nodes take a while to hear that it is no endpoint any more, and where
+no other pod is ready they send requests to it until one is. Its sidecar has replicas elsewhere answer."""
 _NODE_ID = "--node_id="
 _REASON = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
 
@@ -37,6 +40,7 @@ app = typer.Typer(help=__doc__, add_completion=False)
 Metrics = Annotated[str, typer.Option(help="URL of the metrics of the sidecar in this pod; none without one.")]
 DrainSeconds = Annotated[float, typer.Option(help="How long streams may take to end.")]
 ReplacementSeconds = Annotated[float, typer.Option(help="How long to go on serving until a replica elsewhere does.")]
+LingerSeconds = Annotated[float, typer.Option(help="How long to stay once no replica is left.")]
 
 
 class Node:
@@ -86,9 +90,16 @@ class Node:
 
 
 @app.command("worker")
-def leave_as_worker(metrics: Metrics, drain_seconds: DrainSeconds, replacement_seconds: ReplacementSeconds) -> None:
-    """Return once no replica is left in this pod and its sidecar has no request, or when the time is over."""
-    leave(_here(), metrics, drain_seconds, replacement_seconds)
+def leave_as_worker(
+    metrics: Metrics,
+    drain_seconds: DrainSeconds,
+    replacement_seconds: ReplacementSeconds,
+    linger_seconds: LingerSeconds = LINGER_SECONDS,
+) -> None:
+    """Return once no replica has been in this pod for a while and its sidecar has no request, or when the time is
+    over.
+    """
+    leave(_here(), metrics, drain_seconds, replacement_seconds, linger_seconds)
 
 
 @app.command("head")
@@ -99,14 +110,22 @@ def leave_as_head(drain_seconds: DrainSeconds, metrics: Metrics = "") -> None:
     leave_last(_here(), metrics, drain_seconds)
 
 
-def leave(node: Node | None, metrics: str, drain_seconds: float, replacement_seconds: float) -> None:
+def leave(
+    node: Node | None,
+    metrics: str,
+    drain_seconds: float,
+    replacement_seconds: float,
+    linger_seconds: float = LINGER_SECONDS,
+) -> None:
     """Have the replicas of `node` move elsewhere, or, with the head, end; and wait for them and for the sidecar."""
-    together = False
+    together, served_at = False, time.monotonic()
     if node is not None:
         together = node.is_head_draining()
         node.drain(drain_seconds + (0 if together else replacement_seconds))
     for _ in _pauses(drain_seconds + replacement_seconds + STOP_SECONDS):
-        if not is_busy(metrics) and not (node is not None and node.is_serving()):
+        if node is not None and node.is_serving():
+            served_at = time.monotonic()
+        elif time.monotonic() - served_at >= (0 if together else linger_seconds) and not is_busy(metrics):
             return
         if node is not None and not together and node.is_head_draining():
             together = True
