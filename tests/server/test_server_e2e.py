@@ -1,6 +1,7 @@
 """Real parts end to end: Ray Serve with vLLM as a process, the sidecar as another, the OpenAI SDK as their client."""
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,10 +15,14 @@ import pytest
 from callwright.server import local
 from callwright.server.config import ServedAdapter, ServedModel, ServerConfig
 from callwright.server.preflight import free_ports
+from callwright.sidecar.app import create_app
+from callwright.sidecar.config import SidecarConfig
 from callwright.spec.model import Engine
 from callwright.store import Store
+from fakes import Served
 from listening import beyond_loopback
 from models import WEATHER, scripted_model, tiny_adapter, tiny_model
+from versions import publish_version
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 SWITCH = {
@@ -36,26 +41,33 @@ USER = [{"role": "user", "content": "What is the weather in Paris?"}]
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Stack]:
-    """Two models in one application: one that follows a script, one with random weights and a run's adapter."""
+def config(tmp_path_factory: pytest.TempPathFactory) -> ServerConfig:
+    """Two models in one application: a version that follows a script, one with random weights and a run's adapter."""
     folder = tmp_path_factory.mktemp("served")
     engine = Engine(dtype="float32", max_model_len=2048)
     scripted, tiny = scripted_model(folder / "scripted"), tiny_model(folder / "tiny")
     store = Store.open((folder / "store").as_uri())
+    files = {file.name: file.read_bytes() for file in scripted.iterdir()}
+    publish_version(store, "v1", files, name="scripted", dialect="react_en")
     store.put_tree("runs/first/adapter", tiny_adapter(folder / "adapter", tiny))
     adapter = ServedAdapter(id="adapted", path="run:first")
-    port, engine_port = free_ports(2)
-    config = ServerConfig(
+    return ServerConfig(
         models=(
-            ServedModel(id="scripted", aliases=("newest",), path=str(scripted), engine=engine),
+            ServedModel(id="scripted", aliases=("newest",), name="scripted", version="v1", engine=engine),
             ServedModel(id="tiny", path=str(tiny), adapters=(adapter,), engine=engine),
         ),
-        port=engine_port,
+        port=free_ports(1)[0],
         store=store.url,
         cache_dir=str(folder / "cache"),
         kv_cache_bytes=64 * 1024**2,
     )
-    with local.serving(config, workdir=folder, port=port, dialects={"*": "react_en"}) as running:
+
+
+@pytest.fixture(scope="module")
+def stack(config: ServerConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Stack]:
+    (port,) = free_ports(1, but=config.port)
+    workdir = tmp_path_factory.mktemp("logs")
+    with local.serving(config, workdir=workdir, port=port, dialects={"*": "react_en"}) as running:
         yield running
     assert local._session(running.server.process.pid) == []
     assert local._session(running.sidecar.process.pid) == []
@@ -216,7 +228,7 @@ def test_an_adapter_of_a_run_in_the_store_is_served_beside_its_base(client: open
 
 
 def test_models_and_errors(stack: local.Stack, client: openai.OpenAI) -> None:
-    assert {model.id for model in client.models.list()} == {"scripted", "newest", "tiny", "adapted"}
+    assert {model.id for model in client.models.list()} == {"scripted", "newest", "scripted@v1", "tiny", "adapted"}
     for tools in ([WEATHER], openai.omit):
         with pytest.raises(openai.NotFoundError, match="nope"):
             client.chat.completions.create(model="nope", messages=USER, tools=tools)
@@ -225,6 +237,44 @@ def test_models_and_errors(stack: local.Stack, client: openai.OpenAI) -> None:
             model="tiny", messages=[{"role": "user", "content": "x" * 5000}], tools=[WEATHER]
         )
     assert all(size > 20 * 1024**2 for size in stack.peak_bytes().values())
+
+
+def test_a_key_gets_its_model_and_its_tokens_of_the_version_that_the_engine_names(
+    config: ServerConfig, stack: local.Stack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Through a sidecar that has no store: the engine says which dialect it speaks, and counts."""
+    caplog.set_level(logging.INFO, logger="callwright.audit")
+    (tmp_path / "keys").write_text("team-a: sk-1 models=scripted tokens-per-minute=60\nteam-b: sk-2\n")
+    sidecar = SidecarConfig(upstream=f"http://127.0.0.1:{config.port}", api_keys_file=str(tmp_path / "keys"))
+    asked: dict[str, Any] = {"model": "scripted", "messages": USER, "tools": [WEATHER], "temperature": 0}
+    with Served(create_app(sidecar)) as served, httpx.Client(base_url=served.url, timeout=60) as client:
+
+        def ask(key: str, **changes: Any) -> httpx.Response:
+            return client.post("/v1/chat/completions", json=asked | changes, headers={"x-api-key": key})
+
+        listed = client.get("/v1/models", headers={"x-api-key": "sk-1"}).json()["data"]
+        assert [(each["id"], each["callwright"]["dialect"]) for each in listed] == [("scripted", "react_en")]
+        assert (ask("sk-1", model="tiny").status_code, ask("sk-3").status_code) == (404, 401)
+        assert client.post("/sleep", headers={"x-api-key": "sk-2"}).status_code == 404
+        streamed = ask("sk-2", stream=True, stream_options={"include_usage": True})
+        usage = json.loads(streamed.text.split("data: ")[-2])["usage"]
+        assert streamed.headers["x-callwright-version"] == "scripted@v1"
+        whole = ask("sk-1")
+        assert whole.json()["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "get_weather"
+        assert whole.json()["usage"]["total_tokens"] == usage["total_tokens"] > 60
+        over = ask("sk-1")
+        assert (over.status_code, int(over.headers["retry-after"]) > 0) == (429, True)
+        metrics = client.get("/metrics").text
+    for key in ("team-a", "team-b"):
+        for kind in ("prompt", "completion"):
+            told = f'callwright_key_tokens_total{{key="{key}",kind="{kind}"}} {float(usage[f"{kind}_tokens"])}\n'
+            assert told in metrics
+    assert 'callwright_first_token_seconds_count{model="scripted",version="v1"} 1.0\n' in metrics
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "callwright.audit"]
+    answered = [line for line in lines if line["calls"]]
+    assert [(line["key"], line["model"], line["outcome"]) for line in answered] == [
+        ("team-b", "scripted@v1", "ok"), ("team-a", "scripted@v1", "ok"),
+    ]  # fmt: skip
 
 
 def test_an_architecture_that_the_engine_lacks_is_named(tmp_path: Path) -> None:
