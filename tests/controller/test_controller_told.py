@@ -14,7 +14,19 @@ import pytest
 
 import kube
 from callwright.controller.app import Controller
-from callwright.controller.cluster import EVENT, FINE_TUNE, JOB, POD, RAY_JOB, RAY_SERVICE, Cluster, Kind, NotAdmitted
+from callwright.controller.cluster import (
+    EVENT,
+    FINE_TUNE,
+    JOB,
+    POD,
+    RAY_JOB,
+    RAY_SERVICE,
+    Cluster,
+    Forbidden,
+    Kind,
+    NoAnswer,
+    NotAdmitted,
+)
 from callwright.controller.health import start_health_server
 from callwright.controller.metrics import Metrics
 from callwright.controller.reconcile import Reconciler
@@ -128,6 +140,30 @@ def test_a_role_that_does_not_allow_it_is_told(play: Play, controller: None, clu
     assert "check the chart's RBAC" in said
 
 
+def test_who_may_make_no_events_tells_all_in_the_status(play: Play, reconciler: Reconciler, cluster: Cluster) -> None:
+    """An event says nothing else, so that nothing waits for one."""
+    role = cluster.get(ROLE, play.namespace, "callwright")
+    assert role is not None
+    fewer = [rule for rule in role["rules"] if rule["resources"] != ["events"]]
+    looking = {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]}
+    cluster.merge(ROLE, play.namespace, "callwright", {"rules": [*fewer, looking]})
+    here = {"namespace": play.namespace}
+    tried = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "tried"} | here, "involvedObject": here}
+
+    def refused() -> bool:
+        try:
+            reconciler.cluster.create(EVENT, tried, dry_run=True)
+        except Forbidden:
+            return True
+        return False
+
+    kube.wait_until(refused, what="the role in force")
+    play.apply(play.document())
+    reconciler.tell(play.namespace, "weather", Unavailable("asking the store s3://b: no answer"))
+    assert ready(play.status())[:2] == ("False", "Unavailable")
+    assert ready(play.live(reconciler))[:2] == ("True", "Promoted")
+
+
 class WithoutRayJobs(Cluster):
     """An API server that knows no RayJobs."""
 
@@ -158,6 +194,35 @@ def test_documents_that_may_not_be_watched_are_told(play: Play, reconciler: Reco
         cluster.merge(ROLE, play.namespace, "callwright", {"rules": role["rules"]})
         play.apply(play.document())
         play.wait_for("Preparing")
+
+
+class Deaf(Cluster):
+    """An API server whose watches of documents break at once."""
+
+    def watch(self, kind: Kind, namespace: str | None, **more: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        if kind is FINE_TUNE:
+            raise NoAnswer("WATCH finetunes: broken")
+        return super().watch(kind, namespace, **more)
+
+
+def test_a_document_that_goes_while_nobody_watches_ends_no_watch(
+    play: Play, reconciler: Reconciler, cluster: Cluster
+) -> None:
+    play.apply(play.document(deploy={"model": "m"}))
+    with at_work(play, replace(reconciler, cluster=Deaf(cluster._api))) as (said, metrics):
+
+        def known() -> float:
+            (family,) = [each for each in metrics.registry.collect() if each.name == "callwright_finetunes"]
+            return sum(sample.value for sample in family.samples)
+
+        def failed() -> float:
+            return metrics.registry.get_sample_value("callwright_failed_looks_total", {"error": "NoAnswer"}) or 0
+
+        kube.wait_until(lambda: known() == 1, what=said)
+        cluster.delete(FINE_TUNE, play.namespace, "weather")
+        kube.wait_until(lambda: known() == 0, what=said)
+        before = failed()
+        kube.wait_until(lambda: failed() > before, what=said, seconds=40)
 
 
 @pytest.fixture

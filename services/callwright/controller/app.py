@@ -92,14 +92,15 @@ class Controller:
         status = document.get("status") or {}
         phase = status.get("phase", "Pending")
         self._metrics.see(key, phase if there else None, held_up=there and is_held_up(phase, status))
-        model = document["spec"].get("deploy", {}).get("model") or key[1]
+        asked = document.get("spec", {})  # not known of one that has gone while nobody watched
+        model = asked.get("deploy", {}).get("model") or key[1]
         self._metrics.see_gpus(key, model, status.get("run"), status.get("gpuHours") or 0.0, there=there)
         if there:
             self._documents.add(key)
         else:
             self._documents.discard(key)
         if not (there and has_ended(document)):
-            changed = status.get("observedGeneration") != document["metadata"]["generation"]
+            changed = there and status.get("observedGeneration") != document["metadata"]["generation"]
             self._queue.add(key, seconds=-_AHEAD_SECONDS if changed else 0)
 
     def _see_child(self, child: Object, there: bool) -> None:

@@ -5,6 +5,7 @@ fail: the next call carries on. What a deleted document leaves is the garbage co
 """
 
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,13 +29,14 @@ from callwright.controller.cluster import (
     Kind,
     KindMissing,
     Object,
+    TooManyRequests,
 )
 from callwright.controller.config import ControllerConfig
 from callwright.controller.context import Context
 from callwright.controller.desired import Run
 from callwright.controller.run_store import RunStore
 from callwright.controller.store_breakers import StoreBreakers
-from callwright.errors import CallwrightError, InvalidInput
+from callwright.errors import CallwrightError, InvalidInput, Permanent
 from callwright.spec import FineTune
 from callwright.spec.status import FINAL, Status
 
@@ -42,6 +44,7 @@ _PODS = (RAY_JOB, JOB, NETWORK_POLICY)
 """Kinds of what a run's pods are made of, and who reaches them."""
 _FINALIZER = "callwright.io/cancel"
 """Earlier releases set it; a document goes without it."""
+_logger = logging.getLogger("callwright.controller")
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,13 @@ class Reconciler:
                 self._write(document, before, transitions.hold_up(before, reason, message, now=now), now=now)
 
     def _write(self, document: Object, before: Status, after: Status, *, now: str) -> None:
-        """Write the status, after the event that tells of the change."""
+        """Write the status, after the event that tells of the change; where none may be made, the status alone does."""
         metadata = document["metadata"]
         if transitions.is_event(before, after):
-            self.cluster.create(EVENT, transitions.event(metadata, before, after, now=now))
+            try:
+                self.cluster.create(EVENT, transitions.event(metadata, before, after, now=now))
+            except (Permanent, TooManyRequests) as error:
+                _logger.warning("no event of %s/%s: %s", metadata["namespace"], metadata["name"], error)
         # By its version, the server refuses the status for what was changed, or has another's place, meanwhile.
         read = {"resourceVersion": metadata["resourceVersion"]}
         written = {"metadata": read, "status": after.model_dump(mode="json", by_alias=True)}
