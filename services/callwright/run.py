@@ -18,8 +18,9 @@ Knows no stage's work.
 import argparse
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,6 +139,8 @@ def stage_main(
         parser.add_argument(f"--{name.replace('_', '-')}", required=field.is_required(), help=field.description)
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # So that what has been done is kept: a pod's first process would not heed it, and any other end where it stands.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         chosen = _validated(config, given)
         run = chosen.open_run(default_store=os.environ.get("CALLWRIGHT_STORE"))

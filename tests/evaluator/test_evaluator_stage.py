@@ -309,6 +309,27 @@ def evaluated(tmp_path: Path, store: Store, answer: Any) -> tuple[subprocess.Com
     return done, server
 
 
+def test_a_job_that_is_ended_keeps_the_answers_that_it_has(tmp_path: Path, store: Store):
+    """As by a node that is drained, or a document that is suspended."""
+    path, left, asked = tmp_path / "finetune.yaml", iter(range(5)), threading.Event()
+    path.write_text(yaml.safe_dump(one_by_one(document(tmp_path)).model_dump(mode="json", by_alias=True)))
+
+    def answer(body: dict[str, Any]) -> Any:
+        if next(left, None) is None:
+            asked.set()
+            server.closing.wait(60)
+        return knowing(9)(body)
+
+    with OpenAIServer(answer) as server:
+        command = [sys.executable, "-m", "callwright.evaluator", "--spec", str(path), "--run", "m-0123"]
+        command += ["--store", store.url, "--base-url", server.base_url, "--workdir", str(tmp_path)]
+        with subprocess.Popen(command) as process:
+            assert asked.wait(120)
+            process.terminate()
+        assert process.returncode == 143
+    assert kept_answers(store) == 5
+
+
 def test_a_failed_gate_is_a_report_and_no_failure_of_the_job(tmp_path: Path, store: Store):
     done, server = evaluated(tmp_path, store, knowing(8))
     assert server.headers[0]["authorization"] == "Bearer k"
