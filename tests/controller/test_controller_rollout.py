@@ -13,7 +13,7 @@ from sidecar_pods import Sidecars
 from test_controller_crash import KilledError, Mortal
 
 from callwright.controller import rollout
-from callwright.controller.cluster import RAY_SERVICE, Cluster
+from callwright.controller.cluster import FINE_TUNE, RAY_SERVICE, Cluster
 from callwright.controller.observed import Seen
 from callwright.controller.reconcile import Reconciler
 from callwright.spec.model import Canary
@@ -259,6 +259,34 @@ def test_killed_after_any_write_of_a_failing_rollout_it_comes_to_the_same_end(
         if mortal.lives > 0:
             break
     assert lives > 3
+
+
+@pytest.mark.parametrize("what", ["suspended", "deleted", "another version", "elsewhere"])
+def test_a_document_that_asks_for_its_version_no_more_has_it_taken_back(
+    play: Play, reconciler: Reconciler, registry: Registry, what: str
+) -> None:
+    """Else what nobody has promoted would be served, or would not start, and nobody would see to it."""
+    play.apply(play.document(deploy={"service": SERVICE}))
+    run = play.live(reconciler, until="Deploying", but="deploy")["run"]
+    play.change(train={"logSteps": 3})
+    reconciler.reconcile(play.namespace, "weather")
+    assert stands(play, registry) == ("v1", run), "it is asked for still"
+    match what:
+        case "suspended":
+            play.change(suspend=True)
+        case "deleted":
+            play.cluster.delete(FINE_TUNE, play.namespace, "weather")
+        case "another version":
+            play.change(merge={"dtype": "float16"})
+        case _:
+            play.change(deploy={"service": "elsewhere"})
+    reconciler.reconcile(play.namespace, "weather")
+    assert stands(play, registry) == ("v1", "v1")
+    assert rollout.rollouts(play.service())["weather"].outcome == "Superseded"
+    if what == "suspended":
+        play.change(suspend=False)
+        assert play.live(reconciler)["run"] == run
+        assert stands(play, registry) == (run, run)
 
 
 def test_a_run_that_somebody_has_overtaken_stays_so_when_its_document_is_edited(

@@ -112,7 +112,7 @@ class Controller:
         metadata = service["metadata"]
         if there and SERVE_CONFIG in (metadata.get("labels") or {}):
             self._services.add((metadata["namespace"], metadata["name"]))
-        for name in promotion.tried_in(service) if there else ():
+        for name in promotion.brought_to(service) if there else ():
             if (metadata["namespace"], name) not in self._documents:  # it may have gone while nobody watched
                 self._queue.add((metadata["namespace"], name))
 

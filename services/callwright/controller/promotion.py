@@ -60,10 +60,15 @@ def name_of(finetune: str) -> str:
     return f"{_FINE_TUNE}{finetune}"
 
 
-def tried_in(service: Object) -> list[str]:
-    """Return the FineTunes whose canaries are under way in a RayService."""
-    tried = [last.by for last in rollout.rollouts(service).values() if last.is_tried]
-    return [by.removeprefix(_FINE_TUNE) for by in tried if by.startswith(_FINE_TUNE)]
+def brought_to(service: Object) -> list[str]:
+    """Return the FineTunes that are just bringing a version into a RayService."""
+    under_way = [last.by for last in rollout.rollouts(service).values() if last.outcome is None]
+    return [by.removeprefix(_FINE_TUNE) for by in under_way if by.startswith(_FINE_TUNE)]
+
+
+def is_under_way(status: Status) -> bool:
+    """Return whether the RayService takes the run's version just now, or is given a share of the requests."""
+    return _has_begun(status) or transitions.is_tried(status)
 
 
 def _roll_out(context: Context, status: Status, found: Object) -> Status:

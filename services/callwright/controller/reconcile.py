@@ -68,13 +68,14 @@ class Reconciler:
         if document is not None and _FINALIZER in document["metadata"].get("finalizers", ()):
             document = self._let_go(document)
         if document is None or "deletionTimestamp" in document["metadata"]:
-            self._leave_canaries(namespace, name, but=None)
+            self._leave_services(namespace, name, but=None)
             return None
         now, before = _now(), _status(document)
         after = transitions.judge(self._next(document, before, now=now), now=now)
-        if transitions.is_tried(before) and not (transitions.is_tried(after) and _is_seen(before, document)):
+        goes_on = promotion.is_under_way(after)
+        if promotion.is_under_way(before) and not (goes_on and _is_seen(before, document)):
             service = document["spec"].get("deploy", {}).get("service")
-            self._leave_canaries(namespace, name, but=service if transitions.is_tried(after) else None)
+            self._leave_services(namespace, name, but=service if goes_on else None)
         if after != before:
             self._write(document, before, after, now=now)
         return None if after.phase in FINAL else self.config.poll_seconds
@@ -130,14 +131,14 @@ class Reconciler:
             if owned_by_us and metadata["labels"].get(desired.RUN_LABEL) != keep_run:
                 self.cluster.delete(kind, metadata["namespace"], metadata["name"])
 
-    def _leave_canaries(self, namespace: str, name: str, *, but: str | None) -> None:
-        """End the canaries that a document has begun and asks for no more, save for that in the RayService `but`."""
+    def _leave_services(self, namespace: str, name: str, *, but: str | None) -> None:
+        """End the rollouts that a document has begun and asks for no more, save for that in the RayService `but`."""
         services = list[Object]()
         with contextlib.suppress(Forbidden, KindMissing):  # then it has begun none
             services = self.cluster.find(RAY_SERVICE, namespace)
         for service in services:
             if service["metadata"]["name"] != but and "deletionTimestamp" not in service["metadata"]:
-                rollout.leave_canaries(self.cluster, service, by=promotion.name_of(name))
+                rollout.leave(self.cluster, service, by=promotion.name_of(name))
 
     def _let_go(self, document: Object) -> Object | None:
         """Take our finalizer away; returns the document as it is then, None where it is gone."""

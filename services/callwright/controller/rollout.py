@@ -9,6 +9,7 @@ rollout of each model stands is an annotation of the RayService, written togethe
 and `callwright promote` alike.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -149,14 +150,22 @@ def put_version(cluster: Cluster, service: Object, *, model: str, version: str, 
     _write(cluster, service, serving.set_version(text, model=model, version=version, store=store), {})
 
 
-def leave_canaries(cluster: Cluster, service: Object, *, by: str) -> None:
-    """End the canaries that `by` has begun in a RayService, and asks for no more.
+def leave(cluster: Cluster, service: Object, *, by: str) -> None:
+    """End what `by` has begun in a RayService and asks for no more: a canary; a rollout, whose version is taken back.
 
     Raises `Conflict` when somebody changed it since it was read.
     """
     for model, last in rollouts(service).items():
-        if last.by == by and last.is_tried:
-            return _leave_canary(cluster, service, model, last, f"{by} asks for it no more")  # there is one at most
+        if last.by != by or last.outcome is not None:
+            continue
+        text, said = _text(service), f"{by} asks for it no more"
+        if last.is_tried:
+            return _leave_canary(cluster, service, model, last, said)
+        with contextlib.suppress(InvalidInput):  # it serves the model no more
+            if set(serving.versions(text, model=model).values()) == {last.version}:
+                text = serving.set_version(text, model=model, version=last.before, store="")
+        ended = last.model_copy(update={"outcome": "Superseded", "message": said})
+        return _write(cluster, service, text, {model: ended})
 
 
 def rollouts(service: Object) -> dict[str, Rollout]:
