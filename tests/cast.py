@@ -200,6 +200,12 @@ class Play:
         report = {"step": step, "steps": 120, "loss": loss}
         self.store.put_bytes(f"runs/{run}/report.json", json.dumps(report).encode())
 
+    def completed(self, run: str) -> None:
+        """What the trainer leaves at its end."""
+        report = {"status": "completed", "step": 120, "steps": 120, "loss": 0.42}
+        self.store.put_bytes(f"runs/{run}/adapter/adapter_config.json", b"{}")
+        self.store.put_bytes(f"runs/{run}/report.json", json.dumps(report).encode())
+
     def refused(self, run: str, why: str) -> None:
         """The report of a trainer that can't do what is asked for, however often it is tried."""
         self.store.put_bytes(f"runs/{run}/report.json", json.dumps({"status": "refused", "message": why}).encode())

@@ -42,6 +42,8 @@ KubeRay tries again whatever does not exit 0, on a Ray cluster of its own each t
 """
 REFUSED = "refused"
 """Status in the report of a run whose training would fail however often it is tried."""
+COMPLETED = "completed"
+"""Status in the report of a run whose training has come to its end."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,11 @@ class Run:
             return read_object(self.store.get_bytes(self.key(path)), f"run {self.name}: {self.key(path)}")
         except NotFound:
             return {}
+
+
+def is_trained(store: Store, run: str, report: Mapping[str, Any]) -> bool:
+    """Return whether the adapter of a run that has this report is in the store, whole."""
+    return report.get("status") == COMPLETED and store.exists(f"runs/{run}/adapter/adapter_config.json")
 
 
 class StageConfig(BaseModel):

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from callwright.errors import InvalidInput, NotFound
 from callwright.evaluator.decision import decide_again, reports, stored_at
-from callwright.run import REFUSED
+from callwright.run import REFUSED, is_trained
 from callwright.spec import FineTune
 from callwright.store import Registry, Store
 from callwright.store.documents import read_object
@@ -61,6 +61,10 @@ class RunStore:
         """Return why the trainer would not train, by `runs/<run>/report.json`; None where it has."""
         report = self._json(f"runs/{run}/report.json")
         return str(report.get("message", "")) if report.get("status") == REFUSED else None
+
+    def trained(self, run: str) -> bool:
+        """Return whether the store has the run's adapter, whole."""
+        return is_trained(self._store, run, self._json(f"runs/{run}/report.json"))
 
     def measured(self, run: str) -> bool:
         """Return whether the store has reports of the run's evaluation."""

@@ -85,6 +85,8 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
         status = gpu_hours.let_go(status, at=context.now)
     if context.run.finetune.spec.suspend and (found is None or stage.see(found).state in ("waiting", "running")):
         return _hold(context, stage, found, status)
+    if found is None and _is_in_store(context, stage):
+        return _end(context, stage, _with_progress(context, stage, status), observed.Seen("succeeded"))
     if found is None:
         if stage.name == "evaluate":
             context = _beside_promoted(context)
@@ -95,14 +97,12 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
         return context.under_way(status, stage.done, stage.phase, "Started")
     _release(context, stage, found)
     seen = stage.see(found)
-    if stage.name == "train" and seen.state != "waiting":  # until it runs, the store's report is of an earlier try
+    if seen.state != "waiting":  # until it runs, the store's report is of an earlier try
         try:
-            steps, loss = context.store.progress(context.run.name)
+            status = _with_progress(context, stage, status)
         except CallwrightError:
             if seen.state == "running":
-                raise
-            steps, loss = None, None  # how it ended is told without
-        status = status.model_copy(update={"progress": steps or status.progress, "loss": loss or status.loss})
+                raise  # how it ended is told without
     match seen.state:
         case "waiting":
             pods = _pods(context, stage)
@@ -115,6 +115,30 @@ def carry_out(context: Context, stage: Stage, status: Status) -> Status:
             status = _counted(context, found, status, holds=True)
             return context.under_way(status, stage.done, stage.phase, "Running", seen.message)
     return _end(context, stage, _counted(context, found, status, holds=False, ended=True), seen)
+
+
+def _is_in_store(context: Context, stage: Stage) -> bool:
+    """Return whether what the stage comes to is there, though its object has gone, or was another document's of the
+    name: then nobody need wait for GPUs to find that. A preparation that has been made finds it by itself, for little.
+    """
+    run, store = context.run, context.store
+    match stage.name:
+        case "train":
+            return store.trained(run.name)
+        case "merge":
+            return store.published(run.model, run.version)
+        case "evaluate":
+            return store.decide_again(run.finetune, run.name, run.version) is not None
+        case _:
+            return False
+
+
+def _with_progress(context: Context, stage: Stage, status: Status) -> Status:
+    """Return the status with the figures of the training's report. Raises as the store does."""
+    if stage.name != "train":
+        return status
+    steps, loss = context.store.progress(context.run.name)
+    return status.model_copy(update={"progress": steps or status.progress, "loss": loss or status.loss})
 
 
 def _counted(context: Context, found: Object, status: Status, *, holds: bool, ended: bool = False) -> Status:

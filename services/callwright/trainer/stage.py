@@ -20,7 +20,7 @@ import callwright
 from callwright.datasets.prepare import prepare_run
 from callwright.errors import CallwrightError, Interrupted, InvalidInput, Temporary
 from callwright.progress import Advance, silent
-from callwright.run import REFUSED, Run
+from callwright.run import COMPLETED, REFUSED, Run, is_trained
 from callwright.store import keep_base
 from callwright.trainer.checkpoints import Checkpoint, Checkpoints
 from callwright.trainer.config import WorkerConfig
@@ -47,7 +47,7 @@ def prepare_training(
     """
     if found := run.read_json(PREPARED):
         return found
-    if is_trained(run):  # by an earlier release, which prepared in the training's pods
+    if _is_trained(run):  # by an earlier release, which prepared in the training's pods
         return _record(run, {"trained": True})
     base = run.finetune.spec.base
     keep_base(run.store, run.name, base.model, base.revision, run.cache, on_progress=on_progress)
@@ -78,7 +78,7 @@ def train_run(
     store. Raises `InvalidInput` for what the base or this
     machine cannot do, and what `driver.fit` raises.
     """
-    if is_trained(run):
+    if _is_trained(run):
         return run.read_json("report.json")
     is_prepared = data is None and bool(run.read_json(PREPARED))
     if data is None:
@@ -107,7 +107,7 @@ def train_run(
     _publish_adapter(run, checkpoints, chosen)
     report = {
         **metrics.latest,
-        "run": run.name, "status": "completed", "seconds": round(time.time() - began, 1),
+        "run": run.name, "status": COMPLETED, "seconds": round(time.time() - began, 1),
         "workers": spec.resources.workers, "trained_parameters": expected.trained_parameters,
         "published_step": chosen.step, "best_checkpoint": best and {"step": best.step, "eval_loss": best.eval_loss},
         "versions": _versions(),
@@ -130,10 +130,8 @@ def keep_refusal(run: Run, error: CallwrightError) -> bool:
     return True
 
 
-def is_trained(run: Run) -> bool:
-    """Return whether the run's adapter is in the store, whole."""
-    completed = run.read_json("report.json").get("status") == "completed"
-    return completed and run.store.exists(run.key(f"{ADAPTER}/adapter_config.json"))
+def _is_trained(run: Run) -> bool:
+    return is_trained(run.store, run.name, run.read_json("report.json"))
 
 
 def _trackers(run: Run) -> Trackers | None:
