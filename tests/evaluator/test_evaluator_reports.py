@@ -189,7 +189,7 @@ def test_the_page_counts_what_is_wrong_and_says_each_note_once(found: Findings):
     assert "tuned: nobody answered" in page
     assert "11 of 44 requests that a call answers or that no tool fits. All are here" in page
     few = tuned.model_copy(update={"failures": tuned.failures[:2]})
-    assert "11 of 44 requests that a call answers or that no tool fits. 2 of every kind are here" in pages.html(
+    assert "11 of 44 requests that a call answers or that no tool fits. 2 of them, of every kind" in pages.html(
         findings.gather({"tuned": few}), {}
     )
 

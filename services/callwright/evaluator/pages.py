@@ -148,7 +148,7 @@ def _wrong(report: Report) -> str:
     """Return how many answers are wrong, and whether all of them follow."""
     verdicts = [*report.calls.values(), *report.no_calls.values()]
     wrong, shown = verdicts.count(False), len(report.failures)
-    told = "All are here" if shown >= wrong else f"{shown:,} of every kind are here"
+    told = "All are here" if shown >= wrong else f"{shown:,} of them, of every kind, are here"
     return f"{wrong:,} of {len(verdicts):,} requests that a call answers or that no tool fits. {told}, worst first."
 
 
