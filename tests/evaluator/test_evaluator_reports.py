@@ -183,8 +183,9 @@ def test_the_page_shows_what_each_model_made_of_the_same_requests(found: Finding
 def test_the_page_counts_what_is_wrong_and_says_each_note_once(found: Findings):
     base, tuned = found.reports.values()
     base = base.model_copy(update={"notes": ("two rows are left out",)})
-    tuned = tuned.model_copy(update={"notes": ("two rows are left out", "nobody answered")})
+    tuned = tuned.model_copy(update={"version": "m-1", "notes": ("two rows are left out", "nobody answered")})
     page = pages.html(findings.gather({"base": base, "tuned": tuned}), {})
+    assert "<h1>Evaluation of m-1</h1>" in page
     assert page.count("two rows are left out") == 1
     assert "tuned: nobody answered" in page
     assert "11 of 44 requests that a call answers or that no tool fits. All are here" in page

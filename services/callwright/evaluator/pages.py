@@ -95,8 +95,8 @@ def markdown(findings: Findings, links: Mapping[str, str]) -> str:
 
 
 def _title(findings: Findings) -> str:
-    candidate = findings.candidate
-    return f"Evaluation of {candidate.model}" + (f" {candidate.version}" if candidate.version else "")
+    model, version = findings.candidate.model, findings.candidate.version or ""
+    return f"Evaluation of {version if version.startswith(model) else f'{model} {version}'.strip()}"
 
 
 def _notes(findings: Findings) -> Iterator[str]:
