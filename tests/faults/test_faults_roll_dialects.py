@@ -24,7 +24,7 @@ from callwright.server.config import ServedModel, ServerConfig
 from callwright.server.versioned import Versioned
 from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig
-from callwright.store import Store
+from callwright.store import Registry, Store
 from fakes import Engine, Served, Text
 from scripted_serve import Opened, serving
 from versions import publish_version
@@ -114,6 +114,15 @@ class Rolling:
             assert status == "DEPLOYING", serve.status()
             time.sleep(0.1)
 
+    def running(self) -> int:
+        """How many replicas run."""
+        from ray import serve
+
+        from callwright.server import app, runtime
+
+        states = serve.status().applications[runtime.APPLICATION].deployments[app.DEPLOYMENT].replica_states
+        return int(states.get("RUNNING", 0))
+
     @contextmanager
     def load(self) -> Iterator[None]:
         """Ask without pause while the block runs, in streams and not."""
@@ -170,19 +179,33 @@ def _streamed(text: str) -> Any:
 R = TypeVar("R", bound=Rolling)
 
 
+def weights_alone(version: str) -> dict[str, bytes]:
+    """Files of a version for an engine that reads none."""
+    return {"config.json": b"{}", "model.safetensors": version.encode() * 100}
+
+
 @contextmanager
-def served(folder: Path, made: type[R], **sidecar: Any) -> Iterator[R]:
-    """The first of two versions in two replicas, behind a sidecar with these settings."""
-    store = Store.open((folder / "store").as_uri())
+def served(
+    folder: Path,
+    made: type[R],
+    *,
+    store_url: str | None = None,
+    kind: type[replica.Replica] = SpeakingReplica,
+    replicas: int = 2,
+    files: Callable[[str], dict[str, bytes]] = weights_alone,
+    **sidecar: Any,
+) -> Iterator[R]:
+    """The first of two versions, with such files, in so many replicas, behind a sidecar with these settings."""
+    store = Store.open(store_url or (folder / "store").as_uri())
     for version, dialect in DIALECTS.items():
-        content = {"config.json": b"{}", "model.safetensors": version.encode() * 100}
-        publish_version(store, version, content, dialect=dialect)
+        publish_version(store, version, files(version), dialect=dialect)
     (port,) = preflight.free_ports(1)
     config = ServerConfig(
-        models=(ServedModel(id="m", name="m", version="v1"),), port=port, cpus=0.1, min_replicas=2, max_replicas=2,
-        store=store.url, cache_dir=str(folder / "cache"), drain_seconds=600,
+        models=(ServedModel(id="m", name="m", version="v1"),), port=port, cpus=0.1, min_replicas=replicas,
+        max_replicas=replicas, store=store.url, cache_dir=str(folder / "cache"), drain_seconds=600,
     )  # fmt: skip
-    with serving(SpeakingReplica, config, **sidecar) as url:
+    # A busy machine is late to connect, too.
+    with serving(kind, config, connect_seconds=30, **sidecar) as url:
         yield made(folder, config, url)
 
 
@@ -214,22 +237,25 @@ def test_a_roll_between_dialects_fails_no_request(
     figure(f"a roll between dialects: failed or misread of {seen.total()} requests and {streams} streams", 0, 0)
 
 
-def test_without_the_store_no_request_fails(rolling: Rolling, figure: Figure) -> None:
+@pytest.mark.parametrize("seconds", [0, pytest.param(600, marks=pytest.mark.slow)], ids=["", "ten minutes"])
+def test_without_the_store_no_request_fails(rolling: Rolling, figure: Figure, seconds: float) -> None:
     """Also through a sidecar that comes up meanwhile, and knows nothing yet."""
     with httpx.Client(timeout=60) as client:
         standing = rolling.ask(client, stream=False)
     assert standing in DIALECTS
-    store, away = rolling.folder / "store", rolling.folder / "away"
+    store, away, own = rolling.folder / "store", rolling.folder / "away", rolling.url
     store.rename(away)
     try:
-        settings = SidecarConfig(upstream=rolling.upstream, store=store.as_uri(), manifest_seconds=0.1)
-        with Served(create_app(settings)) as fresh:
-            for url in (rolling.url, fresh.url):
-                rolling.url = url
+        settings = SidecarConfig(upstream=rolling.upstream, manifest_seconds=10 if seconds else 0.1, connect_seconds=30)
+        with Served(create_app(settings, Registry(Store.open(store.as_uri())))) as fresh:
+            for url in (own, fresh.url):
+                rolling.url, since = url, time.monotonic()
                 rolling.answers.clear()
                 with rolling.load():
-                    rolling.wait_for_answers(100)
+                    while len(rolling.answers) < 100 or time.monotonic() - since < seconds / 2:
+                        time.sleep(0.05)
                 assert set(rolling.answers) == {standing}
-                figure(f"a store that is away: failed of {len(rolling.answers)} requests", 0, 0)
+                figure(f"a store that is away {seconds or ''}: failed of {len(rolling.answers)} requests", 0, 0)
     finally:
+        rolling.url = own
         away.rename(store)

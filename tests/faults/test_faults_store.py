@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import pytest
+from test_faults_roll_dialects import Rolling, served
 
 from buckets import BUCKET, RESETS, Fault, FaultyProxy, s3_server
 from callwright.datasets import sources
@@ -306,3 +309,36 @@ def test_an_object_whose_name_is_no_path_is_named_with_what_to_do(key: str, tmp_
             client.put_object(Bucket=BUCKET, Key=each, Body=b"{}")
         with pytest.raises(InvalidInput, match=f"object named '{re.escape(key)}'.*; rename or delete it there"):
             resolve_base(f"s3://{BUCKET}/base", cache_dir=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_replicas_that_die_while_the_store_is_away_come_back_from_their_node(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Figure
+) -> None:
+    """On real Ray Serve; the others answer meanwhile."""
+    away = threading.Event()
+
+    def replicas() -> set[psutil.Process]:
+        found = psutil.Process().children(recursive=True)
+        return {each for each in found if each.is_running() and each.name().startswith("ray::ServeReplica")}
+
+    with FaultyProxy(s3, lambda method, path: "reset before" if away.is_set() else None) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        with (
+            served(tmp_path, Rolling, store_url=f"s3://{BUCKET}/{tmp_path.name}") as rolling,
+            httpx.Client(timeout=60) as client,
+        ):
+            away.set()
+            first = replicas()
+            for dying in first:
+                dying.kill()
+                dying.wait(30)
+                since = time.monotonic()
+                while len(running := replicas()) < 2 or rolling.running() < 2:
+                    assert time.monotonic() < since + 120, "no replica has come back"
+                    assert rolling.ask(client, stream=True) == "v1"
+            assert not first & running
+            seconds = int(time.monotonic() - since)
+            figure("replicas that die while the store is away: seconds until the last is back", seconds, "at most 120")
+            assert rolling.ask(client, stream=False) == "v1"
