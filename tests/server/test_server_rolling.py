@@ -37,6 +37,7 @@ class ScriptedReplica(replica.Replica):
         if (flake := folder / "flake").exists():
             flake.unlink()
             raise Unavailable("fetching m: no answer")
+        (folder / "started").touch()
 
         def answer(request: dict[str, Any]) -> Text:
             said = request["messages"][-1]["content"]
@@ -145,7 +146,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         models=(model,), port=port, cpus=0.1, max_replicas=2, target_ongoing_requests=4, scale_up_seconds=0,
         drain_seconds=60,
     )  # fmt: skip
-    with serving(ScriptedReplica, config) as url:
+    with serving(ScriptedReplica, config, keep_alive_seconds=0.2) as url:
         yield Stack(folder, config, url)
     assert not ray.is_initialized()
 
@@ -215,9 +216,18 @@ def test_where_no_replica_is_left_a_version_starts_one_before_it_is_taken_for_se
     while stack.replicas():
         time.sleep(0.1)
     stack.deploy("missing", replicas=0, until="DEPLOY_FAILED")
-    stack.deploy("v3", replicas=0)
-    assert stack.replicas() == 1
-    assert stack.ask() == "v3"
+    started = stack.folder / "v3" / "started"
+    started.unlink(missing_ok=True)
+    stack.deploy("v3", replicas=0, scale_down_seconds=0)
+    assert started.exists()
+    while stack.replicas():
+        time.sleep(0.1)
+    (stack.folder / "gate").touch()
+    asked = body(str(stack.folder / "gate")) | {"stream": True}
+    held = httpx.post(f"{stack.url}/v1/chat/completions", json=asked, timeout=300).text
+    assert held.startswith(": keep-alive"), "who asks for the first replica is told that it comes"
+    assert " v3" in held
+    assert held.endswith("data: [DONE]\n\n")
 
 
 def test_a_replica_killed_in_a_stream_ends_that_stream_alone(stack: Stack) -> None:
