@@ -25,8 +25,9 @@ def serving(
     namespace: Namespace, versions: None, figures: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Serving]:
     made = Serving(namespace, tmp_path_factory.mktemp("chart") / "serving", figures)
-    # A machine that has much else to do takes minutes to start an engine; a replica that moves goes on serving so long.
-    made.helm("install", "model.version=v1", "serve.surgePercent=100", "serve.replacementSeconds=400")
+    # A machine that has much else to do takes three minutes to start an engine; a replica that moves goes on serving so
+    # long.
+    made.helm("install", "model.version=v1", "serve.surgePercent=100", "serve.replacementSeconds=240")
     made.wait_ready()
     yield made
     made.uninstall()
