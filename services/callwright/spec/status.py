@@ -1,8 +1,8 @@
 """`FineTune.status` as pydantic models: the controller writes them, `callwright status` and the CRD read them."""
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, field_validator
 
 from callwright.spec.model import SpecModel
 
@@ -19,7 +19,13 @@ ConditionType = Literal[
 ]  # fmt: skip
 
 
-class Condition(SpecModel):
+class _StatusModel(SpecModel):
+    """Base of what the controller writes, without what a newer release has added; `helm rollback` leaves that there."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Condition(_StatusModel):
     type: ConditionType
     """What this is about."""
     status: Literal["True", "False", "Unknown"]
@@ -34,7 +40,7 @@ class Condition(SpecModel):
     """The document's generation that this speaks of."""
 
 
-class ServedFigures(SpecModel):
+class ServedFigures(_StatusModel):
     """What a version has come to under its users."""
 
     requests: int = 0
@@ -55,7 +61,7 @@ class ServedFigures(SpecModel):
     """Time to the first token that 95 % of them kept, as exactly as the buckets of the metric tell it."""
 
 
-class CanaryStatus(SpecModel):
+class CanaryStatus(_StatusModel):
     version: str
     """The version that is tried, or was."""
     weight: int
@@ -70,7 +76,7 @@ class CanaryStatus(SpecModel):
     """Those of the version that stands, in the same time."""
 
 
-class Status(SpecModel):
+class Status(_StatusModel):
     observed_generation: int = Field(default=0, ge=0)
     """The document's generation that this status speaks of."""
     phase: Phase = "Pending"
@@ -108,6 +114,15 @@ class Status(SpecModel):
     conditions: tuple[Condition, ...] = ()
     """`Ready` (the run came to its end well, or why not), `Accepted`, one per stage, and the outcomes `Complete` and
     `Failed`."""
+
+    @field_validator("conditions", mode="before")
+    @classmethod
+    def _known(cls, conditions: Any) -> Any:
+        """Leave out conditions of a type that another release has."""
+        if not isinstance(conditions, list | tuple):
+            return conditions
+        types = get_args(ConditionType)
+        return [each for each in conditions if not isinstance(each, dict) or each.get("type") in types]
 
     def condition(self, kind: ConditionType) -> Condition | None:
         """Return the condition of this type, if it was set."""
