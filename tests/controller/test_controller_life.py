@@ -105,6 +105,12 @@ def test_suspend_holds_and_releases(play: Play, controller: None, cluster: Clust
     play.merge()
     play.evaluate()
     assert play.wait_for("Promoted")["run"] == run
+    play.change(suspend=True)
+    changed = cluster.get(FINE_TUNE, play.namespace, "weather")
+    assert changed is not None
+    generation = changed["metadata"]["generation"]
+    play.wait_until(lambda: play.status()["observedGeneration"] == generation, "the change seen")
+    assert play.status()["phase"] == "Promoted"  # nothing is left to hold
 
 
 def test_changed_spec_makes_a_new_run(play: Play, controller: None, cluster: Cluster) -> None:

@@ -79,6 +79,7 @@ def test_a_quota_that_refuses_is_told_and_raised_the_run_goes_on(play: Play, con
     play.job("prepare")
     said = wait_for_reason(play, "NotAdmitted")
     assert "exceeded quota: none-left" in said
+    assert said.endswith("to raise the quota")
     assert "RBAC" not in said
     assert play.status()["message"] == said  # what `kubectl get` and `callwright status` show
     play.cluster.delete(QUOTA, play.namespace, "none-left")
@@ -86,6 +87,13 @@ def test_a_quota_that_refuses_is_told_and_raised_the_run_goes_on(play: Play, con
     play.finish()
     assert ready(play.wait_for("Promoted"))[:2] == ("True", "Promoted")
     assert warnings(play, "NotAdmitted") == 1
+
+
+def test_a_namespace_that_goes_is_told_as_what_it_is(play: Play, reconciler: Reconciler, cluster: Cluster) -> None:
+    play.apply(play.document())
+    cluster.delete(kube.NAMESPACE, "", play.namespace)
+    with pytest.raises(NotAdmitted, match=r"is being terminated; ask whoever administers the namespace$"):
+        reconciler.reconcile(play.namespace, "weather")
 
 
 def test_a_policy_that_refuses_as_invalid_is_told_and_without_it_the_run_goes_on(

@@ -300,7 +300,8 @@ def _failure(method: str, path: str, status: int, data: bytes, headers: Mapping[
             return NoAnswer(message)
         case 403:
             if not _BY_ROLE.search(message):
-                return NotAdmitted(f"{message}; ask whoever administers the namespace to raise the quota")
+                mend = " to raise the quota" if "exceeded quota" in words else ""
+                return NotAdmitted(f"{message}; ask whoever administers the namespace{mend}")
             return Forbidden(
                 f"{message}; expected a role that allows it: check the chart's RBAC and watched namespaces, or ask "
                 "whoever installed the release"

@@ -218,7 +218,7 @@ def _advance(context: Context, status: Status) -> Status:
             status = stages.carry_out(context, stage, status)
             if not status.holds(stage.done) or status.phase in FINAL:
                 return status
-    if context.run.finetune.spec.suspend:
+    if context.run.finetune.spec.suspend and not status.holds("Promoted"):
         return transitions.enter(status, "Suspended", "suspended before the promotion", now=context.now)
     return promotion.promote(context, status)
 
