@@ -3,6 +3,7 @@
 `callwright.controller.promotion` does what follows.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -122,15 +123,15 @@ def _is_in_store(context: Context, stage: Stage) -> bool:
     name: then nobody need wait for GPUs to find that. A preparation that has been made finds it by itself, for little.
     """
     run, store = context.run, context.store
-    match stage.name:
-        case "train":
-            return store.trained(run.name)
-        case "merge":
-            return store.published(run.model, run.version)
-        case "evaluate":
-            return store.decide_again(run.finetune, run.name, run.version) is not None
-        case _:
-            return False
+    with contextlib.suppress(InvalidInput):  # S3 refuses what is not there where it may not be listed
+        match stage.name:
+            case "train":
+                return store.trained(run.name)
+            case "merge":
+                return store.published(run.model, run.version)
+            case "evaluate":
+                return store.decide_again(run.finetune, run.name, run.version) is not None
+    return False
 
 
 def _with_progress(context: Context, stage: Stage, status: Status) -> Status:
