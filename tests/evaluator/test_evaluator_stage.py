@@ -1,5 +1,6 @@
 """The evaluation of a run: document in, gate's decision and records out; as a function, a Job and a command."""
 
+import itertools
 import json
 import os
 import shutil
@@ -15,10 +16,11 @@ import yaml
 from cases import TOOLS, city_of, row
 from typer.testing import CliRunner
 
+import kube
 from callwright import spec
 from callwright.cli import evaluate as command
 from callwright.errors import GateFailed, InvalidInput
-from callwright.evaluator import findings, sets
+from callwright.evaluator import findings, sets, stage
 from callwright.evaluator.decision import decide_again
 from callwright.evaluator.findings import Findings
 from callwright.evaluator.stage import OWN_SPLIT, evaluate_run
@@ -230,6 +232,21 @@ def test_an_interrupted_evaluation_asks_no_model_twice(elsewhere: bool, tmp_path
         assert server.requests == []
 
 
+def test_answers_are_kept_while_an_evaluation_goes_on(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
+    """For one whose machine is lost keeps nothing at its end."""
+    monkeypatch.setattr(stage, "_KEPT_SECONDS", 0.01)
+    publish(store, "v1")
+    asked = itertools.count()
+
+    def answer(body: dict[str, Any]) -> Any:
+        if next(asked) == 5:
+            kube.wait_until(lambda: kept_answers(store) >= 4, what="the answers before in the store")
+        return knowing(9)(body)
+
+    with OpenAIServer(answer) as server:
+        assert run(one_by_one(document(tmp_path)), server, store).accuracy == 0.9
+
+
 def test_models_are_asked_beside_each_other(tmp_path: Path, store: Store):
     """The base's first answer comes after the candidate's first question."""
     publish(store, "v1")
@@ -309,6 +326,7 @@ def evaluated(tmp_path: Path, store: Store, answer: Any) -> tuple[subprocess.Com
     return done, server
 
 
+@pytest.mark.slow
 def test_a_job_that_is_ended_keeps_the_answers_that_it_has(tmp_path: Path, store: Store):
     """As by a node that is drained, or a document that is suspended."""
     path, left, asked = tmp_path / "finetune.yaml", iter(range(5)), threading.Event()

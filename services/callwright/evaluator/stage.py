@@ -7,14 +7,15 @@ The same on a laptop and on a cluster. The caller serves the models and promotes
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from callwright.datasets import mixing
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.formats.row import RowError
-from callwright.errors import InvalidInput, NotFound, Unavailable
+from callwright.errors import CallwrightError, InvalidInput, NotFound, Unavailable
 from callwright.evaluator import findings, sets
 from callwright.evaluator.decision import stored_at
 from callwright.evaluator.evaluation import evaluate_async
@@ -27,9 +28,12 @@ from callwright.progress import Advance, beside, silent
 from callwright.run import Run
 from callwright.spec import measurement
 from callwright.spec.model import EvaluationSet
+from callwright.store import Store
 
 JOURNALS = "evaluation"
 """Folder of the run with the answers that an interrupted evaluation carries on from."""
+_KEPT_SECONDS = 30.0
+"""Seconds after which answers are stored again."""
 OWN_SPLIT = "test-split"
 """Name of the run's own test split as a set."""
 
@@ -82,9 +86,7 @@ def evaluate_run(
     async def measure(heading: str, model: str, version: str | None) -> Report:
         journal = f"{JOURNALS}/{measured}-{heading}{f'-{version}' if version else ''}.jsonl"
         here = run.workdir / journal
-        if not here.exists() and store.exists(run.key(journal)):
-            store.get_file(run.key(journal), here)
-        try:
+        async with _kept(store, run.key(journal), here):
             return await evaluate_async(
                 base_url=base_url,
                 model=model,
@@ -99,9 +101,6 @@ def evaluate_run(
                 results_path=here,
                 keep_finished=True,
             )
-        finally:
-            if here.is_file():
-                store.put_file(run.key(journal), here)
 
     async def measure_all() -> list[Report]:
         return await asyncio.gather(*(measure(heading, *model) for heading, model in models.items()))
@@ -115,6 +114,30 @@ def evaluate_run(
     findings.store_findings(store, run.name, found)
     findings.store_figures(store, run.model, version, run.name, found)
     return found
+
+
+@asynccontextmanager
+async def _kept(store: Store, key: str, journal: Path) -> AsyncIterator[None]:
+    """Take up the answers that the store has, and store those that come: at the end, and now and then before it, as a
+    machine that is lost keeps nothing.
+    """
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(_KEPT_SECONDS)
+            if journal.is_file():
+                with suppress(CallwrightError):  # it is tried again
+                    await asyncio.to_thread(store.put_bytes, key, journal.read_bytes())
+
+    if not journal.exists() and store.exists(key):
+        store.get_file(key, journal)
+    keeping = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        if journal.is_file():
+            store.put_file(key, journal)
 
 
 def _rows(run: Run, on_note: Callable[[str], None]) -> list[Row]:
