@@ -32,6 +32,8 @@ _ENDS_WITH_ANSWER = 0.15
 """Share of the conversations whose last call is followed by its result and the answer."""
 _CHAT_SHARE = 0.3
 """Share of the requests without a call that are general questions, which are answered."""
+_NO_CALL_WEIGHT = 2
+"""Loss weight of an answer where a call might have stood: that none is due is decided in a single token of it."""
 _NEAR_SHARE = 0.35
 """Share of the refused requests that are for another tool of the field that is offered."""
 _TOO_NEAR = (
@@ -213,9 +215,9 @@ def _chinese_row(rng: random.Random, deck: Deck[Tool]) -> Fields:
         return _conversation(offer, _called(request.text, (request,)))
     if rng.random() < 0.5:
         chat = rng.choice([chat for chat in chats("train") if chat.is_chinese])
-        return _conversation(offer, _told(chat.question, chat.answer))
+        return _conversation(offer, _answered(chat.question, chat.answer))
     others = _offer(rng, [], [other for other in known() if other.field != tool.field], looks_too=True, most=2)
-    return _conversation(others, _told(request.text, rng.choice(_CHINESE_REFUSALS)))
+    return _conversation(others, _answered(request.text, rng.choice(_CHINESE_REFUSALS)))
 
 
 def _offer(rng: random.Random, wanted: Offer, pool: Sequence[Tool], *, looks_too: bool = False, most: int = 3) -> Offer:
@@ -264,13 +266,13 @@ def _quiet(rng: random.Random, offer: Offer) -> list[Message]:
     """Return a request that none of the tools serves, and words that say so or answer it."""
     if rng.random() < _CHAT_SHARE:
         chat = rng.choice([chat for chat in chats("train") if not chat.is_chinese])
-        return _told(chat.question, chat.answer)
+        return _answered(chat.question, chat.answer)
     tools = [tool for tool, _ in offer]
     fields = {tool.field for tool in tools}
     others = [wanted for wanted in known() if not any(_may_serve(tool, wanted) for tool in tools)]
     near = [tool for tool in others if tool.field in fields]
     tool = rng.choice(near if rng.random() < _NEAR_SHARE else others)
-    return _told(asking.request(rng, tool, PLAIN, "train").text, rng.choice(_REFUSALS))
+    return _answered(asking.request(rng, tool, PLAIN, "train").text, rng.choice(_REFUSALS))
 
 
 def _one_call(rng: random.Random, offer: Offer, tool: Tool) -> tuple[Requests, list[Message]]:
@@ -296,7 +298,7 @@ def _asked_back(rng: random.Random, offer: Offer, tool: Tool) -> tuple[Requests,
         text, request = asking.request_without_values(rng, tool), asking.tell_values(rng, tool, look, "train")
     names = [asking.spoken_name(parameter, look) for parameter in missing]
     question = _ASK_BACK.format(" and the ".join([", the ".join(names[:-1]), names[-1]] if len(names) > 1 else names))
-    messages = _told(text, question)
+    messages = _answered(text, question)
     if rng.random() < 0.5:
         return (), messages
     return (request,), messages + _called(request.text, (request,))
@@ -304,6 +306,12 @@ def _asked_back(rng: random.Random, offer: Offer, tool: Tool) -> tuple[Requests,
 
 def _told(question: str, answer: str) -> list[Message]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def _answered(request: str, answer: str) -> list[Message]:
+    """Return a request that no call is due to, with its answer."""
+    asked, answered = _told(request, answer)
+    return [asked, answered | {"weight": _NO_CALL_WEIGHT}]
 
 
 def _called(text: str, requests: Sequence[Request]) -> list[Message]:
