@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from callwright import spec
 from callwright.errors import CallwrightError, InvalidInput, NotFound
 from callwright.spec import FineTune
-from callwright.store import Store, kept_base, resolve_base
+from callwright.store import Store, check_weights, kept_base, resolve_base
 from callwright.store.documents import read_object
 
 T = TypeVar("T", bound="StageConfig")
@@ -75,9 +75,18 @@ class Run:
         """Folder of the base's configuration and tokenizer, likewise; its weights need not be there."""
         return self._base(weights=False)
 
+    def check_weights(self) -> None:
+        """Raise as `resolve_base` does where files of the base's weights are not there, without fetching these."""
+        check_weights(self._where[0], self.cache)
+
     def _base(self, *, weights: bool) -> Path:
+        return resolve_base(*self._where, self.cache, weights=weights)
+
+    @property
+    def _where(self) -> tuple[str, str | None]:
+        """Base and revision, as `resolve_base` takes them."""
         base = self.finetune.spec.base
-        return resolve_base(*kept_base(self.store, self.name, base.model, base.revision), self.cache, weights=weights)
+        return kept_base(self.store, self.name, base.model, base.revision)
 
     @property
     def workdir(self) -> Path:

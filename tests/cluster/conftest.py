@@ -68,6 +68,12 @@ def store(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Non
             store.upload_file(str(file), "callwright", f"bases/scripted/{file.name}")
             if file.suffix != ".safetensors":
                 store.upload_file(str(file), "callwright", f"bases/without-weights/{file.name}")
+            if file.name != "config.json":
+                store.upload_file(str(file), "callwright", f"bases/of-fewer-layers/{file.name}")
+        config = json.loads((folder / "config.json").read_text())
+        config["num_hidden_layers"] += 1
+        config.pop("layer_types", None)
+        store.put_object(Bucket="callwright", Key="bases/of-fewer-layers/config.json", Body=json.dumps(config))
 
 
 @pytest.fixture(scope="module")

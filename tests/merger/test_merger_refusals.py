@@ -204,7 +204,7 @@ def test_what_is_not_there(copies: tuple[Path, Path], store: Store, tmp_path: Pa
     refused(store, tmp_path / "no", adapter, NotFound, r"no/config\.json: no such file")
     refused(store, base, tmp_path / "no", NotFound, "no directory")
     (base / "model.safetensors").rename(base / "pytorch_model.bin")
-    refused(store, base, adapter, NotFound, "no safetensors weights in .*; save it with safe_serialization first")
+    refused(store, base, adapter, NotFound, r"no model\.safetensors in .*; save it with safe_serialization first")
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     (base / "pytorch_model.bin").rename(base / "model.safetensors")
     refused(store, base, adapter, InvalidInput, r"adapter_model\.bin; expected adapter_model\.safetensors")
@@ -222,6 +222,7 @@ def test_files_cut_short(copies: tuple[Path, Path], store: Store) -> None:
 
 
 def test_an_index_that_names_missing_files(copies: tuple[Path, Path], store: Store) -> None:
+    (copies[0] / "model.safetensors").unlink()
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
     (copies[0] / "model.safetensors.index.json").write_text(json.dumps(index))
     refused(store, *copies, NotFound, r"names files that are not there: model-00001-of-00002\.safetensors")

@@ -15,7 +15,8 @@ def test_a_base_is_linked_to_and_linked_anew(tmp_path: Path) -> None:
     link = tmp_path / "base"
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text("{}")
+        for file in ("config.json", "model.safetensors"):
+            (tmp_path / name / file).write_text("{}")
         lifecycle.base(str(tmp_path / name), link, cache=tmp_path / "cache")
         assert link.resolve() == tmp_path / name
     with pytest.raises(NotFound):
@@ -24,10 +25,11 @@ def test_a_base_is_linked_to_and_linked_anew(tmp_path: Path) -> None:
 
 def test_a_base_that_the_run_s_preparation_has_kept_is_not_downloaded(tmp_path: Path) -> None:
     store, link = Store.open((tmp_path / "store").as_uri()), tmp_path / "base"
-    store.put_bytes("bases/owner/model/abc/config.json", b"{}")
+    for name in ("config.json", "model.safetensors"):
+        store.put_bytes(f"bases/owner/model/abc/{name}", b"{}")
     store.put_bytes("runs/m-1/base.json", json.dumps({"key": "bases/owner/model/abc"}).encode())
     lifecycle.base("owner/model", link, cache=tmp_path / "cache", store=store.url, run="m-1")
-    assert [path.name for path in link.iterdir()] == ["config.json"]
+    assert sorted(path.name for path in link.iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_who_waits_goes_on_when_it_answers_and_fails_when_it_does_not() -> None:

@@ -1,16 +1,18 @@
 """Where a base is: a directory, a store URL, or the hub; and what is said when it is not there."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from callwright.errors import InvalidInput, NotFound
-from callwright.store import Store, resolve_base
+from callwright.store import Store, check_weights, resolve_base
 
 
 def test_a_directory_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base/config.json").write_text("{}")
+    (tmp_path / "base/model.safetensors").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     assert resolve_base("base") == Path("base")
     assert resolve_base(str(tmp_path / "base")) == tmp_path / "base"
@@ -25,6 +27,59 @@ def test_what_is_no_model_is_not_found(tmp_path: Path) -> None:
     for base in ("./nowhere", "/no/where/at/all", "nowhere"):
         with pytest.raises(NotFound, match=f"no directory {base}"):
             resolve_base(base)
+
+
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("files", "kind", "told"),
+    [
+        ({}, NotFound, r"no model\.safetensors in .*; expected safetensors; fetch the base again"),
+        ({INDEX: '{"weight_map": {"a": "1.safetensors"}}'}, NotFound, r"not there: 1\.safetensors; fetch"),
+        ({INDEX: '{"weight_map": {}}'}, InvalidInput, "got no weight_map"),
+        ({INDEX: '{"weight_map": ["a"]}'}, InvalidInput, "got no weight_map"),
+        ({INDEX: "{"}, InvalidInput, "index.json"),
+        (
+            {INDEX: '{"weight_map": {"a": "1.safetensors"}}', "1.safetensors": "", "model.safetensors": ""},
+            InvalidInput,
+            "an index of 1 other files; expected one of them",
+        ),
+    ],
+)
+def test_a_base_without_its_weights_is_refused_wherever_it_is(
+    tmp_path: Path, files: dict[str, str], kind: type[Exception], told: str
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    for name, text in ({"config.json": "{}"} | files).items():
+        (base / name).write_text(text)
+    url = base.as_uri()
+    for asked in (
+        lambda: resolve_base(str(base)),
+        lambda: resolve_base(url, None, tmp_path / "whole"),
+        lambda: check_weights(str(base), tmp_path / "few"),
+        lambda: check_weights(url, tmp_path / "few"),
+    ):
+        with pytest.raises(kind, match=told):
+            asked()
+
+
+def test_the_settings_of_a_base_are_to_be_had_without_its_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert resolve_base(str(tmp_path), weights=False) == tmp_path
+
+
+@pytest.mark.parametrize("index", [None, "model.safetensors", "1.safetensors"])
+def test_weights_in_one_file_or_by_an_index_are_taken(tmp_path: Path, index: str | None) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    (base / (index or "model.safetensors")).write_bytes(b"")
+    if index:
+        (base / INDEX).write_text(json.dumps({"weight_map": {"a": index, "b": index}}))
+    assert resolve_base(str(base)) == base
+    check_weights(base.as_uri(), tmp_path / "few")
 
 
 def test_a_store_url_is_copied_once_and_again_when_it_changes(tmp_path: Path) -> None:
@@ -56,6 +111,7 @@ def test_a_store_url_is_copied_once_and_again_when_it_changes(tmp_path: Path) ->
 def test_the_hub_is_asked_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub")
     (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
     asked: list[tuple[object, ...]] = []
 
     def download(base: str, **options: object) -> str:

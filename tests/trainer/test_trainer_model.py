@@ -155,24 +155,6 @@ def test_a_base_whose_weights_would_be_made_up_is_refused(tmp_path: Path, weight
         load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("index", "words"),
-    [
-        (None, "no file named model.safetensors in"),
-        ('{"weight_map": {"a": "model-1-of-2.safetensors"}}', "no file named model-1-of-2.safetensors in"),
-        ('{"weight_map": ["a"]}', "is no index of weights"),
-        ("{", "is no index of weights"),
-    ],
-)
-def test_a_base_without_its_files_of_weights_is_refused(tmp_path: Path, index: str | None, words: str) -> None:
-    """By a refusal of the input, after which no worker starts again."""
-    (base(tmp_path, "llama") / "model.safetensors").unlink()
-    if index:
-        (tmp_path / "model.safetensors.index.json").write_text(index)
-    with pytest.raises(InvalidInput, match=f"{words}.*fetch"):
-        load(tmp_path)
-
-
 def test_a_head_of_its_own_is_trained_with_where_the_base_says_tied(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

@@ -12,7 +12,7 @@ import pytest
 
 from buckets import BUCKET, s3_server
 from callwright import spec
-from callwright.errors import InvalidInput
+from callwright.errors import InvalidInput, NotFound
 from callwright.run import Run
 from callwright.store import Store
 from callwright.trainer.stage import keep_refusal, prepare_training, train_run
@@ -129,6 +129,22 @@ def test_a_wrong_input_is_told_before_gpus_are_asked_for(
     with pytest.raises(InvalidInput, match=told):
         prepare_training(run_of(asked, store, tmp_path))
     assert not store.exists("runs/tiny-1/prepared.json")
+
+
+@pytest.mark.parametrize("stage", [prepare_training, train_run])
+@pytest.mark.parametrize("where", ["a folder", "a store"])
+def test_a_base_without_its_weights_is_told_before_gpus_are_asked_for_and_before_ray_starts(
+    tmp_path: Path, document: Callable[..., dict[str, Any]], stage: Callable[[Run], Any], where: str
+) -> None:
+    """Nor are they asked for by copying what there is of them."""
+    base = tiny_model(tmp_path / "base")
+    (base / "model.safetensors").rename(base / "other.safetensors")
+    asked = document(base={"model": str(base) if where == "a folder" else base.as_uri()})
+    run = run_of(asked, Store.open((tmp_path / "store").as_uri()), tmp_path)
+    with pytest.raises(NotFound, match=r"no model\.safetensors in .*; fetch the base again"):
+        stage(run)
+    assert run.store.list() == []
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("starter", ["report", ""])

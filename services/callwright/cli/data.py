@@ -94,7 +94,8 @@ def convert(
     from callwright.datasets.report import Report
     from callwright.datasets.tokenizer import added_tokens, load_tokenizer
 
-    special = special_tokens(added_tokens(load_tokenizer(resolve_base(base, None, root / "cache")))) if base else None
+    tokenizer = load_tokenizer(resolve_base(base, None, root / "cache", weights=False)) if base else None
+    special = special_tokens(added_tokens(tokenizer)) if tokenizer else None
     report = Report()
     written = converting.convert(source, target, to=to, format=format, strict=strict, special=special, report=report)
     said = f"{written} of {report.read} conversations in {to}: {target}"
@@ -220,7 +221,7 @@ def _view(finetune: Path | None, base: str | None, dialect: str | None, preset: 
     revision = document.base.revision if document and not base else None
     base = base or (document.base.model if document else _demo_base(root))
     arguments = document.base.template_arguments if document else {}
-    tokenizer = load_tokenizer(resolve_base(base, revision, root / "cache"))
+    tokenizer = load_tokenizer(resolve_base(base, revision, root / "cache", weights=False))
     choice = choose(dialect, tokenizer, arguments)
     encoder = Encoder(choice.dialect, tokenizer, loss, template_arguments=arguments)
     name = choice.dialect.name

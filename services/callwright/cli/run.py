@@ -107,7 +107,7 @@ def open_run(file: Path, *, store: str | None = None, root: Path = Path(".callwr
     if name is None:
         from callwright.datasets import prepare
 
-        base_dir = resolve_base(base.model, base.revision, root / "cache")
+        base_dir = resolve_base(base.model, base.revision, root / "cache", weights=False)
         corpora_digest = prepare.corpora_digest(finetune.spec.data, base_dir)
         run, earlier = (
             Run(finetune, make(finetune, corpora_digest), opened, root)

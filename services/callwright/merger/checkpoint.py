@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from callwright.errors import InvalidInput, NotFound
-from callwright.store import FileEntry, Store, check_folder, checked_path
+from callwright.store import FileEntry, Store, check_folder
 from callwright.store.documents import MAX_BYTES, read_object
+from callwright.store.model_folder import weight_files
 
 BLOCK_BYTES = 1024 * 1024
 """Largest block that is read and handed on; a few rows of a wide tensor may take more."""
@@ -66,34 +67,13 @@ class Checkpoint:
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Read the headers of the safetensors files of a base model. Raises `NotFound` and `InvalidInput`."""
     config = read_object(check_folder(folder) / "config.json")
-    files = weight_files(folder)
     tensors: dict[str, TensorRef] = {}
-    for file in files:
+    for file in weight_files(folder):
         for tensor in read_header(file):
             if tensor.name in tensors:
                 raise InvalidInput(f"reading the base: {tensor.name} is in {tensors[tensor.name].file} and in {file}")
             tensors[tensor.name] = tensor
     return Checkpoint(folder=folder, tensors=tensors, config=config)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files that make up a model's weights, by its index where it has one."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        placed = read_object(index).get("weight_map")
-        if not isinstance(placed, dict):
-            raise InvalidInput(f"reading the base: {index}: got no weight_map; expected a file for each tensor")
-        names = sorted({checked_path(name, where=str(index)) for name in placed.values()})
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing or not names:
-            raise NotFound(f"reading the base: {index} names files that are not there: {', '.join(missing) or 'none'}")
-        return [folder / name for name in names]
-    single = folder / "model.safetensors"
-    if single.is_file():
-        return [single]
-    found = sorted(path.name for path in folder.glob("*.bin"))
-    advice = "save it with safe_serialization first" if found else "give a directory with model.safetensors"
-    raise NotFound(f"reading the base: no safetensors weights in {folder}; {advice}")
 
 
 def read_local(file: Path, start: int, length: int) -> bytearray:

@@ -1,7 +1,7 @@
 """The object store, and the registry of models in it: versions, manifests, the promoted pointer, a local cache."""
 
 from callwright.store.adapter_config import AdapterConfig
-from callwright.store.base_model import resolve_base
+from callwright.store.base_model import check_weights, resolve_base
 from callwright.store.cache import Cache
 from callwright.store.cache_room import Bound
 from callwright.store.claim import claimed
@@ -34,6 +34,6 @@ from callwright.store.url import located
 __all__ = [
     "PROMOTED", "AdapterConfig", "BaseModelRef", "Bound", "Cache", "FileEntry", "Manifest", "Parity", "Promotion",
     "Registry", "Store", "Template", "UnusedBase", "Verification", "cached_manifest", "cached_paths", "check_folder",
-    "checked_path", "checked_paths", "claimed", "delete_bases", "differing", "fetch", "fetch_file", "fetch_folder",
-    "keep_base", "kept_base", "located", "resolve_base", "served_files", "unused_bases",
+    "check_weights", "checked_path", "checked_paths", "claimed", "delete_bases", "differing", "fetch", "fetch_file",
+    "fetch_folder", "keep_base", "kept_base", "located", "resolve_base", "served_files", "unused_bases",
 ]  # fmt: skip

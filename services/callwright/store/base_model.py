@@ -8,7 +8,7 @@ from pathlib import Path
 
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.store.fetch import WEIGHTS, fetch_folder
-from callwright.store.model_folder import PATTERNS, check_folder
+from callwright.store.model_folder import PATTERNS, check_folder, weight_files
 from callwright.store.storage import Store
 
 _CONFIG = "config.json"
@@ -27,10 +27,33 @@ def resolve_base(
     A directory is used where it is; a store URL is copied once into `cache_dir`; anything else is a Hugging Face id,
     which `huggingface_hub` downloads into `cache_dir` (its own cache when None). Without `weights` only what says how
     the base is made, with its tokenizer, is copied or downloaded. Raises `NotFound` for what is not there,
-    `Unavailable` when a store or the hub does not answer, and `InvalidInput` as `check_folder` does.
+    `Unavailable` when a store or the hub does not answer, and `InvalidInput` as `check_folder` does; with `weights`
+    both as `weight_files` does.
     """
     if "://" in base:
-        return _from_store(base, cache_dir, open_store, weights=weights)
+        found = _from_store(base, cache_dir, open_store, weights=weights)
+    else:
+        found = _from_folder_or_hub(base, revision, cache_dir, weights=weights)
+    if weights:
+        weight_files(found)
+    return found
+
+
+def check_weights(base: str, cache_dir: Path, *, open_store: Callable[[str], Store] = Store.open) -> None:
+    """Raise as `resolve_base` does where files of a base's weights are not there, without copying these.
+
+    A Hugging Face id passes: what the hub lacks is told when it is downloaded.
+    """
+    if is_hub_id(base):
+        return
+    if "://" not in base:
+        resolve_base(base)
+        return
+    settings = resolve_base(base, None, cache_dir, weights=False, open_store=open_store)
+    weight_files(settings, present={entry.key for entry in open_store(base).list()})
+
+
+def _from_folder_or_hub(base: str, revision: str | None, cache_dir: Path | None, *, weights: bool) -> Path:
     path = Path(base).expanduser()
     if path.is_dir():
         return _checked(path, base)

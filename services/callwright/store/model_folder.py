@@ -5,13 +5,14 @@ Weights are safetensors alone. Python (`*.py`) and pickles (`*.bin`, `*.pt`) are
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from callwright.errors import CallwrightError, InvalidInput
-from callwright.store.documents import MAX_BYTES, read_file, read_value
+from callwright.errors import CallwrightError, InvalidInput, NotFound
+from callwright.store.documents import MAX_BYTES, read_file, read_object, read_value
 from callwright.store.files import checked_file
+from callwright.store.paths import checked_path
 
 _log = logging.getLogger(__name__)
 PATTERNS = (
@@ -70,6 +71,38 @@ def is_left_out(path: Path) -> bool:
     except InvalidInput:
         return True
     return False
+
+
+def weight_files(folder: Path, present: Collection[str] | None = None) -> list[Path]:
+    """Return the safetensors files that make up a model's weights, by its index where it has one.
+
+    Raises `NotFound` for one that is not there. `present` are the names of what is there; of a folder that is copied
+    without its weights, what lies where it was copied from. Raises `InvalidInput` for an index that is none, and for
+    weights both in one file and by an index of others: transformers takes the one, vLLM the other.
+    """
+    present = {path.name for path in folder.iterdir() if path.is_file()} if present is None else present
+    single, index = "model.safetensors", "model.safetensors.index.json"
+    if index not in present:
+        if single in present:
+            return [folder / single]
+        pickled = any(name.endswith(".bin") for name in present)
+        advice = "save it with safe_serialization first" if pickled else "expected safetensors; fetch the base again"
+        raise NotFound(f"reading the base: no {single} in {folder}; {advice}")
+    placed = read_object(folder / index).get("weight_map")
+    if not isinstance(placed, dict) or not placed:
+        raise InvalidInput(f"reading the base: {folder / index}: got no weight_map; expected a file for each tensor")
+    names = sorted({checked_path(name, where=str(folder / index)) for name in placed.values()})
+    if single in present and single not in names:
+        raise InvalidInput(
+            f"reading the base: {folder} has {single} and an index of {len(names)} other files; expected one of them, "
+            "as loaders differ in which they take; delete the other"
+        )
+    if missing := [name for name in names if name not in present]:
+        raise NotFound(
+            f"reading the base: {folder / index} names files that are not there: {', '.join(missing)}; "
+            "fetch the base again"
+        )
+    return [folder / name for name in names]
 
 
 def _is_loaded(path: Path) -> bool:

@@ -16,7 +16,7 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, Tr
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from callwright import machine
-from callwright.errors import CallwrightError, Interrupted, InvalidInput, StageFailed
+from callwright.errors import CallwrightError, Interrupted, InvalidInput, NotFound, StageFailed
 from callwright.progress import Advance
 from callwright.run import Run
 from callwright.spec.model import Resources
@@ -37,8 +37,8 @@ def fit(
 ) -> Checkpoint:
     """Train on Ray to the end; returns the last checkpoint.
 
-    Raises `InvalidInput` for what a worker finds impossible, `StageFailed` when the loss is no number or the workers
-    failed more often than allowed, and `Interrupted` when SIGTERM or Ctrl-C stopped it before its end.
+    Raises `InvalidInput` or `NotFound` for what a worker finds impossible, `StageFailed` when the loss is no number or
+    the workers failed more often than allowed, and `Interrupted` when SIGTERM or Ctrl-C stopped it before its end.
     """
     spec, checkpoints = run.finetune.spec, Checkpoints(run.store, run.name)
     with _cluster(spec.resources):
@@ -118,13 +118,13 @@ def _last_checkpoint(metrics: MetricsWriter, checkpoints: Checkpoints, stopped_b
 
 
 def explain(error: TrainingFailedError, *, allowed: int, checkpoints: Checkpoints) -> CallwrightError:
-    """Return the error to raise for `error`, after `allowed` restarts: a worker's own `InvalidInput`, else
-    `StageFailed`.
+    """Return the error to raise for `error`, after `allowed` restarts: a worker's own `InvalidInput` or
+    `NotFound`, else `StageFailed`.
     """
     failures = getattr(error, "worker_failures", {})
     for failure in failures.values():
         for cause in _causes(failure):
-            if isinstance(cause, InvalidInput):
+            if isinstance(cause, InvalidInput | NotFound):
                 return cause
     if failures:
         again = f" again after {allowed} restart{'s' if allowed > 1 else ''}" if allowed else ""

@@ -4,7 +4,6 @@ Owns how a base is loaded, which of its modules are adapted, and how hidden stat
 nothing of data, steps or Ray.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,15 +128,14 @@ def load_model(
 
     With `shards` above 1 the workers of the default process group, as many, share out the base's layers.
 
-    Raises `InvalidInput` for a base that lacks weights, for targets that it does not have, and for quantization that is
-    not possible here.
+    Raises `InvalidInput` for a base whose files lack weights, for targets that it does not have, and for quantization
+    that is not possible here.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     attention.register()
     if device.type == "cpu":
         host_memory.keep_few_kernels()
-    _refuse_missing_files(base_dir)
     with loading(base_dir):
         model, found = AutoModelForCausalLM.from_pretrained(
             base_dir, dtype=resolve_dtype(train.dtype, device), local_files_only=True, ignore_mismatched_sizes=True,
@@ -169,23 +167,6 @@ def load_model(
     if shards > 1:
         shard(adapted.get_base_model(), device, shards)
     return AdaptedModel(adapted, packable and train.packing, bits, train.neftune_alpha, sharded=shards > 1)
-
-
-def _refuse_missing_files(base_dir: Path) -> None:
-    """Raise `InvalidInput` for files of weights that are not there: transformers tells it as it does a disk's error."""
-    files = ["model.safetensors"]
-    index = base_dir / "model.safetensors.index.json"
-    if index.is_file() and not (base_dir / files[0]).is_file():
-        try:
-            places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            files = sorted({str(file) for file in places.values()})
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise InvalidInput(f"loading the base: {index} is no index of weights: {error!r}; fetch it again") from None
-    for file in files:
-        if not (base_dir / file).is_file():
-            raise InvalidInput(
-                f"loading the base: no file named {file} in {base_dir}; expected safetensors; fetch the base again"
-            )
 
 
 def _refuse_made_up(found: Mapping[str, Any], base_dir: Path) -> None:

@@ -43,7 +43,8 @@ def prepare_training(
     """Prepare a run's training elsewhere, or find it prepared. Returns the record, `runs/<run>/prepared.json`.
 
     Writes `runs/<run>/data/`; a base of the hub goes to the store too, see `callwright.store.keep_base`. Raises what
-    `prepare_run` and `resolve_base` raise, and `InvalidInput` for what the base cannot do.
+    `prepare_run` and `resolve_base` raise, weights that are not there included, and `InvalidInput` for what the base
+    cannot do.
     """
     if found := run.read_json(PREPARED):
         return found
@@ -51,6 +52,7 @@ def prepare_training(
         return _record(run, {"trained": True})
     base = run.finetune.spec.base
     keep_base(run.store, run.name, base.model, base.revision, run.cache, on_progress=on_progress)
+    run.check_weights()
     prepared = prepare_run(run, on_progress=on_progress)
     for line in (*prepared.notes, _forecast(run, prepared.folder, elsewhere=True).describe()):
         on_note(f"prepare: {line}")
@@ -75,11 +77,12 @@ def train_run(
     Writes `runs/<run>/adapter/`, `runs/<run>/report.json` and the checkpoints to the store; metrics and the curve to
     `run.workdir`; a line on what is going to be trained to `on_note`. `data` is a folder with `train.arrow` and
     `test.arrow` to train on in place of the document's conversations, which `prepare_training` may have left in the
-    store. Raises `InvalidInput` for what the base or this
+    store. Raises `NotFound` where files of the base's weights are not there, `InvalidInput` for what the base or this
     machine cannot do, and what `driver.fit` raises.
     """
     if _is_trained(run):
         return run.read_json("report.json")
+    run.check_weights()
     is_prepared = data is None and bool(run.read_json(PREPARED))
     if data is None:
         data = fetch_data(run) if is_prepared else prepare_run(run, on_progress=on_progress).folder
