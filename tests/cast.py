@@ -94,6 +94,11 @@ class Play:
         found = self.cluster.get(FINE_TUNE, self.namespace, name)
         return {} if found is None else found.get("status", {})
 
+    def look(self, reconciler: Reconciler, name: str = "weather") -> None:
+        """Have the controller look at a document that it has not seen yet, and do the first thing for it."""
+        reconciler.reconcile(self.namespace, name)
+        reconciler.reconcile(self.namespace, name)
+
     def wait_for(self, phase: str, name: str = "weather") -> Object:
         """The status once it is in `phase`."""
         self.wait_until(lambda: self.status(name).get("phase") == phase, f"phase {phase}", name)

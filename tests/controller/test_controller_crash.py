@@ -114,7 +114,7 @@ def test_deleted_in_any_phase_leaves_nothing(
     play.apply(play.document(**spec))
     play.live(reconciler, until=phase)
     play.apply(play.document("other"))
-    reconciler.reconcile(play.namespace, "other")
+    play.look(reconciler, "other")
     cluster.delete(FINE_TUNE, play.namespace, "weather")
     assert cluster.get(FINE_TUNE, play.namespace, "weather") is None
 
@@ -154,7 +154,7 @@ def test_a_document_of_the_same_name_waits_for_the_objects_of_the_one_before(
     cluster.delete(FINE_TUNE, play.namespace, "weather")
     cluster.delete(JOB, play.namespace, job.replace("-train", "-prepare"))
     play.apply(play.document())
-    reconciler.reconcile(play.namespace, "weather")
+    play.look(reconciler)
     play.turn(but="train")
     reconciler.reconcile(play.namespace, "weather")
     assert "waiting until an earlier RayJob is gone" in play.status()["message"]

@@ -41,6 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, play: Play, reconciler: Reconciler) -
     play.apply(play.document(**EIGHT))
     made = Clock(monkeypatch, play, reconciler)
     run = made.look(0).run or ""
+    made.look(0)
     play.prepared(run)
     play.job("prepare")
     assert made.look(0).gpus is None, "the preparation has none"

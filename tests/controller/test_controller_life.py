@@ -148,6 +148,18 @@ def test_a_hundred_documents_at_once(play: Play, controller: None, cluster: Clus
     kube.wait_until(lambda: left() == [], what=lambda: f"{left()} left")
 
 
+def test_what_is_asked_for_is_seen_before_anything_is_made_for_it(play: Play, reconciler: Reconciler) -> None:
+    """So of a hundred documents that change at once, the last is not silent while the others' objects are made."""
+    play.apply(play.document())
+    for generation in (1, 2):
+        reconciler.reconcile(play.namespace, "weather")
+        seen = play.status()
+        assert (seen["phase"], seen["observedGeneration"]) == ("Pending", generation)
+        assert not any(play.cluster.find(kind, play.namespace) for kind in (CONFIG_MAP, JOB, RAY_JOB))
+        play.change(lora={"rank": 16})
+    assert play.live(reconciler)["run"] == seen["run"]
+
+
 @pytest.mark.parametrize(("promote", "phase"), [("manual", "AwaitingPromotion"), ("never", "Completed")])
 def test_promotion_by_hand_or_not_at_all(play: Play, store: Store, controller: None, promote: str, phase: str) -> None:
     play.apply(play.document(evaluate={"promote": promote}))

@@ -297,7 +297,7 @@ def test_a_tenant_without_its_credentials_is_told_and_not_lent_the_controller_s(
     play = Play(cluster, others[0], Store.open("memory://"))
     play.apply(play.document())
     with pytest.raises(InvalidInput, match="no other credentials are tried") as caught:
-        reconciler.reconcile(play.namespace, "weather")
+        play.look(reconciler)
     reconciler.tell(play.namespace, "weather", caught.value)
     assert "expected the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY" in play.status()["message"]
     assert guarded.asked == set()

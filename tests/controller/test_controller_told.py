@@ -93,7 +93,7 @@ def test_a_namespace_that_goes_is_told_as_what_it_is(play: Play, reconciler: Rec
     play.apply(play.document())
     cluster.delete(kube.NAMESPACE, "", play.namespace)
     with pytest.raises(NotAdmitted, match=r"is being terminated; ask whoever administers the namespace$"):
-        reconciler.reconcile(play.namespace, "weather")
+        play.look(reconciler)
 
 
 def test_a_policy_that_refuses_as_invalid_is_told_and_without_it_the_run_goes_on(
@@ -126,7 +126,7 @@ def test_a_policy_that_refuses_as_invalid_is_told_and_without_it_the_run_goes_on
         kube.wait_until(refused, what=lambda: "a policy that is heeded")
         play.apply(play.document())
         with pytest.raises(NotAdmitted, match="no team is named; change what the webhook or policy objects to"):
-            reconciler.reconcile(play.namespace, "weather")
+            play.look(reconciler)
     finally:
         for kind in (BINDING, POLICY):
             cluster.delete(kind, "", name)

@@ -186,6 +186,8 @@ class Reconciler:
             )
         store = tenancy.run_store(self.config, namespace, finetune.spec.store, before)
         status = status.model_copy(update={"store": store})
+        if before.run != name:
+            return status  # told before anything is made: of many that change at once, each is seen to be seen soon
         run = Run(finetune, namespace, metadata["uid"], name, status.attempt, self.config.of(namespace), store)
         with self._stores.asking(store):
             opened = self.open_store(store, tenancy.credentials(self.config, namespace))
