@@ -77,7 +77,9 @@ def test_whole_life_ends_promoted(play: Play, store: Store, controller: None, cl
     told = [
         event["reason"] for event in cluster.find(EVENT, play.namespace) if event["source"]["component"] == "callwright"
     ]
-    assert sorted(told) == sorted({"Preparing", "Training", "Merging", "Evaluating", "Deploying", "Promoted"})
+    assert sorted(told) == sorted(
+        {"Pending", "Preparing", "Training", "Merging", "Evaluating", "Deploying", "Promoted"}
+    )
 
 
 def test_suspend_holds_and_releases(play: Play, controller: None, cluster: Cluster) -> None:
