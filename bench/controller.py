@@ -1,4 +1,5 @@
-"""The controller with many documents on a real API server: time to the first look at a change, memory, requests.
+"""The controller with many documents on a real API server: time to the first look at a change and until its run's
+first Job is there, memory, requests.
 
 `python bench/controller.py [DOCUMENTS] [CHANGED]` on the cluster of KUBECONFIG, which has KubeRay's kinds; where its
 operator runs, pods of what is changed go to nodes of kwok (`type: kwok`). All documents are promoted; those changed get
@@ -28,7 +29,7 @@ import psutil
 import yaml
 
 from callwright import spec
-from callwright.controller.cluster import FINE_TUNE, Cluster, Kind, KindMissing
+from callwright.controller.cluster import FINE_TUNE, JOB, Cluster, Kind, KindMissing
 from callwright.controller.config import ControllerConfig, Images, PodSize, RunPods
 from callwright.controller.patience import Patience
 from callwright.controller.watch import follow
@@ -92,22 +93,32 @@ def controller(folder: Path) -> Iterator[psutil.Process]:
             process.wait()
 
 
-class Looks(threading.Thread):
-    """Notes when the controller has first looked at each document's newest generation."""
+class FirstSeen(threading.Thread):
+    """Notes when each `key` of the objects of a kind was first seen."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, kind: Kind, key: Callable[[dict[str, Any]], tuple[str, int]]) -> None:
         super().__init__(daemon=True)
-        self._cluster = cluster
-        self.seen: dict[tuple[str, int], float] = {}
+        self._cluster, self._kind, self._key = cluster, kind, key
+        self.at: dict[tuple[str, int], float] = {}
         self.start()
 
     def run(self) -> None:
-        told = follow(
-            self._cluster, FINE_TUNE, NAMESPACE, patience=Patience("the bench's watch"), stop=threading.Event()
-        )
-        for found, _ in told:
-            generation = found.get("status", {}).get("observedGeneration", 0)
-            self.seen.setdefault((found["metadata"]["name"], generation), time.monotonic())
+        patience = Patience("the bench's watch")
+        for found, _ in follow(self._cluster, self._kind, NAMESPACE, patience=patience, stop=threading.Event()):
+            self.at.setdefault(self._key(found), time.monotonic())
+
+
+def looked_at(document: dict[str, Any]) -> tuple[str, int]:
+    return document["metadata"]["name"], document.get("status", {}).get("observedGeneration", 0)
+
+
+def begun(job: dict[str, Any]) -> tuple[str, int]:
+    return job["metadata"]["labels"]["callwright.io/finetune"], 2  # promoted at 1, of which there are no Jobs
+
+
+def spread(seconds: list[float]) -> dict[str, float]:
+    p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
+    return {"median": round(statistics.median(seconds), 2), "p95": round(p95, 2), "worst": round(max(seconds), 2)}
 
 
 def requests(api: kubernetes.client.ApiClient) -> Counter[str]:
@@ -160,37 +171,32 @@ def measure(total: int, changed: int) -> dict[str, Any]:
         status = {"status": promoted(each)}
         cluster.merge(FINE_TUNE, NAMESPACE, each["metadata"]["name"], status, subresource="status")
 
-    def change(each: dict[str, Any]) -> tuple[str, int, float]:
+    def change(each: dict[str, Any]) -> tuple[tuple[str, int], float]:
         name = each["metadata"]["name"]
         began = time.monotonic()
         cluster.merge(FINE_TUNE, NAMESPACE, name, {"spec": {"train": {"steps": 20}}})
-        return name, 2, began
+        return (name, 2), began
 
     with ThreadPoolExecutor(16) as pool, tempfile.TemporaryDirectory() as folder:
         list(pool.map(put, made))
         with controller(Path(folder)) as process:
-            looks = Looks(cluster)
-            wait(lambda: len(looks.seen) >= total, "hear of every document")  # which costs the server seconds of CPU
+            looks, jobs = FirstSeen(cluster, FINE_TUNE, looked_at), FirstSeen(cluster, JOB, begun)
+            wait(lambda: len(looks.at) >= total, "hear of every document")  # which costs the server seconds of CPU
             settle(api)
             resting = process.memory_info().rss
             before, began = requests(api), time.monotonic()
-            changes = list(pool.map(change, made[:changed]))
-            wait(
-                lambda: all((name, generation) in looks.seen for name, generation, _ in changes),
-                "see a look at each change",
-            )
-            seconds = [looks.seen[name, generation] - at for name, generation, at in changes]
+            changes = dict(pool.map(change, made[:changed]))
+            for seen, what in ((looks, "a look at each change"), (jobs, "a Job for each change")):
+                wait(lambda seen=seen: seen.at.keys() >= changes.keys(), f"see {what}")
+            looked, made_first = ([seen.at[key] - at for key, at in changes.items()] for seen in (looks, jobs))
             time.sleep(max(0.0, 60 - (time.monotonic() - began)))
             window, after = time.monotonic() - began, requests(api)
             peak = process.memory_info().rss
-    resources = ("finetunes", "jobs", "rayjobs", "configmaps", "networkpolicies")
+    resources = ("finetunes", "jobs", "rayjobs", "configmaps", "networkpolicies", "events")
     by_resource = {name: after[name] - before[name] for name in resources}
-    p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
     return {
         "documents": total, "changed_at_once": changed,
-        "first_look_seconds": {
-            "median": round(statistics.median(seconds), 2), "p95": round(p95, 2), "worst": round(max(seconds), 2),
-        },
+        "first_look_seconds": spread(looked), "first_job_seconds": spread(made_first),
         "memory_mib": {"resting": resting >> 20, "after_the_changes": peak >> 20},
         "api_requests_in_seconds": round(window), "api_requests": by_resource,
         "api_requests_a_second": round(sum(by_resource.values()) / window, 1),

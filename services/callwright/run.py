@@ -76,15 +76,14 @@ class Run:
         return self._base(weights=False)
 
     def check_weights(self) -> None:
-        """Raise as `resolve_base` does where files of the base's weights are not there, without fetching these."""
-        check_weights(self._where[0], self.cache)
+        """Raise as `resolve_base` does where the base cannot be used for its files of weights; fetches none of them."""
+        check_weights(self._located_base()[0], self.cache)
 
     def _base(self, *, weights: bool) -> Path:
-        return resolve_base(*self._where, self.cache, weights=weights)
+        return resolve_base(*self._located_base(), self.cache, weights=weights)
 
-    @property
-    def _where(self) -> tuple[str, str | None]:
-        """Base and revision, as `resolve_base` takes them."""
+    def _located_base(self) -> tuple[str, str | None]:
+        """Return base and revision as `resolve_base` takes them: where the run's preparation has put it."""
         base = self.finetune.spec.base
         return kept_base(self.store, self.name, base.model, base.revision)
 

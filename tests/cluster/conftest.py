@@ -69,7 +69,7 @@ def store(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Non
             if file.suffix != ".safetensors":
                 store.upload_file(str(file), "callwright", f"bases/without-weights/{file.name}")
             if file.name != "config.json":
-                store.upload_file(str(file), "callwright", f"bases/of-fewer-layers/{file.name}")
+                store.upload_file(str(file), "callwright", f"bases/without-a-layer/{file.name}")
         config = json.loads((folder / "config.json").read_text())
         config["num_hidden_layers"] += 1
         config.pop("layer_types", None)

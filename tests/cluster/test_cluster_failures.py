@@ -104,7 +104,7 @@ def test_an_input_that_is_missing_is_told_before_anything_else_is_asked_for(name
     namespace.kubectl("apply", "-f", "-", stdin=gone)
     try:
         said(namespace, "gone", "Failed: prepare failed")
-        assert ("bases/gone" if what == "gone" else "no model.safetensors") in message(namespace, "gone")
+        assert f"bases/{what}" in message(namespace, "gone")
         assert not namespace.names("rayjobs")
         [job] = namespace.get("jobs", "-l", "callwright.io/finetune=gone")["items"]
         assert job["status"]["failed"] == 1
@@ -113,7 +113,7 @@ def test_an_input_that_is_missing_is_told_before_anything_else_is_asked_for(name
 
 
 def test_a_training_that_fails_says_why_and_gives_its_pods_back(namespace: Namespace, figures: dict[str, Any]) -> None:
-    broken = finetune(namespace, "broken", base={"model": "s3://callwright/bases/of-fewer-layers"})
+    broken = finetune(namespace, "broken", base={"model": "s3://callwright/bases/without-a-layer"})
     namespace.kubectl("apply", "-f", "-", stdin=broken)
     try:
         gone = seconds_until_gone(namespace, lambda: said(namespace, "broken", "Failed: train failed", seconds=300))

@@ -204,7 +204,7 @@ def test_what_is_not_there(copies: tuple[Path, Path], store: Store, tmp_path: Pa
     refused(store, tmp_path / "no", adapter, NotFound, r"no/config\.json: no such file")
     refused(store, base, tmp_path / "no", NotFound, "no directory")
     (base / "model.safetensors").rename(base / "pytorch_model.bin")
-    refused(store, base, adapter, NotFound, r"no model\.safetensors in .*; save it with safe_serialization first")
+    refused(store, base, adapter, NotFound, r"no model\.safetensors and .*; save it with safe_serialization")
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     (base / "pytorch_model.bin").rename(base / "model.safetensors")
     refused(store, base, adapter, InvalidInput, r"adapter_model\.bin; expected adapter_model\.safetensors")

@@ -29,21 +29,30 @@ def test_what_is_no_model_is_not_found(tmp_path: Path) -> None:
             resolve_base(base)
 
 
-INDEX = "model.safetensors.index.json"
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+def placed(*files: str) -> str:
+    """An index of weights in these files."""
+    return json.dumps({"weight_map": {f"tensor {file}": file for file in files}})
 
 
 @pytest.mark.parametrize(
     ("files", "kind", "told"),
     [
-        ({}, NotFound, r"no model\.safetensors in .*; expected safetensors; fetch the base again"),
-        ({INDEX: '{"weight_map": {"a": "1.safetensors"}}'}, NotFound, r"not there: 1\.safetensors; fetch"),
+        ({}, NotFound, "no model.safetensors and no .* there; expected its weights as safetensors"),
+        ({"pytorch_model.bin": ""}, NotFound, "save it with safe_serialization"),
+        ({"deeper/model.safetensors": ""}, NotFound, "no model.safetensors"),
+        ({INDEX: placed("1.safetensors")}, NotFound, r"not there: 1\.safetensors; bring"),
+        ({INDEX: placed("w/1.safetensors"), "w/1.safetensors": ""}, InvalidInput, "names w/1.safetensors; expected"),
+        ({INDEX: placed("1.bin"), "1.bin": ""}, InvalidInput, "names 1.bin; expected safetensors files beside it"),
         ({INDEX: '{"weight_map": {}}'}, InvalidInput, "got no weight_map"),
         ({INDEX: '{"weight_map": ["a"]}'}, InvalidInput, "got no weight_map"),
-        ({INDEX: "{"}, InvalidInput, "index.json"),
+        ({INDEX: placed("1.safetensors"), "1.safetensors": "", SINGLE: ""}, InvalidInput, "an index of 1 files"),
         (
-            {INDEX: '{"weight_map": {"a": "1.safetensors"}}', "1.safetensors": "", "model.safetensors": ""},
+            {INDEX: placed("1.safetensors", SINGLE), "1.safetensors": "", SINGLE: ""},
             InvalidInput,
-            "an index of 1 other files; expected one of them",
+            "an index of 2 files",
         ),
     ],
 )
@@ -53,6 +62,7 @@ def test_a_base_without_its_weights_is_refused_wherever_it_is(
     base = tmp_path / "base"
     base.mkdir()
     for name, text in ({"config.json": "{}"} | files).items():
+        (base / name).parent.mkdir(exist_ok=True)
         (base / name).write_text(text)
     url = base.as_uri()
     for asked in (
@@ -61,8 +71,9 @@ def test_a_base_without_its_weights_is_refused_wherever_it_is(
         lambda: check_weights(str(base), tmp_path / "few"),
         lambda: check_weights(url, tmp_path / "few"),
     ):
-        with pytest.raises(kind, match=told):
+        with pytest.raises(kind, match=told) as refused:
             asked()
+        assert str(base) in str(refused.value), "and no folder of a cache"
 
 
 def test_the_settings_of_a_base_are_to_be_had_without_its_weights(tmp_path: Path) -> None:
@@ -77,7 +88,7 @@ def test_weights_in_one_file_or_by_an_index_are_taken(tmp_path: Path, index: str
     (base / "config.json").write_text("{}")
     (base / (index or "model.safetensors")).write_bytes(b"")
     if index:
-        (base / INDEX).write_text(json.dumps({"weight_map": {"a": index, "b": index}}))
+        (base / INDEX).write_text(placed(index))
     assert resolve_base(str(base)) == base
     check_weights(base.as_uri(), tmp_path / "few")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from callwright.cli import models
-from callwright.errors import Conflict
+from callwright.errors import Conflict, NotFound, Unavailable
 from callwright.store import Store, claimed, delete_bases, keep_base, kept_base, resolve_base, unused_bases
 from hub import COMMIT, serving_hub
 
@@ -44,6 +44,25 @@ def test_a_base_of_the_hub_is_kept_once_and_found_by_its_runs(tmp_path: Path, mo
     assert kept_base(store, "three", "owner/model", "main") == ("owner/model", "main")
     store.delete(key)
     assert kept_base(store, "two", "owner/model", "main") == ("owner/model", "main")
+
+
+def test_weights_that_a_hub_does_not_bring_are_no_fault_of_the_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose settings are in the cache; where it answers, and has none, that is told."""
+    from huggingface_hub import constants
+
+    folder, cache = tmp_path / "hub", tmp_path / "cache"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with serving_hub("owner/model", folder) as (url, _):
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+        resolve_base("owner/model", None, cache, weights=False)
+        with pytest.raises(NotFound, match=r"reading the base owner/model: no model\.safetensors"):
+            resolve_base("owner/model", None, cache)
+    with pytest.raises(Unavailable, match="owner/model; the hub does not answer"):
+        resolve_base("owner/model", None, cache)
 
 
 @pytest.mark.parametrize("base", ["s3://bucket/base", "/models/base", "./base"])

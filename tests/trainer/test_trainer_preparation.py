@@ -141,7 +141,7 @@ def test_a_base_without_its_weights_is_told_before_gpus_are_asked_for_and_before
     (base / "model.safetensors").rename(base / "other.safetensors")
     asked = document(base={"model": str(base) if where == "a folder" else base.as_uri()})
     run = run_of(asked, Store.open((tmp_path / "store").as_uri()), tmp_path)
-    with pytest.raises(NotFound, match=r"no model\.safetensors in .*; fetch the base again"):
+    with pytest.raises(NotFound, match=f"reading the base {asked['spec']['base']['model']}: no model.safetensors"):
         stage(run)
     assert run.store.list() == []
     assert not list((tmp_path / "cache").rglob("*.safetensors"))

@@ -148,7 +148,7 @@ class Reconciler:
         return self.cluster.merge(FINE_TUNE, metadata["namespace"], metadata["name"], patch)
 
     def _next(self, document: Object, status: Status, *, now: str) -> Status:
-        """Return the status after the next thing has been done for the document's run."""
+        """Return the status after the next thing has been done for the document's run; of a new run, its beginning."""
         metadata = document["metadata"]
         namespace, generation = metadata["namespace"], metadata["generation"]
         before = status
@@ -187,7 +187,7 @@ class Reconciler:
         store = tenancy.run_store(self.config, namespace, finetune.spec.store, before)
         status = status.model_copy(update={"store": store})
         if before.run != name:
-            return status  # told before anything is made: of many that change at once, each is seen to be seen soon
+            return status  # told before anything is made, so that of many that ask for a run at once none is silent
         run = Run(finetune, namespace, metadata["uid"], name, status.attempt, self.config.of(namespace), store)
         with self._stores.asking(store):
             opened = self.open_store(store, tenancy.credentials(self.config, namespace))

@@ -5,6 +5,7 @@ Trainer, merger and server load their bases by it. Knows nothing of what is in t
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.store.fetch import WEIGHTS, fetch_folder
@@ -28,19 +29,19 @@ def resolve_base(
     which `huggingface_hub` downloads into `cache_dir` (its own cache when None). Without `weights` only what says how
     the base is made, with its tokenizer, is copied or downloaded. Raises `NotFound` for what is not there,
     `Unavailable` when a store or the hub does not answer, and `InvalidInput` as `check_folder` does; with `weights`
-    both as `weight_files` does.
+    also what `weight_files` raises.
     """
     if "://" in base:
         found = _from_store(base, cache_dir, open_store, weights=weights)
     else:
         found = _from_folder_or_hub(base, revision, cache_dir, weights=weights)
     if weights:
-        weight_files(found)
+        weight_files(found, base=base)
     return found
 
 
 def check_weights(base: str, cache_dir: Path, *, open_store: Callable[[str], Store] = Store.open) -> None:
-    """Raise as `resolve_base` does where files of a base's weights are not there, without copying these.
+    """Raise as `resolve_base` does where a base cannot be used for its files of weights, without copying these.
 
     A Hugging Face id passes: what the hub lacks is told when it is downloaded.
     """
@@ -50,7 +51,7 @@ def check_weights(base: str, cache_dir: Path, *, open_store: Callable[[str], Sto
         resolve_base(base)
         return
     settings = resolve_base(base, None, cache_dir, weights=False, open_store=open_store)
-    weight_files(settings, present={entry.key for entry in open_store(base).list()})
+    weight_files(settings, present={entry.key for entry in open_store(base).list()}, base=base)
 
 
 def _from_folder_or_hub(base: str, revision: str | None, cache_dir: Path | None, *, weights: bool) -> Path:
@@ -102,6 +103,9 @@ def _from_hub(base: str, revision: str | None, cache_dir: Path | None, *, weight
             base, revision=revision, cache_dir=cache_dir, allow_patterns=[*PATTERNS],
             ignore_patterns=None if weights else [f"*{WEIGHTS}"],
         )  # fmt: skip
+        if weights and not any(Path(path).glob(f"*{WEIGHTS}")):
+            with TemporaryDirectory() as empty:  # where the hub does not answer, it was what the cache has
+                snapshot_download(base, revision=revision, cache_dir=empty, allow_patterns=[_CONFIG])
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise NotFound(f"finding the base: no directory {base} and not on the hub: {_first_line(error)}") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

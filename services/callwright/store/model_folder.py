@@ -73,36 +73,41 @@ def is_left_out(path: Path) -> bool:
     return False
 
 
-def weight_files(folder: Path, present: Collection[str] | None = None) -> list[Path]:
+def weight_files(folder: Path, present: Collection[str] | None = None, *, base: str = "") -> list[Path]:
     """Return the safetensors files that make up a model's weights, by its index where it has one.
 
-    Raises `NotFound` for one that is not there. `present` are the names of what is there; of a folder that is copied
-    without its weights, what lies where it was copied from. Raises `InvalidInput` for an index that is none, and for
-    weights both in one file and by an index of others: transformers takes the one, vLLM the other.
+    `present` names the files that there are, where those of the weights were not copied to `folder`; `base` is what
+    errors call the model. Raises `NotFound` for files that are not there, and `InvalidInput` for an index that names
+    other than safetensors beside it, or none, and for an index beside a whole model.safetensors: transformers would
+    take that file, the merger and vLLM those that the index names.
     """
-    present = {path.name for path in folder.iterdir() if path.is_file()} if present is None else present
-    single, index = "model.safetensors", "model.safetensors.index.json"
-    if index not in present:
-        if single in present:
+    taken = {each for each in (_names(folder) if present is None else present) if is_taken(each)}
+    where, single, index = f"reading the base {base or folder}", "model.safetensors", "model.safetensors.index.json"
+    if index not in taken:
+        if single in taken:
             return [folder / single]
-        pickled = any(name.endswith(".bin") for name in present)
-        advice = "save it with safe_serialization first" if pickled else "expected safetensors; fetch the base again"
-        raise NotFound(f"reading the base: no {single} in {folder}; {advice}")
-    placed = read_object(folder / index).get("weight_map")
-    if not isinstance(placed, dict) or not placed:
-        raise InvalidInput(f"reading the base: {folder / index}: got no weight_map; expected a file for each tensor")
-    names = sorted({checked_path(name, where=str(folder / index)) for name in placed.values()})
-    if single in present and single not in names:
-        raise InvalidInput(
-            f"reading the base: {folder} has {single} and an index of {len(names)} other files; expected one of them, "
-            "as loaders differ in which they take; delete the other"
-        )
-    if missing := [name for name in names if name not in present]:
         raise NotFound(
-            f"reading the base: {folder / index} names files that are not there: {', '.join(missing)}; "
-            "fetch the base again"
+            f"{where}: no {single} and no {index} there; expected its weights as safetensors; save it with "
+            "safe_serialization, or choose another base"
         )
+    placed = read_object(folder / index, f"{base or folder}/{index}").get("weight_map")
+    if not isinstance(placed, dict) or not placed:
+        raise InvalidInput(f"{where}: {index}: got no weight_map, or an empty one; expected a file for each tensor")
+    names = sorted({checked_path(name, where=f"{base or folder}: {index}") for name in placed.values()})
+    if odd := [name for name in names if "/" in name or not name.endswith(".safetensors")]:
+        raise InvalidInput(f"{where}: {index} names {', '.join(odd)}; expected safetensors files beside it")
+    if single in taken and names != [single]:
+        raise InvalidInput(
+            f"{where}: got {single} and an index of {len(names)} files; expected one of the two, as loaders differ in "
+            "which they take; put the base with one of them into a folder or a store of your own"
+        )
+    if missing := [name for name in names if name not in taken]:
+        raise NotFound(f"{where}: {index} names files that are not there: {', '.join(missing)}; bring them there")
     return [folder / name for name in names]
+
+
+def _names(folder: Path) -> Iterator[str]:
+    return (path.name for path in folder.iterdir() if path.is_file())
 
 
 def _is_loaded(path: Path) -> bool:
