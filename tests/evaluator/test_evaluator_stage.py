@@ -341,10 +341,12 @@ def test_a_job_that_is_ended_keeps_the_answers_that_it_has(tmp_path: Path, store
     with OpenAIServer(answer) as server:
         command = [sys.executable, "-m", "callwright.evaluator", "--spec", str(path), "--run", "m-0123"]
         command += ["--store", store.url, "--base-url", server.base_url, "--workdir", str(tmp_path)]
-        with subprocess.Popen(command) as process:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             assert asked.wait(120)
             process.terminate()
+            _, said = process.communicate()
         assert process.returncode == 143
+        assert said.splitlines()[-1].startswith("error: evaluating: stopped by SIGTERM; the answers so far are kept")
     assert kept_answers(store) == 5
 
 

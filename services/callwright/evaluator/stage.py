@@ -7,15 +7,18 @@ The same on a laptop and on a cluster. The caller serves the models and promotes
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from callwright.datasets import mixing
 from callwright.datasets.conversation import Conversation
 from callwright.datasets.formats.row import RowError
-from callwright.errors import CallwrightError, InvalidInput, NotFound, Unavailable
+from callwright.errors import CallwrightError, Interrupted, InvalidInput, NotFound, Unavailable
 from callwright.evaluator import findings, sets
 from callwright.evaluator.decision import stored_at
 from callwright.evaluator.evaluation import evaluate_async
@@ -58,7 +61,7 @@ def evaluate_run(
     report is otherwise taken from the store. All models are asked beside each other. What an interrupted evaluation
     carries on from is kept in `run.workdir` and, of each model, in the store, for another machine. `rows` replaces the
     document's sets. The caller promotes, or raises `GateFailed` with `findings.gate.message`. Raises `Unavailable`
-    where the endpoint answered too little for a decision.
+    where the endpoint answered too little for a decision, and `Interrupted` on SIGTERM, with the answers kept.
     """
     finetune, store, version = run.finetune, run.store, version or run.version
     store.delete_keys([stored_at(run.name)])  # an earlier decision is not this one's, should it not be reached
@@ -105,7 +108,7 @@ def evaluate_run(
     async def measure_all() -> list[Report]:
         return await asyncio.gather(*(measure(heading, *model) for heading, model in models.items()))
 
-    made = dict(zip(models, asyncio.run(measure_all()), strict=True))
+    made = dict(zip(models, _run_until_told(measure_all()), strict=True))
     candidate, promoted = made["candidate"], made.get("promoted", promoted)
     in_order = {"base": made.get("base"), "promoted": promoted, "candidate": candidate}
     reports = {heading: report for heading, report in in_order.items() if report}
@@ -114,6 +117,28 @@ def evaluate_run(
     findings.store_findings(store, run.name, found)
     findings.store_figures(store, run.model, version, run.name, found)
     return found
+
+
+def _run_until_told(work: Coroutine[Any, Any, list[Report]]) -> list[Report]:
+    """Run `work`; SIGTERM cancels it, as asyncio does it for Ctrl-C: an exception that a handler raises can come
+    anywhere in the loop, and get lost there.
+    """
+
+    async def cancellable() -> list[Report]:
+        task = asyncio.current_task()
+        if task and on_main_thread:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        return asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        raise Interrupted("evaluating: stopped by SIGTERM; the answers so far are kept", signal.SIGTERM) from None
+    finally:
+        if on_main_thread:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @asynccontextmanager
