@@ -73,7 +73,7 @@ def store(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Non
         config = json.loads((folder / "config.json").read_text())
         config["num_hidden_layers"] += 1
         config.pop("layer_types", None)
-        store.put_object(Bucket="callwright", Key="bases/of-fewer-layers/config.json", Body=json.dumps(config))
+        store.put_object(Bucket="callwright", Key="bases/without-a-layer/config.json", Body=json.dumps(config))
 
 
 @pytest.fixture(scope="module")

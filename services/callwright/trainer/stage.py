@@ -77,8 +77,8 @@ def train_run(
     Writes `runs/<run>/adapter/`, `runs/<run>/report.json` and the checkpoints to the store; metrics and the curve to
     `run.workdir`; a line on what is going to be trained to `on_note`. `data` is a folder with `train.arrow` and
     `test.arrow` to train on in place of the document's conversations, which `prepare_training` may have left in the
-    store. Raises as `resolve_base` does for the base's weights, `InvalidInput` for what the base or this
-    machine cannot do, and what `driver.fit` raises.
+    store. Raises as `resolve_base` does for the base's weights, `InvalidInput` for what the base or this machine cannot
+    do, and what `driver.fit` raises.
     """
     if _is_trained(run):
         return run.read_json("report.json")
