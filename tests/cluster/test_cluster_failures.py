@@ -116,7 +116,7 @@ def test_a_training_that_fails_says_why_and_gives_its_pods_back(namespace: Names
     broken = finetune(namespace, "broken", base={"model": "s3://callwright/bases/without-a-layer"})
     namespace.kubectl("apply", "-f", "-", stdin=broken)
     try:
-        gone = seconds_until_gone(namespace, lambda: said(namespace, "broken", "Failed: train failed", seconds=300))
+        gone = seconds_until_gone(namespace, lambda: said(namespace, "broken", "Failed: train failed", seconds=600))
         figures["seconds until a failed training's workers are gone"] = round(gone)
         assert "lacks model.layers.1" in message(namespace, "broken")
         assert gone <= 30

@@ -103,11 +103,11 @@ def test_a_training_that_is_refused_is_not_tried_again(play: Play, reconciler: R
     run = play.live(reconciler, until="Training", but="train")["run"]
     head = play.child(RAY_JOB, "train")["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert {"name": "CALLWRIGHT_REFUSALS", "value": "report"} in head["env"]
-    play.refused(run, "loading the base: no file named model.safetensors")
+    play.refused(run, "reading the base s3://b/base: no model.safetensors")
     play.ray_job("Complete", "SUCCEEDED")
     status = look(reconciler, play)
     assert (status["phase"], condition(status, "Trained")) == ("Failed", ("False", "InvalidInput"))
-    assert "train failed: InvalidInput: loading the base: no file named model.safetensors" in status["message"]
+    assert "train failed: InvalidInput: reading the base s3://b/base: no model.safetensors" in status["message"]
     assert look(reconciler, play) == status
     assert len(play.cluster.find(RAY_JOB, play.namespace)) == 1
     play.change(resources={"memoryPerWorker": "64Gi"})

@@ -247,6 +247,33 @@ def test_answers_are_kept_while_an_evaluation_goes_on(tmp_path: Path, store: Sto
         assert run(one_by_one(document(tmp_path)), server, store).accuracy == 0.9
 
 
+def test_answers_that_a_store_is_slow_to_keep_replace_no_later_ones(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stage, "_KEPT_SECONDS", 0.01)
+    asked, put = itertools.count(), store.put_bytes
+    begun, taken = threading.Event(), threading.Event()
+
+    def put_slowly(key: str, data: bytes, **options: Any) -> str:
+        if f"/{stage.JOURNALS}/" in key and not begun.is_set():
+            begun.set()
+            taken.wait(60)
+        return put(key, data, **options)
+
+    def answer(body: dict[str, Any]) -> Any:
+        match next(asked):
+            case 5:
+                assert begun.wait(60)
+            case 9:
+                threading.Timer(0.5, taken.set).start()
+        return knowing(9)(body)
+
+    monkeypatch.setattr(store, "put_bytes", put_slowly)
+    with OpenAIServer(answer) as server:
+        assert run(one_by_one(document(tmp_path)), server, store).accuracy == 0.9
+    assert kept_answers(store) == 10
+
+
 def test_models_are_asked_beside_each_other(tmp_path: Path, store: Store):
     """The base's first answer comes after the candidate's first question."""
     publish(store, "v1")
@@ -344,7 +371,7 @@ def test_a_job_that_is_ended_keeps_the_answers_that_it_has(tmp_path: Path, store
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             assert asked.wait(120)
             process.terminate()
-            _, said = process.communicate()
+            _, said = process.communicate(timeout=120)
         assert process.returncode == 143
         assert said.splitlines()[-1].startswith("error: evaluating: stopped by SIGTERM; the answers so far are kept")
     assert kept_answers(store) == 5

@@ -240,6 +240,7 @@ def test_a_replica_killed_in_a_stream_ends_that_stream_alone(stack: Stack) -> No
         opened: list[Open] = []
         # A replica runs a while before HAProxy knows it, and until then the one that it replaces answers.
         while len({stream.pid for stream in opened if stream.version == "v2"}) < 2:
+            assert len(opened) < 500, "Serve gives every stream to one replica"
             opened.append(streams.enter_context(stack.stream()))
         killed = opened[-1].pid
         others = [stream for stream in opened if stream.pid != killed]

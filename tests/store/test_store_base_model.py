@@ -30,6 +30,7 @@ def test_what_is_no_model_is_not_found(tmp_path: Path) -> None:
 
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 4400000000\n"
 
 
 def placed(*files: str) -> str:
@@ -42,10 +43,20 @@ def placed(*files: str) -> str:
     [
         ({}, NotFound, "no model.safetensors and no .* there; expected its weights as safetensors"),
         ({"pytorch_model.bin": ""}, NotFound, "save it with safe_serialization"),
+        (
+            {"adapter_config.json": "{}", "adapter_model.safetensors": ""},
+            NotFound,
+            "it is an adapter; expected a whole",
+        ),
+        ({SINGLE: "", "tokenizer.json": POINTER}, InvalidInput, "tokenizer.json: got a pointer of Git LFS"),
+        ({SINGLE: POINTER}, InvalidInput, "model.safetensors: got a pointer of Git LFS in place of the file; run"),
+        ({INDEX: placed("1.safetensors"), "1.safetensors": POINTER}, InvalidInput, "got a pointer of Git LFS"),
+        ({INDEX: placed("1.safetensors", "2.safetensors"), SINGLE: ""}, InvalidInput, f"is there; delete {INDEX}"),
         ({"deeper/model.safetensors": ""}, NotFound, "no model.safetensors"),
         ({INDEX: placed("1.safetensors")}, NotFound, r"not there: 1\.safetensors; bring"),
         ({INDEX: placed("w/1.safetensors"), "w/1.safetensors": ""}, InvalidInput, "names w/1.safetensors; expected"),
         ({INDEX: placed("1.bin"), "1.bin": ""}, InvalidInput, "names 1.bin; expected safetensors files beside it"),
+        ({INDEX: "{"}, InvalidInput, f"/{INDEX}: line 1: not JSON"),
         ({INDEX: '{"weight_map": {}}'}, InvalidInput, "got no weight_map"),
         ({INDEX: '{"weight_map": ["a"]}'}, InvalidInput, "got no weight_map"),
         ({INDEX: placed("1.safetensors"), "1.safetensors": "", SINGLE: ""}, InvalidInput, "an index of 1 files"),

@@ -49,20 +49,35 @@ def test_a_base_of_the_hub_is_kept_once_and_found_by_its_runs(tmp_path: Path, mo
 def test_weights_that_a_hub_does_not_bring_are_no_fault_of_the_base(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whose settings are in the cache; where it answers, and has none, that is told."""
+    """Whose settings are in the cache, and perhaps a part of the weights."""
     from huggingface_hub import constants
 
     folder, cache = tmp_path / "hub", tmp_path / "cache"
     folder.mkdir()
-    (folder / "config.json").write_text("{}")
+    index = {"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}
+    files = {"config.json": "{}", "model.safetensors.index.json": json.dumps(index)}
+    for name, text in (files | {"1.safetensors": "one", "2.safetensors": "two"}).items():
+        (folder / name).write_text(text)
     with serving_hub("owner/model", folder) as (url, _):
         monkeypatch.setattr(constants, "ENDPOINT", url)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
-        resolve_base("owner/model", None, cache, weights=False)
-        with pytest.raises(NotFound, match=r"reading the base owner/model: no model\.safetensors"):
-            resolve_base("owner/model", None, cache)
+        settings = resolve_base("owner/model", None, cache, weights=False)
     with pytest.raises(Unavailable, match="owner/model; the hub does not answer"):
         resolve_base("owner/model", None, cache)
+    (settings / "1.safetensors").write_text("one")
+    with pytest.raises(Unavailable, match="owner/model; the hub does not answer"):
+        resolve_base("owner/model", None, cache)
+
+
+def test_a_base_of_the_hub_without_weights_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    (tmp_path / "config.json").write_text("{}")
+    with serving_hub("owner/model", tmp_path) as (url, _):
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+        with pytest.raises(NotFound, match=r"reading the base owner/model: no model\.safetensors"):
+            resolve_base("owner/model", None, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("base", ["s3://bucket/base", "/models/base", "./base"])

@@ -1,4 +1,4 @@
-"""The driver's own Ray, where no cluster is joined."""
+"""The driver's own Ray, where no cluster is joined, and what it makes of workers' errors."""
 
 import os
 import subprocess
@@ -6,6 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from ray.train.v2.api.exceptions import WorkerGroupError
+
+from callwright.errors import CallwrightError, InvalidInput, NotFound, StageFailed, Unavailable
+from callwright.store import Store
+from callwright.trainer.checkpoints import Checkpoints
+from callwright.trainer.driver import explain
 
 STARTS = """
 import psutil, ray
@@ -31,3 +37,17 @@ def test_a_local_ray_listens_on_loopback_alone() -> None:
         [sys.executable, "-c", STARTS], env=environment, capture_output=True, text=True, timeout=200, check=False
     )
     assert (done.returncode, done.stdout.strip().splitlines()[-1:]) == (0, ["[]"]), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cause", "final"),
+    [(InvalidInput("no such rank"), True), (NotFound("no weights"), True), (Unavailable("no answer"), False)],
+)
+def test_what_no_restart_can_mend_is_a_worker_s_own_word(tmp_path: Path, cause: CallwrightError, final: bool) -> None:
+    """As it was raised, somewhere below what Ray makes of it: another Ray cluster would come to the same."""
+    failure = RuntimeError("a worker failed")
+    failure.__cause__ = cause
+    checkpoints = Checkpoints(Store.open(tmp_path.as_uri()), "m-0123")
+    told = explain(WorkerGroupError("", {1: failure}), allowed=3, checkpoints=checkpoints)
+    assert (told is cause) == final
+    assert isinstance(told, StageFailed) != final

@@ -106,7 +106,12 @@ def evaluate_run(
             )
 
     async def measure_all() -> list[Report]:
-        return await asyncio.gather(*(measure(heading, *model) for heading, model in models.items()))
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(measure(heading, *model)) for heading, model in models.items()]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     made = dict(zip(models, _run_until_told(measure_all()), strict=True))
     candidate, promoted = made["candidate"], made.get("promoted", promoted)
@@ -147,12 +152,18 @@ async def _kept(store: Store, key: str, journal: Path) -> AsyncIterator[None]:
     machine that is lost keeps nothing.
     """
 
+    putting = threading.Lock()  # a thread goes on when its task is cancelled
+
+    def put() -> None:
+        with putting:
+            if journal.is_file():
+                store.put_bytes(key, journal.read_bytes())
+
     async def keep() -> None:
         while True:
             await asyncio.sleep(_KEPT_SECONDS)
-            if journal.is_file():
-                with suppress(CallwrightError):  # it is tried again
-                    await asyncio.to_thread(store.put_bytes, key, journal.read_bytes())
+            with suppress(CallwrightError):  # it is tried again
+                await asyncio.to_thread(put)
 
     if not journal.exists() and store.exists(key):
         store.get_file(key, journal)
@@ -161,8 +172,7 @@ async def _kept(store: Store, key: str, journal: Path) -> AsyncIterator[None]:
         yield
     finally:
         keeping.cancel()
-        if journal.is_file():
-            store.put_file(key, journal)
+        put()
 
 
 def _rows(run: Run, on_note: Callable[[str], None]) -> list[Row]:

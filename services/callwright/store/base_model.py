@@ -5,11 +5,10 @@ Trainer, merger and server load their bases by it. Knows nothing of what is in t
 
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from callwright.errors import InvalidInput, NotFound, Unavailable
 from callwright.store.fetch import WEIGHTS, fetch_folder
-from callwright.store.model_folder import PATTERNS, check_folder, weight_files
+from callwright.store.model_folder import LARGEST_POINTER, PATTERNS, check_folder, check_no_pointer, weight_files
 from callwright.store.storage import Store
 
 _CONFIG = "config.json"
@@ -50,8 +49,11 @@ def check_weights(base: str, cache_dir: Path, *, open_store: Callable[[str], Sto
     if "://" not in base:
         resolve_base(base)
         return
-    settings = resolve_base(base, None, cache_dir, weights=False, open_store=open_store)
-    weight_files(settings, present={entry.key for entry in open_store(base).list()}, base=base)
+    settings, store = resolve_base(base, None, cache_dir, weights=False, open_store=open_store), open_store(base)
+    sizes = {entry.key: entry.size for entry in store.list()}
+    for file in weight_files(settings, present=sizes, base=base):
+        if sizes[file.name] <= LARGEST_POINTER:
+            check_no_pointer(store.get_bytes(file.name), f"{base}/{file.name}")
 
 
 def _from_folder_or_hub(base: str, revision: str | None, cache_dir: Path | None, *, weights: bool) -> Path:
@@ -74,7 +76,7 @@ def is_hub_id(base: str) -> bool:
 def _checked(path: Path, base: str) -> Path:
     if not (path / _CONFIG).is_file():
         raise NotFound(f"finding the base: {base} has no config.json; expected a model's directory")
-    return check_folder(path)
+    return check_folder(path, base)
 
 
 def _from_store(url: str, cache_dir: Path | None, open_store: Callable[[str], Store], *, weights: bool) -> Path:
@@ -83,7 +85,7 @@ def _from_store(url: str, cache_dir: Path | None, open_store: Callable[[str], St
     store = open_store(url)
     if not store.exists(_CONFIG):
         raise NotFound(f"finding the base: {url} has no config.json; expected a model's files below it")
-    return check_folder(fetch_folder(store, "", cache_dir, "base", weights=weights))
+    return check_folder(fetch_folder(store, "", cache_dir, "base", weights=weights), url)
 
 
 def _from_hub(base: str, revision: str | None, cache_dir: Path | None, *, weights: bool) -> Path:
@@ -103,9 +105,6 @@ def _from_hub(base: str, revision: str | None, cache_dir: Path | None, *, weight
             base, revision=revision, cache_dir=cache_dir, allow_patterns=[*PATTERNS],
             ignore_patterns=None if weights else [f"*{WEIGHTS}"],
         )  # fmt: skip
-        if weights and not any(Path(path).glob(f"*{WEIGHTS}")):
-            with TemporaryDirectory() as empty:  # where the hub does not answer, it was what the cache has
-                snapshot_download(base, revision=revision, cache_dir=empty, allow_patterns=[_CONFIG])
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise NotFound(f"finding the base: no directory {base} and not on the hub: {_first_line(error)}") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

@@ -27,6 +27,9 @@ _LOADED = (
 """Of these, files that loaders take by their names."""
 WITHOUT_CODE = {"trust_remote_code": False}
 """What every loader is told. Said, it is no question that a terminal could answer with yes."""
+LARGEST_POINTER = 1024
+"""Bytes of the largest file that Git LFS puts in the place of another (its specification's bound)."""
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _CODE = (".py", ".pyc", ".pyd", ".so", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 
 
@@ -43,18 +46,23 @@ def is_code(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in _CODE
 
 
-def check_folder(folder: Path) -> Path:
-    """`folder`, if the files that are taken of it are regular ones, within it, and what is loaded is within bounds.
+def check_folder(folder: Path, base: str = "") -> Path:
+    """`folder`, if the files that are taken of it are regular ones, within it, and what is loaded is within bounds and
+    no pointer of Git LFS.
 
     Of Hugging Face's cache the snapshots are links to blobs of the same repository, which are within it. A file over a
-    bound that nobody loads, such as somebody's results, is named in the log. Raises `InvalidInput` by the file's name.
+    bound that nobody loads, such as somebody's results, is named in the log. Raises `InvalidInput` by the file's name
+    below `base`, which is what errors call the folder.
     """
     real = folder.resolve()
     cached = real.parent.name == "snapshots" and (real.parent.parent / "blobs").is_dir()
     for path in _taken(folder):
         checked_file(path, within=real.parent.parent if cached else real)
+        name = f"{base or folder}/{path.relative_to(folder).as_posix()}"
+        if path.is_file() and path.stat().st_size <= LARGEST_POINTER:
+            check_no_pointer(path.read_bytes(), name)
         try:
-            _check_bounds(path)
+            _check_bounds(path, name)
         except InvalidInput as error:
             if _is_loaded(path):
                 raise
@@ -62,12 +70,21 @@ def check_folder(folder: Path) -> Path:
     return folder
 
 
+def check_no_pointer(content: bytes, name: str) -> None:
+    """Raise `InvalidInput` where a file has the content of a pointer, which Git LFS leaves where it has not fetched."""
+    if content.startswith(_POINTER):
+        raise InvalidInput(
+            f"reading {name}: got a pointer of Git LFS in place of the file; run `git lfs pull` where it was cloned, "
+            "and copy it again"
+        )
+
+
 def is_left_out(path: Path) -> bool:
     """Return whether a file that nobody loads is over a bound, and so in no version."""
     if _is_loaded(path):
         return False
     try:
-        _check_bounds(path)
+        _check_bounds(path, path.name)
     except InvalidInput:
         return True
     return False
@@ -86,6 +103,8 @@ def weight_files(folder: Path, present: Collection[str] | None = None, *, base: 
     if index not in taken:
         if single in taken:
             return [folder / single]
+        if "adapter_config.json" in taken:
+            raise NotFound(f"{where}: it is an adapter; expected a whole model: the base that the adapter was made for")
         raise NotFound(
             f"{where}: no {single} and no {index} there; expected its weights as safetensors; save it with "
             "safe_serialization, or choose another base"
@@ -97,9 +116,10 @@ def weight_files(folder: Path, present: Collection[str] | None = None, *, base: 
     if odd := [name for name in names if "/" in name or not name.endswith(".safetensors")]:
         raise InvalidInput(f"{where}: {index} names {', '.join(odd)}; expected safetensors files beside it")
     if single in taken and names != [single]:
+        stale = f", none of which is there; delete {index}" if taken.isdisjoint(names) else ""
         raise InvalidInput(
-            f"{where}: got {single} and an index of {len(names)} files; expected one of the two, as loaders differ in "
-            "which they take; put the base with one of them into a folder or a store of your own"
+            f"{where}: got {single} and an index of {len(names)} files{stale}; expected one of the two, as loaders "
+            "differ in which they take; put the base with one of them into a folder or a store of your own"
         )
     if missing := [name for name in names if name not in taken]:
         raise NotFound(f"{where}: {index} names files that are not there: {', '.join(missing)}; bring them there")
@@ -114,13 +134,13 @@ def _is_loaded(path: Path) -> bool:
     return any(fnmatchcase(path.name, each) for each in _LOADED)
 
 
-def _check_bounds(path: Path) -> None:
+def _check_bounds(path: Path, name: str) -> None:
     if path.suffix == ".safetensors":
         return
     if (size := path.stat().st_size) > MAX_BYTES:
-        raise InvalidInput(f"reading {path}: got {size} bytes; expected at most {MAX_BYTES}")
+        raise InvalidInput(f"reading {name}: got {size} bytes; expected at most {MAX_BYTES}")
     if path.suffix == ".json":
-        read_value(read_file(path), str(path))
+        read_value(read_file(path), name)
 
 
 @contextlib.contextmanager
