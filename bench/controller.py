@@ -1,9 +1,9 @@
 """The controller with many documents on a real API server: time to the first look at a change and until its run's
 first Job is there, memory, requests.
 
-`python bench/controller.py [DOCUMENTS] [CHANGED]` on the cluster of KUBECONFIG, which has KubeRay's kinds; where its
-operator runs, pods of what is changed go to nodes of kwok (`type: kwok`). All documents are promoted; those changed get
-another training at once.
+`python bench/controller.py [DOCUMENTS] [CHANGED]` on the cluster of KUBECONFIG, which has KubeRay's kinds. All
+documents are promoted; those changed get another training at once. Where nodes of kwok are (`type: kwok`), the
+preparations end there, and where KubeRay's operator runs, it makes the Ray clusters, whose heads wait.
 Writes `bench/results/controller.json`, and leaves its namespace, which must not be there before.
 """
 
@@ -35,15 +35,17 @@ from callwright.controller.patience import Patience
 from callwright.controller.watch import follow
 from callwright.server.preflight import free_ports
 from callwright.spec.status import Condition, Status
+from callwright.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench/results"
 NAMESPACE = "bench-controller"
+ON_KWOK = {"nodeSelector": {"type": "kwok"}, "tolerations": [{"key": "kwok", "operator": "Exists"}]}
 CRD = Kind("apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False)
 NAMESPACES = Kind("v1", "namespaces", namespaced=False)
 
 
-def document(number: int) -> dict[str, Any]:
+def document(number: int, steps: int = 10) -> dict[str, Any]:
     return {
         "apiVersion": spec.API_VERSION,
         "kind": "FineTune",
@@ -51,18 +53,19 @@ def document(number: int) -> dict[str, Any]:
         "spec": {
             "base": {"model": "Qwen/Qwen2.5-7B-Instruct"},
             "data": {"sources": [{"path": "hf://datasets/owner/tools/tools.jsonl"}]},
-            "train": {"steps": 10},
-            "resources": {
-                "workers": 1, "gpusPerWorker": 8, "nodeSelector": {"type": "kwok"},
-                "tolerations": [{"key": "kwok", "operator": "Exists"}],
-            },
+            "train": {"steps": steps},
+            "resources": {"workers": 1, "gpusPerWorker": 8} | ON_KWOK,
         },
-    }  # fmt: skip
+    }
+
+
+def run_of(made: dict[str, Any]) -> str:
+    return spec.run_name(spec.parse(json.dumps(made)))
 
 
 def promoted(made: dict[str, Any]) -> dict[str, Any]:
     """The status of a document whose run has come to its end."""
-    run, now = spec.run_name(spec.parse(json.dumps(made))), "2026-01-01T00:00:00Z"
+    run, now = run_of(made), "2026-01-01T00:00:00Z"
     kinds = ("Accepted", "Prepared", "Trained", "Merged", "Evaluated", "Promoted", "Complete")
     conditions = tuple(Condition(type=k, status="True", reason="Succeeded", last_transition_time=now) for k in kinds)
     done = Status(
@@ -73,15 +76,19 @@ def promoted(made: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def controller(folder: Path) -> Iterator[psutil.Process]:
-    """`python -m callwright.controller` for the bench's namespace."""
+def controller(folder: Path, prepared: list[str]) -> Iterator[psutil.Process]:
+    """`python -m callwright.controller` for the bench's namespace, in whose store these runs find their data."""
     rooms = ("trainer", "merger", "evaluator", "server", "sidecar")
     health, metrics = free_ports(2)
     nowhere = PodSize(cpu="10m", memory="100Ti")  # heads take no node's time: they wait
+    pods = RunPods(head=nowhere, templates={"prepare": {"spec": ON_KWOK}})
     config = ControllerConfig(
-        store=(folder / "store").as_uri(), namespaces=(NAMESPACE,), ray_version="2.60.0", pods=RunPods(head=nowhere),
+        store=(folder / "store").as_uri(), namespaces=(NAMESPACE,), ray_version="2.60.0", pods=pods,
         images=Images(**{room: f"callwright-{room}" for room in rooms}), health_port=health, metrics_port=metrics,
     )  # fmt: skip
+    store = Store.open(str(config.store))
+    for run in prepared:
+        store.put_bytes(f"runs/{run}/prepared.json", b'{"rows": 1, "tokens": 1}')
     (folder / "controller.yaml").write_text(config.model_dump_json(by_alias=True))
     command = [sys.executable, "-W", "ignore", "-m", "callwright.controller", "--config", folder / "controller.yaml"]
     with (folder / "log").open("wb") as log:
@@ -165,6 +172,7 @@ def measure(total: int, changed: int) -> dict[str, Any]:
         sys.exit(f"there are FineTunes in the namespace {NAMESPACE}; expected none; delete them first")
     cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     made = [document(number) for number in range(total)]
+    prepared = [run_of(document(number, steps=20)) for number in range(changed)]
 
     def put(each: dict[str, Any]) -> None:
         cluster.apply(FINE_TUNE, each)
@@ -179,7 +187,7 @@ def measure(total: int, changed: int) -> dict[str, Any]:
 
     with ThreadPoolExecutor(16) as pool, tempfile.TemporaryDirectory() as folder:
         list(pool.map(put, made))
-        with controller(Path(folder)) as process:
+        with controller(Path(folder), prepared) as process:
             looks, jobs = FirstSeen(cluster, FINE_TUNE, looked_at), FirstSeen(cluster, JOB, begun)
             wait(lambda: len(looks.at) >= total, "hear of every document")  # which costs the server seconds of CPU
             settle(api)
@@ -192,7 +200,7 @@ def measure(total: int, changed: int) -> dict[str, Any]:
             time.sleep(max(0.0, 60 - (time.monotonic() - began)))
             window, after = time.monotonic() - began, requests(api)
             peak = process.memory_info().rss
-    resources = ("finetunes", "jobs", "rayjobs", "configmaps", "networkpolicies", "events")
+    resources = ("finetunes", "jobs", "rayjobs", "rayclusters", "configmaps", "networkpolicies", "events")
     by_resource = {name: after[name] - before[name] for name in resources}
     return {
         "documents": total, "changed_at_once": changed,
