@@ -327,6 +327,22 @@ def test_exactly_so_many_requests_are_under_way_and_progress_rises():
     assert all(before[0] <= after[0] for before, after in pairwise(told))
 
 
+def test_sets_stand_in_the_order_of_their_rows() -> None:
+    """Whichever was answered first."""
+    other = threading.Event()
+
+    def answer(body: dict[str, Any]) -> Any:
+        if city_of(body) == "Oslo":
+            assert other.wait(30)
+        else:
+            other.set()
+        return right(body)
+
+    with OpenAIServer(answer) as server:
+        report = run(server, [row("0", "Oslo", set="unseen"), row("1", "Rome", set="known")])
+    assert list(report.sets) == ["unseen", "known"]
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux' /proc to see the memory in use")
 def test_memory_does_not_grow_with_the_answers(tmp_path: Path):
     reply = Raw(json.dumps(completion("a long tale " * 16_000)))

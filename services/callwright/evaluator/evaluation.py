@@ -117,6 +117,8 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.results: list[Judged] = []
+        self.sets: dict[str, int] = {}
+        """Of each set the place of its first row."""
         self.worst: dict[FaultKind, list[tuple[float, int, ShownRow]]] = {}
         """Severity, minus the row's place (so that concurrency changes nothing), and the row as the report shows it."""
         self.samples: list[tuple[str, int, ShownRow]] = []
@@ -175,6 +177,7 @@ class _Run:
     def _count(self, place: int, row: Row, outcome: Outcome) -> None:
         result = judged(row, outcome)
         self.results.append(result)
+        self.sets[result.set] = min(place, self.sets.get(result.set, place))
         self.errors += outcome.error is not None
         if result.fault.severity:
             entry = (result.fault.severity, -place, shown_row(row, outcome, result.fault.words))
@@ -200,7 +203,7 @@ class _Run:
 
     def report(self, version: str | None, before: Sequence[str]) -> Report:
         """Return what was found, with the notes from `before`."""
-        results, notes = self.results, [*before]
+        results, notes, names = self.results, [*before], sorted(self.sets, key=self.sets.__getitem__)
         if self.resumed:
             notes.append(f"{self.resumed} of {len(results)} results are from an earlier, interrupted run")
         if not self.gives_logprobs:
@@ -215,7 +218,7 @@ class _Run:
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=time.monotonic() - self.started,
             total=measure(results),
-            sets={name: measure([r for r in results if r.set == name]) for name in sorted({r.set for r in results})},
+            sets={name: measure([r for r in results if r.set == name]) for name in names},
             failures=self._failures(),
             samples=tuple(shown for _, _, shown in self.samples),
             notes=tuple(notes),
