@@ -100,7 +100,7 @@ def callwright(namespace: Namespace, store: None, chart: Path) -> Iterator[None]
 @pytest.fixture(scope="module")
 def spare(namespace: Namespace) -> Iterator[str]:
     """A node with nothing on it, cordoned until all else is in its place. The cluster's DNS is one pod, on another."""
-    [dns] = namespace.get("pods", "-n", "kube-system", "-l", "k8s-app=kube-dns")["items"]
+    [dns] = namespace.pods("-n", "kube-system", "-l", "k8s-app=kube-dns")
     nodes = namespace.names("nodes")
     if len(nodes) < 2:
         pytest.skip("needs two nodes")

@@ -40,6 +40,11 @@ class Namespace:
         said = self.kubectl("get", *arguments, "--ignore-not-found", "-o", "json")
         return json.loads(said) if said.strip() else None
 
+    def pods(self, *selection: str) -> list[dict[str, Any]]:
+        """The pods of a selection, such as `-l app=store`."""
+        found = self.get("pods", *selection)
+        return list(found["items"]) if found else []
+
     def names(self, kinds: str, *selection: str) -> list[str]:
         """Names of objects of these kinds, such as `services,jobs`: all, or a selection such as `-l app=store`."""
         return [each.partition("/")[2] for each in self.kubectl("get", kinds, *selection, "-o", "name").split()]

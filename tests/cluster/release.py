@@ -44,7 +44,7 @@ class Serving:
 
     def workers(self) -> list[dict[str, Any]]:
         """The worker pods, the oldest first."""
-        found = self.namespace.get("pods", "-l", "ray.io/node-type=worker")["items"]
+        found = self.namespace.pods("-l", "ray.io/node-type=worker")
         return sorted(found, key=lambda pod: pod["metadata"]["creationTimestamp"])
 
     def serving_pods(self) -> list[str]:

@@ -47,7 +47,9 @@ def test_a_lost_node_takes_only_its_own_requests(serving: Serving, lose: Callabl
     serving.upgrade("another number of replicas", "serve.minReplicas=2", "serve.scaleDownSeconds=600")
     serving.wait_ready()
     kube.wait_until(lambda: len(serving.serving_pods()) >= 2, what=serving.namespace.state, seconds=600)
-    [head] = serving.namespace.get("pods", "-l", "ray.io/node-type=head")["items"]
+    # Its head takes no requests any more, so it is another RayCluster; the one before stays for a minute.
+    kube.wait_until(lambda: len(serving.clusters()) == 1, what=serving.namespace.state, seconds=300)
+    [head] = serving.namespace.pods("-l", "ray.io/node-type=head")
     nodes = {worker["spec"]["nodeName"] for worker in serving.workers()} - {head["spec"]["nodeName"]}
     assert nodes, serving.namespace.state()
     with serving.load("a node is lost and Kubernetes has not noticed"):

@@ -17,7 +17,7 @@ PODS = "callwright.io/stage=train,ray.io/node-type="
 
 def pod(namespace: Namespace, kind: str) -> dict[str, Any]:
     """The running pod of the training's head or worker."""
-    found = namespace.get("pods", "-l", f"{PODS}{kind}", "--field-selector=status.phase=Running")["items"]
+    found = namespace.pods("-l", f"{PODS}{kind}", "--field-selector=status.phase=Running")
     [alive] = [each for each in found if "deletionTimestamp" not in each["metadata"]]
     return dict(alive)
 

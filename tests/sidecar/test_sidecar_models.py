@@ -2,22 +2,26 @@
 
 import asyncio
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from asking import bench
+from asking import CALL, USER, WEATHER, bench
 
 from callwright.errors import CallwrightError, InvalidInput, StageFailed, TimedOut, Unavailable
+from callwright.server.versioned import Versioned
+from callwright.sidecar.app import create_app
 from callwright.sidecar.config import SidecarConfig, check
 from callwright.sidecar.errors import Refused
 from callwright.sidecar.models import ModelDialect, Models, named_dialect
 from callwright.sidecar.plan import ChatPlan, make_plan
 from callwright.sidecar.upstream import Upstream
 from callwright.store import Manifest, Registry, Store, Template
-from fakes import Raw
+from fakes import Engine, Raw, Served, Text
 from versions import publish_version
 
 
@@ -33,14 +37,14 @@ def registry(tmp_path: Path) -> Registry:
 
 @dataclass
 class Known:
-    """What a sidecar knows whose engine does not answer."""
+    """What a sidecar knows whose engine does not answer, or says no version."""
 
     models: Models
     upstream: Upstream
 
 
-def known(config: SidecarConfig, registry: Registry | None) -> Known:
-    upstream = Upstream("http://127.0.0.1:9", connect_seconds=1, silent_seconds=1)
+def known(config: SidecarConfig, registry: Registry | None, url: str = "http://127.0.0.1:9") -> Known:
+    upstream = Upstream(url, connect_seconds=1, silent_seconds=1)
     return Known(Models(config, registry, upstream), upstream)
 
 
@@ -98,10 +102,47 @@ def test_without_the_store_what_was_known_stays(registry: Registry, monkeypatch:
 
 @pytest.mark.parametrize("model", ["nobody", "assistant@v9", "../../etc", "", "a b", "é", "x" * 5000])
 def test_what_nobody_knows_is_refused(registry: Registry, model: str) -> None:
-    for models in (known(SidecarConfig(), registry), known(SidecarConfig(), None)):
-        with pytest.raises(Refused) as refused:
-            find(models, model)
+    """Where the engine has answered; else it may know."""
+    for found in (registry, None):
+        with pytest.raises(Unavailable, match="the engine does not answer; try again later"):
+            find(known(SidecarConfig(), found), model)
+        with Served(Engine(lambda request: Text([""]))) as engine, pytest.raises(Refused) as refused:
+            find(known(SidecarConfig(), found, engine.url), model)
         assert (refused.value.status, refused.value.param) == (404, "model")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_first_request_with_tools_waits_for_a_replica_that_says_its_dialect(registry: Registry, stream: bool) -> None:
+    """There is none, and no store: who asks for a stream is told that it goes on."""
+    awake, asked = threading.Event(), {"model": "m", "messages": USER, "tools": [WEATHER], "stream": stream}
+    replica = Versioned(Engine(lambda request: Text([CALL])), registry.manifest("assistant", "v1"))
+
+    async def waking(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await asyncio.to_thread(awake.wait, 60)
+        await replica(scope, receive, send)
+
+    with (
+        Served(waking) as engine,
+        Served(create_app(SidecarConfig(upstream=engine.url, keep_alive_seconds=0.05))) as sidecar,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        begun = threading.Event()
+
+        def ask() -> str:
+            with httpx.stream("POST", f"{sidecar.url}/v1/chat/completions", json=asked, timeout=60) as answer:
+                pieces = []
+                for piece in answer.iter_text():
+                    begun.set()
+                    pieces.append(piece)
+                assert answer.status_code == 200, pieces
+            return "".join(pieces)
+
+        told = pool.submit(ask)
+        assert begun.wait(30 if stream else 0.2) == stream
+        awake.set()
+        assert told.result().startswith(": keep-alive") == stream
+        assert '"name":"get_weather"' in told.result().replace(" ", "")
 
 
 def test_a_dialect_that_is_none() -> None:
@@ -175,13 +216,13 @@ def test_an_engine_or_a_store_that_hangs_holds_up_no_request_but_the_first(
         answer, begun = asyncio.Event(), asyncio.Event()
         answer.set()
 
-        async def tokens(self: Models, model: str, said: object, *version: object) -> None:
+        async def count(self: Models, model: str, said: object, *version: object, seconds: float | None) -> None:
             nonlocal looks
             looks += 1
             begun.set()
             await answer.wait()
 
-        monkeypatch.setattr(Models, "_tokens", tokens)
+        monkeypatch.setattr(Models, "_count", count)
         names = [(await here.models.dialect_of("assistant")).dialect.name]
         await here.models.has_tool_role("assistant")
         answer.clear()

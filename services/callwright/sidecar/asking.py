@@ -169,6 +169,8 @@ class Asking(Relay):
         """Return the plan of a chat request. Raises `Refused` in the client's terms."""
         models, config = self._services.models, self._services.config
         header, upstream = self._request.headers.get(DIALECT_HEADER), self._exchange.upstream
+        if request.get("stream") is True:  # the engine may have no replica that says its dialect
+            self._writer.hold(config.keep_alive_seconds)
         model = await models.dialect_for(request, header, self._canary_dialect)
         try:
             plan = await self._services.worker.run(self._size, make_plan, request, model, config)

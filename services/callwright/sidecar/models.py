@@ -87,7 +87,9 @@ class Models:
         return await self.dialect_of(model, canary)
 
     async def dialect_of(self, model: str, canary: ModelDialect | None = None) -> ModelDialect:
-        """Return the dialect of `model`. Raises `Refused` when nothing says it, `Unavailable` without the store."""
+        """Return the dialect of `model`. Raises `Refused` when nothing says it, `Unavailable` and `TimedOut` where who
+        could does not answer.
+        """
         if found := self._overrides.get(model) or canary:
             return found
         if model not in self._served:
@@ -192,26 +194,56 @@ class Models:
     async def _find_out(self, model: str) -> ModelDialect | None:
         """Ask the engine for its version, by a request that is meant for none; else the store.
 
-        Raises `OtherVersion` where the engine has told it, `Unavailable` without the store.
+        Where nobody else can say it the engine has as long as for any answer without tokens: it may have no replica
+        yet. Raises `OtherVersion` where the engine has told it, `Unavailable` without the store, and `Unavailable` and
+        `TimedOut` where an engine does not answer that alone could tell.
         """
-        await self._tokens(model, [_said("user", "Look.")], b"?")
-        if self._registry is None:
-            return None
-        return await asyncio.to_thread(_read_manifest, self._registry, self._aliases.get(model, model))
+        others = self._registry is not None or "*" in self._overrides
+        silence: CallwrightError | None = None
+        try:
+            await self._count(model, [_said("user", "Look.")], b"?", seconds=_ASK_SECONDS if others else None)
+        except TimeoutError:
+            silence = Unavailable("the engine does not say its version; try again later")
+        except (Unavailable, TimedOut) as error:
+            silence = error
+        found = None
+        if self._registry is not None:
+            found = await asyncio.to_thread(_read_manifest, self._registry, self._aliases.get(model, model))
+        if found is None and silence is not None and "*" not in self._overrides:
+            raise silence
+        return found
 
     async def _tokens(
         self, model: str, messages: list[dict[str, str]], version: bytes | None, upstream: Upstream | None = None
     ) -> int | None:
         """Return the length of a conversation; None when the engine has no answer."""
-        body = dumps({"model": model, "messages": messages})
         try:
-            headers = [(b"content-type", b"application/json"), *([(VERSION_HEADER, version)] if version else [])]
-            request = (upstream or self._upstream).request("POST", "/tokenize", headers, body)
-            async with asyncio.timeout(_ASK_SECONDS), request as response:
-                await self.check_version(model, version, response)
-                answer: Any = json.loads(await response.read()) if response.status == 200 else {}
-        except (Unavailable, TimedOut, TimeoutError, ValueError):
+            return await self._count(model, messages, version, upstream, seconds=_ASK_SECONDS)
+        except (Unavailable, TimedOut, TimeoutError):
             return None
+
+    async def _count(
+        self,
+        model: str,
+        messages: list[dict[str, str]],
+        version: bytes | None,
+        upstream: Upstream | None = None,
+        *,
+        seconds: float | None,
+    ) -> int | None:
+        """Return the length of a conversation; None where the engine does not say it.
+
+        Raises `OtherVersion`; `Unavailable`, `TimedOut` and `TimeoutError` where it has no answer.
+        """
+        body = dumps({"model": model, "messages": messages})
+        headers = [(b"content-type", b"application/json"), *([(VERSION_HEADER, version)] if version else [])]
+        request = (upstream or self._upstream).request("POST", "/tokenize", headers, body)
+        async with asyncio.timeout(seconds), request as response:
+            await self.check_version(model, version, response)
+            try:
+                answer: Any = json.loads(await response.read()) if response.status == 200 else {}
+            except ValueError:
+                return None
         count = answer.get("count") if isinstance(answer, dict) else None
         return count if isinstance(count, int) else None
 
