@@ -111,38 +111,79 @@ def test_what_nobody_knows_is_refused(registry: Registry, model: str) -> None:
         assert (refused.value.status, refused.value.param) == (404, "model")
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_first_request_with_tools_waits_for_a_replica_that_says_its_dialect(registry: Registry, stream: bool) -> None:
-    """There is none, and no store: who asks for a stream is told that it goes on."""
-    awake, asked = threading.Event(), {"model": "m", "messages": USER, "tools": [WEATHER], "stream": stream}
-    replica = Versioned(Engine(lambda request: Text([CALL])), registry.manifest("assistant", "v1"))
+class Waking:
+    """An engine behind a proxy that holds requests until it is awake; `asked` once it has been asked a few times."""
 
-    async def waking(scope: Any, receive: Any, send: Any) -> None:
+    def __init__(self, manifest: Manifest) -> None:
+        self._replica = Versioned(Engine(lambda request: Text([CALL])), manifest)
+        self.awake, self.asked, self.asks = threading.Event(), threading.Event(), 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            await asyncio.to_thread(awake.wait, 60)
-        await replica(scope, receive, send)
+            self.asks += 1
+            if self.asks == 3:
+                self.asked.set()
+            while not self.awake.is_set():
+                await asyncio.sleep(0.01)
+        await self._replica(scope, receive, send)
 
+
+@pytest.mark.parametrize("has_store", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_first_request_with_tools_waits_for_a_replica_that_says_its_dialect(
+    registry: Registry, tmp_path: Path, stream: bool, has_store: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is none, and no store that knows the model: who asks for a stream is told that it goes on."""
+    monkeypatch.setattr("callwright.sidecar.models._ASK_SECONDS", 0.1)
+    waking, asked = Waking(registry.manifest("assistant", "v1")), {"model": "m", "messages": USER, "tools": [WEATHER]}
+    empty = Registry(Store.open(f"file://{tmp_path}/empty")) if has_store else None
     with (
         Served(waking) as engine,
-        Served(create_app(SidecarConfig(upstream=engine.url, keep_alive_seconds=0.05))) as sidecar,
+        Served(create_app(SidecarConfig(upstream=engine.url, keep_alive_seconds=0.05), empty)) as sidecar,
         ThreadPoolExecutor(1) as pool,
     ):
-        begun = threading.Event()
+        url = f"{sidecar.url}/v1/chat/completions"
+        told = pool.submit(httpx.post, url, json=asked | {"stream": stream}, timeout=60)
+        assert waking.asked.wait(30)
+        assert not told.done()
+        waking.awake.set()
+        answer = told.result()
+    assert answer.status_code == 200, answer.text
+    assert answer.text.startswith(": keep-alive") == stream
+    assert '"name":"get_weather"' in answer.text.replace(" ", "")
 
-        def ask() -> str:
-            with httpx.stream("POST", f"{sidecar.url}/v1/chat/completions", json=asked, timeout=60) as answer:
-                pieces = []
-                for piece in answer.iter_text():
-                    begun.set()
-                    pieces.append(piece)
-                assert answer.status_code == 200, pieces
-            return "".join(pieces)
 
-        told = pool.submit(ask)
-        assert begun.wait(30 if stream else 0.2) == stream
-        awake.set()
-        assert told.result().startswith(": keep-alive") == stream
-        assert '"name":"get_weather"' in told.result().replace(" ", "")
+def test_who_waits_for_a_replica_in_vain_may_ask_again(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it says that it wants a stream of what never is one."""
+    monkeypatch.setattr("callwright.sidecar.models._ASK_SECONDS", 0.1)
+    waking = Waking(registry.manifest("assistant", "v1"))
+    asked = {"model": "m", "messages": USER, "tools": [WEATHER]}
+    with (
+        Served(waking) as engine,
+        Served(
+            create_app(SidecarConfig(upstream=engine.url, first_token_seconds=0.5, keep_alive_seconds=0.05))
+        ) as sidecar,
+    ):
+        refused = httpx.post(f"{sidecar.url}/v1/chat/completions", json=asked, timeout=60)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "does not say which version" in refused.text
+        assert waking.asks > 1
+        tool = {"name": "get_weather", "input_schema": {"type": "object"}}
+        counted = {"model": "m", "messages": USER, "tools": [tool], "stream": True}
+        assert httpx.post(f"{sidecar.url}/v1/messages/count_tokens", json=counted, timeout=60).status_code == 503
+        waking.awake.set()
+        assert httpx.post(f"{sidecar.url}/v1/chat/completions", json=asked, timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_proxy_that_finds_no_engine_says_nothing_of_its_version(status: int) -> None:
+    """What it says is not kept: the engine is asked again."""
+    with bench(CALL, dialects={}) as b:
+        b.engine.others["/tokenize"] = lambda body: Raw("Internal Server Error", status)
+        asked = {"model": "m", "messages": USER, "tools": [WEATHER]}
+        assert httpx.post(f"{b.url}/v1/chat/completions", json=asked).status_code == 503
+        b.engine.others["/tokenize"] = lambda body: Raw('{"count": 1}')
+        assert httpx.post(f"{b.url}/v1/chat/completions", json=asked).status_code == 404
 
 
 def test_a_dialect_that_is_none() -> None:
@@ -216,7 +257,7 @@ def test_an_engine_or_a_store_that_hangs_holds_up_no_request_but_the_first(
         answer, begun = asyncio.Event(), asyncio.Event()
         answer.set()
 
-        async def count(self: Models, model: str, said: object, *version: object, seconds: float | None) -> None:
+        async def count(self: Models, model: str, said: object, *version: object) -> None:
             nonlocal looks
             looks += 1
             begun.set()

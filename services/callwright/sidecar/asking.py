@@ -169,9 +169,9 @@ class Asking(Relay):
         """Return the plan of a chat request. Raises `Refused` in the client's terms."""
         models, config = self._services.models, self._services.config
         header, upstream = self._request.headers.get(DIALECT_HEADER), self._exchange.upstream
-        if request.get("stream") is True:  # the engine may have no replica that says its dialect
+        if self._path != "other" and request.get("stream") is True:
             self._writer.hold(config.keep_alive_seconds)
-        model = await models.dialect_for(request, header, self._canary_dialect)
+        model = await models.dialect_when_told(request, header, self._canary_dialect)
         try:
             plan = await self._services.worker.run(self._size, make_plan, request, model, config)
             if plan.has_several_systems and not await models.takes_systems(plan.model, model.version, upstream):

@@ -14,7 +14,7 @@ from callwright.errors import CallwrightError, Unavailable
 from callwright.sidecar import sse
 from callwright.sidecar.asking import Asking
 from callwright.sidecar.errors import Overloaded
-from callwright.sidecar.exchange import DOWN_STATUSES, EVENT_STREAM
+from callwright.sidecar.exchange import EVENT_STREAM
 from callwright.sidecar.handlers import down
 from callwright.sidecar.plan import ChatPlan
 from callwright.sidecar.retry import MalformedTurn, malformed_turn, second_request, summed_usage
@@ -25,7 +25,7 @@ from callwright.sidecar.translation import (
     read_turns,
     translate_completion,
 )
-from callwright.sidecar.upstream import EngineResponse
+from callwright.sidecar.upstream import DOWN_STATUSES, EngineResponse
 from callwright.sidecar.worker import SHORT
 
 Json = dict[str, Any]

@@ -20,6 +20,7 @@ from callwright.sidecar.models import OtherVersion
 from callwright.sidecar.record import Record
 from callwright.sidecar.services import Services
 from callwright.sidecar.upstream import (
+    DOWN_STATUSES,
     EngineRequest,
     EngineResponse,
     Headers,
@@ -33,8 +34,6 @@ from callwright.store.manifest import VERSION_HEADER
 EVENT_STREAM = "text/event-stream"
 LEFT_OUT_HEADER = b"x-callwright-left-out"
 _MOST_LEFT_OUT = 8
-DOWN_STATUSES = (500, 502, 503, 504)
-"""What a proxy before the engine answers by itself."""
 
 
 class Exchange:

@@ -20,13 +20,13 @@ from callwright.sidecar.budget import Held
 from callwright.sidecar.client_forms import check_forms, may_hold
 from callwright.sidecar.config import ENGINE_PATHS, GENERATING_PATHS, JSON_FACTOR
 from callwright.sidecar.errors import error_object, error_response, status_of
-from callwright.sidecar.exchange import DOWN_STATUSES, EVENT_STREAM, Exchange
+from callwright.sidecar.exchange import EVENT_STREAM, Exchange
 from callwright.sidecar.keys import ANYBODY, Client, Limited
 from callwright.sidecar.limits import check_limits, check_values
 from callwright.sidecar.models import OtherVersion
 from callwright.sidecar.record import Outcome
 from callwright.sidecar.services import Services
-from callwright.sidecar.upstream import EngineResponse
+from callwright.sidecar.upstream import DOWN_STATUSES, EngineResponse
 from callwright.sidecar.usage import KEY as USAGE_KEY
 from callwright.sidecar.usage import LONGEST, WithoutUsage, asking_usage
 

@@ -18,10 +18,10 @@ from callwright import dialects
 from callwright.dialects.types import Dialect
 from callwright.errors import CallwrightError, InvalidInput, NotFound, TimedOut, Unavailable
 from callwright.sidecar.config import SidecarConfig
-from callwright.sidecar.errors import Refused
+from callwright.sidecar.errors import Overloaded, Refused
 from callwright.sidecar.remembered import MOST_REMEMBERED, Remembered
 from callwright.sidecar.sse import dumps
-from callwright.sidecar.upstream import EngineResponse, Upstream
+from callwright.sidecar.upstream import DOWN_STATUSES, EngineResponse, Upstream
 from callwright.store import Manifest, Registry, Template
 from callwright.store.manifest import VERSION_HEADER
 
@@ -54,6 +54,10 @@ class OtherVersion(Exception):  # noqa: N818
     """A replica that serves another version than a request is meant for has got it; `Models` knows that version now."""
 
 
+class Silent(Unavailable):
+    """An engine has not said in time which version it serves: it may have no replica yet."""
+
+
 class Models:
     """What is known of models. Raises `InvalidInput` at once for an override that is no dialect."""
 
@@ -63,6 +67,8 @@ class Models:
         self._served: dict[str, ModelDialect] = {}
         """What the engine has told; kept, as a version does not change, until it tells of another."""
         self._manifest_seconds = config.manifest_seconds
+        self._wait_seconds = min(config.first_token_seconds, config.silent_seconds)
+        self._waiting, self._most_waiting = 0, config.max_concurrent + config.max_queued
         self._failed: dict[str, float] = {}
         """Until when requests without tools do not ask for a model of which nothing could be found out."""
         self._unversioned: Remembered[ModelDialect | None] = Remembered(config.manifest_seconds)
@@ -86,9 +92,31 @@ class Models:
             raise Refused("model: expected the id of a model", param="model")
         return await self.dialect_of(model, canary)
 
+    async def dialect_when_told(
+        self, request: dict[str, Any], header: str | None = None, canary: ModelDialect | None = None
+    ) -> ModelDialect:
+        """Return the same; an engine that may have no replica yet has as long as for other answers without tokens.
+
+        It is asked for a few seconds at a time, so that nobody asks on for who has left. Raises `Overloaded` where as
+        many wait as there is room for at all.
+        """
+        if self._waiting >= self._most_waiting:
+            raise Overloaded(f"{self._waiting} requests wait for the engine to say its version; try again later")
+        until = time.monotonic() + self._wait_seconds
+        self._waiting += 1
+        try:
+            while True:
+                try:
+                    return await self.dialect_for(request, header, canary)
+                except Silent:
+                    if time.monotonic() >= until:
+                        raise
+        finally:
+            self._waiting -= 1
+
     async def dialect_of(self, model: str, canary: ModelDialect | None = None) -> ModelDialect:
-        """Return the dialect of `model`. Raises `Refused` when nothing says it, `Unavailable` and `TimedOut` where who
-        could does not answer.
+        """Return the dialect of `model`. Raises `Refused` when nothing says it, `Unavailable` where who could does not
+        answer.
         """
         if found := self._overrides.get(model) or canary:
             return found
@@ -194,17 +222,15 @@ class Models:
     async def _find_out(self, model: str) -> ModelDialect | None:
         """Ask the engine for its version, by a request that is meant for none; else the store.
 
-        Where nobody else can say it the engine has as long as for any answer without tokens: it may have no replica
-        yet. Raises `OtherVersion` where the engine has told it, `Unavailable` without the store, and `Unavailable` and
-        `TimedOut` where an engine does not answer that alone could tell.
+        Raises `OtherVersion` where the engine has told it, `Unavailable` without the store and where no engine answers,
+        and `Silent` where it has not in time.
         """
-        others = self._registry is not None or "*" in self._overrides
         silence: CallwrightError | None = None
         try:
-            await self._count(model, [_said("user", "Look.")], b"?", seconds=_ASK_SECONDS if others else None)
-        except TimeoutError:
-            silence = Unavailable("the engine does not say its version; try again later")
-        except (Unavailable, TimedOut) as error:
+            await self._count(model, [_said("user", "Look.")], b"?")
+        except (TimedOut, TimeoutError):
+            silence = Silent("the engine does not say which version it serves; try again later")
+        except Unavailable as error:
             silence = error
         found = None
         if self._registry is not None:
@@ -218,18 +244,12 @@ class Models:
     ) -> int | None:
         """Return the length of a conversation; None when the engine has no answer."""
         try:
-            return await self._count(model, messages, version, upstream, seconds=_ASK_SECONDS)
+            return await self._count(model, messages, version, upstream)
         except (Unavailable, TimedOut, TimeoutError):
             return None
 
     async def _count(
-        self,
-        model: str,
-        messages: list[dict[str, str]],
-        version: bytes | None,
-        upstream: Upstream | None = None,
-        *,
-        seconds: float | None,
+        self, model: str, messages: list[dict[str, str]], version: bytes | None, upstream: Upstream | None = None
     ) -> int | None:
         """Return the length of a conversation; None where the engine does not say it.
 
@@ -238,8 +258,10 @@ class Models:
         body = dumps({"model": model, "messages": messages})
         headers = [(b"content-type", b"application/json"), *([(VERSION_HEADER, version)] if version else [])]
         request = (upstream or self._upstream).request("POST", "/tokenize", headers, body)
-        async with asyncio.timeout(seconds), request as response:
+        async with asyncio.timeout(_ASK_SECONDS), request as response:
             await self.check_version(model, version, response)
+            if response.status in DOWN_STATUSES:
+                raise Unavailable(f"the engine answered {response.status} when it was asked for its version")
             try:
                 answer: Any = json.loads(await response.read()) if response.status == 200 else {}
             except ValueError:

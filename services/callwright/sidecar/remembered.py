@@ -42,8 +42,10 @@ class Remembered(Generic[T]):
         try:
             found = await find()
         except Exception:
-            if known:  # what was true a moment ago is better than nothing
+            if known and known[1] is not None:  # what was true a moment ago is better than nothing
                 self._values[model] = (time.monotonic() + self._seconds, known[1])
+            elif known:
+                self._values.pop(model, None)
             raise
         if len(self._values) >= MOST_REMEMBERED:
             self._values.clear()

@@ -28,6 +28,8 @@ _HOP_BY_HOP = frozenset(
     b" content-length expect authorization x-api-key accept-encoding x-callwright-version".split()
 )
 _NOT_RETURNED = _HOP_BY_HOP - {b"content-length", b"x-callwright-version"}
+DOWN_STATUSES = (500, 502, 503, 504)
+"""What a proxy before the engine answers by itself."""
 _KEPT_SECONDS = 1.0
 """How long an unused connection is kept: less than servers keep one (uvicorn: 5), and than a replica that leaves can be
 reached (`RAY_SERVE_ENV`), for another HAProxy has taken over by then and this connection's knows no other replica.
