@@ -169,7 +169,7 @@ class Asking(Relay):
         """Return the plan of a chat request. Raises `Refused` in the client's terms."""
         models, config = self._services.models, self._services.config
         header, upstream = self._request.headers.get(DIALECT_HEADER), self._exchange.upstream
-        if self._path != "other" and request.get("stream") is True:
+        if self._wants_stream(request):
             self._writer.hold(config.keep_alive_seconds)
         model = await models.dialect_when_told(request, header, self._canary_dialect)
         try:

@@ -110,6 +110,10 @@ class Handler:
         labels = (self._path, status, record.dialect, record.model, record.version)
         self._services.metrics.requests.labels(*labels).inc()
 
+    def _wants_stream(self, request: Json) -> bool:
+        """Return whether the answer is to be a stream of events: counts of tokens, say, never are."""
+        return self._path != "other" and request.get("stream") is True
+
     async def answer(self) -> None:
         """Answer the request, whose body has been read. Raises `CallwrightError`."""
         raise NotImplementedError
@@ -180,7 +184,7 @@ class Relay(Handler):
         """Note what the engine is asked for."""
         model = request.get("model")
         self._exchange.is_forced, self._exchange.model = may_hold(request), model if isinstance(model, str) else None
-        self._exchange.is_stream = self._path != "other" and request.get("stream") is True
+        self._exchange.is_stream = self._wants_stream(request)
         self._record.asks(request)
 
     def _parsed(self) -> Json:
